@@ -1,0 +1,68 @@
+"""What is known of an adapter from its config and tensor headers alone, without torch and without reading a weight.
+
+Recipes check their inputs against these facts, pages show them, and the database keeps them as JSON.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFacts:
+    """One adapted module: A is [r, in_features], B is [out_features, r], ΔW = scale · B @ A."""
+
+    r: int
+    in_features: int
+    out_features: int
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFacts:
+    """An adapter's header facts; `modules` are full paths without `base_model.model.`.
+
+    `needs_base` lists {code, reason, do} for what can't be merged without the base weight; empty means mergeable.
+    """
+
+    peft_type: str
+    modules: dict[str, ModuleFacts]
+    dtype: str
+    parameters: int
+    bytes: int
+    target_modules: list[str]
+    lora_alpha: float | None = None
+    use_rslora: bool = False
+    task_type: str | None = None
+    base_model_name: str | None = None
+    needs_base: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """Smallest and largest rank over the modules; (0, 0) without modules."""
+        ranks = [module.r for module in self.modules.values()]
+        return (min(ranks), max(ranks)) if ranks else (0, 0)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form, with the derived `ranks` beside the fields."""
+        return {**asdict(self), "ranks": list(self.ranks)}
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "AdapterFacts":
+        """The inverse of `to_dict`."""
+        fields = {key: value for key, value in data.items() if key != "ranks"}
+        modules = {name: ModuleFacts(**module) for name, module in fields.pop("modules").items()}
+        return cls(modules=modules, **fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetFacts:
+    """A dataset of JSONL files: rows per split (the file's stem) and whether any row offers choices."""
+
+    splits: dict[str, int]
+    columns: list[str]
+    has_choices: bool
+    bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
+        return asdict(self)
