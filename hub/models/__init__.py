@@ -1,0 +1,45 @@
+"""What is stored: one noun a file, one mechanism for everything that is versioned."""
+
+from .accounts import Membership, Namespace, Role, Token, User
+from .audit import Event
+from .bases import BaseAlias, BaseModel
+from .blobs import Blob, Upload, UploadFile
+from .companions import Companion
+from .evaluations import Evaluation
+from .jobs import ALLOWED, FINAL, Job, JobInput, JobLog, State, WorkerNode
+from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
+from .revisions import ManifestEntry, Parentage, Revision, Version
+
+__all__ = [
+    "ALLOWED",
+    "FINAL",
+    "BaseAlias",
+    "BaseModel",
+    "Blob",
+    "Companion",
+    "Evaluation",
+    "Event",
+    "Job",
+    "JobInput",
+    "JobLog",
+    "Kind",
+    "ManifestEntry",
+    "Membership",
+    "Namespace",
+    "Origin",
+    "Parentage",
+    "Ref",
+    "RefKind",
+    "Repository",
+    "RepositoryTag",
+    "Revision",
+    "Role",
+    "State",
+    "Token",
+    "Upload",
+    "UploadFile",
+    "User",
+    "Version",
+    "Visibility",
+    "WorkerNode",
+]

@@ -1,0 +1,44 @@
+"""What the hub refuses, as one tree: each error knows its HTTP status, a stable code, and a sentence to act on."""
+
+
+class HubError(Exception):
+    """A refusal: what was given, what was expected, what to do. `facts` go to programs as they are."""
+
+    status = 400
+    code = "bad_request"
+
+    def __init__(self, message: str, *, code: str | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.facts = facts
+
+
+class NotSignedIn(HubError):
+    """Nobody is signed in, and this needs somebody."""
+
+    status, code = 401, "not_signed_in"
+
+
+class PermissionDenied(HubError):
+    """One may see it, but not do this with it."""
+
+    status, code = 403, "permission_denied"
+
+
+class NotFound(HubError):
+    """Missing or invisible: the two are never told apart."""
+
+    status, code = 404, "not_found"
+
+
+class Conflict(HubError):
+    """It stands in the way of something that is there already."""
+
+    status, code = 409, "conflict"
+
+
+class Invalid(HubError):
+    """A value that can't be used; `field` names it where there is one."""
+
+    status, code = 422, "invalid"

@@ -1,0 +1,84 @@
+"""Who is here: users, the namespaces they write in, their roles there, and the tokens they give to programs.
+
+A namespace is a user's own or an organisation's; both grant access by the same rows of `Membership`,
+so that one question ("which role has this user here?") answers for either.
+"""
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models.functions import Lower
+
+
+class User(AbstractUser):
+    """A person. His own namespace carries the same name and is made with him."""
+
+
+class Role(models.TextChoices):
+    """What a member may do in a namespace; each includes the one before."""
+
+    READER = "reader"
+    WRITER = "writer"
+    ADMIN = "admin"
+
+    @property
+    def level(self) -> int:
+        """0, 1, 2: roles compare by it."""
+        return list(Role).index(self)
+
+
+class Namespace(models.Model):
+    """The first half of `namespace/name`: a user's own (owner set) or an organisation."""
+
+    name = models.CharField(max_length=96)
+    owner = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="namespace")
+    display_name = models.CharField(max_length=200, blank=True)
+    members = models.ManyToManyField(User, through="Membership", related_name="namespaces")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("name"), name="namespace_name_unique")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_organisation(self) -> bool:
+        """True where no single user owns the namespace."""
+        return self.owner_id is None
+
+
+class Membership(models.Model):
+    """One user's role in one namespace."""
+
+    namespace = models.ForeignKey(Namespace, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=8, choices=Role.choices)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["namespace", "user"], name="membership_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.namespace}"
+
+
+class Token(models.Model):
+    """A program's key: shown once, kept as a SHA-256, limited by scopes and an expiry."""
+
+    class Scope(models.TextChoices):
+        READ = "read"
+        WRITE = "write"
+        ADMIN = "admin"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=12)
+    digest = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… ({self.name})"

@@ -1,0 +1,48 @@
+"""The base models adapters belong to: a tree of rows, never told apart by shapes alone.
+
+A pruned, quantised or linearised base looks like its parent and is not; shapes answer "can it fit" only.
+"""
+
+from django.conf import settings
+from django.db import models
+
+
+class BaseModel(models.Model):
+    """A base: id and revision. `shapes` maps module name to [out, in]; null until a worker has read the config."""
+
+    class Relation(models.TextChoices):
+        FINETUNE = "finetune"
+        QUANTIZED = "quantized"
+        PRUNED = "pruned"
+        LINEARIZED = "linearized"
+        MERGED = "merged"
+
+    name = models.CharField(max_length=200, help_text="org/name")
+    revision = models.CharField(max_length=64, default="main")
+    config = models.JSONField(default=dict)
+    shapes = models.JSONField(null=True, blank=True)
+    fingerprint = models.CharField(max_length=64, blank=True, db_index=True)
+    parameters = models.BigIntegerField(null=True, blank=True)
+    derived_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="derived")
+    relation = models.CharField(max_length=12, choices=Relation.choices, blank=True)
+    license = models.CharField(max_length=100, blank=True)
+    source = models.JSONField(default=dict, help_text="how workers find the weights: {'kind': 'gguf'|'folder'|'hf', …}")
+    error = models.TextField(blank=True, help_text="why the shapes could not be read")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "revision"], name="base_unique")]
+
+    def __str__(self) -> str:
+        return self.name if self.revision == "main" else f"{self.name}@{self.revision}"
+
+
+class BaseAlias(models.Model):
+    """Another name tools write for a base: a quantised copy's id, a local path, an old spelling."""
+
+    base = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=300, unique=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} → {self.base}"

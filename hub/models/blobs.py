@@ -1,0 +1,54 @@
+"""Bytes by their SHA-256, and the uploads that bring them in piece by piece."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+
+from .repositories import Repository
+
+
+class Blob(models.Model):
+    """Bytes stored once under the digest this server computed."""
+
+    sha256 = models.CharField(max_length=64, primary_key=True)
+    size = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.sha256[:12]
+
+
+class Upload(models.Model):
+    """A push under way: files arrive in any order and any number of pieces; nothing is visible before its commit."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="uploads")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
+    message = models.CharField(max_length=500, blank=True)
+    branch = models.CharField(max_length=200, default="main")
+    base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    deletions = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    committed_at = models.DateTimeField(null=True, blank=True)
+    revision = models.ForeignKey("Revision", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class UploadFile(models.Model):
+    """One file of an upload: what the client promised, and how many bytes have come."""
+
+    upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="files")
+    path = models.CharField(max_length=1024)
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    received = models.BigIntegerField(default=0)
+    blob = models.ForeignKey(Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["upload", "path"], name="upload_path_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.received}/{self.size}"

@@ -1,0 +1,26 @@
+"""What is kept beside an adapter under a visibility of its own: seeds, a discriminator, a training digest."""
+
+from django.conf import settings
+from django.db import models
+
+from .blobs import Blob
+from .repositories import Repository, Visibility
+
+
+class Companion(models.Model):
+    """A named blob beside a repository, private unless its owner says otherwise."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="companions")
+    kind = models.CharField(max_length=40)
+    name = models.CharField(max_length=200)
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="companions")
+    visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PRIVATE)
+    facts = models.JSONField(default=dict)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "kind", "name"], name="companion_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"

@@ -1,0 +1,123 @@
+"""Work asked of the workers: one row a job, one transition table, one fence.
+
+QUEUED → LOADING → RUNNING → SAVING → DONE, or FAILED, CANCELLED. A worker owns a job by (attempt, lease); every
+write it makes names its attempt, so that a ghost of an earlier attempt changes nothing.
+"""
+
+from django.conf import settings
+from django.db import models
+
+
+class State(models.TextChoices):
+    QUEUED = "queued"
+    LOADING = "loading"
+    RUNNING = "running"
+    SAVING = "saving"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({State.DONE, State.FAILED, State.CANCELLED})
+
+ALLOWED: dict[str, frozenset[str]] = {
+    State.QUEUED: frozenset({State.LOADING, State.CANCELLED, State.FAILED}),
+    State.LOADING: frozenset({State.RUNNING, State.QUEUED, State.FAILED, State.CANCELLED}),
+    State.RUNNING: frozenset({State.SAVING, State.QUEUED, State.FAILED, State.CANCELLED}),
+    State.SAVING: frozenset({State.DONE, State.QUEUED, State.FAILED}),
+    State.DONE: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
+}
+
+
+class Job(models.Model):
+    """A recipe, its inputs and where the result goes. The queue carries its id and nothing else."""
+
+    kind = models.CharField(max_length=40, help_text="a method of the registry, or `fingerprint` for a base")
+    recipe = models.JSONField(default=dict)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED, db_index=True)
+    queue = models.CharField(max_length=20, default="cpu")
+    base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
+    output = models.ForeignKey("Repository", null=True, blank=True, on_delete=models.SET_NULL, related_name="jobs")
+    result = models.ForeignKey("Version", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="jobs")
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)
+
+    attempt = models.PositiveIntegerField(default=0)
+    max_attempts = models.PositiveIntegerField(default=3)
+    worker = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    cancel_requested = models.BooleanField(default=False)
+    progress = models.FloatField(default=0.0)
+    message = models.CharField(max_length=300, blank=True)
+    figures = models.JSONField(default=dict)
+    error = models.JSONField(null=True, blank=True, help_text="{code, message, …facts}")
+    environment = models.JSONField(null=True, blank=True)
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["created_by", "idempotency_key"], name="job_idempotency_unique"),
+        ]
+        indexes = [models.Index(fields=["state", "lease_until"])]
+
+    def __str__(self) -> str:
+        return f"job {self.pk} ({self.kind}, {self.state})"
+
+    @property
+    def is_final(self) -> bool:
+        """True once nothing more happens without a retry."""
+        return self.state in FINAL
+
+
+class JobInput(models.Model):
+    """An input version in its place, with the digest it had when the job was queued."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="inputs")
+    version = models.ForeignKey("Version", on_delete=models.PROTECT, related_name="+")
+    role = models.CharField(max_length=20, default="adapter")
+    position = models.PositiveIntegerField()
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "role", "position"], name="job_input_unique")]
+        ordering = ["role", "position"]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.position}: {self.version}"
+
+
+class JobLog(models.Model):
+    """A line of a job's log, kept for good; the live stream repeats it."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="log")
+    attempt = models.PositiveIntegerField()
+    at = models.DateTimeField(auto_now_add=True)
+    text = models.CharField(max_length=1000)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class WorkerNode(models.Model):
+    """A worker process as it last described itself: queue, device, the bases it holds."""
+
+    name = models.CharField(max_length=200, unique=True)
+    queues = models.JSONField(default=list)
+    device = models.CharField(max_length=100)
+    bases = models.JSONField(default=list, help_text="ids of the bases whose weights it can find")
+    loaded = models.JSONField(default=list, help_text="ids of the bases in its memory")
+    environment = models.JSONField(default=dict)
+    current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.name

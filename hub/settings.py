@@ -1,0 +1,166 @@
+"""All settings, from the environment. With nothing set, a laptop runs on SQLite, a local folder and embedded Valkey.
+
+Every variable stands in the table of docs/settings.md.
+"""
+
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from hub.env import env, env_bool, env_int, env_list
+
+ROOT = Path(__file__).resolve().parent.parent
+HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
+HUB_DATA.mkdir(parents=True, exist_ok=True)
+
+DEBUG = env_bool("HUB_DEBUG", False)
+ALLOWED_HOSTS = env_list("HUB_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
+CSRF_TRUSTED_ORIGINS = env_list("HUB_TRUSTED_ORIGINS", "")
+SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
+
+
+def _secret_key() -> str:
+    """The given key, or one made once and kept in the data folder."""
+    given = env("HUB_SECRET_KEY")
+    if given:
+        return given
+    path = HUB_DATA / "secret_key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(50))
+    return path.read_text().strip()
+
+
+SECRET_KEY = _secret_key()
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "hub",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "hub.urls"
+WSGI_APPLICATION = "hub.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+SQLITE_URL = f"sqlite:///{HUB_DATA / 'hub.sqlite3'}"
+DATABASES = {"default": dj_database_url.parse(env("DATABASE_URL", SQLITE_URL), conn_max_age=60)}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # Writers queue for the lock at BEGIN instead of failing in the middle; readers never wait in WAL mode.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6399/0")
+
+
+def _blob_storage(url: str) -> dict:
+    """Django's storage for blobs: `file:///folder` or `s3://bucket/prefix?endpoint=…`."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": parts.path, "base_url": None},
+        }
+    if parts.scheme == "s3":
+        options = {"bucket_name": parts.netloc, "location": parts.path.strip("/")}
+        if env("STORAGE_ENDPOINT"):
+            options["endpoint_url"] = env("STORAGE_ENDPOINT")
+        return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    raise ImproperlyConfigured(f"STORAGE_URL={url!r}: use file:///folder or s3://bucket/prefix")
+
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": HUB_DATA / "files"}},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "blobs": _blob_storage(env("STORAGE_URL", f"file://{HUB_DATA / 'blobs'}")),
+}
+UPLOAD_FOLDER = HUB_DATA / "uploads"
+MAX_FILE_BYTES = env_int("HUB_MAX_FILE_MB", 20_000) * 1_000_000
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5_000_000
+STATIC_URL = "static/"
+STATIC_ROOT = HUB_DATA / "static"
+STATICFILES_DIRS = [ROOT / "static"]
+
+AUTH_USER_MODEL = "hub.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "sign_in"
+LOGIN_REDIRECT_URL = "browse"
+LOGOUT_REDIRECT_URL = "browse"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env_bool("HUB_HTTPS", False)
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-gb"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["hub.api.authentication.TokenAuthentication"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "hub.api.problems.problem_response",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Adapter hub",
+    "DESCRIPTION": "Store, version, merge and evaluate LoRA adapters.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# A job's lease: a worker renews it while it lives; the reaper takes back what was not renewed.
+JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
+# Redelivery by the broker is only the second net, behind the reaper, and must never fire on a job that is alive.
+BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
+WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
+WORKER_CACHE = env("HUB_WORKER_CACHE", str(HUB_DATA / "worker-cache"))
+WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
+WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
