@@ -1,0 +1,226 @@
+"""Who may see or do what. Every look-up of every surface goes through here and returns the object or raises.
+
+What one may not see answers `NotFound`, worded the same as what does not exist. A token narrows what its user may do:
+`read` to see private things, `write` to push and start jobs, `admin` to change roles, visibility and to delete.
+"""
+
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef, Q
+from django.http import HttpRequest
+
+from hub.errors import Invalid, NotFound, NotSignedIn, PermissionDenied
+from hub.models import (
+    BaseModel,
+    Job,
+    Membership,
+    Namespace,
+    Ref,
+    Repository,
+    Revision,
+    Role,
+    Token,
+    Upload,
+    User,
+    Version,
+    Visibility,
+)
+from hub.names import OID, VERSION
+
+LEVEL = {"read": Role.READER.level, "write": Role.WRITER.level, "admin": Role.ADMIN.level}
+IMPLIED = {"read": {"read", "write", "admin"}, "write": {"write", "admin"}, "admin": {"admin"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who asks: a user or nobody, and the token's scopes; `scopes` None is a person at the pages, with every scope."""
+
+    user: User | None = None
+    scopes: frozenset[str] | None = None
+
+    def has_scope(self, scope: str) -> bool:
+        """True where the session or token allows acts of this scope; a wider scope includes the narrower."""
+        return self.scopes is None or bool(self.scopes & IMPLIED[scope])
+
+
+ANONYMOUS = Viewer()
+
+
+def viewer_of(request: HttpRequest) -> Viewer:
+    """The viewer behind a page's or an API view's request."""
+    user = request.user if request.user and request.user.is_authenticated else None
+    token = getattr(request, "auth", None)
+    return Viewer(user=user, scopes=frozenset(token.scopes) if isinstance(token, Token) else None)
+
+
+def require_user(viewer: Viewer) -> User:
+    """The signed-in user, or NotSignedIn."""
+    if viewer.user is None:
+        raise NotSignedIn("Sign in first, or send a token: Authorization: Bearer ah_…")
+    return viewer.user
+
+
+def require_scope(viewer: Viewer, scope: str) -> User:
+    """The signed-in user if the token allows `scope`."""
+    user = require_user(viewer)
+    if not viewer.has_scope(scope):
+        given = ", ".join(sorted(viewer.scopes or ())) or "none"
+        raise PermissionDenied(
+            f"This token has the scopes {given}; this needs {scope}. Make a token with that scope.", code="token_scope"
+        )
+    return user
+
+
+def visible(viewer: Viewer, *, prefix: str = "") -> Q:
+    """The filter for repositories this viewer may see; `prefix` leads to them, as in `repository__`."""
+    living = Q(**{f"{prefix}deleted_at": None})
+    public = Q(**{f"{prefix}visibility": Visibility.PUBLIC})
+    if viewer.user is None or not viewer.has_scope("read"):
+        return living & public
+    member = Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user))
+    return living & (public | Q(member))
+
+
+def may(viewer: Viewer, repository: Repository, need: str) -> bool:
+    """True if this viewer's role and token allow `need` ("read", "write", "admin") on the repository."""
+    if need == "read" and repository.visibility == Visibility.PUBLIC:
+        return True
+    return viewer.has_scope(need) and _level(viewer, repository.namespace) >= LEVEL[need]
+
+
+def repository(
+    viewer: Viewer, namespace: str, name: str, need: str = "read", *, kind: str | None = None, deleted: bool = False
+) -> Repository:
+    """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins."""
+    found = (
+        Repository.objects.select_related("namespace", "base")
+        .filter(namespace__name__iexact=namespace, name__iexact=name, deleted_at__isnull=not deleted)
+        .first()
+    )
+    if found is None or (kind and found.kind != kind) or not may(viewer, found, "read"):
+        raise missing(f"{namespace}/{name}", kind or "repository")
+    if deleted and not _level(viewer, found.namespace) >= LEVEL["admin"]:
+        raise missing(f"{namespace}/{name}", kind or "repository")
+    if need != "read":
+        _require(viewer, found.namespace, need, found.full_name)
+    return found
+
+
+def resolve(repository: Repository, ref: str | None = None) -> Revision:
+    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`, else `main`."""
+    revisions = Revision.objects.filter(repository=repository).select_related("version", "version__base", "author")
+    if ref is None:
+        by_ref = {row.name: row.revision_id for row in Ref.objects.filter(repository=repository)}
+        found = revisions.filter(pk=by_ref.get("latest", by_ref.get("main"))).first()
+    elif number := VERSION.fullmatch(ref):
+        found = revisions.filter(version__number=int(number[1])).order_by("-pk").first()
+    elif OID.fullmatch(ref):
+        found = revisions.filter(oid=ref).first()
+    else:
+        found = revisions.filter(refs__name=ref).first()
+    if found is None:
+        raise NotFound(
+            f"{repository.full_name} has nothing named {ref!r}."
+            if ref
+            else f"{repository.full_name} is empty: nothing has been pushed to it yet.",
+            code="revision_not_found",
+        )
+    return found
+
+
+def version(viewer: Viewer, namespace: str, name: str, ref: str | None = None, *, kind: str | None = None) -> Version:
+    """The version a name stands for, with its repository loaded."""
+    found = repository(viewer, namespace, name, kind=kind)
+    revision = resolve(found, ref)
+    if revision.version is None:
+        raise NotFound(f"{found.full_name}@{ref or 'main'} has no valid version yet.", code="version_not_found")
+    revision.version.repository = found
+    return revision.version
+
+
+def parse_input(viewer: Viewer, text: str, *, kind: str | None = None) -> Version:
+    """The version named `ns/name` or `ns/name@ref`."""
+    path, _, ref = text.partition("@")
+    namespace, slash, name = path.partition("/")
+    if not slash or not namespace or not name:
+        raise Invalid(f"{text!r} names no version; write namespace/name or namespace/name@v1.", field="inputs")
+    return version(viewer, namespace, name, ref or None, kind=kind)
+
+
+def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:
+    """The namespace; `need` write or admin asks for that role in it."""
+    found = Namespace.objects.filter(name__iexact=name).first()
+    if found is None:
+        raise missing(name, "namespace")
+    if need != "read":
+        _require(viewer, found, need, found.name)
+    return found
+
+
+def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
+    """A job of one's own or of a namespace one belongs to; its creator and that namespace's writers may act on it."""
+    found = (
+        Job.objects.select_related("output__namespace", "base", "created_by", "result__repository__namespace", "evaluation")
+        .filter(pk=pk)
+        .first()
+    )
+    if found is None or viewer.user is None or not viewer.has_scope("read"):
+        raise missing(str(pk), "job")
+    own = found.created_by_id == viewer.user.pk
+    level = 3 if own else _level(viewer, found.output.namespace) if found.output else -1
+    if level < LEVEL["read"]:
+        raise missing(str(pk), "job")
+    if need != "read":
+        require_scope(viewer, need)
+        if level < LEVEL[need]:
+            raise PermissionDenied(f"Job {pk} belongs to {found.created_by.username}; you may watch it only.")
+    return found
+
+
+def upload(viewer: Viewer, pk: str) -> Upload:
+    """An upload under way, for the user who began it."""
+    user = require_scope(viewer, "write")
+    found = Upload.objects.select_related("repository__namespace", "base").filter(pk=pk, user=user).first()
+    if found is None or found.repository.deleted_at or not may(viewer, found.repository, "write"):
+        raise missing(str(pk), "upload")
+    return found
+
+
+def token(viewer: Viewer, pk: int) -> Token:
+    """One of the viewer's own tokens."""
+    found = Token.objects.filter(pk=pk, user=require_user(viewer)).first()
+    if found is None:
+        raise missing(str(pk), "token")
+    return found
+
+
+def base(name: str, revision: str | None = None) -> BaseModel:
+    """The base of this name or alias; bases are for all to see."""
+    found = BaseModel.objects.select_related("derived_from").filter(name__iexact=name)
+    match = found.filter(revision=revision).first() if revision else found.order_by("pk").first()
+    match = match or BaseModel.objects.select_related("derived_from").filter(aliases__name=name).first()
+    if match is None:
+        raise NotFound(
+            f"No base model is registered as {name!r}. Register it: hubctl base add {name} --config config.json",
+            code="base_not_found",
+        )
+    return match
+
+
+def missing(name: str, what: str) -> NotFound:
+    """The one sentence for what is not there and for what may not be seen."""
+    return NotFound(f"There is no {what} {name!r} that you can see. Check the name, or sign in if it is private.")
+
+
+def _level(viewer: Viewer, namespace: Namespace) -> int:
+    if viewer.user is None:
+        return -1
+    role = Membership.objects.filter(namespace=namespace, user=viewer.user).values_list("role", flat=True).first()
+    return Role(role).level if role else -1
+
+
+def _require(viewer: Viewer, namespace: Namespace, need: str, what: str) -> None:
+    require_scope(viewer, need)
+    if _level(viewer, namespace) < LEVEL[need]:
+        role = {"write": "writer", "admin": "admin"}[need]
+        raise PermissionDenied(f"This needs the role {role} in {namespace.name}; ask an admin there. ({what})")

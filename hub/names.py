@@ -1,0 +1,56 @@
+"""Which names may be given to namespaces, repositories and refs, so that every URL stays unambiguous."""
+
+import re
+
+from hub.errors import Invalid
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+OID = re.compile(r"[0-9a-f]{40}")
+VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
+
+# First segments of the site's own URLs, and of the Hugging Face protocol's.
+RESERVED = frozenset(
+    "about admin api auth bases browse collections compare datasets docs explore generators health help jobs login logout me "
+    "media merge models new notifications oauth organisations organizations raw resolve search settings sign-in sign-out "
+    "sign-up spaces static tokens trash upload uploads users v1 v2 versions well-known whoami workers xet".split()
+)
+
+
+def check_namespace(name: str) -> str:
+    """`name`, if it can be a namespace; Invalid names the rule it breaks."""
+    _check(name, "namespace")
+    if name.lower() in RESERVED:
+        raise Invalid(f"The namespace {name!r} is reserved for the site's own pages; choose another.", field="name")
+    return name
+
+
+def check_repository(name: str) -> str:
+    """`name`, if it can be a repository; names ending in `.vN` are kept for versions seen as repositories."""
+    _check(name, "repository")
+    if VERSION_SUFFIX.fullmatch(name):
+        raise Invalid(
+            f"Repository names ending in .vN are reserved for versions, and {name!r} does; choose another.", field="name"
+        )
+    return name
+
+
+def check_ref(name: str) -> str:
+    """`name`, if it can be a branch or tag: not `latest`, not like a version or a revision id."""
+    if not REF.fullmatch(name) or ".." in name or "//" in name or name.endswith(("/", ".lock")):
+        raise Invalid(
+            f"{name!r} can't name a branch or tag: use letters, digits, '.', '_', '-' and '/', at most 200.", field="name"
+        )
+    if VERSION.fullmatch(name) or OID.fullmatch(name) or name == "latest":
+        raise Invalid(f"{name!r} is given by the hub itself (versions, revision ids, latest); choose another.", field="name")
+    return name
+
+
+def _check(name: str, what: str) -> None:
+    if not NAME.fullmatch(name) or "--" in name or ".." in name or name.endswith((".git", ".", "-")):
+        raise Invalid(
+            f"{name!r} can't name a {what}: use 1 to 96 letters, digits, '.', '_' or '-', starting with a letter or digit, "
+            "without '--' or '..' and not ending in '.', '-' or '.git'.",
+            field="name",
+        )

@@ -1,0 +1,71 @@
+"""Making people and organisations, and giving roles."""
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from hub.errors import Conflict, Invalid
+from hub.models import Membership, Namespace, Role, User
+from hub.names import check_namespace
+from hub.services.audit import record
+
+
+@transaction.atomic
+def create_user(*, username: str, password: str, email: str = "", is_staff: bool = False) -> User:
+    """A user with a namespace of the same name in which he is admin."""
+    _refuse_taken(check_namespace(username))
+    user = User(username=username, email=email, is_staff=is_staff)
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), field="password") from None
+    user.set_password(password)
+    user.save()
+    namespace = Namespace.objects.create(name=username, owner=user)
+    Membership.objects.create(namespace=namespace, user=user, role=Role.ADMIN)
+    record(user, "user.create", username)
+    return user
+
+
+@transaction.atomic
+def create_organisation(*, actor: User, name: str, display_name: str = "") -> Namespace:
+    """An organisation whose first admin is `actor`."""
+    _refuse_taken(check_namespace(name))
+    namespace = Namespace.objects.create(name=name, display_name=display_name)
+    Membership.objects.create(namespace=namespace, user=actor, role=Role.ADMIN)
+    record(actor, "organisation.create", name)
+    return namespace
+
+
+@transaction.atomic
+def set_role(*, actor: User, namespace: Namespace, user: User, role: str) -> Membership:
+    """Give `user` a role in an organisation, or change it; the last admin stays admin."""
+    if role not in Role.values:
+        raise Invalid(f"{role!r} is no role; choose one of {', '.join(Role.values)}.", field="role")
+    if namespace.owner_id == user.pk and role != Role.ADMIN:
+        raise Conflict(f"{user.username} owns the namespace {namespace.name} and stays its admin.")
+    if role != Role.ADMIN:
+        _keep_an_admin(namespace, without=user)
+    membership, _ = Membership.objects.update_or_create(namespace=namespace, user=user, defaults={"role": role})
+    record(actor, "member.set", namespace.name, user=user.username, role=role)
+    return membership
+
+
+@transaction.atomic
+def remove_member(*, actor: User, namespace: Namespace, user: User) -> None:
+    """Take `user` out of an organisation; the last admin can't be taken out."""
+    _keep_an_admin(namespace, without=user)
+    Membership.objects.filter(namespace=namespace, user=user).delete()
+    record(actor, "member.remove", namespace.name, user=user.username)
+
+
+def _refuse_taken(name: str) -> None:
+    if Namespace.objects.filter(name__iexact=name).exists() or User.objects.filter(username__iexact=name).exists():
+        raise Conflict(f"The name {name!r} is taken; choose another.", field="name")
+
+
+def _keep_an_admin(namespace: Namespace, *, without: User) -> None:
+    # The rows are locked so that two admins can't remove each other at the same moment.
+    admins = list(namespace.memberships.select_for_update().filter(role=Role.ADMIN).values_list("user_id", flat=True))
+    if set(admins) == {without.pk}:
+        raise Conflict(f"{without.username} is the last admin of {namespace.name}; make another member admin first.")

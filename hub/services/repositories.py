@@ -1,0 +1,92 @@
+"""Making, changing, deleting and restoring repositories."""
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from hub import access
+from hub.errors import Conflict, Invalid, PermissionDenied
+from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility
+from hub.names import check_repository
+from hub.services.audit import record
+
+
+@transaction.atomic
+def create_repository(
+    *, actor: User, namespace: Namespace, name: str, kind: str, visibility: str = Visibility.PUBLIC, description: str = ""
+) -> Repository:
+    """An empty repository; Conflict where the name is taken, also by one in the trash."""
+    check_repository(name)
+    if kind not in Kind.values:
+        raise Invalid(f"{kind!r} is no kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
+    _check_visibility(visibility)
+    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    if taken:
+        where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""
+        raise Conflict(f"{namespace.name}/{taken.name} exists already{where}.", field="name")
+    try:
+        with transaction.atomic():
+            repository = Repository.objects.create(
+                namespace=namespace,
+                name=name,
+                kind=kind,
+                visibility=visibility,
+                description=description[:300],
+                created_by=actor,
+            )
+    except IntegrityError:
+        raise Conflict(f"{namespace.name}/{name} was made by somebody else at this moment.", field="name") from None
+    record(actor, "repository.create", repository, kind=kind, visibility=visibility)
+    return repository
+
+
+@transaction.atomic
+def update_repository(
+    *, actor: User, repository: Repository, visibility: str | None = None, description: str | None = None
+) -> Repository:
+    """Change what may change. Making it public needs admin on every private parent of any of its versions."""
+    if visibility is not None and visibility != repository.visibility:
+        _check_visibility(visibility)
+        if visibility == Visibility.PUBLIC:
+            _require_admin_on_parents(actor, repository)
+        repository.visibility = visibility
+    if description is not None:
+        repository.description = description[:300]
+    repository.save(update_fields=["visibility", "description"])
+    record(actor, "repository.update", repository, visibility=repository.visibility)
+    return repository
+
+
+@transaction.atomic
+def delete_repository(*, actor: User, repository: Repository) -> None:
+    """Put it into the trash: invisible to all, its name kept, everything restorable."""
+    Repository.objects.filter(pk=repository.pk, deleted_at=None).update(deleted_at=timezone.now())
+    record(actor, "repository.delete", repository)
+
+
+@transaction.atomic
+def restore_repository(*, actor: User, repository: Repository) -> None:
+    """Take it out of the trash as it was."""
+    Repository.objects.filter(pk=repository.pk).update(deleted_at=None)
+    record(actor, "repository.restore", repository)
+
+
+def _check_visibility(visibility: str) -> None:
+    if visibility not in Visibility.values:
+        raise Invalid(f"{visibility!r} is no visibility; choose public or private.", field="visibility")
+
+
+def _require_admin_on_parents(actor: User, repository: Repository) -> None:
+    parents = (
+        Parentage.objects.filter(child__repository=repository, parent__repository__visibility=Visibility.PRIVATE)
+        .exclude(parent__repository=repository)
+        .select_related("parent__repository__namespace")
+    )
+    viewer = access.Viewer(user=actor, scopes=None)
+    for parentage in parents:
+        parent = parentage.parent.repository
+        if not access.may(viewer, parent, "admin"):
+            shown = parent.full_name if access.may(viewer, parent, "read") else "a private adapter you can't see"
+            raise PermissionDenied(
+                f"{repository.full_name} was made from {shown}; making it public needs an admin of that adapter.",
+                code="parent_is_private",
+            )
