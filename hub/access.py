@@ -160,7 +160,9 @@ def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:
 def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
     """A job of one's own or of a namespace one belongs to; its creator and that namespace's writers may act on it."""
     found = (
-        Job.objects.select_related("output__namespace", "base", "created_by", "result__repository__namespace", "evaluation")
+        Job.objects.select_related(
+            "output__namespace", "base", "created_by", "result__repository__namespace", "evaluation"
+        )
         .filter(pk=pk)
         .first()
     )

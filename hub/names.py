@@ -12,9 +12,7 @@ VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 
 # First segments of the site's own URLs, and of the Hugging Face protocol's.
 RESERVED = frozenset(
-    "about admin api auth bases browse collections compare datasets docs explore generators health help jobs login logout me "
-    "media merge models new notifications oauth organisations organizations raw resolve search settings sign-in sign-out "
-    "sign-up spaces static tokens trash upload uploads users v1 v2 versions well-known whoami workers xet".split()
+    ["about", "admin", "api", "auth", "bases", "browse", "collections", "compare", "datasets", "docs", "explore", "generators", "health", "help", "jobs", "login", "logout", "me", "media", "merge", "models", "new", "notifications", "oauth", "organisations", "organizations", "raw", "resolve", "search", "settings", "sign-in", "sign-out", "sign-up", "spaces", "static", "tokens", "trash", "upload", "uploads", "users", "v1", "v2", "versions", "well-known", "whoami", "workers", "xet"]
 )
 
 
@@ -31,7 +29,8 @@ def check_repository(name: str) -> str:
     _check(name, "repository")
     if VERSION_SUFFIX.fullmatch(name):
         raise Invalid(
-            f"Repository names ending in .vN are reserved for versions, and {name!r} does; choose another.", field="name"
+            f"Repository names ending in .vN are reserved for versions, and {name!r} does; choose another.",
+            field="name",
         )
     return name
 
@@ -40,10 +39,13 @@ def check_ref(name: str) -> str:
     """`name`, if it can be a branch or tag: not `latest`, not like a version or a revision id."""
     if not REF.fullmatch(name) or ".." in name or "//" in name or name.endswith(("/", ".lock")):
         raise Invalid(
-            f"{name!r} can't name a branch or tag: use letters, digits, '.', '_', '-' and '/', at most 200.", field="name"
+            f"{name!r} can't name a branch or tag: use letters, digits, '.', '_', '-' and '/', at most 200.",
+            field="name",
         )
     if VERSION.fullmatch(name) or OID.fullmatch(name) or name == "latest":
-        raise Invalid(f"{name!r} is given by the hub itself (versions, revision ids, latest); choose another.", field="name")
+        raise Invalid(
+            f"{name!r} is given by the hub itself (versions, revision ids, latest); choose another.", field="name"
+        )
     return name
 
 

@@ -12,7 +12,13 @@ from hub.services.audit import record
 
 @transaction.atomic
 def create_repository(
-    *, actor: User, namespace: Namespace, name: str, kind: str, visibility: str = Visibility.PUBLIC, description: str = ""
+    *,
+    actor: User,
+    namespace: Namespace,
+    name: str,
+    kind: str,
+    visibility: str = Visibility.PUBLIC,
+    description: str = "",
 ) -> Repository:
     """An empty repository; Conflict where the name is taken, also by one in the trash."""
     check_repository(name)
