@@ -12,55 +12,12 @@ VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 
 # First segments of the site's own URLs, and of the Hugging Face protocol's.
 RESERVED = frozenset(
-    [
-        "about",
-        "admin",
-        "api",
-        "auth",
-        "bases",
-        "browse",
-        "collections",
-        "compare",
-        "datasets",
-        "docs",
-        "explore",
-        "generators",
-        "health",
-        "help",
-        "jobs",
-        "login",
-        "logout",
-        "me",
-        "media",
-        "merge",
-        "models",
-        "new",
-        "notifications",
-        "oauth",
-        "organisations",
-        "organizations",
-        "raw",
-        "resolve",
-        "search",
-        "settings",
-        "sign-in",
-        "sign-out",
-        "sign-up",
-        "spaces",
-        "static",
-        "tokens",
-        "trash",
-        "upload",
-        "uploads",
-        "users",
-        "v1",
-        "v2",
-        "versions",
-        "well-known",
-        "whoami",
-        "workers",
-        "xet",
-    ]
+    """
+    about admin api auth bases browse collections compare datasets docs explore generators health help jobs
+    login logout me media merge models new notifications oauth organisations organizations raw resolve search
+    settings sign-in sign-out sign-up spaces static tokens trash upload uploads users v1 v2 versions
+    well-known whoami workers xet
+    """.split()
 )
 
 
@@ -92,7 +49,7 @@ def check_ref(name: str) -> str:
         )
     if VERSION.fullmatch(name) or OID.fullmatch(name) or name == "latest":
         raise Invalid(
-            f"{name!r} is given by the hub itself (versions, revision ids, latest); choose another.", field="name"
+            f"{name!r} is given by the hub itself (version, revision id, latest); choose another.", field="name"
         )
     return name
 
