@@ -27,6 +27,14 @@ class Upload(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
     message = models.CharField(max_length=500, blank=True)
     branch = models.CharField(max_length=200, default="main")
+    parent = models.ForeignKey(
+        "Revision",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="the branch's head when the upload began: what came after is checked for conflicts",
+    )
     base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     deletions = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
