@@ -57,7 +57,7 @@ def check_ref(name: str) -> str:
 def _check(name: str, what: str) -> None:
     if not NAME.fullmatch(name) or "--" in name or ".." in name or name.endswith((".git", ".", "-")):
         raise Invalid(
-            f"{name!r} can't name a {what}: use 1 to 96 letters, digits, '.', '_' or '-', starting with a letter or digit, "
+            f"{name!r} can't name a {what}: use 1 to 96 letters, digits, '.', '_' or '-', a letter or digit first, "
             "without '--' or '..' and not ending in '.', '-' or '.git'.",
             field="name",
         )

@@ -1,0 +1,96 @@
+"""Every refusal as `application/problem+json` (RFC 9457): type, title, status, code, detail, and facts for programs.
+
+What the user can mend says how; what is ours is logged under an id, and the answer gives that id and nothing else.
+"""
+
+import logging
+import uuid
+from http import HTTPStatus
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, UnreadablePostError
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from composition.errors import CompositionError
+from hub.errors import HubError
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+RESERVED = {"type", "title", "status", "code", "detail"}
+
+
+def problem(status: int, code: str, detail: str, headers: dict | None = None, **facts: object) -> Response:
+    """The one shape of a refusal. Facts never overwrite the five fixed members."""
+    body = {"type": f"urn:hub:problem:{code}", "title": HTTPStatus(status).phrase, "status": status}
+    body |= {"code": code, "detail": detail} | {name: fact for name, fact in facts.items() if name not in RESERVED}
+    return Response(body, status=status, headers=headers, content_type=CONTENT_TYPE)
+
+
+def problem_response(error: Exception, context: dict) -> Response:
+    """DRF's exception handler: what was raised, as a problem."""
+    set_rollback()
+    if isinstance(error, HubError):
+        headers = {"WWW-Authenticate": _challenge(context)} if error.status == 401 else None
+        return problem(error.status, error.code, error.message, headers, **error.facts)
+    if isinstance(error, CompositionError):
+        return problem(422, error.code, error.message, **error.facts)
+    if isinstance(error, exceptions.APIException):
+        return _framework_problem(error)
+    if isinstance(error, Http404):
+        return problem(404, "not_found", "There is nothing here that you may see.")
+    if isinstance(error, PermissionDenied):
+        return problem(403, "permission_denied", "You may not do this.")
+    if isinstance(error, RequestDataTooBig):
+        return problem(413, "body.too_large", "The request body is larger than this route takes.")
+    if isinstance(error, UnreadablePostError):
+        return problem(400, "body.cut", "The request body ended early: ask how much was received, and go on there.")
+    if isinstance(error, SuspiciousOperation):
+        return problem(400, "bad_request", "The request can't be read.")
+    return _own_fault(error, context)
+
+
+def _challenge(context: dict) -> str:
+    return context["view"].get_authenticate_header(context["request"]) or "Bearer"
+
+
+def _framework_problem(error: exceptions.APIException) -> Response:
+    """DRF's own errors: validation (422 with the field), malformed JSON, method, media type, throttle, sign-in."""
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(error.wait) + 1)
+    if isinstance(error, exceptions.ValidationError):
+        field, message = first_error(error.detail)
+        return problem(422, "invalid", f"{field}: {message}" if field else message, field=field, errors=error.detail)
+    code = {"authentication_failed": "token.invalid", "parse_error": "json.malformed"}.get(
+        error.detail.code, error.detail.code
+    )
+    return problem(error.status_code, code, str(error.detail), headers)
+
+
+def first_error(detail: object, path: str = "") -> tuple[str, str]:
+    """The first offending field, as `files.0.size`, and its sentence, out of DRF's nested lists and dicts."""
+    while isinstance(detail, dict | list) and detail:
+        if isinstance(detail, dict):
+            key, detail = next(iter(detail.items()))
+            path = path if key == "non_field_errors" else f"{path}.{key}".strip(".")
+        elif isinstance(detail[0], dict | list):
+            place = next(place for place, item in enumerate(detail) if item)
+            path, detail = f"{path}.{place}".strip("."), detail[place]
+        else:
+            detail = detail[0]
+    return path, str(detail)
+
+
+def _own_fault(error: Exception, context: dict) -> Response:
+    incident = uuid.uuid4().hex[:12]
+    request = context.get("request")
+    where = f"{request.method} {request.path}" if request is not None else "?"
+    log.error("incident %s: %s", incident, where, exc_info=error)
+    return problem(
+        500, "internal", f"Something broke on our side; nothing was changed. Tell the operator: {incident}.", id=incident
+    )

@@ -1,0 +1,72 @@
+"""The one base of all API views: sign-in by token or session, scopes, strict JSON, one answer format."""
+
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from hub import access
+from hub.api.authentication import SessionAuthentication, TokenAuthentication
+from hub.api.bodies import Body, JSONParser
+from hub.errors import NotFound
+
+SCOPES = {"GET": "read", "HEAD": "read", "OPTIONS": "read"}
+
+
+class JSONAlways(BaseContentNegotiation):
+    """We speak one format; an Accept header (a browser's, or `application/octet-stream` for a file) changes nothing."""
+
+    def select_parser(self, request, parsers):
+        return parsers[0]
+
+    def select_renderer(self, request, renderers, format_suffix=None):
+        return renderers[0], renderers[0].media_type
+
+
+class View(APIView):
+    """A view's `scopes` name what a token needs for a method where it is not read for reading, write for the rest."""
+
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    content_negotiation_class = JSONAlways
+    renderer_classes = [JSONRenderer]
+    parser_classes = [JSONParser]
+    scopes: dict[str, str] = {}
+
+    @property
+    def viewer(self) -> access.Viewer:
+        """Who asks, as `hub.access` knows him."""
+        return access.viewer_of(self.request)
+
+    def initial(self, request, *args, **kwargs) -> None:
+        super().initial(request, *args, **kwargs)
+        needed = self.scopes.get(request.method) or SCOPES.get(request.method, "write")
+        access.require_scope(self.viewer, needed)
+
+    def actor(self):
+        """The signed-in user; 401 for nobody."""
+        return access.require_user(self.viewer)
+
+    def read(self, body: type[Body], data: object = None) -> dict:
+        """The request's body (or `data`) by this serializer; refusals are 422 with the field."""
+        serializer = body(data=self.request.data if data is None else data)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    def query(self, body: type[Body]) -> dict:
+        """The query string by this serializer; the last of repeated values counts."""
+        return self.read(body, self.request.query_params.dict())
+
+
+class Unknown(View):
+    """Any address that no route claims, in any method."""
+
+    schema = None
+
+    def dispatch(self, request, *args, **kwargs) -> Response:
+        self.http_method_not_allowed = self._nothing
+        return super().dispatch(request, *args, **kwargs)
+
+    def _nothing(self, request, *args, **kwargs) -> None:
+        raise NotFound("There is no such route: the list is at /api/v1/docs.")
+
+    options = _nothing
