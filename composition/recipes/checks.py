@@ -1,0 +1,105 @@
+"""What every merge asks of its inputs, from header facts alone: mergeable, of one shape, enough of them."""
+
+from collections.abc import Sequence
+
+from composition.errors import CompositionError, RecipeError
+from composition.recipes.base import Inputs
+
+
+def check_count(inputs: Inputs, minimum: int, method: str) -> None:
+    """At least `minimum` adapters."""
+    if len(inputs) < minimum:
+        raise CompositionError(
+            "merge.too_few_inputs",
+            f"{method} needs at least {minimum} adapter{'s' * (minimum > 1)}, got {len(inputs)}. Add adapters.",
+            given=len(inputs),
+            minimum=minimum,
+        )
+
+
+def check_mergeable(inputs: Inputs) -> None:
+    """No input may need its base weight to mean anything (DoRA, PiSSA, modules_to_save, bias, ...)."""
+    for name, facts in inputs:
+        if facts.needs_base:
+            need = facts.needs_base[0]
+            raise CompositionError(
+                "merge.needs_base",
+                f"{name} can't be merged: {need['reason']} {need['do']}",
+                adapter=name,
+                needs_base=facts.needs_base,
+            )
+        if not facts.modules:
+            raise CompositionError(
+                "merge.no_modules",
+                f"{name} has no LoRA module, so there is nothing to merge. Choose another adapter.",
+                adapter=name,
+            )
+
+
+def check_shapes(inputs: Inputs) -> None:
+    """A module that two adapters share must have one (in, out) in both: else they belong to different bases."""
+    first: dict[str, tuple[str, int, int]] = {}
+    for name, facts in inputs:
+        for module, shape in facts.modules.items():
+            seen = first.setdefault(module, (name, shape.in_features, shape.out_features))
+            if seen[1:] != (shape.in_features, shape.out_features):
+                raise CompositionError(
+                    "merge.shapes_differ",
+                    f"{module} is {seen[1]} → {seen[2]} features in {seen[0]} but {shape.in_features} → "
+                    f"{shape.out_features} in {name}: they were trained on different base models. "
+                    "Merge adapters of one base.",
+                    module=module,
+                    adapters=[seen[0], name],
+                )
+
+
+def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
+    """One weight an adapter, not all of them zero."""
+    if weights is None:
+        return
+    if len(weights) != len(inputs):
+        raise RecipeError(
+            "weights",
+            f"Weights: got {len(weights)} for {len(inputs)} adapters. Give one weight for each, in their order.",
+        )
+    if not any(weights):
+        raise RecipeError("weights", "Weights: all are zero, so nothing would be left. Give at least one other.")
+
+
+def check_rank(inputs: Inputs, available: dict[str, int], rank: int) -> None:
+    """Some module must have `rank` units to give; modules with fewer keep what they have."""
+    largest = max(available.values())
+    if rank > largest:
+        names = ", ".join(name for name, _ in inputs)
+        raise RecipeError(
+            "rank",
+            f"Rank: {rank} is more than {names} have to give, which is {largest} in their largest module. "
+            f"Use at most {largest}.",
+            largest=largest,
+        )
+
+
+def check_equal_ranks(inputs: Inputs) -> None:
+    """Rank-by-rank averaging pairs the j-th rank of every adapter, so each module must have one rank in all."""
+    first: dict[str, tuple[str, int]] = {}
+    for name, facts in inputs:
+        for module, shape in facts.modules.items():
+            other, rank = first.setdefault(module, (name, shape.r))
+            if rank != shape.r:
+                raise CompositionError(
+                    "merge.ranks_differ",
+                    f"{module} has rank {rank} in {other} but {shape.r} in {name}: "
+                    "a rank-wise average needs equal ranks. Use lego, svd or cat, which take any mix.",
+                    module=module,
+                    adapters=[other, name],
+                    ranks=[rank, shape.r],
+                )
+
+
+def pooled_ranks(inputs: Inputs) -> dict[str, int]:
+    """Σ r over the adapters that have the module, for every module that any adapter has, sorted by name."""
+    pooled: dict[str, int] = {}
+    for _, facts in inputs:
+        for module, shape in facts.modules.items():
+            pooled[module] = pooled.get(module, 0) + shape.r
+    return dict(sorted(pooled.items()))

@@ -1,0 +1,98 @@
+"""Every method by name: what it makes, what it needs, where its function lives, and its paper.
+
+Adding a method is one file and one row here. The function is named, not imported, so that web and API, which draw
+their forms from the recipes, load no torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from composition.recipes import AverageRecipe, CatRecipe, EvaluateRecipe, LegoRecipe, Recipe, SvdRecipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a method asks of its surroundings; `max_inputs` None is any number."""
+
+    min_inputs: int
+    max_inputs: int | None = None
+    base_model: bool = False
+    device: Literal["cpu", "any"] = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One row: `function` is dotted as "package.module:name"; `load()` imports it."""
+
+    kind: str
+    verb: str
+    label: str
+    summary: str
+    recipe: type[Recipe]
+    function: str
+    needs: Needs
+    paper: str | None = None
+
+    def load(self) -> Callable[..., Any]:
+        """Import and return the function. Loads torch."""
+        module, name = self.function.split(":")
+        return getattr(import_module(module), name)
+
+
+_ROWS = (
+    Method(
+        kind="lego",
+        verb="merge",
+        label="LoRA-LEGO",
+        summary="Clusters the rank-1 units of all adapters into k groups and keeps their reweighted centroids.",
+        recipe=LegoRecipe,
+        function="composition.lego:lego",
+        needs=Needs(min_inputs=1),
+        paper="https://arxiv.org/abs/2409.16167",
+    ),
+    Method(
+        kind="svd",
+        verb="merge",
+        label="Truncated SVD",
+        summary="The closest rank-k adapter to the weighted mean of the adapters' updates.",
+        recipe=SvdRecipe,
+        function="composition.svd:svd",
+        needs=Needs(min_inputs=1),
+    ),
+    Method(
+        kind="cat",
+        verb="merge",
+        label="Concatenation",
+        summary="Exactly the weighted sum of the adapters' updates; the rank is the sum of theirs.",
+        recipe=CatRecipe,
+        function="composition.cat:cat",
+        needs=Needs(min_inputs=2),
+    ),
+    Method(
+        kind="average",
+        verb="merge",
+        label="Rank-wise average",
+        summary="Averages A and B rank by rank; meaningful for adapters that were started from one seed.",
+        recipe=AverageRecipe,
+        function="composition.average:average",
+        needs=Needs(min_inputs=2),
+    ),
+    Method(
+        kind="evaluate",
+        verb="evaluate",
+        label="Evaluation",
+        summary="Measures an adapter on a dataset: likelihood, exact match, choice accuracy.",
+        recipe=EvaluateRecipe,
+        function="composition.evaluation:evaluate",
+        needs=Needs(min_inputs=0, max_inputs=1, base_model=True, device="any"),
+    ),
+)
+
+METHODS: dict[str, Method] = {row.kind: row for row in _ROWS}
+
+
+def merge_methods() -> list[Method]:
+    """The methods that make one adapter out of several, in the order pages show them."""
+    return [method for method in METHODS.values() if method.verb == "merge"]

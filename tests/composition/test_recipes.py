@@ -1,0 +1,161 @@
+"""Recipes: torch-free, self-describing, refusing bad values by field and bad inputs by adapter and module."""
+
+import subprocess
+import sys
+
+import pytest
+
+from composition.errors import CompositionError, RecipeError
+from composition.facts import AdapterFacts, ModuleFacts
+from composition.recipes import (
+    AverageRecipe,
+    CatRecipe,
+    EvaluateRecipe,
+    LegoRecipe,
+    SvdRecipe,
+    recipe_fields,
+    recipe_from_dict,
+)
+from composition.registry import METHODS, merge_methods
+
+
+def facts(modules: dict[str, tuple[int, int, int]], **more) -> AdapterFacts:
+    """AdapterFacts of {name: (r, in, out)}."""
+    table = {m: ModuleFacts(r=r, in_features=i, out_features=o, scale=1.0) for m, (r, i, o) in modules.items()}
+    return AdapterFacts(peft_type="LORA", modules=table, dtype="F32", parameters=0, bytes=0, target_modules=[], **more)
+
+
+ONE = ("me/one", facts({"q": (4, 32, 32), "v": (2, 32, 16)}))
+TWO = ("me/two", facts({"q": (8, 32, 32)}))
+
+
+def test_recipes_and_registry_load_no_torch():
+    code = "import sys, composition.recipes, composition.registry, composition.formats; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_recipe_describes_itself_and_survives_json(kind):
+    recipe = METHODS[kind].recipe()
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    for row in recipe_fields(METHODS[kind].recipe):
+        assert row["label"]
+        assert row["help"]
+        assert row["type"] in {"integer", "number", "boolean", "choice", "numbers", "string", "choices"}
+        assert not row["required"]
+
+
+def test_every_merge_is_a_registered_row():
+    assert [method.kind for method in merge_methods()] == ["lego", "svd", "cat", "average"]
+    assert METHODS["lego"].function == "composition.lego:lego"
+
+
+def test_weights_become_a_tuple_of_floats_and_the_recipe_is_hashable():
+    recipe = LegoRecipe(rank=8, weights=[1, 2])
+    assert recipe.weights == (1.0, 2.0)
+    assert hash(recipe) == hash(LegoRecipe(rank=8, weights=(1.0, 2.0)))
+    assert recipe.to_dict()["weights"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rank", 0),
+        ("rank", "16"),
+        ("rank", True),
+        ("rank", 4.0),
+        ("rank", None),
+        ("profile", "exact"),
+        ("seed", -1),
+        ("n_init", 0),
+        ("weights", "1,2"),
+        ("weights", [1, float("nan")]),
+        ("weights", [1, float("inf")]),
+        ("dtype", "int8"),
+        ("r_ref", "median"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_field(field, value):
+    with pytest.raises(RecipeError) as caught:
+        recipe_from_dict({"kind": "lego", "rank": 8, field: value})
+    assert caught.value.field == field
+    assert caught.value.code == "recipe.invalid"
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({}, "kind"),
+        ({"kind": "ties"}, "kind"),
+        ({"kind": "lego", "ranks": 3}, "ranks"),
+        ({"kind": "svd", "version": 9}, "version"),
+    ],
+)
+def test_unknown_kinds_fields_and_versions_are_refused(data, field):
+    with pytest.raises(RecipeError) as caught:
+        recipe_from_dict(data)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("metrics", [[], ["nll", "nll"], ["bleu"], "nll"])
+def test_evaluation_metrics_are_a_list_out_of_the_known(metrics):
+    with pytest.raises(RecipeError) as caught:
+        EvaluateRecipe(metrics=metrics)
+    assert caught.value.field == "metrics"
+
+
+def test_output_ranks_take_the_smaller_of_rank_and_pool():
+    assert LegoRecipe(rank=6).output_ranks([ONE, TWO]) == {"q": 6, "v": 2}
+    assert SvdRecipe(rank=6).output_ranks([ONE, TWO]) == {"q": 6, "v": 2}
+    assert CatRecipe().output_ranks([ONE, TWO]) == {"q": 12, "v": 2}
+
+
+@pytest.mark.parametrize("recipe", [LegoRecipe(rank=13), SvdRecipe(rank=13)])
+def test_a_rank_no_module_reaches_is_refused_with_the_largest(recipe):
+    with pytest.raises(RecipeError, match="at most 12") as caught:
+        recipe.check([ONE, TWO])
+    assert caught.value.field == "rank"
+
+
+@pytest.mark.parametrize("recipe", [LegoRecipe(rank=12), SvdRecipe(rank=12), CatRecipe()])
+def test_unequal_ranks_and_targets_fit_these(recipe):
+    recipe.check([ONE, TWO])
+
+
+@pytest.mark.parametrize("kind", ["lego", "svd"])
+def test_one_adapter_alone_is_compression(kind):
+    METHODS[kind].recipe(rank=2).check([ONE])
+
+
+@pytest.mark.parametrize("kind", ["cat", "average"])
+def test_one_adapter_alone_is_too_few_elsewhere(kind):
+    with pytest.raises(CompositionError, match="at least 2"):
+        METHODS[kind].recipe().check([ONE])
+
+
+def test_rank_wise_average_names_adapters_and_module_of_unequal_ranks():
+    with pytest.raises(CompositionError) as caught:
+        AverageRecipe().check([ONE, TWO])
+    assert caught.value.code == "merge.ranks_differ"
+    assert all(word in caught.value.message for word in ("me/one", "me/two", "q has rank 4"))
+
+
+@pytest.mark.parametrize("kind", ["lego", "svd", "cat", "average"])
+def test_every_merge_refuses_other_shapes_and_adapters_that_need_their_base(kind):
+    recipe = METHODS[kind].recipe() if kind in ("cat", "average") else METHODS[kind].recipe(rank=4)
+    other = ("me/other", facts({"q": (4, 64, 32)}))
+    with pytest.raises(CompositionError, match="me/other") as caught:
+        recipe.check([ONE, other])
+    assert caught.value.facts["module"] == "q"
+    need = [{"code": "dora", "reason": "DoRA scales the base weight.", "do": "Convert it first."}]
+    with pytest.raises(CompositionError, match=r"me/dora.*DoRA scales.*Convert it") as caught:
+        recipe.check([ONE, ("me/dora", facts({"q": (4, 32, 32)}, needs_base=need))])
+    assert caught.value.code == "merge.needs_base"
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, 1.0), (0.0, 0.0)])
+def test_weights_must_be_one_an_adapter_and_not_all_zero(weights):
+    with pytest.raises(RecipeError) as caught:
+        LegoRecipe(rank=4, weights=weights).check([ONE, TWO])
+    assert caught.value.field == "weights"
