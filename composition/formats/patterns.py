@@ -33,12 +33,6 @@ def fullmatch(pattern: str, module: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def pattern_key_regex(key: str) -> re.Pattern[str]:
-    """`rank_pattern` and `alpha_pattern`: peft's `get_pattern_key` matches the end of a name at a dot."""
-    return re.compile(rf"(.*\.)?({key})$")
-
-
-@lru_cache(maxsize=4096)
 def saved_module_regex(key: str) -> re.Pattern[str]:
     """`modules_to_save` as peft keeps targets away from them: the key, and everything below it."""
     return re.compile(rf"(^|.*\.){key}($|\..*)")
@@ -53,12 +47,49 @@ def layer_regex(pattern: str) -> re.Pattern[str]:
 ANY_LAYER = re.compile(r".*?\.[^.]*\.(?P<idx>\d+)\.")
 
 
-def find_pattern_key(keys: Iterable[str], module: str) -> str:
-    """peft's `get_pattern_key`: the first key that matches, else the module's own name."""
-    for key in keys:
-        if pattern_key_regex(key).match(module):
-            return key
-    return module
+class KeyTable:
+    """peft's `get_pattern_key` for many keys: the first key, in the file's order, that matches a module's name.
+
+    Keys made of letters and wildcard dots, which is what peft writes, are found by lookup; only the rest is run.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = tuple(keys)
+        self._plain: dict[tuple[int, tuple[int, ...]], dict[str, int]] = {}
+        self._other: list[tuple[int, re.Pattern[str]]] = []
+        for order, key in enumerate(self._keys):
+            items = list(_parser.parse(key))
+            if all(operator in (c.LITERAL, c.ANY) for operator, _ in items):
+                wild = tuple(index for index, (operator, _) in enumerate(items) if operator is c.ANY)
+                text = "".join("." if operator is c.ANY else chr(argument) for operator, argument in items)
+                self._plain.setdefault((len(text), wild), {}).setdefault(text, order)
+            else:
+                self._other.append((order, re.compile(rf"(.*\.)?({key})$")))
+
+    def find(self, module: str) -> str:
+        """The matching key, or the module's own name where none matches (as peft does)."""
+        best = len(self._keys)
+        for (length, wild), texts in self._plain.items():
+            if len(module) == length or (len(module) > length and module[-length - 1] == "."):
+                tail = list(module[-length:])
+                for index in wild:
+                    tail[index] = "."
+                best = min(best, texts.get("".join(tail), best))
+        for order, expression in self._other:
+            if order >= best:
+                break
+            if expression.match(module):
+                best = order
+        return self._keys[best] if best < len(self._keys) else module
+
+
+def check_total(expressions: Iterable[str], *, field: str) -> None:
+    """Refuse a list of expressions that together take too long on one name. Raises `config.regex`."""
+    total = 0.0
+    for expression in expressions:
+        total += worst_steps(expression, TYPICAL_NAME)
+        if total > MAX_STEPS:
+            raise _refusal(field, expression, "and the entries before it take too many steps together")
 
 
 def check_pattern(pattern: str, *, field: str, wrap: str = "{}") -> None:
@@ -72,6 +103,7 @@ def check_pattern(pattern: str, *, field: str, wrap: str = "{}") -> None:
         raise _refusal(field, pattern, "holds characters that are not printable ASCII")
     wrapped = wrap.replace("{}", pattern)
     try:
+        re.compile(pattern)  # `a)|(b` compiles only inside a wrap, and then means something else
         re.compile(wrapped)
         tree = _parser.parse(wrapped)
         ways, degree = _cost(tree)
@@ -112,13 +144,9 @@ class Budget:
 
 
 @lru_cache(maxsize=4096)
-def _pattern_cost(pattern: str) -> tuple[float, int]:
-    return _cost(_parser.parse(pattern))
-
-
 def worst_steps(pattern: str, length: int) -> float:
     """About how many steps matching a name of `length` characters takes at worst."""
-    ways, degree = _pattern_cost(pattern)
+    ways, degree = _cost(_parser.parse(pattern))
     return _steps(ways, degree, length)
 
 

@@ -55,11 +55,11 @@ class PeftConfig:
 
     def rank(self, module: str) -> int:
         """The rank of a module, given by its full name without `base_model.model.`."""
-        return self.rank_pattern.get(patterns.find_pattern_key(self.rank_pattern, module), self.r)
+        return self.rank_pattern.get(self._rank_keys.find(module), self.r)
 
     def alpha(self, module: str) -> float:
         """The alpha of a module."""
-        return self.alpha_pattern.get(patterns.find_pattern_key(self.alpha_pattern, module), self.lora_alpha)
+        return self.alpha_pattern.get(self._alpha_keys.find(module), self.lora_alpha)
 
     def scale(self, module: str, r: int | None = None) -> float:
         """The factor s of ΔW = s · B @ A, for the config's rank of the module or for `r`."""
@@ -81,21 +81,31 @@ class PeftConfig:
             if self.target_modules.lower() == ALL_LINEAR or patterns.fullmatch(self.target_modules, module):
                 return (self.target_modules,)
             return ()
-        ends = [module]
-        if self._layer_is_chosen(module):
-            ends += [module[dot + 1 :] for dot, character in enumerate(module) if character == "."]
+        ends = _ends(module) if self._layer_is_chosen(module) else [module]
         return tuple(end for end in ends if end in self._target_set)
+
+    @cached_property
+    def _rank_keys(self) -> patterns.KeyTable:
+        return patterns.KeyTable(tuple(self.rank_pattern))
+
+    @cached_property
+    def _alpha_keys(self) -> patterns.KeyTable:
+        return patterns.KeyTable(tuple(self.alpha_pattern))
 
     @cached_property
     def _target_set(self) -> frozenset[str]:
         return frozenset(self.target_modules or ())
+
+    @cached_property
+    def _excluded_set(self) -> frozenset[str]:
+        return frozenset(self.exclude_modules or ())
 
     def _excludes(self, module: str) -> bool:
         excluded = self.exclude_modules
         if isinstance(excluded, str):
             if excluded and patterns.fullmatch(excluded, module):
                 return True
-        elif excluded and any(module == name or module.endswith(f".{name}") for name in excluded):
+        elif excluded and not self._excluded_set.isdisjoint(_ends(module)):
             return True
         return any(patterns.saved_module_regex(name).match(module) for name in self.modules_to_save)
 
@@ -175,6 +185,11 @@ def _peft_type(raw: dict[str, Any]) -> str:
             field="peft_type",
         )
     return given
+
+
+def _ends(module: str) -> list[str]:
+    """The name and what stands behind each of its dots: what a list entry of peft may equal."""
+    return [module, *(module[dot + 1 :] for dot, character in enumerate(module) if character == ".")]
 
 
 def _listed(names: Sequence[str], limit: int = 3) -> str:

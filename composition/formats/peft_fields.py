@@ -16,6 +16,7 @@ from composition.formats.strict_json import shorten
 
 MAX_RANK = 65536
 MAX_LIST = 65536
+MAX_EXPRESSIONS = 256
 MAX_NAME = 512
 IMPORTABLE = ("transformers", "diffusers")
 CODE_KEYS = ("auto_map", "_attn_implementation_internal", "trust_remote_code")
@@ -84,8 +85,7 @@ def checked_fields(raw: dict[str, Any], *, lora: bool) -> dict[str, Any]:
         "exclude_modules": _names_or_regex(raw, "exclude_modules"),
         "modules_to_save": _names(raw, "modules_to_save"),
     }
-    for name in fields["modules_to_save"]:
-        patterns.check_pattern(name, field="modules_to_save", wrap=r"(^|.*\.){}($|\..*)")
+    _expressions("modules_to_save", fields["modules_to_save"], r"(^|.*\.){}($|\..*)")
     if lora:
         fields |= _lora_fields(raw, fields, warnings)
     return fields | {"warnings": tuple(warnings)}
@@ -134,8 +134,7 @@ def _layers(raw: dict[str, Any], targets: object) -> dict[str, Any]:
         raise refuse("layers_to_transform", given, "a layer's index, or a list of them")
     names = raw.get("layers_pattern")
     layers: tuple[str, ...] = _names(raw, "layers_pattern") if not isinstance(names, str) else (names,) if names else ()
-    for pattern in layers:
-        patterns.check_pattern(pattern, field="layers_pattern", wrap=r"(?:^|.*?\.){}\.(?P<idx>\d+)\.")
+    _expressions("layers_pattern", layers, r"(?:^|.*?\.){}\.(?P<idx>\d+)\.")
     if isinstance(targets, str) and (chosen is not None or names is not None):
         name = "layers_to_transform" if chosen is not None else "layers_pattern"
         raise refuse(name, given if chosen is not None else names, "null, because target_modules is one expression")
@@ -221,6 +220,15 @@ def _names(raw: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _expressions(name: str, entries: tuple[str, ...], wrap: str) -> None:
+    """A list whose entries peft runs as expressions, each inside `wrap`."""
+    if len(entries) > MAX_EXPRESSIONS:
+        raise refuse(name, list(entries), f"at most {MAX_EXPRESSIONS} entries")
+    for entry in entries:
+        patterns.check_pattern(entry, field=name, wrap=wrap)
+    patterns.check_total((wrap.replace("{}", entry) for entry in entries), field=name)
+
+
 def _pattern(raw: dict[str, Any], name: str, check: Callable[[str, object], Any]) -> dict[str, Any]:
     given = raw.get(name, {})
     if not isinstance(given, dict) or len(given) > MAX_LIST:
@@ -230,6 +238,7 @@ def _pattern(raw: dict[str, Any], name: str, check: Callable[[str, object], Any]
             raise refuse(name, key, "module names or regular expressions as its keys")
         check(f"{name}[{shorten(key)}]", value)
         patterns.check_pattern(key, field=name, wrap=r"(.*\.)?({})$")
+    patterns.check_total(given, field=name)
     return dict(given)
 
 
