@@ -161,7 +161,12 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
     """A job of one's own or of a namespace one belongs to; its creator and that namespace's writers may act on it."""
     found = (
         Job.objects.select_related(
-            "output__namespace", "base", "created_by", "result__repository__namespace", "evaluation"
+            "output_namespace",
+            "output__namespace",
+            "base",
+            "created_by",
+            "result__repository__namespace",
+            "evaluation",
         )
         .filter(pk=pk)
         .first()
@@ -169,7 +174,7 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
     if found is None or viewer.user is None or not viewer.has_scope("read"):
         raise missing(str(pk), "job")
     own = found.created_by_id == viewer.user.pk
-    level = 3 if own else _level(viewer, found.output.namespace) if found.output else -1
+    level = 3 if own else _level(viewer, found.output_namespace) if found.output_namespace else -1
     if level < LEVEL["read"]:
         raise missing(str(pk), "job")
     if need != "read":

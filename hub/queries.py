@@ -19,9 +19,12 @@ from hub.models import (
     Job,
     Kind,
     ManifestEntry,
+    Membership,
     Parentage,
     Repository,
     Revision,
+    Token,
+    User,
     Version,
     WorkerNode,
 )
@@ -155,11 +158,11 @@ def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | N
 def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
     """Jobs this viewer began, and those of namespaces he belongs to, newest first."""
     user = access.require_user(viewer)
-    mine = Q(created_by=user) | Q(output__namespace__memberships__user=user)
+    mine = Q(created_by=user) | Q(output_namespace__memberships__user=user)
     found = Job.objects.filter(mine).distinct()
     if state:
         found = found.filter(state=state)
-    related = ("output__namespace", "base", "created_by", "result__repository__namespace")
+    related = ("output_namespace", "output__namespace", "base", "created_by", "result__repository__namespace")
     return found.select_related(*related).prefetch_related("inputs__version__repository__namespace").order_by("-pk")
 
 
@@ -212,3 +215,21 @@ def _unfit(first: Version, version: Version, kind: str) -> str:
     except CompositionError as error:
         return error.message
     return ""
+
+
+def memberships(viewer: Viewer) -> QuerySet[Membership]:
+    """The viewer's namespaces with his role in each, by name."""
+    return access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
+
+
+def tokens(viewer: Viewer) -> QuerySet[Token]:
+    """The viewer's own tokens that are not revoked, newest first."""
+    return access.require_user(viewer).tokens.filter(revoked_at=None).order_by("-pk")
+
+
+def user(username: str) -> User:
+    """The active user of this name, or NotFound."""
+    found = User.objects.filter(username__iexact=username, is_active=True).first()
+    if found is None:
+        raise access.missing(username, "user")
+    return found

@@ -7,6 +7,8 @@ write it makes names its attempt, so that a ghost of an earlier attempt changes 
 from django.conf import settings
 from django.db import models
 
+from .repositories import Visibility
+
 
 class State(models.TextChoices):
     QUEUED = "queued"
@@ -41,11 +43,18 @@ class Job(models.Model):
     base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     output = models.ForeignKey("Repository", null=True, blank=True, on_delete=models.SET_NULL, related_name="jobs")
     result = models.ForeignKey("Version", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    output_namespace = models.ForeignKey(
+        "Namespace", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs"
+    )
+    output_name = models.CharField(max_length=96, blank=True, help_text="`output` is made when the result is saved")
+    output_visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="jobs")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
 
-    attempt = models.PositiveIntegerField(default=0)
-    max_attempts = models.PositiveIntegerField(default=3)
+    attempt = models.PositiveIntegerField(default=0, help_text="the fence: grows with every claim, never shrinks")
+    lost = models.PositiveIntegerField(default=0, help_text="attempts whose worker went silent")
+    max_attempts = models.PositiveIntegerField(default=3, help_text="lost attempts after which the job fails")
+    sent_at = models.DateTimeField(null=True, blank=True, help_text="when the broker last took its id")
     worker = models.CharField(max_length=200, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     cancel_requested = models.BooleanField(default=False)
@@ -67,6 +76,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"job {self.pk} ({self.kind}, {self.state})"
+
+    @property
+    def output_path(self) -> str:
+        """`namespace/name` where the result goes, also before that repository is made; "" without one."""
+        return f"{self.output_namespace.name}/{self.output_name}" if self.output_namespace else ""
 
     @property
     def is_final(self) -> bool:
