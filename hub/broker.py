@@ -1,0 +1,96 @@
+"""The queue's near end: sends a job's id, and nothing else, to whoever works; knows the workers' tasks by name only.
+
+Deliveries are hints. A job is claimed in the database, so an id that arrives twice, late or for a cancelled job does
+nothing, and one that is lost with its worker is sent again by the reaper, which looks here at what still waits.
+"""
+
+import contextlib
+import json
+import logging
+from base64 import b64decode
+from functools import cache
+
+import redis
+from celery import Celery
+from django.conf import settings
+from kombu.exceptions import OperationalError
+
+TASK = "workers.tasks.run_job"
+CPU, GPU = "cpu", "gpu"
+SECONDS_TO_CONNECT = 2
+SCAN = 10_000
+
+log = logging.getLogger(__name__)
+
+
+def transport_options() -> dict:
+    """What hub and workers must agree on. A message is redelivered by Redis itself only after the visibility timeout:
+    far beyond any job, since the lease and the reaper bring back a dead worker's job within seconds."""
+    return {
+        "visibility_timeout": settings.BROKER_VISIBILITY_SECONDS,
+        "socket_connect_timeout": SECONDS_TO_CONNECT,
+        "socket_keepalive": True,
+    }
+
+
+def direct_queue(worker: str) -> str:
+    """The queue that only this worker reads, for jobs whose base not every worker holds."""
+    return f"worker.{worker}"
+
+
+@cache
+def producer() -> Celery:
+    """A Celery client that only sends."""
+    app = Celery("hub", broker=settings.REDIS_URL, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_create_missing_queues=True,
+        broker_transport_options=transport_options(),
+        broker_connection_timeout=SECONDS_TO_CONNECT,
+        broker_connection_retry=False,
+    )
+    return app
+
+
+def send(job_id: int, queue: str) -> bool:
+    """Put the id into `queue`; False where the broker can't be reached (the reaper will try again)."""
+    try:
+        producer().send_task(TASK, args=[job_id], queue=queue, retry=False, ignore_result=True)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.warning("job %s stays queued, the broker is away: %s", job_id, error)
+        return False
+    return True
+
+
+def waiting(queues: set[str]) -> set[int] | None:
+    """Ids of the jobs that still wait in these queues; None where the broker can't be reached."""
+    found: set[int] = set()
+    try:
+        for queue in queues:
+            for raw in client().lrange(queue, 0, SCAN):
+                with contextlib.suppress(ValueError, LookupError, TypeError):
+                    found.add(int(json.loads(b64decode(json.loads(raw)["body"]))[0][0]))
+    except redis.RedisError:
+        return None
+    return found
+
+
+def forget_worker(worker: str) -> None:
+    """Remove a dead worker's own queue from the broker."""
+    queue = direct_queue(worker)
+    with contextlib.suppress(redis.RedisError):
+        client().delete(queue, f"_kombu.binding.{queue}")
+
+
+@cache
+def client() -> redis.Redis:
+    """Redis itself, with short patience: what hangs on it must go on without it."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_connect_timeout=SECONDS_TO_CONNECT,
+        socket_timeout=40,
+        health_check_interval=30,
+    )

@@ -1,0 +1,245 @@
+"""The dry run: what a job would do, cost and run into, from header facts alone, before anything is queued."""
+
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from composition.errors import CompositionError
+from composition.facts import AdapterFacts
+from composition.recipes import Recipe, recipe_from_dict
+from composition.registry import METHODS, Method
+from hub import access, broker, queries
+from hub.errors import HubError, Invalid
+from hub.licences import combined, conflicts
+from hub.models import BaseModel, Job, Kind, Namespace, Repository, State, User, Version, Visibility, WorkerNode
+from hub.names import check_repository
+
+FINGERPRINT = "fingerprint"
+# Rough rates of one core, measured on merges of 8B-shaped adapters and on a 135M base in fp32; good to a factor of 3.
+FLOPS = 2e10
+BYTES_READ = 3e8
+ROWS_A_SECOND = 4e8  # evaluated rows a second, times the base's parameters
+SECONDS_TO_START = 1.0
+ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def check_job(
+    *,
+    actor: User,
+    kind: str,
+    recipe: dict,
+    inputs: Sequence[Version] = (),
+    datasets: Sequence[Version] = (),
+    output: tuple[str, str] | None = None,
+    base: BaseModel | None = None,
+    visibility: str | None = None,
+) -> dict:
+    """What `queue_job` with the same arguments would meet.
+
+    {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
+    "bytes", "seconds", "memory", "licence", "licence_conflicts": [str], "visibility", "workers": [name],
+    "waiting_for"}; `seconds`, `memory` and `bytes` are estimates.
+    """
+    problems: list[dict] = []
+    parsed = _tried(problems, lambda: parse(kind, recipe))
+    fits = [{"name": named(version), **_fit(kind, inputs, version)} for version in inputs]
+    if parsed is not None:
+        _tried(problems, lambda: check_inputs(kind, parsed, inputs, datasets, base))
+    if METHODS.get(kind) and METHODS[kind].verb != "evaluate":
+        _tried(problems, lambda: check_output(actor, kind, output, inputs))
+    ok = not problems
+    named_licences = [(named(version), version.repository.license) for version in inputs]
+    base = base or (inputs[0].base if inputs else None)
+    report = {
+        "ok": ok,
+        "problems": problems,
+        "inputs": fits,
+        "licence": combined([licence for _, licence in named_licences])[0],
+        "licence_conflicts": conflicts(named_licences),
+        "visibility": resulting_visibility(inputs, visibility),
+        "workers": [worker.name for worker in able_workers(kind, base)],
+        "waiting_for": waiting_sentence(kind, base),
+        **dict.fromkeys(("ranks", "rank", "bytes", "seconds", "memory")),
+    }
+    return report | (_estimate(METHODS[kind], parsed, inputs, datasets, base) if ok else {})
+
+
+def parse(kind: str, recipe: dict) -> Recipe:
+    """The recipe of these fields; RecipeError names the one that is wrong."""
+    return recipe_from_dict({**recipe, "kind": kind})
+
+
+def check_inputs(
+    kind: str, recipe: Recipe, inputs: Sequence[Version], datasets: Sequence[Version], base: BaseModel | None
+) -> None:
+    """Refuse inputs that this method can't take: too many, of the wrong kind, of different bases, of unfit facts."""
+    needs = METHODS[kind].needs
+    for wanted, versions, field in ((Kind.ADAPTER, inputs, "inputs"), (Kind.DATASET, datasets, "datasets")):
+        for version in versions:
+            if version.repository.kind != wanted:
+                raise Invalid(f"{named(version)} is a {version.repository.kind}; give {wanted}s here.", field=field)
+    if len(inputs) < needs.min_inputs or (needs.max_inputs is not None and len(inputs) > needs.max_inputs):
+        wanted = f"at least {needs.min_inputs}" if needs.max_inputs is None else f"at most {needs.max_inputs}"
+        raise Invalid(f"{METHODS[kind].label} takes {wanted} adapters, got {len(inputs)}.", field="inputs")
+    evaluates = METHODS[kind].verb == "evaluate"
+    if len(datasets) != int(evaluates):
+        wanted = "one dataset" if evaluates else "no dataset"
+        raise Invalid(f"{METHODS[kind].label} takes {wanted}, got {len(datasets)}.", field="datasets")
+    if evaluates:
+        _check_evaluation(recipe, inputs, datasets[0], base)
+        return
+    for version in inputs[1:]:
+        if reason := _other_base(inputs[0], version):
+            raise Invalid(f"{named(version)}: {reason}", code="merge.bases_differ", field="inputs")
+    if base and inputs and inputs[0].base_id != base.pk:
+        raise Invalid(f"The adapters belong to {inputs[0].base}, not to {base}.", field="base")
+    recipe.check([(named(version), AdapterFacts.from_dict(version.facts)) for version in inputs])
+
+
+def check_output(
+    actor: User, kind: str, output: tuple[str, str] | None, inputs: Sequence[Version]
+) -> tuple[Namespace, str]:
+    """Where the result may go: a free name, or an adapter repository the actor may write to."""
+    if not output or not all(output):
+        raise Invalid(f"{METHODS[kind].label} makes an adapter; say where it goes: namespace/name.", field="output")
+    viewer = access.Viewer(user=actor)
+    namespace = access.namespace(viewer, str(output[0]), "write")
+    name = check_repository(output[1])
+    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    if taken is None:
+        return namespace, name
+    if taken.deleted_at:
+        raise Invalid(f"{namespace.name}/{name} is in the trash; restore it or choose another name.", field="output")
+    if taken.kind != Kind.ADAPTER:
+        raise Invalid(f"{taken.full_name} is a {taken.kind}; the result is an adapter.", field="output")
+    if taken.visibility == Visibility.PUBLIC and resulting_visibility(inputs) == Visibility.PRIVATE:
+        raise Invalid(
+            f"{taken.full_name} is public, but a merge of a private adapter is private. "
+            "Choose another name, or make it private first.",
+            code="output.too_public",
+            field="output",
+        )
+    return namespace, taken.name
+
+
+def resulting_visibility(inputs: Sequence[Version], asked: str | None = None) -> str:
+    """The strictest of the parents' visibilities and the one asked for."""
+    if asked not in (None, "", *Visibility.values):
+        raise Invalid(f"{asked!r} is no visibility; choose public or private.", field="visibility")
+    all_of_them = [asked, *(version.repository.visibility for version in inputs)]
+    return Visibility.PRIVATE if Visibility.PRIVATE in all_of_them else Visibility.PUBLIC
+
+
+def queue_of(kind: str) -> str:
+    """The queue of what this kind needs; one that runs on any device goes to a GPU where a worker with one lives."""
+    if kind == FINGERPRINT or METHODS[kind].needs.device == "cpu":
+        return broker.CPU
+    return broker.GPU if any(broker.GPU in worker.queues for worker in queries.live_workers()) else broker.CPU
+
+
+def needs_base(kind: str) -> bool:
+    """True where the worker must hold the base's weights."""
+    return kind in METHODS and METHODS[kind].needs.base_model
+
+
+def able_workers(kind: str, base: BaseModel | None, queue: str | None = None) -> list[WorkerNode]:
+    """Live workers that read the queue and, where the kind needs it, hold the base."""
+    queue = queue or (queue_of(kind) if kind in METHODS or kind == FINGERPRINT else broker.CPU)
+    live = [worker for worker in queries.live_workers() if queue in worker.queues]
+    return [w for w in live if not needs_base(kind) or (base is not None and base.pk in w.bases)]
+
+
+def waiting_sentence(kind: str, base: BaseModel | None, queue: str | None = None) -> str:
+    """Why no running worker would take such a job, and what to do; "" where one would."""
+    if able_workers(kind, base, queue):
+        return ""
+    if needs_base(kind) and queries.live_workers().exists():
+        return (
+            f"No running worker holds the base {base}. Put its weights under {settings.WORKER_BASES}/{base.name} "
+            "on a worker's machine, or into its Hugging Face cache."
+        )
+    return "No worker is running that could take it. Start one: make up."
+
+
+def waiting_for(job: Job) -> str:
+    """What a queued job waits for, in words; "" for one that waits for its turn only, or is not queued."""
+    return waiting_sentence(job.kind, job.base, job.queue) if job.state == State.QUEUED else ""
+
+
+def named(version: Version) -> str:
+    """`namespace/name@v1`."""
+    return f"{version.repository.full_name}@{version.label}"
+
+
+def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Version, base: BaseModel | None) -> None:
+    if not inputs and base is None:
+        raise Invalid("Give an adapter to evaluate, or the base alone.", field="base")
+    if inputs and base and inputs[0].base_id != base.pk:
+        raise Invalid(f"{named(inputs[0])} belongs to {inputs[0].base}, not to {base}.", field="base")
+    splits = dataset.facts.get("splits", {})
+    if recipe.split not in splits:
+        raise Invalid(
+            f"{named(dataset)} has no split {recipe.split!r}; it has {', '.join(sorted(splits)) or 'none'}.",
+            field="split",
+        )
+    if "choice" in recipe.metrics and not dataset.facts.get("has_choices"):
+        raise Invalid(
+            f"{named(dataset)} has no row with choices, which the metric `choice` needs. Leave that metric out.",
+            field="metrics",
+        )
+
+
+def _fit(kind: str, inputs: Sequence[Version], version: Version) -> dict:
+    """Whether `version` can stand beside the first input, and why not."""
+    if METHODS.get(kind) is None or METHODS[kind].verb == "evaluate":
+        return {"fits": True, "reason": ""}
+    reason = _other_base(inputs[0], version)
+    facts = AdapterFacts.from_dict(version.facts)
+    if not reason and facts.needs_base:
+        reason = " ".join(f"{need['reason']} {need['do']}" for need in facts.needs_base)
+    return {"fits": not reason, "reason": reason}
+
+
+def _other_base(first: Version, version: Version) -> str:
+    if version.base_id == first.base_id:
+        return ""
+    return f"It belongs to the base {version.base}, but {named(first)} to {first.base}; a merge needs one base."
+
+
+def _tried(problems: list[dict], act):
+    """The act's answer; what it refuses goes to `problems`."""
+    try:
+        return act()
+    except CompositionError as error:
+        problems.append(error.to_dict())
+    except HubError as error:
+        problems.append({"code": error.code, "message": error.message, **error.facts})
+
+
+def _estimate(
+    method: Method, recipe: Recipe, inputs: Sequence[Version], datasets: Sequence[Version], base: BaseModel | None
+) -> dict:
+    """Ranks and bytes of the result; seconds and bytes of memory to make it."""
+    if method.verb == "evaluate":
+        rows = datasets[0].facts["splits"][recipe.split]
+        rows = min(rows, recipe.limit) if recipe.limit else rows
+        parameters = (base and base.parameters) or 1e8
+        seconds = SECONDS_TO_START + rows * len(recipe.metrics) * parameters / ROWS_A_SECOND
+        return {"bytes": 0, "seconds": round(seconds, 1), "memory": int(parameters * 4 * 1.3)}
+    facts = [AdapterFacts.from_dict(version.facts) for version in inputs]
+    ranks = recipe.output_ranks([(named(v), f) for v, f in zip(inputs, facts, strict=True)])
+    shapes = {name: module for fact in facts for name, module in fact.modules.items()}
+    pooled = {name: sum(f.modules[name].r for f in facts if name in f.modules) for name in shapes}
+    widths = {name: module.in_features + module.out_features for name, module in shapes.items()}
+    dtype = getattr(recipe, "dtype", "float32")
+    size = sum(ranks[name] * widths[name] for name in ranks) * ITEMSIZE.get(dtype, 4)
+    flops = sum(4 * widths[name] * pooled[name] ** 2 for name in shapes)
+    read = sum(fact.bytes for fact in facts)
+    memory = max((pooled[name] * widths[name] * 8 + pooled[name] ** 2 * 32 for name in shapes), default=0)
+    return {
+        "ranks": ranks,
+        "rank": max(ranks.values(), default=0),
+        "bytes": size,
+        "seconds": round(SECONDS_TO_START + flops / FLOPS + read / BYTES_READ + len(shapes) * 0.005, 1),
+        "memory": memory,
+    }
