@@ -20,7 +20,9 @@ def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":
     """
     path = Path(folder)
     if not path.is_dir():
-        raise CompositionError("adapter.no_folder", f"There is no folder {path}. Give the folder that holds the adapter.")
+        raise CompositionError(
+            "adapter.no_folder", f"There is no folder {path}. Give the folder that holds the adapter."
+        )
     for module in FORMATS.values():
         reader = import_module(module)
         if reader.detect(path):

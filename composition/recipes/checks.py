@@ -54,7 +54,7 @@ def check_shapes(inputs: Inputs) -> None:
 
 
 def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
-    """One weight an adapter, not all of them zero."""
+    """One weight an adapter, none of them zero."""
     if weights is None:
         return
     if len(weights) != len(inputs):
@@ -62,8 +62,9 @@ def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
             "weights",
             f"Weights: got {len(weights)} for {len(inputs)} adapters. Give one weight for each, in their order.",
         )
-    if not any(weights):
-        raise RecipeError("weights", "Weights: all are zero, so nothing would be left. Give at least one other.")
+    for (name, _), weight in zip(inputs, weights, strict=True):
+        if weight == 0:
+            raise RecipeError("weights", f"Weights: {name} has 0, which leaves it out. Take it off the inputs instead.")
 
 
 def check_rank(inputs: Inputs, available: dict[str, int], rank: int) -> None:
