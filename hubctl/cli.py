@@ -1,0 +1,89 @@
+"""`hubctl`, the command line of an adapter hub. Commands live one file a noun in `hubctl/commands` and load when named.
+
+Exit codes are listed in `hubctl/errors.py` and under `hubctl --help`.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from hubctl.errors import EXIT_CODES, HubctlError
+from hubctl.output import report_error
+
+COMMANDS = {
+    "login": ("account", "Sign in and remember a token."),
+    "logout": ("account", "Forget the remembered token."),
+    "whoami": ("account", "Show who is signed in."),
+    "token": ("tokens", "Make, list and revoke tokens."),
+    "base": ("bases", "Register and list base models."),
+    "push": ("push", "Push an adapter folder as a new version."),
+    "pull": ("pull", "Fetch a version into a folder."),
+    "list": ("repositories", "List repositories."),
+    "search": ("repositories", "Search repositories by words."),
+    "info": ("repositories", "Show a repository or one version."),
+    "tag": ("repositories", "Let a tag stand for a version."),
+    "delete": ("repositories", "Move a repository to the trash."),
+    "restore": ("repositories", "Bring a deleted repository back."),
+    "dataset": ("datasets", "Push evaluation data."),
+    "merge": ("merge", "Merge adapters into a new one."),
+    "eval": ("evaluate", "Measure an adapter on a dataset."),
+    "compare": ("evaluate", "Compare measured versions."),
+    "jobs": ("jobs", "List, watch, cancel and retry jobs."),
+}
+CODES = "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+class Commands(click.Group):
+    """The commands by name; the file of one is imported when it is called, so that the rest costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"hubctl.commands.{COMMANDS[name][0]}")
+        return getattr(module, f"{name}_command")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=f"\b\nExit codes:\n{CODES}")
+@click.version_option("0.1.0", prog_name="hubctl")
+def cli() -> None:
+    """Keep, merge and move LoRA adapters.
+
+    Every command takes --json, for programs, and --url; HUBCTL_URL and HUBCTL_TOKEN stand in for `hubctl login`.
+    """
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in given
+    try:
+        result: Any = cli.main(args=given, prog_name="hubctl", standalone_mode=False)
+    except HubctlError as error:
+        report_error(error, as_json)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("hubctl: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The entry point: run, and leave with the exit code."""
+    sys.exit(run())

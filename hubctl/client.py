@@ -1,0 +1,314 @@
+"""The hub's REST interface as a Python class: one method a route, names as `namespace/name[@ref]`.
+
+    hub = Hub("http://127.0.0.1:8000", token="ah_…")
+    job = hub.queue_job("lego", inputs=["demo/a@v1", "demo/b"], output="demo/ab", recipe={"rank": 16})
+    hub.wait(job["id"])
+    hub.pull("demo/ab@v1", "out/")
+
+Every method returns the hub's JSON and raises `hubctl.errors.HubctlError` where the hub refuses.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hubctl.errors import JobEnded, NotFound, Refused, Unreachable
+from hubctl.transport import Transport
+
+FINAL_STATES = frozenset({"done", "failed", "cancelled"})
+Watch = Callable[[dict[str, Any]], None]
+
+
+class Hub:
+    """One hub and who asks. `token` is needed for whatever is private or writes."""
+
+    def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
+        self.transport = Transport(url, token, timeout=timeout)
+        self.url = self.transport.url
+
+    def __enter__(self) -> "Hub":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.transport.close()
+
+    # Who one is
+
+    def sign_in(
+        self, username: str, password: str, *, name: str = "hubctl", scopes: Sequence[str] = (), days: int = 90
+    ) -> str:
+        """A new token for this user; later requests of this object send it."""
+        body = {"username": username, "password": password, "name": name, "expires_in_days": days}
+        body["scopes"] = list(scopes) or ["read", "write", "admin"]
+        token: str = self._post("/sign-in", body)["token"]
+        self.transport.close()
+        self.transport.token = token
+        return token
+
+    def me(self) -> dict[str, Any]:
+        """The user behind the token."""
+        return self._get("/me")
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """One's tokens, without their secrets."""
+        return list(self._pages("/tokens"))
+
+    def create_token(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
+        """A token; its secret stands in `token`, this once."""
+        return self._post("/tokens", {"name": name, "scopes": list(scopes), "expires_in_days": days})
+
+    def revoke_token(self, token_id: int) -> None:
+        """End a token at once."""
+        self._delete(f"/tokens/{token_id}")
+
+    # Bases
+
+    def bases(self) -> list[dict[str, Any]]:
+        """All base models the hub knows."""
+        return list(self._pages("/bases"))
+
+    def base(self, name: str) -> dict[str, Any]:
+        """A base by its name or an alias."""
+        return self._get(f"/bases/{quote(name)}")
+
+    def add_base(self, name: str, config: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+        """Register a base by its config.json; returns {"base", "job": id of the one that reads its shapes, or None}.
+
+        Fields: revision, derived_from, relation, aliases, license, source.
+        """
+        given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
+        return self._post("/bases", {"name": name, "config": dict(config), **given})
+
+    # Repositories
+
+    def repositories(self, *, limit: int = 50, **filters: Any) -> list[dict[str, Any]]:
+        """Up to `limit` of them. Filters: kind, search, base, peft_type, rank, license, origin, tag, owner, sort."""
+        return list(self._pages("/repositories", limit, **filters))
+
+    def repository(self, name: str) -> dict[str, Any]:
+        """One repository."""
+        return self._get(f"/repositories/{plain(name)}")
+
+    def create_repository(
+        self, name: str, kind: str = "adapter", *, private: bool = False, description: str = ""
+    ) -> dict:
+        """A new, empty repository."""
+        namespace, short = plain(name).split("/")
+        visibility = "private" if private else "public"
+        body = {"namespace": namespace, "name": short, "kind": kind, "visibility": visibility}
+        return self._post("/repositories", {**body, "description": description})
+
+    def ensure_repository(self, name: str, kind: str = "adapter", *, private: bool = False) -> dict[str, Any]:
+        """The repository, made if it is missing; refuses one of another kind."""
+        try:
+            found = self.repository(name)
+        except NotFound:
+            return self.create_repository(name, kind, private=private)
+        if found["kind"] != kind:
+            raise Refused(f"{name} is a repository of kind {found['kind']}, not {kind}; choose another name.")
+        return found
+
+    def delete_repository(self, name: str) -> None:
+        """Move it to the trash, from where `restore_repository` brings it back."""
+        self._delete(f"/repositories/{plain(name)}")
+
+    def restore_repository(self, name: str) -> dict[str, Any]:
+        """Bring a deleted repository back."""
+        return self._post(f"/repositories/{plain(name)}/restore", {})
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """All versions, newest first."""
+        return list(self._pages(f"/repositories/{plain(name)}/versions"))
+
+    def version(self, name: str) -> dict[str, Any]:
+        """One version (`@ref`, else the latest) with facts, parents, children, recipe, report, evaluations."""
+        path, ref = split(name)
+        return self._get(f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}")
+
+    def files(self, name: str) -> dict[str, Any]:
+        """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, else of the newest."""
+        path, ref = split(name)
+        return self._get(f"/repositories/{path}/files/{quote(ref or 'latest', safe='')}")
+
+    def refs(self, name: str) -> Any:
+        """Branches and tags."""
+        return self._get(f"/repositories/{plain(name)}/refs")
+
+    def set_tag(self, name: str, tag: str) -> Any:
+        """Let `tag` stand for the revision `name@ref`."""
+        path, ref = split(name)
+        return self.transport.json(
+            "PUT", f"/repositories/{path}/tags/{quote(tag, safe='')}", json={"ref": ref or "latest"}
+        )
+
+    def delete_tag(self, name: str, tag: str) -> None:
+        """Forget a tag; what it stood for stays."""
+        self._delete(f"/repositories/{plain(name)}/tags/{quote(tag, safe='')}")
+
+    def push(self, source: str | Path | Mapping[str, Path], name: str, **options: Any) -> dict[str, Any]:
+        """Push a folder (or {path: file}); see `hubctl.upload.push`. Returns {"revision", "version", "created"}."""
+        from hubctl.upload import push
+
+        return push(self, source, name, **options)
+
+    def pull(self, name: str, out: str | Path, **options: Any) -> dict[str, Any]:
+        """Fetch `name[@ref]` into a folder; see `hubctl.download.pull`. Returns the manifest it holds then."""
+        from hubctl.download import pull
+
+        return pull(self, name, out, **options)
+
+    # Jobs
+
+    def methods(self) -> list[dict[str, Any]]:
+        """What this hub can do: [{kind, verb, label, summary, paper, needs, fields}]."""
+        found = self._get("/methods")
+        return found["results"] if isinstance(found, dict) else found
+
+    def queue_job(
+        self,
+        kind: str,
+        *,
+        inputs: Sequence[str] = (),
+        datasets: Sequence[str] = (),
+        output: str | None = None,
+        base: str | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        private: bool = False,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Start a job. With an idempotency key the same request made twice answers with the same job."""
+        body = job_body(kind, inputs, datasets, output, base, recipe, private)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        repeat = idempotency_key is not None
+        return self.transport.json("POST", "/jobs", json=body, headers=headers, repeat=repeat)
+
+    def check_job(self, kind: str, *, inputs: Sequence[str] = (), datasets: Sequence[str] = (), **rest: Any) -> dict:
+        """What would come of it: problems, ranks, size, time. Nothing is started. `rest` as in `queue_job`."""
+        body = job_body(
+            kind, inputs, datasets, rest.get("output"), rest.get("base"), rest.get("recipe"), rest.get("private", False)
+        )
+        return self.transport.json("POST", "/jobs/check", json=body, repeat=True)
+
+    def jobs(self, state: str = "", *, limit: int = 30) -> list[dict[str, Any]]:
+        """One's newest jobs."""
+        return list(self._pages("/jobs", limit, state=state))
+
+    def job(self, job_id: int) -> dict[str, Any]:
+        """One job as it stands."""
+        return self._get(f"/jobs/{job_id}")
+
+    def job_log(self, job_id: int, after: int = 0) -> list[dict[str, Any]]:
+        """The job's log lines after line id `after`."""
+        found = self.transport.json("GET", f"/jobs/{job_id}/log", params={"after": after})
+        return found["results"] if isinstance(found, dict) else found
+
+    def cancel_job(self, job_id: int) -> dict[str, Any]:
+        """Ask for the job's end; work done so far is dropped."""
+        return self._post(f"/jobs/{job_id}/cancel", {})
+
+    def retry_job(self, job_id: int) -> dict[str, Any]:
+        """Queue a failed or cancelled job again."""
+        return self._post(f"/jobs/{job_id}/retry", {})
+
+    def wait(self, job_id: int, *, watch: Watch | None = None, patience: float = 120.0) -> dict[str, Any]:
+        """Follow a job to its end; returns it when done, raises JobEnded when it failed or was cancelled.
+
+        `watch` is called with the job at each look. A hub that is away for less than `patience` seconds is waited for.
+        """
+        pause, lost_since = 0.25, None
+        while True:
+            try:
+                job = self.job(job_id)
+                lost_since = None
+            except Unreachable:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > patience:
+                    raise
+                continue
+            if watch:
+                watch(job)
+            if job["state"] in FINAL_STATES:
+                return finished(job)
+            time.sleep(pause)
+            pause = min(pause * 1.3, 2.0)
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers the hub has heard of."""
+        return list(self._pages("/workers"))
+
+    def compare(self, names: Sequence[str], dataset: str | None = None) -> dict[str, Any]:
+        """{"columns", "rows"}: the newest evaluation of each version and of its bare base, by dataset."""
+        params: list[tuple[str, str]] = [("version", name) for name in names]
+        if dataset:
+            params.append(("dataset", dataset))
+        return self.transport.json("GET", "/compare", params=params)
+
+    # Plumbing
+
+    def _get(self, path: str) -> Any:
+        return self.transport.json("GET", path)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self.transport.json("POST", path, json=dict(body))
+
+    def _delete(self, path: str) -> None:
+        self.transport.json("DELETE", path)
+
+    def _pages(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
+        """The results of all pages, at most `limit`."""
+        given = {key: value for key, value in params.items() if value not in (None, "")}
+        page = self.transport.json("GET", path, params=given)
+        count = 0
+        while True:
+            for row in page if isinstance(page, list) else page["results"]:
+                if limit is not None and count >= limit:
+                    return
+                count += 1
+                yield row
+            following = None if isinstance(page, list) else page.get("next")
+            if not following or (limit is not None and count >= limit):
+                return
+            page = self.transport.json("GET", following)
+
+
+def job_body(
+    kind: str,
+    inputs: Sequence[str],
+    datasets: Sequence[str],
+    output: str | None,
+    base: str | None,
+    recipe: Mapping[str, Any] | None,
+    private: bool,
+) -> dict[str, Any]:
+    """The JSON that starts or checks a job; what was not said is left out, so that the hub's defaults hold."""
+    body: dict[str, Any] = {"kind": kind, "recipe": dict(recipe or {}), "inputs": list(inputs)}
+    given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
+    return body | {key: value for key, value in given.items() if value}
+
+
+def finished(job: dict[str, Any]) -> dict[str, Any]:
+    """The job itself if it is done; JobEnded with its reason otherwise."""
+    if job["state"] == "done":
+        return job
+    error = job.get("error") or {}
+    why = error.get("message") or ("it was cancelled" if job["state"] == "cancelled" else "the hub gives no reason")
+    raise JobEnded(f"job {job['id']} {job['state']}: {why}", code=error.get("code") or f"job.{job['state']}", job=job)
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """`ns/name@ref` → ("ns/name", "ref"); the ref is None where none is given."""
+    path, _, ref = name.partition("@")
+    namespace, slash, short = path.partition("/")
+    if not slash or not namespace or not short or "/" in short:
+        raise Refused(f"{name!r} names no repository; write namespace/name or namespace/name@v1.")
+    return f"{quote(namespace, safe='')}/{quote(short, safe='')}", ref or None
+
+
+def plain(name: str) -> str:
+    """`ns/name`, refusing a ref."""
+    path, ref = split(name)
+    if ref:
+        raise Refused(f"{name!r} names one version; here the repository is meant: {path}")
+    return path

@@ -1,0 +1,71 @@
+"""Signing in and out."""
+
+import click
+
+from hubctl import config
+from hubctl.commands.common import json_option, need_token, with_hub
+from hubctl.errors import Refused
+from hubctl.output import describe, emit
+
+
+@click.command("login")
+@click.argument("url", required=False)
+@click.option("--username", help="Asked for where it is left out.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--token", help="Use this token instead of a name and password; - reads it from standard input.")
+@click.option("--days", default=90, show_default=True, help="How long the new token holds.")
+@json_option
+def login_command(url, username, password_stdin, token, days, as_json) -> None:
+    """Sign in to the hub at URL and remember the token in the config folder, readable by its owner only."""
+    from hubctl.client import Hub
+
+    address, _ = config.current(url)
+    if token:
+        secret = click.get_text_stream("stdin").readline().strip() if token == "-" else token
+    else:
+        username = username or click.prompt("Username", err=True)
+        password = (
+            click.get_text_stream("stdin").readline().rstrip("\r\n")
+            if password_stdin
+            else click.prompt("Password", hide_input=True, err=True)
+        )
+        with Hub(address) as hub:
+            secret = hub.sign_in(username, password, days=days)
+    if not secret.isascii() or not secret.isprintable() or " " in secret or not secret:
+        raise Refused("that is no token: a token is one word, as the hub's page showed it.")
+    with Hub(address, secret) as hub:
+        me = hub.me()
+    path = config.save(address, secret, me["username"])
+    emit(
+        {"url": address, "username": me["username"], "config": str(path)},
+        as_json,
+        f"signed in to {address} as {me['username']}",
+    )
+
+
+@click.command("logout")
+@json_option
+def logout_command(as_json) -> None:
+    """Forget the remembered token. It stays valid on the hub until it expires: `hubctl token revoke` ends it."""
+    config.forget()
+    emit({"signed_in": False}, as_json, "signed out")
+
+
+@click.command("whoami")
+@with_hub
+def whoami_command(hub, as_json) -> None:
+    """Show the user, his namespaces and roles."""
+    need_token(hub)
+    me = hub.me()
+    token = me.get("token") or {}
+    places = [f"{place['name']} ({place['role']})" for place in me.get("namespaces", [])]
+    text = describe(
+        [
+            ("user", me["username"]),
+            ("hub", hub.url),
+            ("namespaces", ", ".join(places)),
+            ("token", f"{token.get('name')} ({', '.join(token.get('scopes', []))})" if token else ""),
+            ("expires", token.get("expires_at")),
+        ]
+    )
+    emit(me, as_json, text)

@@ -1,0 +1,94 @@
+"""Base models."""
+
+import json
+from pathlib import Path
+
+import click
+
+from hubctl.commands.common import follow, need_token, with_hub
+from hubctl.errors import Refused
+from hubctl.output import emit, table
+
+RELATIONS = ["finetune", "quantized", "pruned", "linearized", "merged"]
+
+
+@click.group("base")
+def base_command() -> None:
+    """Register and list base models."""
+
+
+@base_command.command("add")
+@click.argument("name")
+@click.option(
+    "--config", "config_path", required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH",
+    help="The model's config.json, or the folder that holds it.",
+)  # fmt: skip
+@click.option("--revision", default="main", show_default=True)
+@click.option("--derived-from", metavar="BASE", help="The base it was made from.")
+@click.option("--relation", type=click.Choice(RELATIONS), help="How it was made from that.")
+@click.option("--alias", "aliases", multiple=True, help="Another name tools write for it. Repeatable.")
+@click.option("--license", "license_", help="Licence id, as apache-2.0.")
+@click.option("--gguf", metavar="PACKAGE", help="Workers take the weights from the GGUF in this Python package.")
+@click.option("--weights", metavar="FOLDER", help="Workers take the weights from this folder of theirs.")
+@click.option("--wait/--no-wait", help="Wait until the shapes are read.")
+@with_hub
+def add(
+    hub, name, config_path, revision, derived_from, relation, aliases, license_, gguf, weights, wait, as_json
+) -> int:
+    """Register the base NAME (org/name). Its shapes are read from config.json by a worker; no weights are sent."""
+    need_token(hub)
+    if gguf and weights:
+        raise click.UsageError("give --gguf or --weights, not both.")
+    source = {"kind": "gguf", "package": gguf} if gguf else {"kind": "folder", "path": weights} if weights else {}
+    made = hub.add_base(
+        name,
+        read_config(config_path),
+        revision=revision,
+        derived_from=derived_from,
+        relation=relation,
+        aliases=list(aliases),
+        license=license_,
+        source=source,
+    )
+    job, name = made["job"], made["base"]["name"]
+    if job and wait:
+        return follow(hub, hub.job(job), True, as_json)
+    reading = f"; job {job} reads its shapes" if job else ""
+    emit(made, as_json, f"base {name} registered{reading}")
+    return 0
+
+
+def read_config(path: Path) -> dict:
+    """The config.json at `path` or in the folder `path`."""
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"{path} holds no config.json.") from None
+    except ValueError as error:
+        raise Refused(f"{file} is not JSON: {error}.") from None
+    if not isinstance(config, dict):
+        raise Refused(f"{file} holds no JSON object; give the model's config.json.")
+    return config
+
+
+@base_command.command("list")
+@with_hub
+def list_(hub, as_json) -> None:
+    """List the bases."""
+    found = hub.bases()
+    if as_json:
+        return emit(found, True)
+    rows = [[b["name"], b["revision"], _parameters(b.get("parameters")), _derived(b), b.get("adapters")] for b in found]
+    table(
+        rows, ["base", "revision", "parameters", "derived from", "adapters"], "No bases: `hubctl base add` makes one."
+    )
+
+
+def _parameters(count: int | None) -> str:
+    return f"{count / 1e6:.1f} M" if count else ""
+
+
+def _derived(base: dict) -> str:
+    parent = base.get("derived_from")
+    return f"{parent} ({base['relation']})" if parent and base.get("relation") else parent or ""

@@ -1,0 +1,79 @@
+"""What commands share: `--url`, `--json`, the connection, and waiting for a job."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hubctl.config import current
+from hubctl.errors import Forbidden
+from hubctl.output import emit, job_bar
+
+if TYPE_CHECKING:
+    from hubctl.client import Hub
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`, handed on as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--url`."""
+    return click.option("--url", metavar="URL", help="The hub's address; else HUBCTL_URL, else the one signed in to.")(
+        command
+    )
+
+
+def with_hub(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--url` and `--json`; the command gets an open `Hub` as its first argument and `as_json`."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, url: str | None, **options: Any) -> Any:
+        with connect(url) as hub:
+            return command(hub, *args, **options)
+
+    return url_option(json_option(wrapped))
+
+
+def connect(url: str | None = None) -> "Hub":
+    """A `Hub` for the given address and the remembered token."""
+    from hubctl.client import Hub
+
+    return Hub(*current(url))
+
+
+def need_token(hub: "Hub") -> None:
+    """Refuse before any work where no token is at hand."""
+    if not hub.transport.token:
+        raise Forbidden(f"not signed in to {hub.url}: run `hubctl login {hub.url}`, or set HUBCTL_TOKEN.")
+
+
+def follow(hub: "Hub", job: dict[str, Any], wait: bool, as_json: bool) -> int:
+    """Show a started job: at once, or after waiting for its end. Ctrl-C leaves the job running and says so."""
+    if not wait:
+        emit(job, as_json, f"job {job['id']} {job['state']}; watch it: hubctl jobs watch {job['id']}")
+        return 0
+    try:
+        with job_bar(quiet=as_json) as watch:
+            job = hub.wait(job["id"], watch=watch)
+    except KeyboardInterrupt:
+        click.echo(f"\nThe job goes on. Watch it: hubctl jobs watch {job['id']}", err=True)
+        click.echo(f"Stop it:  hubctl jobs cancel {job['id']}", err=True)
+        return 130
+    emit(job, as_json, job_summary(job))
+    return 0
+
+
+def job_summary(job: dict[str, Any]) -> str:
+    """What came of a finished job, in a line or a few."""
+    lines = [f"job {job['id']} {job['state']}" + (f": {job['result']}" if job.get("result") else "")]
+    evaluation = job.get("evaluation") or {}
+    for name, value in (evaluation.get("metrics") or {}).items():
+        lines.append(f"  {name:12} {value:.4f}" if isinstance(value, float) else f"  {name:12} {value}")
+    if evaluation:
+        lines.append(f"  {'rows':12} {evaluation.get('rows')}")
+    if job.get("result"):
+        lines.append(f"  hubctl pull {job['result']} -o out/")
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""Commands whose options are the fields of a recipe, as the hub lists them under /methods.
+
+A method added to the hub is a command here at once, with its options and their help.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hubctl.commands.common import connect
+
+if TYPE_CHECKING:
+    from hubctl.client import Hub
+
+
+def hub_url(arguments: list[str]) -> str | None:
+    """The value of `--url` among arguments that are not parsed yet: options must be known before parsing."""
+    for place, word in enumerate(arguments):
+        if word == "--url" and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if word.startswith("--url="):
+            return word.partition("=")[2]
+    return None
+
+
+def methods(verb: str, url: str | None) -> list[dict[str, Any]]:
+    """The hub's methods of this verb."""
+    with connect(url) as hub:
+        return [method for method in hub.methods() if method["verb"] == verb]
+
+
+def options_of(fields: list[dict[str, Any]]) -> list[click.Option]:
+    """One option a field. Bounds are shown, and kept by the hub, so that they live in one place."""
+    return [_option(field) for field in fields]
+
+
+def _option(field: dict[str, Any]) -> click.Option:
+    name = f"--{field['name'].replace('_', '-')}"
+    kind = field["type"]
+    bounds = [f"at least {field['minimum']:g}"] if field.get("minimum") is not None else []
+    bounds += [f"at most {field['maximum']:g}"] if field.get("maximum") is not None else []
+    default = field.get("default")
+    shown = ",".join(map(str, default)) if isinstance(default, list) else default
+    bounds += [f"default {shown}"] if default is not None else []
+    said = field["help"] + (f" [{'; '.join(bounds)}]" if bounds else "")
+    common: dict[str, Any] = {"help": said, "required": field["required"], "default": None}
+    if kind == "boolean":
+        return click.Option([f"{name}/--no-{name[2:]}", field["name"]], **common)
+    types = {
+        "integer": click.INT,
+        "number": click.FLOAT,
+        "choice": click.Choice(field.get("choices") or []),
+        "numbers": Listed(click.FLOAT),
+        "choices": Listed(click.Choice(field.get("choices") or [])),
+    }
+    return click.Option([name, field["name"]], type=types.get(kind, click.STRING), **common)
+
+
+class Listed(click.ParamType):
+    """Values with commas between: 1,0.5,2."""
+
+    def __init__(self, item: click.ParamType) -> None:
+        self.item = item
+        self.name = f"{item.name},…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+        if isinstance(value, list):
+            return value
+        return [self.item.convert(word.strip(), param, ctx) for word in str(value).split(",") if word.strip()]
+
+
+def recipe_of(fields: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
+    """What was given of the fields, taken out of `options`; the hub's defaults hold for the rest."""
+    given = {field["name"]: options.pop(field["name"], None) for field in fields}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def checked(hub: "Hub", kind: str, as_json: bool, **request: Any) -> int:
+    """Print what the hub says would come of a job; 0 if it would start."""
+    report = hub.check_job(kind, **request)
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return 0 if report["ok"] else 1
+    for problem in report["problems"]:
+        print(f"problem: {problem['message']}")
+    for line in (report.get("waiting_for"), *report.get("licence_conflicts", [])):
+        if line:
+            print(f"note: {line}")
+    if report["ok"]:
+        rank = f"rank {report['rank']}, " if report.get("rank") else ""
+        print(f"fits: {rank}about {report['seconds']} s, result {report['visibility']}")
+    return 0 if report["ok"] else 1

@@ -1,0 +1,170 @@
+"""Looking around, and what is done with whole repositories."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from hubctl.client import split
+from hubctl.commands.common import need_token, with_hub
+from hubctl.output import describe, emit, size, table
+
+FILTERS = [
+    ("--kind", click.Choice(["adapter", "generator", "dataset"])),
+    ("--base", str),
+    ("--peft-type", str),
+    ("--rank", int),
+    ("--license", str),
+    ("--origin", click.Choice(["uploaded", "merged", "transferred", "generated", "assembled"])),
+    ("--tag", str),
+    ("--owner", str),
+    ("--sort", click.Choice(["updated", "created", "downloads", "name"])),
+]
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The facets as options."""
+    command = click.option("--limit", default=50, show_default=True)(command)
+    for name, kind in reversed(FILTERS):
+        command = click.option(name, type=kind)(command)
+    return command
+
+
+def show_repositories(found: list[dict], as_json: bool) -> None:
+    """One line each."""
+    if as_json:
+        return emit(found, True)
+    rows = [
+        [r["full_name"], r["latest"], r["kind"], r["base"], r["rank"], size(r["size"]), r["updated_at"][:10], _seen(r)]
+        for r in found
+    ]
+    table(rows, ["name", "version", "kind", "base", "rank", "size", "updated", ""], "Nothing found.")
+
+
+def _seen(repository: dict) -> str:
+    return "private" if repository["visibility"] == "private" else ""
+
+
+@click.command("list")
+@filter_options
+@with_hub
+def list_command(hub, as_json, **filters) -> None:
+    """List repositories, narrowed by facets."""
+    show_repositories(hub.repositories(**filters), as_json)
+
+
+@click.command("search")
+@click.argument("words", nargs=-1, required=True)
+@filter_options
+@with_hub
+def search_command(hub, words, as_json, **filters) -> None:
+    """Search names, descriptions and bases for all WORDS."""
+    show_repositories(hub.repositories(search=" ".join(words), **filters), as_json)
+
+
+@click.command("info")
+@click.argument("name")
+@with_hub
+def info_command(hub, name, as_json) -> None:
+    """Show NAME (namespace/name), or one version of it (namespace/name@ref)."""
+    path, ref = split(name)
+    repository = hub.repository(path)
+    version = hub.version(name) if ref or repository["latest"] else None
+    if as_json:
+        return emit({"repository": repository, "version": version}, True)
+    print(describe(_repository_lines(repository)))
+    if version is None:
+        print("\nnothing valid has been pushed yet")
+        return None
+    print("\n" + describe(_version_lines(version)))
+    rows = [
+        [e["dataset"], e["split"], e["rows"], " ".join(f"{k} {_number(v)}" for k, v in e["metrics"].items())]
+        for e in version["evaluations"]
+    ]
+    if rows:
+        print()
+        table(rows, ["measured on", "split", "rows", "metrics"], "")
+    return None
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _repository_lines(r: dict) -> list[tuple[str, Any]]:
+    return [
+        ("name", r["full_name"]),
+        ("kind", r["kind"]),
+        ("visibility", r["visibility"]),
+        ("description", r["description"]),
+        ("licence", r["license"]),
+        ("tags", ", ".join(r["tags"])),
+        ("latest", r["latest"]),
+        ("downloads", r["downloads"]),
+        ("deleted", r["deleted_at"]),
+    ]
+
+
+def _version_lines(v: dict) -> list[tuple[str, Any]]:
+    facts = v["facts"] or {}
+    ranks = facts.get("ranks") or []
+    splits = ", ".join(f"{name} ({rows} rows)" for name, rows in (facts.get("splits") or {}).items())
+    return [
+        ("version", f"{v['repository']}@{v['version']}"),
+        ("revision", v["revision"]),
+        ("made by", " ".join(filter(None, [v["created_by"], v["created_at"][:16]]))),
+        ("origin", " ".join(filter(None, [v["origin"], (v["recipe"] or {}).get("kind")]))),
+        ("base", v["base"]),
+        ("type", facts.get("peft_type")),
+        ("rank", str(ranks[0]) if len(set(ranks)) == 1 else "–".join(map(str, ranks))),
+        ("targets", ", ".join(facts.get("target_modules") or [])),
+        ("parameters", facts.get("parameters")),
+        ("splits", splits),
+        ("parents", ", ".join(_relative(parent) for parent in v["parents"])),
+        ("children", ", ".join(_relative(child) for child in v["children"])),
+        ("warnings", " ".join(facts.get("warnings") or [])),
+    ]
+
+
+def _relative(node: dict) -> str:
+    return "(hidden)" if node["hidden"] else node["name"]
+
+
+@click.command("tag")
+@click.argument("name")
+@click.argument("tag")
+@click.option("--delete", is_flag=True, help="Forget the tag; what it stood for stays.")
+@with_hub
+def tag_command(hub, name, tag, delete, as_json) -> None:
+    """Let TAG stand for NAME (namespace/name@ref, as demo/sentiment@v2). Tags move, versions never change."""
+    need_token(hub)
+    path, ref = split(name)
+    if delete:
+        hub.delete_tag(path, tag)
+        emit({"repository": path, "tag": tag, "deleted": True}, as_json, f"{path}: tag {tag} forgotten")
+    else:
+        emit(hub.set_tag(name, tag), as_json, f"{path}@{tag} is {ref or 'latest'} now")
+
+
+@click.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@with_hub
+def delete_command(hub, name, yes, as_json) -> None:
+    """Move NAME to the trash. `hubctl restore` brings it back."""
+    need_token(hub)
+    if not yes:
+        click.confirm(f"Move {name} to the trash?", abort=True, err=True)
+    hub.delete_repository(name)
+    emit(
+        {"repository": name, "deleted": True}, as_json, f"{name} is in the trash; hubctl restore {name} brings it back"
+    )
+
+
+@click.command("restore")
+@click.argument("name")
+@with_hub
+def restore_command(hub, name, as_json) -> None:
+    """Bring NAME back from the trash."""
+    need_token(hub)
+    emit(hub.restore_repository(name), as_json, f"{name} is back")

@@ -1,0 +1,116 @@
+"""One HTTP conversation with a hub: the token, retries of what may be repeated, problem answers as errors.
+
+httpx is imported at the first request, so that `hubctl --help` starts without it.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hubctl.errors import HubctlError, Unreachable, from_problem
+
+if TYPE_CHECKING:
+    import httpx
+
+API = "/api/v1"
+RETRIED = frozenset({429, 502, 503, 504})
+TRIES = 5
+
+
+class Transport:
+    """Requests below `url`/api/v1. GET, PUT and DELETE are tried `TRIES` times with growing pauses, POST once."""
+
+    def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self.token = token
+        self.timeout = timeout
+        self._client: httpx.Client | None = None
+
+    @property
+    def client(self) -> "httpx.Client":
+        """The connection pool, made at first use."""
+        if self._client is None:
+            import httpx
+
+            headers = {"User-Agent": "hubctl", "Accept": "application/json"}
+            if self.token:
+                headers["Authorization"] = f"Bearer {self.token}"
+            timeout = httpx.Timeout(self.timeout, connect=10.0)
+            # A proxy of the environment is for other machines, never for a hub on this one.
+            local = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
+            self._client = httpx.Client(headers=headers, timeout=timeout, trust_env=not local)
+        return self._client
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def address(self, path: str) -> str:
+        """The whole address of `path`, which may be whole already (a page's `next`) if it is of this hub."""
+        if path.startswith(("http://", "https://")):
+            if not path.startswith(f"{self.url}/"):
+                # A hub behind a proxy may name itself otherwise; its path and query still hold.
+                _, _, rest = path.partition("://")
+                return f"{self.url}/{rest.partition('/')[2]}"
+            return path
+        return f"{self.url}{API}{path}"
+
+    def json(self, method: str, path: str, *, repeat: bool | None = None, **options: Any) -> Any:
+        """The parsed answer of one request; raises HubctlError for 400 and above, Unreachable without any answer."""
+        import httpx
+
+        may_repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
+        last = TRIES - 1 if may_repeat else 0
+        for attempt in range(last + 1):
+            try:
+                response = self.client.request(method, self.address(path), **options)
+            except httpx.InvalidURL as error:
+                raise HubctlError(f"{self.url!r} is no address of a hub: {error}") from None
+            except httpx.UnsupportedProtocol:
+                raise HubctlError(f"{self.url!r} is no address of a hub: begin it with http:// or https://") from None
+            except httpx.TransportError as error:
+                if attempt == last:
+                    raise self.unreachable(error) from None
+                pause(attempt)
+                continue
+            if response.status_code in RETRIED and attempt < last:
+                pause(attempt, response.headers.get("retry-after"))
+                continue
+            return self.parsed(response)
+
+    def parsed(self, response: "httpx.Response") -> Any:
+        """The answer's JSON, None where it is empty; raises for 400 and above."""
+        try:
+            body = response.json() if response.content else None
+        except ValueError:
+            body = None
+            if response.is_success:
+                raise HubctlError(f"{self.url} answers, but not as a hub: is the address right?") from None
+        if response.status_code >= 400 or response.has_redirect_location:
+            raise from_problem(response.status_code, body, str(response.url))
+        return body
+
+    @contextmanager
+    def stream(self, path: str, *, headers: dict[str, str] | None = None) -> Iterator["httpx.Response"]:
+        """A GET whose body is read piece by piece; raises like `json` for 400 and above."""
+        with self.client.stream("GET", self.address(path), headers=headers or {}) as response:
+            if response.status_code >= 400:
+                response.read()
+                self.parsed(response)
+            yield response
+
+    def unreachable(self, error: Exception) -> Unreachable:
+        """The error for a hub that doesn't answer, with its address and what to check."""
+        import httpx
+
+        why = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or repr(error)
+        return Unreachable(f"{self.url} can't be reached: {why}. Is the hub running, and the address right?")
+
+
+def pause(attempt: int, retry_after: str | None = None) -> None:
+    """Wait before the next try: what the hub asked for (at most 30 s), else 0.2 s doubling to 3 s."""
+    asked = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
+    time.sleep(min(asked, 30.0) or min(0.2 * 2**attempt, 3.0))

@@ -1,0 +1,194 @@
+"""Pushing: hash the files, begin an upload, send each in pieces, commit. A cut upload goes on where it stopped.
+
+The hub keeps what it received and tells how far it is, so a lost connection costs the rest of the file only. The id of
+an upload under way is remembered in the cache folder under a digest of what is pushed and where to: the same push after
+a crash or Ctrl-C finds it again. Nothing is visible on the hub before the commit.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from hubctl.config import cache_folder, read_json, write_private
+from hubctl.errors import HubctlError, NotFound, Refused
+from hubctl.transport import TRIES, pause
+
+if TYPE_CHECKING:
+    from hubctl.client import Hub
+
+PIECE = 8 << 20
+IGNORED = frozenset({"__pycache__", ".git", ".cache", ".DS_Store", ".ipynb_checkpoints"})
+Moved = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file to push: its path in the repository, where it lies, size in bytes, SHA-256."""
+
+    path: str
+    local: Path
+    size: int
+    sha256: str
+
+    def entry(self) -> dict[str, Any]:
+        """As the hub wants it."""
+        return {"path": self.path, "size": self.size, "sha256": self.sha256}
+
+
+def collect(source: str | Path | Mapping[str, Path]) -> dict[str, Path]:
+    """{path in the repository: file} of a folder (hidden and cache folders left out), of one file, or as given."""
+    if isinstance(source, Mapping):
+        found = {path: Path(local) for path, local in source.items()}
+    elif Path(source).is_file():
+        found = {Path(source).name: Path(source)}
+    elif Path(source).is_dir():
+        root = Path(source)
+        files = (path for path in sorted(root.rglob("*")) if path.is_file())
+        found = {path.relative_to(root).as_posix(): path for path in files if not _ignored(path.relative_to(root))}
+    else:
+        raise Refused(f"there is no folder or file {str(source)!r} here.")
+    if not found:
+        raise Refused(f"{str(source)!r} holds no file to push.")
+    return found
+
+
+def _ignored(path: Path) -> bool:
+    return any(part in IGNORED or (part.startswith(".") and part != ".gitattributes") for part in path.parts)
+
+
+def hashed(files: Mapping[str, Path], moved: Moved) -> list[LocalFile]:
+    """Size and SHA-256 of each, read once."""
+    result = []
+    for path, local in sorted(files.items()):
+        total, digest, done = local.stat().st_size, hashlib.sha256(), 0
+        with local.open("rb") as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+                done += len(piece)
+                moved(f"hash {path}", done, total)
+        result.append(LocalFile(path, local, done, digest.hexdigest()))
+    return result
+
+
+def push(
+    hub: "Hub",
+    source: str | Path | Mapping[str, Path],
+    name: str,
+    *,
+    kind: str = "adapter",
+    base: str | None = None,
+    message: str = "",
+    branch: str = "main",
+    private: bool = False,
+    deletions: Sequence[str] = (),
+    moved: Moved = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Push files to `ns/name`, made where it is missing. Files of the newest revision that are not named stay.
+
+    Returns {"revision", "version", "created"}; `created` is False where the hub held exactly this already.
+    `moved(what, done, total)` is told of bytes hashed and sent.
+    """
+    from hubctl.client import plain
+
+    path = plain(name)
+    files = hashed(collect(source), moved)
+    hub.ensure_repository(path, kind, private=private)
+    wanted = {"files": [file.entry() for file in files], "message": message, "branch": branch, "base": base}
+    wanted["deletions"] = list(deletions)
+    note = cache_folder() / "uploads" / f"{_digest(hub.url, path, wanted)}.json"
+    upload = _resumed(hub, note) or hub.transport.json("POST", f"/repositories/{path}/uploads", json=wanted)
+    write_private(note, {"id": upload["id"], "url": hub.url, "repository": path})
+    try:
+        received = {row["path"]: row["received"] for row in upload["files"]}
+        for file in files:
+            send(hub, upload["id"], file, received.get(file.path, 0), moved)
+        result = _commit(hub, upload["id"])
+    except (Refused, NotFound) as error:
+        # A new upload of mended files takes over the bytes the hub has; only an unready base mends itself by waiting.
+        if error.code != "base.not_ready":
+            note.unlink(missing_ok=True)
+        raise
+    note.unlink(missing_ok=True)
+    return result
+
+
+def _commit(hub: "Hub", upload_id: str) -> dict[str, Any]:
+    """Publish what was sent. Where the base's shapes are still being read, wait for that job and ask again."""
+    address = f"/uploads/{upload_id}/commit"
+    try:
+        return hub.transport.json("POST", address, json={}, repeat=True)
+    except Refused as error:
+        if error.code != "base.not_ready" or not error.facts.get("job"):
+            raise
+        hub.wait(error.facts["job"])
+        return hub.transport.json("POST", address, json={}, repeat=True)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _resumed(hub: "Hub", note: Path) -> dict[str, Any] | None:
+    upload_id = read_json(note).get("id")
+    if not upload_id:
+        return None
+    try:
+        return hub.transport.json("GET", f"/uploads/{upload_id}")
+    except HubctlError as error:
+        if error.exit_code == 6:
+            raise
+        return None
+
+
+def send(hub: "Hub", upload_id: str, file: LocalFile, received: int, moved: Moved) -> None:
+    """Send `file` from byte `received` on. A cut connection is taken up again where the hub stands."""
+    import httpx
+
+    failures = 0
+    moved(file.path, received, file.size)
+    while received < file.size:
+        try:
+            received, failures = _send_piece(hub, upload_id, file, received, moved), 0
+        except httpx.TransportError as error:
+            failures += 1
+            if failures >= TRIES:
+                raise hub.transport.unreachable(error) from None
+            pause(failures)
+            received = _where(hub, upload_id, file)
+        moved(file.path, received, file.size)
+
+
+def _send_piece(hub: "Hub", upload_id: str, file: LocalFile, offset: int, moved: Moved) -> int:
+    """One PUT of at most `PIECE` bytes; returns how much the hub holds then."""
+    length = min(PIECE, file.size - offset)
+    headers = {"Upload-Offset": str(offset), "Content-Length": str(length), "Content-Type": "application/octet-stream"}
+    address = hub.transport.address(f"/uploads/{upload_id}/files/{quote(file.path)}")
+    content = _piece(file, offset, length, moved)
+    response = hub.transport.client.put(address, content=content, headers=headers)
+    if response.status_code == 409:
+        body = response.json()
+        if isinstance(body.get("received"), int) and body["received"] != offset:
+            return body["received"]
+    return int(hub.transport.parsed(response)["received"])
+
+
+def _piece(file: LocalFile, offset: int, length: int, moved: Moved) -> Iterator[bytes]:
+    with file.local.open("rb") as stream:
+        stream.seek(offset)
+        left = length
+        while left:
+            block = stream.read(min(left, 1 << 18))
+            if not block:
+                raise Refused(f"{file.local} became shorter while it was sent; push it again.")
+            left -= len(block)
+            yield block
+            moved(file.path, offset + length - left, file.size)
+
+
+def _where(hub: "Hub", upload_id: str, file: LocalFile) -> int:
+    rows = hub.transport.json("GET", f"/uploads/{upload_id}")["files"]
+    return next(row["received"] for row in rows if row["path"] == file.path)
