@@ -3,24 +3,26 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from composition.registry import METHODS
 from django.conf import settings
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts
+from composition.registry import METHODS
 from hub import access
 from hub.access import Viewer, visible
-from hub.errors import Invalid
+from hub.errors import Invalid, NotFound
 from hub.models import (
     BaseModel,
+    Blob,
     Evaluation,
     Job,
     Kind,
     ManifestEntry,
     Membership,
     Parentage,
+    Ref,
     Repository,
     Revision,
     Token,
@@ -87,6 +89,19 @@ def files(revision: Revision) -> list[dict]:
     """The manifest: path, size and SHA-256 of each file, by path."""
     entries = ManifestEntry.objects.filter(revision=revision).select_related("blob").order_by("path")
     return [{"path": entry.path, "size": entry.blob.size, "sha256": entry.blob_id} for entry in entries]
+
+
+def file(revision: Revision, path: str) -> Blob:
+    """The blob at `path`, or NotFound."""
+    entry = ManifestEntry.objects.filter(revision=revision, path=path).select_related("blob").first()
+    if entry is None:
+        raise NotFound(f"There is no file {path!r} in {revision.oid[:10]}.", code="file_not_found")
+    return entry.blob
+
+
+def refs(repository: Repository) -> QuerySet[Ref]:
+    """Branches and tags with what they point at, by name."""
+    return Ref.objects.filter(repository=repository).select_related("revision__version").order_by("name")
 
 
 def versions(repository: Repository) -> QuerySet[Version]:
@@ -164,6 +179,11 @@ def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
         found = found.filter(state=state)
     related = ("output_namespace", "output__namespace", "base", "created_by", "result__repository__namespace")
     return found.select_related(*related).prefetch_related("inputs__version__repository__namespace").order_by("-pk")
+
+
+def job_of_key(viewer: Viewer, key: str | None) -> Job | None:
+    """The viewer's job that was asked for under this idempotency key."""
+    return access.require_user(viewer).jobs.filter(idempotency_key=key).first() if key else None
 
 
 def live_workers() -> QuerySet[WorkerNode]:

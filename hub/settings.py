@@ -60,6 +60,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "hub.web.middleware.ContentSecurityPolicy",
+    "hub.web.middleware.RefusalPages",
 ]
 ROOT_URLCONF = "hub.urls"
 WSGI_APPLICATION = "hub.wsgi.application"
@@ -73,7 +75,9 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "hub.web.context.frame",
             ],
+            "builtins": ["hub.web.tags", "django.templatetags.static"],
         },
     },
 ]
@@ -124,6 +128,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+CSRF_FAILURE_VIEW = "hub.web.views.errors.csrf_failure"
 LOGIN_URL = "sign_in"
 LOGIN_REDIRECT_URL = "browse"
 LOGOUT_REDIRECT_URL = "browse"
@@ -139,7 +144,10 @@ LANGUAGE_CODE = "en-gb"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["hub.api.authentication.TokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "hub.api.authentication.TokenAuthentication",
+        "hub.api.authentication.SessionAuthentication",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "hub.api.problems.problem_response",
@@ -151,6 +159,11 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {"RepositoryKind": "hub.models.Kind", "RefKind": "hub.models.RefKind"},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "hub.api.schema.add_problems",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
@@ -162,5 +175,6 @@ JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
 WORKER_CACHE = env("HUB_WORKER_CACHE", str(HUB_DATA / "worker-cache"))
+WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)

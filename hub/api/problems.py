@@ -92,5 +92,8 @@ def _own_fault(error: Exception, context: dict) -> Response:
     where = f"{request.method} {request.path}" if request is not None else "?"
     log.error("incident %s: %s", incident, where, exc_info=error)
     return problem(
-        500, "internal", f"Something broke on our side; nothing was changed. Tell the operator: {incident}.", id=incident
+        500,
+        "internal",
+        f"Something broke on our side; nothing was changed. Tell the operator: {incident}.",
+        id=incident,
     )

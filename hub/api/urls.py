@@ -1,3 +1,62 @@
-"""Routes."""
+"""Routes of /api/v1."""
 
-urlpatterns = []
+from django.urls import path, re_path
+
+import hub.api.converters  # noqa: F401  registers name, ref, longref, anypath, number
+from hub.api import (
+    accounts,
+    bases,
+    evaluations,
+    files,
+    jobs,
+    methods,
+    organisations,
+    refs,
+    repositories,
+    schema,
+    uploads,
+    versions,
+    view,
+    workers,
+)
+
+REPOSITORY = "repositories/<name:namespace>/<name:name>"
+
+urlpatterns = [
+    path("schema", schema.Schema.as_view(), name="api_schema"),
+    path("docs", schema.Docs.as_view(), name="api_docs"),
+    path("me", accounts.Me.as_view()),
+    path("sign-in", accounts.SignIn.as_view()),
+    path("tokens", accounts.Tokens.as_view()),
+    path("tokens/<number:pk>", accounts.OneToken.as_view()),
+    path("organisations", organisations.Organisations.as_view()),
+    path("organisations/<name:namespace>", organisations.Organisation.as_view()),
+    path("organisations/<name:namespace>/members/<name:username>", organisations.Member.as_view()),
+    path("bases", bases.Bases.as_view()),
+    path("bases/<anypath:name>", bases.Base.as_view()),
+    path("repositories", repositories.Repositories.as_view()),
+    path("trash", repositories.Trash.as_view()),
+    path(REPOSITORY, repositories.OneRepository.as_view(), name="api_repository"),
+    path(f"{REPOSITORY}/restore", repositories.Restore.as_view()),
+    path(f"{REPOSITORY}/versions", versions.Versions.as_view()),
+    path(f"{REPOSITORY}/versions/<ref:ref>", versions.OneVersion.as_view()),
+    path(f"{REPOSITORY}/files/<ref:ref>", files.Files.as_view()),
+    path(f"{REPOSITORY}/files/<ref:ref>/<anypath:path>", files.File.as_view(), name="api_file"),
+    path(f"{REPOSITORY}/refs", refs.Refs.as_view()),
+    path(f"{REPOSITORY}/tags/<longref:tag>", refs.Tag.as_view()),
+    path(f"{REPOSITORY}/uploads", uploads.Uploads.as_view()),
+    path("uploads/<uuid:pk>", uploads.Upload.as_view()),
+    path("uploads/<uuid:pk>/files/<anypath:path>", uploads.UploadBytes.as_view()),
+    path("uploads/<uuid:pk>/commit", uploads.Commit.as_view()),
+    path("methods", methods.Methods.as_view()),
+    path("jobs", jobs.Jobs.as_view()),
+    path("jobs/check", jobs.Check.as_view()),
+    path("jobs/<number:pk>", jobs.OneJob.as_view()),
+    path("jobs/<number:pk>/log", jobs.Log.as_view()),
+    path("jobs/<number:pk>/events", jobs.Events.as_view(), name="api_job_events"),
+    path("jobs/<number:pk>/cancel", jobs.Cancel.as_view()),
+    path("jobs/<number:pk>/retry", jobs.Retry.as_view()),
+    path("workers", workers.Workers.as_view()),
+    path("compare", evaluations.Compare.as_view()),
+    re_path(r"^.*$", view.Unknown.as_view(), name="api_unknown"),
+]

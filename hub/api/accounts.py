@@ -1,0 +1,136 @@
+"""Me, my tokens, signing in for one."""
+
+from django.contrib.auth import authenticate
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from hub import access, queries
+from hub.api.bodies import Body, Text, Whole
+from hub.api.pagination import page
+from hub.api.schema import paged
+from hub.api.throttles import SignInThrottle, SignInUserThrottle
+from hub.api.view import View
+from hub.errors import NotSignedIn, PermissionDenied
+from hub.models import Token
+from hub.services import tokens
+
+
+class TokenBody(Body):
+    """What a new token shall be."""
+
+    name = Text(max_length=100, default="api")
+    scopes = serializers.ListField(child=serializers.ChoiceField(Token.Scope.choices), max_length=3, min_length=1)
+    expires_in_days = Whole(min_value=1, max_value=tokens.MAX_DAYS, default=90)
+
+    def get_fields(self) -> dict:
+        fields = super().get_fields()
+        fields["scopes"].required, fields["scopes"].default = False, ["read", "write"]
+        return fields
+
+
+class SignInBody(TokenBody):
+    """Name and password, and what token to make."""
+
+    username = Text(max_length=150)
+    password = Text(max_length=1000, trim_whitespace=False)
+
+
+class TokenShape(serializers.ModelSerializer):
+    """A token, without its secret."""
+
+    class Meta:
+        model = Token
+        fields = ("id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
+
+
+class NewTokenShape(TokenShape):
+    """A token just made; `token` is its secret and is shown this once."""
+
+    token = serializers.CharField()
+
+    class Meta(TokenShape.Meta):
+        fields = ("token", *TokenShape.Meta.fields)
+
+
+class PlaceShape(serializers.Serializer):
+    """A namespace and my role in it."""
+
+    name = serializers.CharField(source="namespace.name")
+    display_name = serializers.CharField(source="namespace.display_name")
+    organisation = serializers.BooleanField(source="namespace.is_organisation")
+    role = serializers.CharField()
+
+
+class MeShape(serializers.Serializer):
+    """Who is signed in, where he may do what, and by which token he came."""
+
+    username = serializers.CharField()
+    email = serializers.CharField()
+    namespaces = PlaceShape(many=True)
+    token = TokenShape(allow_null=True)
+
+
+def new_token(token: Token, secret: str) -> dict:
+    """The answer that holds the secret."""
+    return {"token": secret, **TokenShape(token).data}
+
+
+class Me(View):
+    """The signed-in user."""
+
+    @extend_schema(operation_id="me", tags=["accounts"], responses=MeShape)
+    def get(self, request):
+        user = self.actor()
+        places = queries.memberships(self.viewer)
+        token = request.auth and TokenShape(request.auth).data
+        places = PlaceShape(places, many=True).data
+        return Response({"username": user.username, "email": user.email, "namespaces": places, "token": token})
+
+
+class SignIn(View):
+    """A token for a name and a password."""
+
+    authentication_classes = []
+    throttle_classes = [SignInThrottle, SignInUserThrottle]
+
+    @extend_schema(
+        operation_id="sign_in", tags=["accounts"], request=SignInBody, responses={201: NewTokenShape}, auth=[]
+    )
+    def post(self, request):
+        wanted = self.read(SignInBody)
+        name, password = wanted.pop("username"), wanted.pop("password")
+        user = authenticate(request._request, username=name, password=password)
+        if user is None:
+            raise NotSignedIn("No such user and password: check both.", code="sign_in.failed")
+        return Response(new_token(*tokens.create_token(actor=user, **wanted)), status=201)
+
+
+class Tokens(View):
+    """My tokens. Making one by a token needs its admin scope: a narrow key can't cut a wider one."""
+
+    scopes = {"POST": "admin"}
+
+    @extend_schema(operation_id="tokens_list", tags=["accounts"], responses=paged(TokenShape))
+    def get(self, request):
+        mine = queries.tokens(self.viewer)
+        return page(request, mine, ("-id",), lambda rows: TokenShape(rows, many=True).data)
+
+    @extend_schema(operation_id="tokens_create", tags=["accounts"], request=TokenBody, responses={201: NewTokenShape})
+    def post(self, request):
+        user = self.actor()
+        return Response(new_token(*tokens.create_token(actor=user, **self.read(TokenBody))), status=201)
+
+
+class OneToken(View):
+    """One of my tokens; a token may end itself whatever its scopes."""
+
+    scopes = {"DELETE": "read"}
+
+    @extend_schema(operation_id="tokens_revoke", tags=["accounts"], responses={204: None})
+    def delete(self, request, pk):
+        token = access.token(self.viewer, pk)
+        if request.auth is not None and request.auth.pk != token.pk and not self.viewer.has_scope("admin"):
+            raise PermissionDenied("Ending another token needs a token with the scope admin.", code="token_scope")
+        tokens.revoke_token(actor=self.actor(), token=token)
+        return Response(status=204)

@@ -1,0 +1,57 @@
+"""A job's live events (SSE). A stream ends after 25 s, so that watchers don't hold the server's threads, and the
+browser comes back with Last-Event-ID; the last one is `id: end`, and who comes back with that gets 204 and stays away.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+from hub.models import FINAL, Job
+from hub.progress import read_progress
+
+SECONDS = 25.0
+HEARTBEAT = 5.0
+END = "end"
+
+
+def stream(job_id: int, last_id: str, redact: Callable[[str], str], seconds: float = SECONDS) -> Iterator[str]:
+    """Events `progress`, `log` and `state` after `last_id`, with heartbeat comments between."""
+    until = time.monotonic() + seconds
+    yield "retry: 1000\n\n"
+    shown = None
+    while (left := until - time.monotonic()) > 0:
+        found = read_progress(job_id, last_id, block_ms=max(1, int(1000 * min(HEARTBEAT, left))))
+        for event_id, event, data in found:
+            if event == "snapshot" and data == shown:
+                continue
+            if event == "snapshot":
+                shown = data
+                yield from (_event("state", data, None, redact), _event("progress", data, None, redact))
+            else:
+                last_id = event_id
+                yield _event(event, data, event_id, redact)
+        if _over(job_id, found):
+            yield from _end(job_id, last_id, redact)
+            return
+        if not found:
+            yield ": still here\n\n"
+
+
+def _over(job_id: int, found: list) -> bool:
+    """True if the job has ended; asked only where the stream is silent or says so."""
+    if found and all(event in ("progress", "log") for _, event, _ in found):
+        return False
+    return not Job.objects.filter(pk=job_id).exclude(state__in=FINAL).exists()
+
+
+def _end(job_id: int, last_id: str, redact: Callable[[str], str]) -> Iterator[str]:
+    for event_id, event, data in read_progress(job_id, last_id, block_ms=1):
+        if event != "snapshot":
+            yield _event(event, data, event_id, redact)
+    row = Job.objects.filter(pk=job_id).values("state", "attempt", "error", "message").first() or {"state": "gone"}
+    yield _event("state", row, END, redact)
+
+
+def _event(name: str, data: dict, event_id: str | None, redact: Callable[[str], str]) -> str:
+    head = f"id: {event_id}\n" if event_id else ""
+    return f"{head}event: {name}\ndata: {redact(json.dumps(data, default=str))}\n\n"

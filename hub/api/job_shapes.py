@@ -1,0 +1,125 @@
+"""How a job is shown: the names of inputs its watcher may not see are left out, also from sentences that name them."""
+
+from collections.abc import Sequence
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from hub import access
+from hub.api.evaluations import EvaluationShape
+from hub.models import Job, JobLog, Repository
+from hub.services.jobs import waiting_for
+
+HIDDEN = "(hidden)"
+
+
+class Sight:
+    """What one viewer may see of some jobs' inputs and results; two queries for all of them."""
+
+    def __init__(self, viewer: access.Viewer, jobs: Sequence[Job]) -> None:
+        versions = [row.version for job in jobs for row in job.inputs.all()]
+        versions += [job.result for job in jobs if job.result]
+        wanted = {version.repository_id for version in versions}
+        shown = Repository.objects.filter(access.visible(viewer), pk__in=wanted)
+        self.seen = set(shown.values_list("pk", flat=True))
+        self.hidden = {v.repository.full_name for v in versions if v.repository_id not in self.seen}
+        self._waiting: dict[tuple, str] = {}
+
+    def name(self, version) -> str:
+        """`ns/name@v1`, or the one word for what is hidden."""
+        return str(version) if version.repository_id in self.seen else HIDDEN
+
+    def redact(self, text: str) -> str:
+        """A sentence without the names of hidden repositories."""
+        for name in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(name, HIDDEN)
+        return text
+
+    def error(self, error: dict | None) -> dict | None:
+        """An error's facts, redacted."""
+        return error and {k: self.redact(v) if isinstance(v, str) else v for k, v in error.items()}
+
+    def waiting(self, job: Job) -> str | None:
+        """What a queued job waits for; asked once for jobs alike."""
+        key = (job.state, job.kind, job.base_id, job.queue)
+        if key not in self._waiting:
+            self._waiting[key] = waiting_for(job)
+        return self._waiting[key] or None
+
+
+class ErrorShape(serializers.Serializer):
+    """Why a job failed."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobShape(serializers.ModelSerializer):
+    """A job."""
+
+    message = serializers.SerializerMethodField()
+    waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it; null else")
+    inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
+    datasets = serializers.SerializerMethodField()
+    base = serializers.CharField(source="base.name", default=None, allow_null=True)
+    output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
+    result = serializers.SerializerMethodField(help_text="ns/name@v1")
+    error = serializers.SerializerMethodField()
+    evaluation = serializers.SerializerMethodField()
+    created_by = serializers.CharField(source="created_by.username")
+
+    class Meta:
+        model = Job
+        fields = ("id", "kind", "state", "progress", "message", "figures", "queue", "waiting_for", "attempt")
+        fields += ("worker", "recipe", "inputs", "datasets", "base", "output", "result", "error", "environment")
+        fields += ("evaluation", "created_at", "started_at", "finished_at", "created_by")
+
+    def get_message(self, job) -> str:
+        return self.context["sight"].redact(job.message)
+
+    def get_waiting_for(self, job) -> str | None:
+        return self.context["sight"].waiting(job)
+
+    def get_inputs(self, job) -> list[str]:
+        return self._named(job, "adapter")
+
+    def get_datasets(self, job) -> list[str]:
+        return self._named(job, "dataset")
+
+    def get_output(self, job) -> str | None:
+        return job.output_path or None
+
+    def get_result(self, job) -> str | None:
+        return job.result and self.context["sight"].name(job.result)
+
+    @extend_schema_field(ErrorShape(allow_null=True))
+    def get_error(self, job) -> dict | None:
+        return self.context["sight"].error(job.error)
+
+    @extend_schema_field(EvaluationShape(allow_null=True))
+    def get_evaluation(self, job) -> dict | None:
+        found = getattr(job, "evaluation", None)
+        if found is None or found.dataset.repository_id not in self.context["sight"].seen:
+            return None
+        return EvaluationShape(found).data
+
+    def _named(self, job, role: str) -> list[str]:
+        return [self.context["sight"].name(row.version) for row in job.inputs.all() if row.role == role]
+
+
+class LogShape(serializers.ModelSerializer):
+    """A line of the log."""
+
+    text = serializers.SerializerMethodField()
+
+    class Meta:
+        model = JobLog
+        fields = ("id", "attempt", "at", "text")
+
+    def get_text(self, line) -> str:
+        return self.context["sight"].redact(line.text)
+
+
+def show(viewer: access.Viewer, jobs: list[Job]) -> list[dict]:
+    """Jobs as JSON for this viewer."""
+    return JobShape(jobs, many=True, context={"sight": Sight(viewer, jobs)}).data

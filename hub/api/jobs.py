@@ -1,0 +1,200 @@
+"""Jobs: asking for work, checking before, watching, cancelling, trying again."""
+
+from django.http import HttpResponse, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from hub import access, queries
+from hub.api.bodies import Body, Object, Text
+from hub.api.events import END, stream
+from hub.api.job_shapes import JobShape, LogShape, Sight, show
+from hub.api.pagination import page
+from hub.api.schema import paged
+from hub.api.view import View
+from hub.errors import Invalid
+from hub.models import State, Visibility
+from hub.services import jobs
+
+TAGS = ["jobs"]
+KEY = OpenApiParameter(
+    "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="the same key and body: the same job"
+)
+VERSION_NAME = "ns/name@v1, @tag, or nothing for the newest"
+
+
+class JobBody(Body):
+    """What shall be done: a method's recipe, on which versions, to where."""
+
+    kind = Text(max_length=40, help_text="one of GET /methods")
+    recipe = Object(default=dict)
+    inputs = serializers.ListField(child=Text(max_length=400, help_text=VERSION_NAME), default=list, max_length=200)
+    datasets = serializers.ListField(child=Text(max_length=400), default=list, max_length=20)
+    base = Text(max_length=300, default=None, allow_null=True)
+    output = Text(max_length=200, default=None, allow_null=True, help_text="ns/name")
+    visibility = serializers.ChoiceField(Visibility.choices, default=None, allow_null=True)
+
+
+class StateQuery(Body):
+    """Which jobs."""
+
+    state = serializers.ChoiceField(State.choices, required=False)
+    cursor = Text(max_length=2000, required=False)
+    limit = Text(max_length=10, required=False)
+
+
+class FitShape(serializers.Serializer):
+    """Whether an input fits beside the first."""
+
+    name = serializers.CharField()
+    fits = serializers.BooleanField()
+    reason = serializers.CharField(allow_blank=True)
+
+
+class CheckShape(serializers.Serializer):
+    """What a job would meet, make and cost; estimates are null where there is a problem."""
+
+    ok = serializers.BooleanField()
+    problems = serializers.ListField(child=serializers.JSONField(), help_text="{code, message, …facts}")
+    inputs = FitShape(many=True)
+    ranks = serializers.JSONField(allow_null=True, help_text="module → rank of the result")
+    rank = serializers.IntegerField(allow_null=True)
+    bytes = serializers.IntegerField(allow_null=True)
+    seconds = serializers.FloatField(allow_null=True)
+    memory = serializers.IntegerField(allow_null=True)
+    licence = serializers.CharField(allow_null=True)
+    licence_conflicts = serializers.ListField(child=serializers.CharField())
+    visibility = serializers.CharField()
+    workers = serializers.ListField(child=serializers.CharField())
+    waiting_for = serializers.CharField(allow_blank=True)
+
+
+class JobView(View):
+    """What the views here share: the request's names turned into objects the viewer may see."""
+
+    def asked(self) -> dict:
+        """The arguments of `queue_job` and `check_job`; what can't be seen is 404."""
+        wanted = self.read(JobBody)
+        wanted["actor"] = self.actor()
+        wanted["inputs"] = [access.parse_input(self.viewer, text) for text in wanted["inputs"]]
+        wanted["datasets"] = [access.parse_input(self.viewer, text) for text in wanted["datasets"]]
+        wanted["base"] = wanted["base"] and access.base(wanted["base"])
+        wanted["output"] = wanted["output"] and output_name(wanted["output"])
+        return wanted
+
+    def shown(self, pk: int) -> dict:
+        """The job as its viewer sees it now."""
+        return show(self.viewer, [access.job(self.viewer, pk)])[0]
+
+
+class Jobs(JobView):
+    """My jobs and those of my namespaces; asking for one."""
+
+    @extend_schema(operation_id="jobs_list", tags=TAGS, parameters=[StateQuery], responses=paged(JobShape))
+    def get(self, request):
+        found = queries.jobs(self.viewer, self.query(StateQuery).get("state", ""))
+        return page(request, found, ("-id",), lambda rows: show(self.viewer, rows))
+
+    @extend_schema(
+        operation_id="jobs_create",
+        tags=TAGS,
+        parameters=[KEY],
+        request=JobBody,
+        responses={201: JobShape, 200: OpenApiResponse(JobShape, "The job this key stands for already.")},
+    )
+    def post(self, request):
+        asked, key = self.asked(), idempotency_key(request)
+        known = queries.job_of_key(self.viewer, key)
+        job = jobs.queue_job(**asked, idempotency_key=key)
+        return Response(self.shown(job.pk), status=200 if known else 201)
+
+
+class Check(JobView):
+    """The dry run: nothing is queued."""
+
+    scopes = {"POST": "read"}
+
+    @extend_schema(operation_id="jobs_check", tags=TAGS, request=JobBody, responses=CheckShape)
+    def post(self, request):
+        return Response(jobs.check_job(**self.asked()))
+
+
+class OneJob(JobView):
+    """One job."""
+
+    @extend_schema(operation_id="jobs_read", tags=TAGS, responses=JobShape)
+    def get(self, request, pk):
+        return Response(self.shown(pk))
+
+
+class Cancel(JobView):
+    """Stop it; not while it is being saved."""
+
+    @extend_schema(operation_id="jobs_cancel", tags=TAGS, request=None, responses=JobShape)
+    def post(self, request, pk):
+        jobs.cancel_job(actor=self.actor(), job=access.job(self.viewer, pk, "write"))
+        return Response(self.shown(pk))
+
+
+class Retry(JobView):
+    """Queue it again after failure or cancelling."""
+
+    @extend_schema(operation_id="jobs_retry", tags=TAGS, request=None, responses=JobShape)
+    def post(self, request, pk):
+        jobs.retry_job(actor=self.actor(), job=access.job(self.viewer, pk, "write"))
+        return Response(self.shown(pk))
+
+
+class Log(JobView):
+    """The log for good; `after` is the last line's id one has."""
+
+    @extend_schema(
+        operation_id="jobs_log",
+        tags=TAGS,
+        parameters=[OpenApiParameter("after", OpenApiTypes.INT)],
+        responses=paged(LogShape),
+    )
+    def get(self, request, pk):
+        job = access.job(self.viewer, pk)
+        after = request.query_params.get("after", "0")
+        if not (after.isascii() and after.isdigit() and len(after) <= 18):
+            raise Invalid(f"after={after!r}: give the id of the last line you have.", field="after")
+        context = {"sight": Sight(self.viewer, [job])}
+        lines = job.log.filter(pk__gt=int(after))
+        return page(request, lines, ("id",), lambda rows: LogShape(rows, many=True, context=context).data)
+
+
+class Events(JobView):
+    """Server-sent events `progress`, `log`, `state`."""
+
+    @extend_schema(
+        operation_id="jobs_events",
+        tags=TAGS,
+        parameters=[OpenApiParameter("Last-Event-ID", OpenApiTypes.STR, OpenApiParameter.HEADER)],
+        responses={(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "Ends after 25 s; come back.")},
+    )
+    def get(self, request, pk):
+        job = access.job(self.viewer, pk)
+        last_id = request.headers.get("Last-Event-ID", "")
+        if last_id == END and job.is_final:
+            return HttpResponse(status=204)
+        events = stream(job.pk, last_id, Sight(self.viewer, [job]).redact)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
+
+
+def output_name(text: str) -> tuple[str, str]:
+    """(namespace, name) of `ns/name`."""
+    namespace, slash, name = text.partition("/")
+    if not slash or not namespace or not name:
+        raise Invalid(f"output is {text!r}: write namespace/name.", field="output")
+    return namespace, name
+
+
+def idempotency_key(request) -> str | None:
+    """The Idempotency-Key header, at most 200 printable characters."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (1 <= len(key) <= 200 and key.isascii() and key.isprintable()):
+        raise Invalid("Idempotency-Key: use 1 to 200 printable ASCII characters.", field="Idempotency-Key")
+    return key

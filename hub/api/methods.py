@@ -1,0 +1,59 @@
+"""The methods the hub offers, with the fields of their recipes: what forms and CLI options are drawn from."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from composition.recipes import recipe_fields
+from composition.registry import METHODS, Method
+from hub.api.view import View
+
+
+class NeedsShape(serializers.Serializer):
+    """What a method asks for; `max_inputs` null is any number."""
+
+    min_inputs = serializers.IntegerField()
+    max_inputs = serializers.IntegerField(allow_null=True)
+    base_model = serializers.BooleanField()
+    device = serializers.CharField()
+
+
+class FieldShape(serializers.Serializer):
+    """One field of a recipe."""
+
+    name = serializers.CharField()
+    type = serializers.CharField(help_text="integer, number, boolean, choice, numbers, string")
+    label = serializers.CharField()
+    help = serializers.CharField()
+    default = serializers.JSONField(allow_null=True)
+    required = serializers.BooleanField()
+    minimum = serializers.FloatField(allow_null=True)
+    maximum = serializers.FloatField(allow_null=True)
+    choices = serializers.ListField(child=serializers.CharField(), allow_null=True)
+
+
+class MethodShape(serializers.Serializer):
+    """A method and its recipe's fields."""
+
+    kind = serializers.CharField()
+    verb = serializers.CharField(help_text="merge, evaluate, …")
+    label = serializers.CharField()
+    summary = serializers.CharField()
+    paper = serializers.CharField(allow_null=True)
+    needs = NeedsShape()
+    fields = FieldShape(many=True)
+
+
+class Methods(View):
+    """Every row of the registry."""
+
+    @extend_schema(operation_id="methods_list", tags=["methods"], responses=MethodShape(many=True))
+    def get(self, request):
+        return Response([show(method) for method in METHODS.values()])
+
+
+def show(method: Method) -> dict:
+    """One row of the registry as JSON."""
+    needs = NeedsShape(method.needs).data
+    named = {name: getattr(method, name) for name in ("kind", "verb", "label", "summary", "paper")}
+    return {**named, "needs": needs, "fields": recipe_fields(method.recipe)}

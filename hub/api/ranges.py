@@ -1,0 +1,77 @@
+"""Bytes of a blob over HTTP: blocks of 1 MiB, one Range, If-Range and If-None-Match by SHA-256 (RFC 9110 §13-14)."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils.http import content_disposition_header, parse_etags
+
+from hub.api.problems import problem
+from hub.models import Blob
+from hub.storage import blobs
+
+BLOCK = 1 << 20
+RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpResponseBase:
+    """The blob as an attachment: 200 or 206 (with `start`, the first byte), 304, 416. Several ranges: the whole."""
+    etag = f'"{blob.sha256}"'
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": content_disposition_header(True, filename.rsplit("/", 1)[-1]),
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox",
+    }
+    if matches(request.headers.get("If-None-Match", ""), etag):
+        return HttpResponse(status=304, headers=headers)
+    part = wanted_range(request, etag, blob.size)
+    if part == "unsatisfiable":
+        refusal = f"The file has {blob.size} bytes; the range asks for others."
+        return problem(416, "range", refusal, {"Content-Range": f"bytes */{blob.size}"}, size=blob.size)
+    start, stop = part or (0, blob.size)
+    headers["Content-Length"] = str(stop - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+    made = HttpResponse if request.method == "HEAD" else StreamingHttpResponse
+    content = b"" if request.method == "HEAD" else blocks(blobs.open(blob.sha256), start, stop)
+    response = made(content, status=206 if part else 200, headers=headers, content_type="application/octet-stream")
+    response.start = start
+    return response
+
+
+def matches(header: str, etag: str) -> bool:
+    """True if an If-None-Match header holds this tag, weak ones too, or `*`."""
+    return any(given in ("*", etag, f"W/{etag}") for given in parse_etags(header))
+
+
+def wanted_range(request: HttpRequest, etag: str, size: int) -> tuple[int, int] | str | None:
+    """[start, stop) of the one range asked for; None for the whole file; "unsatisfiable" for none of its bytes."""
+    found = RANGE.fullmatch(request.headers.get("Range", "").strip())
+    if not found or request.method not in ("GET", "HEAD") or request.headers.get("If-Range", etag) != etag:
+        return None
+    first, last = found.groups()
+    if not first and not last:
+        return None
+    if not first:
+        start, stop = max(0, size - int(last)), size if int(last) else 0
+    else:
+        start, stop = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < int(first):
+            return None
+    return (start, stop) if start < stop else "unsatisfiable"
+
+
+def blocks(stream: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes [start, stop), closing the stream at the end or when the client goes away."""
+    with stream:
+        stream.seek(start)
+        while start < stop:
+            block = stream.read(min(BLOCK, stop - start))
+            if not block:
+                raise OSError("the blob is shorter than its row says")
+            start += len(block)
+            yield block

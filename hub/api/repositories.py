@@ -1,0 +1,142 @@
+"""Repositories: browsing, making, changing, deleting, restoring."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from hub import access, queries
+from hub.api.bodies import Body, Text
+from hub.api.pagination import page
+from hub.api.schema import paged
+from hub.api.view import View
+from hub.models import Kind, Origin, Repository, Visibility
+from hub.services import repositories
+
+TAGS = ["repositories"]
+
+
+class RepositoryQuery(Body):
+    """What to look for. Facets narrow; `sort` is one of a fixed list."""
+
+    kind = serializers.ChoiceField(Kind.choices, required=False)
+    search = Text(max_length=200, default="", allow_blank=True)
+    base = Text(max_length=300, required=False)
+    peft_type = Text(max_length=40, required=False)
+    rank = serializers.IntegerField(min_value=1, max_value=2**31 - 1, required=False)
+    license = Text(max_length=100, required=False)
+    origin = serializers.ChoiceField(Origin.choices, required=False)
+    tag = Text(max_length=60, required=False)
+    owner = Text(max_length=96, required=False)
+    sort = serializers.ChoiceField(sorted(queries.SORTS), default="updated")
+    cursor = Text(max_length=2000, required=False)
+    limit = Text(max_length=10, required=False)
+
+
+class RepositoryBody(Body):
+    """A new repository."""
+
+    namespace = Text(max_length=96)
+    name = Text(max_length=96)
+    kind = serializers.ChoiceField(Kind.choices)
+    visibility = serializers.ChoiceField(Visibility.choices, default=Visibility.PUBLIC)
+    description = Text(max_length=300, default="", allow_blank=True)
+
+
+class RepositoryChange(Body):
+    """What may change."""
+
+    visibility = serializers.ChoiceField(Visibility.choices, required=False)
+    description = Text(max_length=300, required=False, allow_blank=True)
+
+
+class RepositoryShape(serializers.ModelSerializer):
+    """A repository with the facts of its newest version."""
+
+    full_name = serializers.CharField()
+    namespace = serializers.CharField(source="namespace.name")
+    base = serializers.CharField(source="base.name", default=None, allow_null=True)
+    tags = serializers.SlugRelatedField("name", many=True, read_only=True)
+    latest = serializers.SerializerMethodField(help_text="the newest version, as v3")
+
+    class Meta:
+        model = Repository
+        fields = ("full_name", "namespace", "name", "kind", "visibility", "description", "base", "origin")
+        fields += ("peft_type", "rank", "license", "size", "downloads", "tags", "latest", "created_at", "updated_at")
+        fields += ("deleted_at",)
+
+    def get_latest(self, repository) -> str | None:
+        newest = self.context["latest"].get(repository.pk)
+        return newest and newest.label
+
+
+def show(found: list[Repository]) -> list[dict]:
+    """Repositories as JSON, their newest versions read in one query."""
+    return RepositoryShape(found, many=True, context={"latest": queries.latest_versions(found)}).data
+
+
+class Repositories(View):
+    """Browsing and making."""
+
+    @extend_schema(
+        operation_id="repositories_list",
+        tags=TAGS,
+        parameters=[RepositoryQuery],
+        responses=paged(RepositoryShape),
+    )
+    def get(self, request):
+        wanted = self.query(RepositoryQuery)
+        wanted.pop("cursor", None), wanted.pop("limit", None)
+        found = queries.repositories(self.viewer, **wanted).prefetch_related("tags")
+        return page(request, found, (queries.SORTS[wanted["sort"]], "-id"), show)
+
+    @extend_schema(
+        operation_id="repositories_create", tags=TAGS, request=RepositoryBody, responses={201: RepositoryShape}
+    )
+    def post(self, request):
+        actor, wanted = self.actor(), self.read(RepositoryBody)
+        wanted["namespace"] = access.namespace(self.viewer, wanted["namespace"], "write")
+        made = repositories.create_repository(actor=actor, **wanted)
+        return Response(show([made])[0], status=201)
+
+
+class OneRepository(View):
+    """Reading, changing, deleting."""
+
+    @extend_schema(operation_id="repositories_read", tags=TAGS, responses=RepositoryShape)
+    def get(self, request, namespace, name):
+        return Response(show([access.repository(self.viewer, namespace, name)])[0])
+
+    @extend_schema(operation_id="repositories_update", tags=TAGS, request=RepositoryChange, responses=RepositoryShape)
+    def patch(self, request, namespace, name):
+        found = access.repository(self.viewer, namespace, name, "write")
+        wanted = self.read(RepositoryChange)
+        if wanted.get("visibility", found.visibility) != found.visibility:
+            found = access.repository(self.viewer, namespace, name, "admin")
+        changed = repositories.update_repository(actor=self.actor(), repository=found, **wanted)
+        return Response(show([changed])[0])
+
+    @extend_schema(operation_id="repositories_delete", tags=TAGS, responses={204: None})
+    def delete(self, request, namespace, name):
+        found = access.repository(self.viewer, namespace, name, "admin")
+        repositories.delete_repository(actor=self.actor(), repository=found)
+        return Response(status=204)
+
+
+class Restore(View):
+    """Out of the trash."""
+
+    scopes = {"POST": "admin"}
+
+    @extend_schema(operation_id="repositories_restore", tags=TAGS, request=None, responses=RepositoryShape)
+    def post(self, request, namespace, name):
+        found = access.repository(self.viewer, namespace, name, "admin", deleted=True)
+        repositories.restore_repository(actor=self.actor(), repository=found)
+        return Response(show([access.repository(self.viewer, namespace, name)])[0])
+
+
+class Trash(View):
+    """What can be restored, for admins."""
+
+    @extend_schema(operation_id="repositories_trash", tags=TAGS, responses=paged(RepositoryShape))
+    def get(self, request):
+        return page(request, queries.trash(self.viewer).prefetch_related("tags"), ("-deleted_at", "-id"), show)

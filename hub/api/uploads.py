@@ -1,0 +1,149 @@
+"""Pushing: begin, send bytes in any number of pieces, ask how far it came, commit or abandon."""
+
+import io
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from hub import access
+from hub.api.bodies import Body, Text, Whole
+from hub.api.view import View
+from hub.errors import HubError, Invalid
+from hub.services import uploads
+
+TAGS = ["uploads"]
+OFFSET = OpenApiParameter(
+    "Upload-Offset", OpenApiTypes.INT, OpenApiParameter.HEADER, required=True, description="bytes received so far"
+)
+
+
+class UploadFileBody(Body):
+    """What a file shall be, as its client knows it."""
+
+    path = Text(max_length=1024, trim_whitespace=False)
+    size = Whole(min_value=0, max_value=2**53)
+    sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
+
+
+class UploadBody(Body):
+    """A push: files to put, paths to delete, onto a branch."""
+
+    files = serializers.ListField(child=UploadFileBody(), default=list, max_length=10_000)
+    message = Text(max_length=500, default="", allow_blank=True)
+    branch = Text(max_length=200, default="main")
+    base = Text(max_length=300, default=None, allow_null=True, help_text="name or alias; else as the config says")
+    deletions = serializers.ListField(
+        child=Text(max_length=1024, trim_whitespace=False), default=list, max_length=10_000
+    )
+
+
+class UploadFileShape(serializers.Serializer):
+    """A file, and how much of it is here."""
+
+    path = serializers.CharField()
+    size = serializers.IntegerField()
+    received = serializers.IntegerField()
+
+
+class UploadShape(serializers.Serializer):
+    """An upload under way."""
+
+    id = serializers.UUIDField()
+    repository = serializers.CharField(source="repository.full_name")
+    branch = serializers.CharField()
+    files = serializers.SerializerMethodField()
+    committed_at = serializers.DateTimeField(allow_null=True)
+
+    @extend_schema_field(UploadFileShape(many=True))
+    def get_files(self, upload) -> list:
+        return UploadFileShape(uploads.refresh(upload), many=True).data
+
+
+class ReceivedShape(serializers.Serializer):
+    """How many bytes of the file are here."""
+
+    received = serializers.IntegerField()
+
+
+class PublishedShape(serializers.Serializer):
+    """What a commit made; `created` false where nothing was new."""
+
+    revision = serializers.CharField(source="revision.oid")
+    version = serializers.CharField(source="version.label", default=None, allow_null=True)
+    created = serializers.BooleanField()
+
+
+class Uploads(View):
+    """Begin a push."""
+
+    @extend_schema(operation_id="uploads_begin", tags=TAGS, request=UploadBody, responses={201: UploadShape})
+    def post(self, request, namespace, name):
+        repository = access.repository(self.viewer, namespace, name, "write")
+        wanted = self.read(UploadBody)
+        wanted["base"] = wanted["base"] and access.base(wanted["base"])
+        upload = uploads.begin_upload(actor=self.actor(), repository=repository, **wanted)
+        return Response(UploadShape(upload).data, status=201)
+
+
+class Upload(View):
+    """A push under way, for whoever began it."""
+
+    scopes = {"GET": "write"}
+
+    @extend_schema(operation_id="uploads_read", tags=TAGS, responses=UploadShape)
+    def get(self, request, pk):
+        return Response(UploadShape(access.upload(self.viewer, pk)).data)
+
+    @extend_schema(operation_id="uploads_abandon", tags=TAGS, responses={204: None})
+    def delete(self, request, pk):
+        uploads.abandon_upload(actor=self.actor(), upload=access.upload(self.viewer, pk))
+        return Response(status=204)
+
+
+class UploadBytes(View):
+    """A piece of a file, streamed to the disk as it comes."""
+
+    @extend_schema(
+        operation_id="uploads_send",
+        tags=TAGS,
+        parameters=[OFFSET],
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        responses=ReceivedShape,
+    )
+    def put(self, request, pk, path):
+        upload = access.upload(self.viewer, pk)
+        received = uploads.append(upload=upload, path=path, offset=upload_offset(request), stream=body_stream(request))
+        return Response({"received": received})
+
+
+class Commit(View):
+    """Check everything and publish it, or refuse and publish nothing."""
+
+    @extend_schema(
+        operation_id="uploads_commit", tags=TAGS, request=None, responses={201: PublishedShape, 200: PublishedShape}
+    )
+    def post(self, request, pk):
+        upload = access.upload(self.viewer, pk)
+        done = uploads.commit_upload(actor=self.actor(), upload=upload)
+        return Response(PublishedShape(done).data, status=201 if done.created else 200)
+
+
+def upload_offset(request) -> int:
+    """The Upload-Offset header: where this piece begins."""
+    text = request.headers.get("Upload-Offset", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Invalid(
+            f"Upload-Offset is {text!r}: send the number of bytes received so far, 0 for a new file.",
+            field="Upload-Offset",
+            code="upload.offset_header",
+        )
+    return int(text)
+
+
+def body_stream(request) -> io.BufferedIOBase:
+    """The request's body as it arrives; a body of unknown length is refused, since WSGI can't tell its end."""
+    if not request.META.get("CONTENT_LENGTH"):
+        raise HubError("Send a Content-Length with the bytes.", code="length_required", status=411)
+    return request.stream or io.BytesIO()

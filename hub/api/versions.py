@@ -1,0 +1,95 @@
+"""Versions: the list, and one with its facts, family, recipe, report and measured quality."""
+
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from hub import access, queries
+from hub.api.evaluations import EvaluationShape
+from hub.api.pagination import page
+from hub.api.schema import paged
+from hub.api.view import View
+from hub.models import Version
+
+TAGS = ["versions"]
+
+
+class VersionShape(serializers.ModelSerializer):
+    """A version in short."""
+
+    version = serializers.CharField(source="label")
+    revision = serializers.SerializerMethodField(help_text="id of the first revision with this content")
+    base = serializers.CharField(source="base.name", default=None, allow_null=True)
+    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
+
+    class Meta:
+        model = Version
+        fields = ("version", "number", "revision", "base", "origin", "content_digest", "job", "created_by")
+        fields += ("created_at",)
+
+    def get_revision(self, version) -> str | None:
+        first = min(version.revisions.all(), key=lambda revision: revision.pk, default=None)
+        return first and first.oid
+
+
+class RelativeShape(serializers.Serializer):
+    """A parent or child; only `hidden` and `position` where it can't be seen."""
+
+    hidden = serializers.BooleanField()
+    position = serializers.IntegerField()
+    name = serializers.CharField(required=False, help_text="ns/name@v1")
+    repository = serializers.CharField(required=False)
+    version = serializers.CharField(required=False)
+    origin = serializers.CharField(required=False)
+    method = serializers.CharField(required=False, allow_blank=True)
+    recipe = serializers.JSONField(required=False, allow_null=True)
+
+
+class VersionDetailShape(VersionShape):
+    """A version with everything known about it."""
+
+    repository = serializers.CharField(source="repository.full_name")
+    facts = serializers.JSONField()
+    recipe = serializers.JSONField(allow_null=True)
+    report = serializers.JSONField(allow_null=True)
+    environment = serializers.JSONField(allow_null=True)
+    parents = serializers.SerializerMethodField()
+    children = serializers.SerializerMethodField()
+    evaluations = serializers.SerializerMethodField(help_text="on datasets the viewer may see")
+
+    class Meta(VersionShape.Meta):
+        fields = ("repository", *VersionShape.Meta.fields)
+        fields += ("facts", "recipe", "report", "environment", "parents", "children", "evaluations")
+
+    @extend_schema_field(RelativeShape(many=True))
+    def get_parents(self, version) -> list:
+        return self.context["family"]["parents"]
+
+    @extend_schema_field(RelativeShape(many=True))
+    def get_children(self, version) -> list:
+        return self.context["family"]["children"]
+
+    @extend_schema_field(EvaluationShape(many=True))
+    def get_evaluations(self, version) -> list:
+        return EvaluationShape(self.context["evaluations"], many=True).data
+
+
+class Versions(View):
+    """All versions of a repository, newest first."""
+
+    @extend_schema(operation_id="versions_list", tags=TAGS, responses=paged(VersionShape))
+    def get(self, request, namespace, name):
+        repository = access.repository(self.viewer, namespace, name)
+        found = queries.versions(repository).defer("report", "facts", "base__config", "base__shapes")
+        return page(request, found, ("-number",), lambda rows: VersionShape(rows, many=True).data)
+
+
+class OneVersion(View):
+    """The version a ref stands for."""
+
+    @extend_schema(operation_id="versions_read", tags=TAGS, responses=VersionDetailShape)
+    def get(self, request, namespace, name, ref):
+        version = access.version(self.viewer, namespace, name, ref)
+        family = queries.lineage(self.viewer, version)
+        measured = queries.evaluations(self.viewer, version)
+        return Response(VersionDetailShape(version, context={"family": family, "evaluations": measured}).data)
