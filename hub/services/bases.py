@@ -1,0 +1,201 @@
+"""Base models: registering one by its config, and finding the one an adapter speaks of.
+
+Registering needs the `config.json` alone; a `fingerprint` job reads the shapes of all weights from it on a worker.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from django.db import transaction
+
+from hub.errors import Conflict, Invalid
+from hub.models import BaseAlias, BaseModel, Job, User
+from hub.services.audit import record
+from hub.services.manifest import canonical_json
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+MAX_CONFIG = 1_000_000
+MAX_ALIASES = 50
+# Keys by which transformers would import code that comes with a checkpoint.
+CODE_FIELDS = ("auto_map", "custom_pipelines", "_attn_implementation_internal")
+
+
+@transaction.atomic
+def register_base(
+    *,
+    actor: User,
+    name: str,
+    config: Mapping[str, object],
+    revision: str = "main",
+    derived_from: BaseModel | None = None,
+    relation: str = "",
+    aliases: Sequence[str] = (),
+    license: str = "",
+    source: Mapping[str, object] | None = None,
+) -> tuple[BaseModel, Job | None]:
+    """The base and the job that reads its shapes (None where they are known). Registering it again changes nothing.
+
+    Conflict where the name and revision stand for another config, or an alias for another base.
+    """
+    _check_names(name, revision)
+    _check_config(config)
+    _check_relation(derived_from, relation)
+    # The lock makes two registrations of one base wait for each other; the unique name settles the rest.
+    base = BaseModel.objects.select_for_update().filter(name__iexact=name, revision=revision).first()
+    if base is None:
+        base = BaseModel.objects.create(
+            name=name,
+            revision=revision,
+            config=config,
+            derived_from=derived_from,
+            relation=relation,
+            license=license[:100],
+            source=source or {},
+            created_by=actor,
+        )
+        record(actor, "base.register", base, relation=relation, derived_from=str(derived_from or ""))
+    elif canonical_json(base.config) != canonical_json(config):
+        raise Conflict(
+            f"{base} is registered with another config. Register yours under a revision of its own: "
+            f"hubctl base add {name} --revision NAME.",
+            code="base.config",
+        )
+    elif source and source != base.source:
+        base.source = dict(source)
+        base.save(update_fields=["source"])
+        record(actor, "base.source", base)
+    add_aliases(actor=actor, base=base, aliases=aliases)
+    return base, _fingerprint_job(actor, base)
+
+
+@transaction.atomic
+def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None:
+    """Let `aliases` (another spelling, a quantised copy, a local path) stand for `base`."""
+    for alias in dict.fromkeys(aliases):
+        if not isinstance(alias, str) or not alias.strip() or len(alias) > 300 or not alias.isprintable():
+            raise Invalid(f"{alias!r} can't be an alias: give 1 to 300 printable characters.", field="aliases")
+        taken = BaseModel.objects.filter(name__iexact=alias).exclude(name=base.name).first()
+        row = BaseAlias.objects.filter(name=alias).select_related("base").first()
+        if taken or (row and row.base_id != base.pk):
+            raise Conflict(f"{alias!r} stands for {taken or row.base} already.", code="base.alias", field="aliases")
+        if row is None:
+            if base.aliases.count() >= MAX_ALIASES:
+                raise Invalid(f"{base} has {MAX_ALIASES} aliases already; no more are kept.", field="aliases")
+            BaseAlias.objects.create(base=base, name=alias)
+            record(actor, "base.alias", base, alias=alias)
+
+
+@transaction.atomic
+def set_shapes(*, base: BaseModel, shapes: Mapping[str, Sequence[int]], fingerprint: str, parameters: int) -> BaseModel:
+    """Keep what the `fingerprint` job read: weight name → shape, [out, in] of a Linear. Once set they never change."""
+    base = BaseModel.objects.select_for_update().get(pk=base.pk)
+    if base.shapes is not None and base.fingerprint != fingerprint:
+        raise Conflict(
+            f"{base} has the shapes {base.fingerprint} already; these are {fingerprint}.", code="base.shapes"
+        )
+    base.shapes = {name: [int(length) for length in shape] for name, shape in shapes.items()}
+    base.fingerprint, base.parameters, base.error = fingerprint, parameters, ""
+    base.save(update_fields=["shapes", "fingerprint", "parameters", "error"])
+    return base
+
+
+def set_shapes_error(*, base: BaseModel, error: str) -> None:
+    """Keep why the shapes could not be read, for whoever pushes an adapter of this base."""
+    BaseModel.objects.filter(pk=base.pk, shapes=None).update(error=error[:2000])
+
+
+def match_base(name: str | None, revision: str | None = None) -> BaseModel | None:
+    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias."""
+    if not name:
+        return None
+    named = list(BaseModel.objects.filter(name__iexact=name).order_by("pk"))
+    if named:
+        by_revision = {base.revision: base for base in named}
+        return by_revision.get(revision or "main") or (named[0] if len(named) == 1 and not revision else None)
+    alias = BaseAlias.objects.filter(name=name).select_related("base").first()
+    return alias.base if alias else None
+
+
+def unknown_base(name: str | None) -> Invalid:
+    """The refusal of an adapter whose base isn't known: what it says, what there is, what to do."""
+    known = list(BaseModel.objects.order_by("name").values_list("name", flat=True).distinct()[:20])
+    said = (
+        f"adapter_config.json names the base {name!r}, which is not registered here"
+        if name
+        else "adapter_config.json names no base model (base_model_name_or_path)"
+    )
+    there = f"Registered are: {', '.join(known)}." if known else "No base is registered yet."
+    return Invalid(
+        f"{said}. {there} Name one of them with --base, or register it: "
+        f"hubctl base add {name if name and NAME.fullmatch(name) else 'ORG/NAME'} --config config.json",
+        code="base.unknown",
+        field="base",
+        given=name,
+        known=known,
+    )
+
+
+def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
+    """The base's shapes, or Invalid saying what to wait for."""
+    if base.shapes is not None:
+        return base.shapes
+    job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
+    if base.error:
+        say = f"they could not be read: {base.error} Register it again with a config.json that transformers can read"
+    elif job:
+        say = f"job {job.pk} is still reading them. Wait for it (hubctl jobs watch {job.pk}) and commit again"
+    else:
+        say = f"nobody has read them yet. Register it again: hubctl base add {base.name} --config config.json"
+    raise Invalid(
+        f"The shapes of the base {base} are not known: {say}.",
+        code="base.not_ready",
+        base=str(base),
+        job=job and job.pk,
+    )
+
+
+def _fingerprint_job(actor: User, base: BaseModel) -> Job | None:
+    if base.shapes is not None:
+        return None
+    from hub.services.jobs import queue_job
+
+    waiting = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
+    if waiting and not waiting.is_final:
+        return waiting
+    return queue_job(actor=actor, kind="fingerprint", recipe={}, base=base)
+
+
+def _check_names(name: str, revision: str) -> None:
+    if not NAME.fullmatch(name):
+        raise Invalid(
+            f"{name!r} can't name a base: write org/name, as in HuggingFaceTB/SmolLM2-135M-Instruct.", field="name"
+        )
+    if not REVISION.fullmatch(revision):
+        raise Invalid(f"{revision!r} can't be a base's revision: use letters, digits, '.', '_', '-'.", field="revision")
+
+
+def _check_config(config: object) -> None:
+    if not isinstance(config, Mapping) or not isinstance(config.get("model_type"), str):
+        raise Invalid("A base needs its config.json: an object with at least a model_type.", field="config")
+    if any(config.get(key) for key in CODE_FIELDS):
+        found = next(key for key in CODE_FIELDS if config.get(key))
+        raise Invalid(
+            f"config.json names code to import ({found}), which this hub never runs. Take the field out if "
+            "transformers knows the architecture itself; else this base can't be registered.",
+            field="config",
+            code="base.code",
+        )
+    try:
+        size = len(canonical_json(config))
+    except (ValueError, TypeError, RecursionError):
+        raise Invalid("config.json holds NaN, infinity or nests too deeply.", field="config") from None
+    if size > MAX_CONFIG:
+        raise Invalid(f"config.json has {size:,} bytes; at most {MAX_CONFIG:,} are allowed.", field="config")
+
+
+def _check_relation(derived_from: BaseModel | None, relation: str) -> None:
+    if relation and relation not in BaseModel.Relation.values:
+        raise Invalid(f"{relation!r}: choose one of {', '.join(BaseModel.Relation.values)}.", field="relation")
+    if bool(relation) != (derived_from is not None):
+        raise Invalid("Give derived_from and relation together: what it comes from, and how.", field="relation")

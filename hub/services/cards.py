@@ -1,0 +1,125 @@
+"""The card, README.md: what its YAML front matter says about licence, tags and description.
+
+The front matter is a stranger's. It is read by a loader that makes plain values only and refuses aliases (a page of
+them expands to gigabytes); whatever is not of the expected type is left out, and only broken YAML is refused.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import yaml
+
+from hub.errors import Invalid
+
+MAX_CARD = 1_000_000
+MAX_FRONT_MATTER = 64_000
+MAX_TAGS = 20
+FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")
+TAG = re.compile(r"\w[\w .:+/-]{0,59}")
+NOT_PROSE = ("#", ">", "|", "-", "*", "<", "!", "`", "=", "+", "[", "1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a card says. `body` is the Markdown below the front matter, `summary` its first plain paragraph."""
+
+    body: str = ""
+    license: str = ""
+    tags: list[str] = field(default_factory=list)
+    description: str = ""
+    summary: str = ""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases: plain values, each written where it stands."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def read_card(data: bytes) -> Card:
+    """The card in these bytes. Raises Invalid `card.*`: too large, not UTF-8, front matter that is no YAML mapping."""
+    if len(data) > MAX_CARD:
+        raise Invalid(f"README.md is over {MAX_CARD:,} bytes; keep the card shorter.", code="card.too_large")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"README.md is not UTF-8 text (byte {error.start}); save it as UTF-8.", code="card.encoding"
+        ) from None
+    match = FRONT_MATTER.match(text)
+    front = _front_matter(match[1]) if match else {}
+    body = text[match.end() :] if match else text
+    return Card(
+        body=body,
+        license=_license(front.get("license")),
+        tags=_tags(front.get("tags")),
+        description=_line(front.get("description")),
+        summary=_summary(body),
+    )
+
+
+def _front_matter(text: str) -> dict:
+    problem = ""
+    if len(text) > MAX_FRONT_MATTER:
+        problem = f"is over {MAX_FRONT_MATTER:,} characters"
+    else:
+        try:
+            front = yaml.load(text, Loader=_PlainLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f" in line {mark.line + 2}" if mark else ""
+            problem = f"can't be read{line}: {getattr(error, 'problem', None) or 'not YAML'}"
+        except (RecursionError, ValueError, OverflowError):
+            problem = "can't be read: it nests too deeply or holds an impossible number or date"
+        else:
+            if front is None or isinstance(front, dict):
+                return front or {}
+            problem = "is no mapping of keys to values"
+    raise Invalid(
+        f"The front matter of README.md (between the --- lines) {problem}. Mend it, or take it out.",
+        code="card.front_matter",
+    )
+
+
+def _license(value: object) -> str:
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value.lower() if isinstance(value, str) and LICENSE.fullmatch(value) else ""
+
+
+def _tags(value: object) -> list[str]:
+    """At most 20 different words, in the card's order; what is no word is left out."""
+    words: Iterable = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    kept: dict[str, str] = {}
+    for word in words:
+        if isinstance(word, str) and TAG.fullmatch(word.strip()):
+            kept.setdefault(word.strip().casefold(), word.strip())
+    return list(kept.values())[:MAX_TAGS]
+
+
+def _line(value: object) -> str:
+    """A printable line of at most 300 characters."""
+    if not isinstance(value, str):
+        return ""
+    words = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    return words if len(words) <= 300 else words[:299] + "…"
+
+
+def _summary(body: str) -> str:
+    fenced = False
+    lines: list[str] = []
+    for line in body[:20_000].splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif fenced or line.lstrip().startswith(NOT_PROSE) or not line.strip():
+            if lines:
+                break
+        else:
+            lines.append(line)
+    return _line(" ".join(lines))

@@ -1,0 +1,133 @@
+"""Bytes on their way in: one file per promised file under the upload folder, appended to until it is whole.
+
+What lies on the disk is the truth; the rows' `received` follows it. A file that has reached its promised size is never
+written again, only removed, so that the blob store may take it by a second link instead of a copy.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+
+from hub.errors import Conflict
+from hub.models import Upload, UploadFile
+from hub.storage import CHUNK
+
+LOCK_SECONDS = 3.0
+
+
+def folder(upload: Upload) -> Path:
+    """Where the upload's files are collected."""
+    return Path(settings.UPLOAD_FOLDER) / str(upload.pk)
+
+
+def path_of(file: UploadFile) -> Path:
+    """Where one file is collected: by its row's number, never by a client's name."""
+    return Path(settings.UPLOAD_FOLDER) / str(file.upload_id) / str(file.pk)
+
+
+def received(file: UploadFile) -> int:
+    """Bytes that have come and are safe on the disk; all of them where the repository holds the blob already."""
+    if file.blob_id:
+        return file.size
+    try:
+        return path_of(file).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """The file, made if missing, opened for appending and held against other requests; Conflict where it is busy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        stream = open(path, "ab")  # noqa: SIM115 - closed below, on every way out
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(stream, path):
+                break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                stream.close()
+                raise Conflict(
+                    "Another request is sending this file at the moment; wait for it, then ask how much has come.",
+                    code="upload.busy",
+                    received=path.stat().st_size if path.exists() else 0,
+                ) from None
+            time.sleep(0.05)
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def append(out: BinaryIO, stream: BinaryIO, room: int) -> bool:
+    """Copy at most `room` bytes and sync them, also when the sender breaks off; True if it had more to send."""
+    try:
+        while room:
+            chunk = stream.read(min(CHUNK, room))
+            if not chunk:
+                return False
+            out.write(chunk)
+            room -= len(chunk)
+        return bool(stream.read(1))
+    finally:
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def adopt(old: UploadFile, new: UploadFile) -> int:
+    """Move the bytes of an earlier attempt to a new one that promises the same; how many. 0 where they are busy."""
+    source, target = path_of(old), path_of(new)
+    if not source.exists():
+        return 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(Conflict, FileNotFoundError), locked(source):
+        os.replace(source, target)
+        return target.stat().st_size
+    return 0
+
+
+def discard(file: UploadFile) -> None:
+    """Forget the bytes of one file."""
+    path_of(file).unlink(missing_ok=True)
+
+
+def remove(upload: Upload) -> None:
+    """Forget the bytes of all files."""
+    shutil.rmtree(folder(upload), ignore_errors=True)
+
+
+def _is_still(stream: BinaryIO, path: Path) -> bool:
+    """True if `path` is the file that was opened, not another one or gone since."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def touched_since(path: Path, when: datetime) -> bool:
+    """True if a file in the folder was written to after that time."""
+    return path.is_dir() and any(file.stat().st_mtime > when.timestamp() for file in path.iterdir())
+
+
+def remove_strays(known: Collection[str], before: datetime) -> int:
+    """Remove folders of no known upload that nobody touched since; how many."""
+    root, removed = Path(settings.UPLOAD_FOLDER), 0
+    for path in root.iterdir() if root.is_dir() else ():
+        if path.name not in known and path.stat().st_mtime < before.timestamp():
+            shutil.rmtree(path, ignore_errors=True)
+            removed += 1
+    return removed

@@ -1,0 +1,40 @@
+"""People and places of the hub's tests."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from hub.models import BaseModel, Repository, User
+from tests.hub import factories
+
+
+@pytest.fixture
+def people(db) -> SimpleNamespace:
+    """The roles every rule is tested in: owner (admin), member (writer) and reader of `lab`, and a stranger."""
+    owner, member, reader, stranger = (factories.make_user(name) for name in ("owner", "member", "reader", "stranger"))
+    lab = factories.make_organisation("lab", admin=owner, writer=member, reader=reader)
+    return SimpleNamespace(owner=owner, member=member, reader=reader, stranger=stranger, lab=lab)
+
+
+@pytest.fixture
+def owner(people: SimpleNamespace) -> User:
+    """The admin of `lab`."""
+    return people.owner
+
+
+@pytest.fixture
+def base(db) -> BaseModel:
+    """The pico base `pico/llama` with its shapes."""
+    return factories.make_base()
+
+
+@pytest.fixture
+def repository(people: SimpleNamespace) -> Repository:
+    """The empty public adapter repository `lab/sentiment`."""
+    return factories.make_repository(people.owner, "sentiment", namespace=people.lab)
+
+
+@pytest.fixture
+def dataset(people: SimpleNamespace) -> Repository:
+    """The empty public dataset repository `lab/sums`."""
+    return factories.make_repository(people.owner, "sums", namespace=people.lab, kind="dataset")

@@ -1,0 +1,26 @@
+"""The hub's settings for tests: a data folder that vanishes, a database file of its own, cheap password hashes.
+
+With DATABASE_URL the tests run on that server instead, in a database of this process.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+os.environ["HUB_DATA"] = tempfile.mkdtemp(prefix="hub-test-")
+os.environ.pop("STORAGE_URL", None)
+os.environ.setdefault("HUB_SECRET_KEY", "only for tests, and long enough for Django's own check of it")
+atexit.register(shutil.rmtree, os.environ["HUB_DATA"], ignore_errors=True)
+
+from hub.settings import *  # noqa: E402, F403
+from hub.settings import DATABASES, HUB_DATA, STORAGES  # noqa: E402
+
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, so that threads and live servers share it under the locks that a real hub has.
+    DATABASES["default"]["TEST"] = {"NAME": str(HUB_DATA / "test.sqlite3")}
+else:
+    DATABASES["default"]["TEST"] = {"NAME": f"test_hub_{os.getpid()}"}
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
