@@ -56,6 +56,11 @@ def renew(*, job_id: int, attempt: int) -> None:
     _write(job_id, attempt, HELD, lease_until=_lease(timezone.now()))
 
 
+def is_held(*, job_id: int, attempt: int) -> bool:
+    """True while the job is this attempt's to work on."""
+    return Job.objects.filter(pk=job_id, attempt=attempt, state__in=HELD).exists()
+
+
 @transaction.atomic
 def advance(*, job_id: int, attempt: int, state: str) -> None:
     """Move to `state` from wherever the transition table allows, and renew the lease."""
@@ -83,8 +88,9 @@ def add_log(*, job_id: int, attempt: int, text: str) -> None:
 @transaction.atomic
 def finish(*, job_id: int, attempt: int, version: Version | None = None, environment: dict | None = None) -> None:
     """SAVING → DONE. Call it first in the transaction that writes the result: it is the fence, and holds the row."""
-    values = {"result": version} if version else {}
-    _end(job_id, attempt, (State.SAVING,), State.DONE, progress=1.0, message="", environment=environment, **values)
+    values = {"result": version, "environment": environment}
+    given = {name: value for name, value in values.items() if value is not None}
+    _end(job_id, attempt, (State.SAVING,), State.DONE, progress=1.0, message="", **given)
 
 
 @transaction.atomic
@@ -140,8 +146,8 @@ def _take_back(job_id: int, attempt: int) -> bool:
     try:
         if lost >= job.max_attempts:
             message = (
-                f"Its worker went silent {lost} times, the last time ({job.worker}) while {was}. Most often that is too "
-                "little memory on the worker's machine. Retry it, or ask for less."
+                f"Its worker went silent {lost} times, the last time ({job.worker}) while {was}. Most often that is "
+                "too little memory on the worker's machine. Retry it, or ask for less."
             )
             error = {"code": "worker.lost", "message": message, "times": lost}
             _end(job_id, attempt, HELD, State.FAILED, error=error, message=message[:300], lost=lost)

@@ -1,0 +1,77 @@
+"""A worker's results: written in one transaction with the end of the job, behind the fence of its attempt.
+
+Bytes are in the blob store before (nobody sees a blob that no manifest names); then repository, revision, version,
+evaluation or shapes appear together with DONE, or not at all.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from django.db import transaction
+
+from hub.models import BaseModel, Job, Kind, Repository, Version
+from hub.services.bases import set_shapes
+from hub.services.checking import check_files
+from hub.services.job_check import check_output, resulting_visibility
+from hub.services.job_lease import finish
+from hub.services.manifest import Entry
+from hub.services.publishing import change_of, check_change, publish
+from hub.services.repositories import create_repository
+
+
+def publish_result(
+    *,
+    job: Job,
+    files: Mapping[str, tuple[str, int]],
+    parents: Sequence[Version],
+    origin: str,
+    message: str,
+    report: dict,
+    environment: dict,
+) -> Version:
+    """Publish `files` (path → (sha256, size)) where `job` wants them and end the job.
+
+    Raises LostLease for an attempt that is over, and whatever the owner may no longer do: then nothing is written.
+    """
+    found = Repository.objects.filter(
+        namespace=job.output_namespace, name__iexact=job.output_name, deleted_at=None
+    ).first()
+    if found:
+        checked = check_change(repository=found, change=change_of(files=files, replace=True), base=job.base)
+    else:
+        checked = check_files(Kind.ADAPTER, {p: Entry(*entry) for p, entry in sorted(files.items())}, base=job.base)
+    with transaction.atomic():
+        finish(job_id=job.pk, attempt=job.attempt, environment=environment)
+        namespace, name = check_output(job.created_by, job.kind, (job.output_namespace.name, job.output_name), parents)
+        repository = Repository.objects.filter(namespace=namespace, name__iexact=name).first() or create_repository(
+            actor=job.created_by,
+            namespace=namespace,
+            name=name,
+            kind=Kind.ADAPTER,
+            visibility=resulting_visibility(parents, job.output_visibility),
+        )
+        published = publish(
+            actor=job.created_by,
+            repository=repository,
+            files=files,
+            replace=True,
+            message=message,
+            base=job.base,
+            origin=origin,
+            recipe=job.recipe,
+            report=report,
+            environment=environment,
+            parents=parents,
+            job=job,
+            checked=checked,
+        )
+        Job.objects.filter(pk=job.pk).update(output=repository, result=published.version)
+    return published.version
+
+
+@transaction.atomic
+def keep_shapes(
+    *, job: Job, shapes: Mapping[str, Sequence[int]], fingerprint: str, parameters: int, environment: dict
+) -> BaseModel:
+    """Keep a base's shapes and end the job that read them."""
+    finish(job_id=job.pk, attempt=job.attempt, environment=environment)
+    return set_shapes(base=job.base, shapes=shapes, fingerprint=fingerprint, parameters=parameters)

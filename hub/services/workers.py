@@ -1,0 +1,41 @@
+"""How workers make themselves known: one row each, renewed while they live."""
+
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from hub import broker
+from hub.models import WorkerNode
+
+
+def report_worker(
+    *,
+    name: str,
+    queues: Sequence[str],
+    device: str,
+    bases: Sequence[int],
+    loaded: Sequence[int],
+    environment: dict,
+    current_job: int | None,
+    started_at,
+) -> None:
+    """Say that worker `name` lives, what it reads, holds and does."""
+    WorkerNode.objects.update_or_create(
+        name=name,
+        defaults={
+            "queues": list(queues),
+            "device": device[:100],
+            "bases": list(bases),
+            "loaded": list(loaded),
+            "environment": environment,
+            "current_job_id": current_job,
+            "started_at": started_at,
+            "seen_at": timezone.now(),
+        },
+    )
+
+
+def forget_worker(*, name: str) -> None:
+    """Take a stopped worker off the page, and its queue out of the broker."""
+    WorkerNode.objects.filter(name=name).delete()
+    broker.forget_worker(name)

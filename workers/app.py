@@ -1,0 +1,71 @@
+"""The workers' Celery app: `celery -A workers.app worker -P solo`.
+
+One process a worker (torch and fork don't mix), one message at a time, acknowledged after the work. The queue carries
+ids only; whether there is work is decided by the claim in the database, so a message too many does no harm. No beat
+and no result backend: every worker's heartbeat thread reaps, and results are rows.
+"""
+
+import os
+
+from celery import Celery, signals
+from django.conf import settings
+
+from hub import broker
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
+# Weights come from this machine's disks; a worker never asks a foreign server.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+app = Celery("workers", broker=settings.REDIS_URL, include=["workers.tasks"])
+app.conf.update(
+    worker_pool="solo",
+    worker_concurrency=1,
+    worker_prefetch_multiplier=1,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_default_queue=broker.CPU,
+    task_create_missing_queues=True,
+    broker_transport_options=broker.transport_options(),
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+)
+
+
+@signals.celeryd_after_setup.connect
+def open_worker(sender, instance, **_):
+    """Make this process's worker, and read its own queue beside those of the command line (`-Q cpu,gpu`)."""
+    from workers.worker import open_this_worker
+
+    queues = [name for name in instance.app.amqp.queues.consume_from if name in (broker.CPU, broker.GPU)]
+    worker = open_this_worker(queues or [broker.CPU])
+    instance.app.amqp.queues.select_add(broker.direct_queue(worker.name))
+
+
+@signals.worker_ready.connect
+def start_heartbeat(**_):
+    """From here on the worker is seen."""
+    from workers.worker import this_worker
+
+    this_worker().heartbeat.start()
+
+
+@signals.worker_shutting_down.connect
+def stop_softly(**_):
+    """SIGTERM: the job in hand goes back to the queue, without counting as lost."""
+    from workers.worker import this_worker
+
+    this_worker().heartbeat.stop_work()
+
+
+@signals.worker_shutdown.connect
+def close_worker(**_):
+    """The worker is gone from the page at once."""
+    from workers.worker import this_worker
+
+    this_worker().heartbeat.close()

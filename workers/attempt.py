@@ -1,0 +1,73 @@
+"""One attempt at one job, as the code that works on it sees it: where to say how far it is, and when to stop.
+
+Watchers get progress through Redis several times a second, the database once a second. Whatever the attempt writes is
+fenced; `progress` raises as soon as the attempt is over, so a method that reports often can be stopped often.
+"""
+
+import logging
+import threading
+import time
+
+from django.db import DatabaseError
+
+from hub.models import Job, State
+from hub.progress import publish_progress
+from hub.services import job_lease
+from hub.services.job_lease import LostLease
+
+SECONDS_A_LIVE_EVENT = 0.2
+SECONDS_A_WRITE = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """This worker was asked to stop; the job goes back to the queue."""
+
+
+class Attempt:
+    """`over` is set when the lease is lost, `stopping` when the worker is to stop; both by the heartbeat."""
+
+    def __init__(self, job: Job, stopping: threading.Event | None = None) -> None:
+        self.job = job
+        self.over = threading.Event()
+        self.stopping = stopping or threading.Event()
+        self._last_event = self._last_write = 0.0
+
+    @property
+    def fence(self) -> dict[str, int]:
+        """What every write of this attempt names."""
+        return {"job_id": self.job.pk, "attempt": self.job.attempt}
+
+    def check(self) -> None:
+        """Raise LostLease or Stopping if there is no sense in going on."""
+        if self.over.is_set():
+            raise LostLease(f"job {self.job.pk}, attempt {self.job.attempt}")
+        if self.stopping.is_set():
+            raise Stopping
+
+    def progress(self, fraction: float, message: str = "", **figures: float) -> None:
+        """The callback that methods get: fraction done, a message for people, figures such as a loss."""
+        self.check()
+        now = time.monotonic()
+        if now - self._last_event >= SECONDS_A_LIVE_EVENT:
+            self._last_event = now
+            data = {"fraction": fraction, "message": message, "figures": figures, "attempt": self.job.attempt}
+            publish_progress(self.job.pk, "progress", **data)
+        if now - self._last_write >= SECONDS_A_WRITE:
+            self._last_write = now
+            try:
+                job_lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
+            except DatabaseError as error:
+                # A busy database costs the watchers a second's news, not the job.
+                log.warning("job %s: progress not written: %s", self.job.pk, error)
+
+    def say(self, message: str) -> None:
+        """A line of the log that stays."""
+        self.check()
+        job_lease.add_log(**self.fence, text=message)
+
+    def advance(self, state: State) -> None:
+        """Move to the next state."""
+        self.check()
+        job_lease.advance(**self.fence, state=state)

@@ -1,0 +1,98 @@
+"""Where a base's weights lie on this machine: a prepared folder, a GGUF file, or the Hugging Face cache.
+
+Folders are `<HUB_BASES>/<org>/<name>` (`@revision` behind it unless main). What a base's row says about its source is
+a user's word: it may name a package or a file below the bases folder, never a path of its own.
+"""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from django.conf import settings
+
+from composition.errors import CompositionError
+from hub.models import BaseModel
+
+PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def holds(base: BaseModel) -> bool:
+    """True if this worker can find the weights, be it after a conversion."""
+    return _folder(base) is not None or _gguf(base) is not None or _cached(base) is not None
+
+
+def held_bases() -> list[int]:
+    """Ids of the bases this worker can find."""
+    return [base.pk for base in BaseModel.objects.only("pk", "name", "revision", "source") if holds(base)]
+
+
+def base_folder(base: BaseModel, say=lambda message: None) -> Path:
+    """A folder with config, tokenizer and dense weights; a GGUF is converted the first time. Errors: `base.not_held`."""
+    if found := _folder(base) or _cached(base):
+        return found
+    gguf = _gguf(base)
+    if gguf is None:
+        raise CompositionError(
+            "base.not_held",
+            f"This worker holds no weights of {base}. Put them under {settings.WORKER_BASES}/{base.name}.",
+            base=str(base),
+        )
+    from composition.base_models import convert_gguf
+
+    say(f"Converting {gguf.name}; this happens once")
+    return convert_gguf(gguf, _home(base, _roots()[0]), base_id=base.name)
+
+
+def _roots() -> list[Path]:
+    return [Path(root) for root in str(settings.WORKER_BASES).split(os.pathsep)]
+
+
+def _home(base: BaseModel, root: Path) -> Path:
+    parts = base.name.split("/")
+    if not all(PART.fullmatch(part) for part in [*parts, base.revision]):
+        raise CompositionError("base.name", f"{base} can't be a folder's name; expected org/name.")
+    last = parts[-1] if base.revision == "main" else f"{parts[-1]}@{base.revision}"
+    return root.joinpath(*parts[:-1], last)
+
+
+def _folder(base: BaseModel) -> Path | None:
+    for root in _roots():
+        home = _home(base, root)
+        if (home / "config.json").is_file() and any(home.glob("*.safetensors")):
+            return home
+    return None
+
+
+def _gguf(base: BaseModel) -> Path | None:
+    """`<bases>/org/name.gguf`, a GGUF inside `<bases>/org/name`, or one that an installed package ships."""
+    for root in _roots():
+        home = _home(base, root)
+        beside = home.with_name(home.name + ".gguf")
+        for path in [beside, *sorted(home.glob("*.gguf"))]:
+            if path.is_file():
+                return path
+    package = (base.source or {}).get("package")
+    if (base.source or {}).get("kind") != "gguf" or not isinstance(package, str) or not PACKAGE.fullmatch(package):
+        return None
+    spec = importlib.util.find_spec(package.replace("-", "_").lower())
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(place).glob("*.gguf")):
+            return path
+    return None
+
+
+def _cached(base: BaseModel) -> Path | None:
+    """The snapshot in the Hugging Face cache, if its weights are there as safetensors."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(base.name, "config.json", revision=base.revision)
+    except HFValidationError:
+        return None
+    if not isinstance(config, str):
+        return None
+    snapshot = Path(config).parent
+    return snapshot if any(snapshot.glob("*.safetensors")) else None

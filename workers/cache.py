@@ -1,0 +1,104 @@
+"""Inputs as folders: a version's files are brought from the store once, checked by digest, and shared by jobs.
+
+A folder is named by the digest of its manifest and appears by one rename, so workers may share one cache and a killed
+one leaves nothing that looks whole. Where store and cache lie on one disk, files are hard links and cost nothing. What
+was not used for longest goes first once the budget is passed; what was used within `keep_seconds` is never removed.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hub.services.manifest import Entry, canonical_json
+from hub.storage import blobs, digest
+
+PART = ".part-"
+
+log = logging.getLogger(__name__)
+
+
+class Cache:
+    """Folders of blobs under `root`, at most `budget` bytes of them."""
+
+    def __init__(self, root: str | os.PathLike, budget: int, keep_seconds: float = 3600) -> None:
+        self.root = Path(root)
+        self.budget = budget
+        self.keep_seconds = keep_seconds
+
+    def folder(self, files: Mapping[str, Entry]) -> Path:
+        """A folder that holds `files` (path → (sha256, size)); treat it as read-only.
+
+        Raises OSError if the store gives other bytes than the digest promises.
+        """
+        key = hashlib.sha256(canonical_json({path: entry.sha256 for path, entry in files.items()})).hexdigest()
+        target = self.root / key
+        if self._whole(target, files):
+            os.utime(target)
+            return target
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._make_room(sum(entry.size for entry in files.values()), spare=target)
+        work = Path(tempfile.mkdtemp(prefix=PART, dir=self.root))
+        try:
+            for path, entry in files.items():
+                self._fetch(entry, work / path)
+            shutil.rmtree(target, ignore_errors=True)
+            try:
+                work.rename(target)
+            except OSError:
+                # Another worker was first; its folder holds the same bytes.
+                if not self._whole(target, files):
+                    raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return target
+
+    def size(self) -> int:
+        """Bytes of everything cached."""
+        return sum(_size(folder) for folder in self._folders())
+
+    def _fetch(self, entry: Entry, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        local = blobs.local_path(entry.sha256)
+        linked = False
+        if local is not None:
+            try:
+                os.link(local, target)
+                linked = True
+            except OSError as error:
+                log.debug("copying %s, it can't be linked: %s", entry.sha256, error)
+        if linked:
+            with open(target, "rb") as source:
+                sha256, size = digest(source)
+        else:
+            with blobs.open(entry.sha256) as source, open(target, "wb") as out:
+                sha256, size = digest(source, out)
+        if (sha256, size) != entry:
+            raise OSError(f"the store holds other bytes under {entry.sha256}: {size} bytes of {sha256}")
+
+    def _whole(self, folder: Path, files: Mapping[str, Entry]) -> bool:
+        try:
+            return all((folder / path).stat().st_size == entry.size for path, entry in files.items())
+        except OSError:
+            return False
+
+    def _folders(self) -> list[Path]:
+        return [path for path in self.root.iterdir() if path.is_dir()] if self.root.is_dir() else []
+
+    def _make_room(self, needed: int, spare: Path) -> None:
+        """Remove the longest unused folders, and what killed workers left half done."""
+        used = sorted((path.stat().st_mtime, path) for path in self._folders() if path != spare)
+        total = sum(_size(path) for _, path in used) + needed
+        for when, path in used:
+            old = time.time() - when > self.keep_seconds
+            if old and (total > self.budget or path.name.startswith(PART)):
+                total -= _size(path)
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

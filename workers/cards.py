@@ -1,0 +1,89 @@
+"""The card of a result: README.md with front matter that tools read and the story that people read.
+
+It says what was made of what and how, what the method measured, and how to load it. Nothing in it depends on the
+clock, so that the same job makes the same bytes.
+"""
+
+import json
+from collections.abc import Sequence
+
+import yaml
+
+from composition.registry import Method
+from hub.licences import combined, conflicts
+from hub.models import Job, Version
+from hub.services.job_check import named
+
+
+def merge_card(job: Job, method: Method, parents: Sequence[Version], report: dict) -> str:
+    """The Markdown of a merge's card."""
+    licence, licence_name = combined([parent.repository.license for parent in parents])
+    front = {
+        "base_model": job.base.name,
+        "library_name": "peft",
+        **({"license": licence} if licence else {}),
+        **({"license_name": licence_name} if licence_name else {}),
+        "tags": ["lora", "merge", method.kind],
+        "parents": [named(parent) for parent in parents],
+        "recipe": job.recipe,
+    }
+    title = f"{job.output_path.partition('/')[2]}: {method.label} of {len(parents)} adapters"
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        "---",
+        "",
+        f"# {title}",
+        "",
+        f"One LoRA for `{job.base.name}`, made by {method.label}. {method.summary}",
+        "",
+        "## Parents",
+        "",
+        "| adapter | rank | licence |",
+        "|---|---|---|",
+        *(f"| `{named(p)}` | {_ranks(p)} | {p.repository.license or 'not stated'} |" for p in parents),
+        "",
+        *_licence_notes(parents),
+        "## Recipe",
+        "",
+        "```json",
+        json.dumps(job.recipe, indent=2, sort_keys=True),
+        "```",
+        "",
+        *([f"Method: {method.paper}", ""] if method.paper else []),
+        *_figures(report),
+        "## Load it",
+        "",
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")',
+        'model = PeftModel.from_pretrained(base, "out/")',
+        "```",
+        "",
+        f"after `hubctl pull {job.output_path} -o out/`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _ranks(version: Version) -> str:
+    low, high = version.facts.get("ranks") or (0, 0)
+    return str(high) if low == high else f"{low} to {high}"
+
+
+def _licence_notes(parents: Sequence[Version]) -> list[str]:
+    notes = conflicts([(named(parent), parent.repository.license) for parent in parents])
+    return [*(f"> Licences: {note}" for note in notes), *([""] if notes else [])]
+
+
+def _figures(report: dict) -> list[str]:
+    """The report's summary as a table, its warnings as quotes."""
+    summary = {key: value for key, value in report.get("summary", {}).items() if isinstance(value, int | float | str)}
+    lines = ["## Figures", "", "| figure | value |", "|---|---|"] if summary else []
+    for key, value in summary.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        lines.append(f"| {key.replace('_', ' ')} | {shown} |")
+    warnings = [f"> {warning}" for warning in report.get("warnings", [])]
+    return [*lines, *([""] if lines else []), *warnings, *([""] if warnings else [])]

@@ -1,0 +1,35 @@
+"""What this process computes with, and the facts that decide whether two runs give the same bytes."""
+
+import platform
+from importlib.metadata import version
+
+import torch
+from django.conf import settings
+
+
+def fix_threads() -> None:
+    """One number of threads for the whole life of the worker: sums in another order are other bytes."""
+    torch.set_num_threads(settings.WORKER_THREADS)
+
+
+def device() -> torch.device:
+    """The device that methods for "any" device run on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """For people: the GPU's name, or the processor's architecture."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({platform.machine()})"
+
+
+def environment() -> dict[str, object]:
+    """The part of the promise "same recipe, inputs and environment, same bytes" that isn't recipe or inputs."""
+    packages = {name: version(name) for name in ("torch", "transformers", "peft", "numpy", "safetensors")}
+    return {
+        **packages,
+        "python": platform.python_version(),
+        "device": device().type,
+        "device_name": device_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

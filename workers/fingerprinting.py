@@ -1,0 +1,33 @@
+"""A base's fingerprint: names and shapes of its weights, from its config alone, on the meta device."""
+
+import math
+
+from composition.errors import CompositionError
+from hub.models import State
+from hub.services.bases import set_shapes_error
+from hub.services.job_results import keep_shapes
+from workers.attempt import Attempt
+from workers.worker import Worker
+
+
+def fingerprint(attempt: Attempt, worker: Worker) -> None:
+    """Read the shapes of the job's base and keep them; what can't be read is kept as the base's error."""
+    from composition.base_models import module_shapes, shape_fingerprint
+
+    job = attempt.job
+    attempt.advance(State.RUNNING)
+    try:
+        shapes = module_shapes(job.base.config)
+    except CompositionError as error:
+        attempt.check()
+        set_shapes_error(base=job.base, error=error.message)
+        raise
+    attempt.say(f"{job.base}: {len(shapes)} weights")
+    attempt.advance(State.SAVING)
+    keep_shapes(
+        job=job,
+        shapes=shapes,
+        fingerprint=shape_fingerprint(shapes),
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        environment=worker.environment,
+    )

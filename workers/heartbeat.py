@@ -1,0 +1,97 @@
+"""The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, and reaps.
+
+It never computes, so it beats also while a method is deep in one operation. Every worker reaps for all; taking back a
+job is one fenced update, so two reapers at once do no harm.
+"""
+
+import logging
+import threading
+import time
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from hub.services import job_lease
+from hub.services.job_lease import LostLease
+from hub.services.workers import forget_worker, report_worker
+from workers.attempt import Attempt
+
+BEATS_A_LEASE = 3
+SECONDS_A_LOOK = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat(threading.Thread):
+    """Beats for `worker` until closed; `held` is the attempt it keeps alive."""
+
+    def __init__(self, worker) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self.worker = worker
+        self.started_at = timezone.now()
+        self.stopping = threading.Event()
+        self.closed = threading.Event()
+        self.held: Attempt | None = None
+        self._next_beat = self._next_reap = 0.0
+
+    def run(self) -> None:
+        """Look once a second, beat three times a lease, reap once a lease."""
+        lease = settings.JOB_LEASE_SECONDS
+        while not self.closed.is_set():
+            try:
+                self.look()
+                if time.monotonic() >= self._next_beat:
+                    self._next_beat = time.monotonic() + lease / BEATS_A_LEASE
+                    self.beat()
+                if time.monotonic() >= self._next_reap and not self.stopping.is_set():
+                    self._next_reap = time.monotonic() + lease / 2
+                    job_lease.reap()
+            except DatabaseError as error:
+                log.warning("heartbeat without a database: %s", error)
+                connection.close()
+            except Exception:
+                log.exception("heartbeat")
+            waiter = self.closed if self.stopping.is_set() else self.stopping
+            waiter.wait(min(SECONDS_A_LOOK, lease / (2 * BEATS_A_LEASE)))
+        connection.close()
+
+    def look(self) -> None:
+        """Learn whether the attempt in hand is still wanted; give it back if the worker stops."""
+        held = self.held
+        if held is None or held.over.is_set():
+            return
+        if not job_lease.is_held(**held.fence):
+            held.over.set()
+        elif self.stopping.is_set():
+            try:
+                job_lease.release(**held.fence)
+                held.over.set()
+            except LostLease:
+                # It is being saved, which takes a moment only: let it end.
+                pass
+
+    def beat(self) -> None:
+        """Renew the lease, and say what this worker reads, holds and does."""
+        held = self.held
+        if held is not None and not held.over.is_set():
+            try:
+                job_lease.renew(**held.fence)
+            except LostLease:
+                held.over.set()
+        report_worker(**self.worker.facts(), current_job=held.job.pk if held else None, started_at=self.started_at)
+
+    def stop_work(self) -> None:
+        """Called in the signal handler: only sets a flag."""
+        self.stopping.set()
+
+    def close(self) -> None:
+        """End the thread and take the worker off the page."""
+        self.stopping.set()
+        self.closed.set()
+        if self.is_alive():
+            self.join(timeout=10)
+        try:
+            forget_worker(name=self.worker.name)
+        except DatabaseError as error:
+            log.warning("worker %s stays on the page for a while: %s", self.worker.name, error)

@@ -1,0 +1,71 @@
+"""From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
+
+The kinds' own work stands in `merging`, `evaluating` and `fingerprinting`. Here is what they share: whose fault an
+error is. The user's becomes the job's answer; ours is logged with a traceback and the job's id; the database's leaves
+the job to its lease, so that it runs again.
+"""
+
+import logging
+
+from django.db import InterfaceError, OperationalError
+
+from composition.errors import Cancelled, CompositionError
+from composition.registry import METHODS
+from hub.errors import HubError
+from hub.models import Job
+from hub.services import job_lease
+from hub.services.job_check import FINGERPRINT
+from hub.services.job_lease import LostLease
+from workers.attempt import Attempt, Stopping
+from workers.evaluating import evaluate
+from workers.fingerprinting import fingerprint
+from workers.merging import merge
+from workers.worker import Worker
+
+VERBS = {"merge": merge, "evaluate": evaluate, FINGERPRINT: fingerprint}
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job, worker: Worker) -> None:
+    """Run a job that `claim` has returned; whatever happens ends in its row. Raises only what the database raises."""
+    attempt = Attempt(job)
+    verb = FINGERPRINT if job.kind == FINGERPRINT else METHODS[job.kind].verb
+    log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
+    with worker.holding(attempt):
+        try:
+            VERBS[verb](attempt, worker)
+        except (OperationalError, InterfaceError):
+            log.exception("job %s: the database is away; the job runs again when its lease is over", job.pk)
+            raise
+        except Stopping:
+            _try(job_lease.release, attempt)
+        except (LostLease, Cancelled):
+            log.info("job %s: attempt %s is over", job.pk, job.attempt)
+        except CompositionError as error:
+            _try(job_lease.fail, attempt, error=error.to_dict())
+        except HubError as error:
+            _try(job_lease.fail, attempt, error={"code": error.code, "message": error.message, **error.facts})
+        except MemoryError:
+            _try(job_lease.fail, attempt, error=_out_of_memory(job))
+        except Exception:
+            log.exception("job %s (%s), attempt %s failed by our fault", job.pk, job.kind, job.attempt)
+            _try(job_lease.fail, attempt, error=_our_fault(job))
+
+
+def _try(end, attempt: Attempt, **how: object) -> None:
+    """End the attempt, unless it is over already."""
+    try:
+        end(**attempt.fence, **how)
+    except LostLease:
+        log.info("job %s: attempt %s is over", attempt.job.pk, attempt.job.attempt)
+
+
+def _out_of_memory(job: Job) -> dict[str, object]:
+    message = "The worker's memory is too small for this job. Ask for less, or give the worker more."
+    return {"code": "worker.memory", "message": message, "job": job.pk}
+
+
+def _our_fault(job: Job) -> dict[str, object]:
+    message = f"Something is wrong on our side. Tell an administrator the job's id, {job.pk}; the log has the rest."
+    return {"code": "internal", "message": message, "job": job.pk}

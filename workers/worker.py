@@ -1,0 +1,105 @@
+"""This process as a worker: its name, what it holds, and the heartbeat that keeps its job."""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+
+from django.conf import settings
+
+from hub.models import Job, JobInput, Version
+from hub.services import job_lease
+from hub.services.job_check import needs_base
+from hub.services.manifest import is_content, manifest_of
+from workers import bases, devices
+from workers.attempt import Attempt
+from workers.cache import Cache
+from workers.heartbeat import Heartbeat
+from workers.models import LoadedBases
+
+MB = 1_000_000
+
+
+class Worker:
+    """What the runner needs of its surroundings; made without Celery in tests."""
+
+    def __init__(self, name: str, queues: Sequence[str]) -> None:
+        self.name = name
+        self.queues = list(queues)
+        self.cache = Cache(settings.WORKER_CACHE, settings.WORKER_CACHE_MB * MB)
+        self.models = LoadedBases(settings.WORKER_MODEL_MB * MB)
+        self.heartbeat = Heartbeat(self)
+        devices.fix_threads()
+
+    @cached_property
+    def environment(self) -> dict[str, object]:
+        """What decides, beside recipe and inputs, about the bytes."""
+        return devices.environment()
+
+    def facts(self) -> dict[str, object]:
+        """What the workers' page shows."""
+        return {
+            "name": self.name,
+            "queues": self.queues,
+            "device": devices.device_name(),
+            "bases": bases.held_bases(),
+            "loaded": self.models.ids(),
+            "environment": self.environment,
+        }
+
+    def claim(self, job_id: int) -> Job | None:
+        """The job, if it is still to be had and this worker can run it; else it is passed on."""
+        job = Job.objects.select_related("base").filter(pk=job_id).first()
+        if job is None or self.heartbeat.stopping.is_set():
+            return None
+        if needs_base(job.kind) and (job.base is None or not bases.holds(job.base)):
+            job_lease.decline(job_id=job_id, worker=self.name)
+            return None
+        return job_lease.claim(job_id, worker=self.name)
+
+    @contextmanager
+    def holding(self, attempt: Attempt) -> Iterator[Attempt]:
+        """Keep the attempt's lease for the time of the block."""
+        attempt.stopping = self.heartbeat.stopping
+        self.heartbeat.held = attempt
+        try:
+            yield attempt
+        finally:
+            self.heartbeat.held = None
+
+    def input_folder(self, row: JobInput):
+        """A local folder with the content files of an input, the bytes it had when the job was queued."""
+        version = row.version
+        if version.content_digest != row.digest:
+            raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")
+        manifest = manifest_of(version.revisions.order_by("pk").first())
+        kind = version.repository.kind
+        return self.cache.folder({path: entry for path, entry in manifest.items() if is_content(kind, path)})
+
+
+def inputs_of(job: Job, role: str) -> list[JobInput]:
+    """The job's inputs of one role, in their order, with repositories loaded."""
+    return list(job.inputs.filter(role=role).select_related("version__repository__namespace", "version__base"))
+
+
+def versions(rows: Sequence[JobInput]) -> list[Version]:
+    """Their versions."""
+    return [row.version for row in rows]
+
+
+_this: Worker | None = None
+
+
+def open_this_worker(queues: Sequence[str]) -> Worker:
+    """Make the process's one worker. Its name is unique, so that two on one machine are two on the page."""
+    global _this
+    _this = Worker(f"{socket.gethostname()}-{os.getpid()}", queues)
+    return _this
+
+
+def this_worker() -> Worker:
+    """The process's one worker."""
+    if _this is None:
+        raise RuntimeError("no worker has been opened in this process")
+    return _this
