@@ -19,7 +19,12 @@ from composition.formats.strict_json import shorten
 MAX_PATTERN = 1024
 TYPICAL_NAME = 80
 MAX_STEPS = 100_000_000
-MAX_SECONDS = 5.0
+MAX_SECONDS = 10.0
+
+# How peft completes an entry of each field before it runs it.
+KEY_WRAP = r"(.*\.)?({})$"
+SAVED_WRAP = r"(^|.*\.){}($|\..*)"
+LAYER_WRAP = r"(?:^|.*?\.){}\.(?P<idx>\d+)\."
 
 
 @lru_cache(maxsize=4096)
@@ -35,13 +40,13 @@ def fullmatch(pattern: str, module: str) -> bool:
 @lru_cache(maxsize=4096)
 def saved_module_regex(key: str) -> re.Pattern[str]:
     """`modules_to_save` as peft keeps targets away from them: the key, and everything below it."""
-    return re.compile(rf"(^|.*\.){key}($|\..*)")
+    return re.compile(SAVED_WRAP.replace("{}", key))
 
 
 @lru_cache(maxsize=4096)
 def layer_regex(pattern: str) -> re.Pattern[str]:
     """`layers_pattern`: the name of the module list, followed by the layer's index `idx`."""
-    return re.compile(rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\.")
+    return re.compile(LAYER_WRAP.replace("{}", pattern))
 
 
 ANY_LAYER = re.compile(r".*?\.[^.]*\.(?P<idx>\d+)\.")
@@ -64,7 +69,12 @@ class KeyTable:
                 text = "".join("." if operator is c.ANY else chr(argument) for operator, argument in items)
                 self._plain.setdefault((len(text), wild), {}).setdefault(text, order)
             else:
-                self._other.append((order, re.compile(rf"(.*\.)?({key})$")))
+                self._other.append((order, re.compile(KEY_WRAP.replace("{}", key))))
+
+    @property
+    def expressions(self) -> list[str]:
+        """What is run and not looked up."""
+        return [expression.pattern for _, expression in self._other]
 
     def find(self, module: str) -> str:
         """The matching key, or the module's own name where none matches (as peft does)."""
@@ -125,22 +135,28 @@ def _refusal(field: str, pattern: str, problem: str) -> CompositionError:
     )
 
 
-class Budget:
-    """Seconds that matching the names of one upload may take altogether.
+def check_names(expressions: Iterable[tuple[str, str]], longest: int) -> None:
+    """Refuse (field, expression) pairs too costly on a name of `longest` characters. Raises `config.regex`."""
+    for field, expression in expressions:
+        if longest > TYPICAL_NAME and worst_steps(expression, longest) > MAX_STEPS:
+            raise _refusal(field, expression, f"is too costly on a module name of {longest} characters")
 
-    `check(pattern, name)` goes before each match by a stranger's pattern and raises `config.regex`.
-    """
+
+class Budget:
+    """Seconds that matching all names of one upload may take; `spend` goes before each name."""
 
     def __init__(self, seconds: float = MAX_SECONDS) -> None:
         self.seconds = seconds
         self.started = time.monotonic()
 
-    def check(self, field: str, pattern: str, name: str) -> None:
-        """Refuse where the worst case for this name is too long, or the time is up."""
-        if len(name) > TYPICAL_NAME and worst_steps(pattern, len(name)) > MAX_STEPS:
-            raise _refusal(field, pattern, f"is too costly on a module name of {len(name)} characters")
+    def spend(self) -> None:
+        """Raises CompositionError `config.regex` where the time is up."""
         if time.monotonic() - self.started > self.seconds:
-            raise _refusal(field, pattern, f"and its neighbours took over {self.seconds:g} seconds to match")
+            raise CompositionError(
+                "config.regex",
+                f"Matching the module names against adapter_config.json took over {self.seconds:g} seconds. "
+                "Name the modules in lists instead of regular expressions.",
+            )
 
 
 @lru_cache(maxsize=4096)

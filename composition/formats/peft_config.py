@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -66,6 +66,10 @@ class PeftConfig:
         rank = self.rank(module) if r is None else r
         return self.alpha(module) / (math.sqrt(rank) if self.use_rslora else rank)
 
+    def rank_keys_of(self, modules: Iterable[str]) -> set[str]:
+        """The keys of `rank_pattern` that some module takes its rank from."""
+        return {self._rank_keys.find(module) for module in modules}
+
     def targets(self, module: str) -> bool:
         """Whether peft would adapt this module (`check_target_module_exists`)."""
         return not self._excludes(module) and bool(self.matching_targets(module))
@@ -119,6 +123,16 @@ class PeftConfig:
             return False
         index = int(found["idx"])
         return index == chosen if isinstance(chosen, int) else index in chosen
+
+    @cached_property
+    def expressions(self) -> list[tuple[str, str]]:
+        """(field, expression) of all that is run on module names, as peft runs it."""
+        wholes = (("target_modules", self.target_modules), ("exclude_modules", self.exclude_modules))
+        found = [(name, value) for name, value in wholes if isinstance(value, str)]
+        found += [("modules_to_save", patterns.SAVED_WRAP.replace("{}", key)) for key in self.modules_to_save]
+        found += [("layers_pattern", patterns.LAYER_WRAP.replace("{}", key)) for key in self.layers_pattern]
+        found += [("rank_pattern", expression) for expression in self._rank_keys.expressions]
+        return found + [("alpha_pattern", expression) for expression in self._alpha_keys.expressions]
 
     def needs_base(self) -> list[dict[str, str]]:
         """Why this adapter can't be merged from its files alone: [{code, reason, do}]; empty where it can."""

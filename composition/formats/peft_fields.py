@@ -40,7 +40,7 @@ def refuse(name: str, given: object, expected: str, do: str = "") -> Composition
     return CompositionError("config.field", f"{message} {do}".rstrip(), field=name, expected=expected)
 
 
-def refuse_code(raw: dict[str, Any]) -> None:
+def refuse_code(raw: dict[str, Any], file: str = "adapter_config.json") -> None:
     """Refuse, at any depth, what would make a loader import a module. Raises `config.code`."""
     pending: list[object] = [raw]
     while pending:
@@ -48,7 +48,7 @@ def refuse_code(raw: dict[str, Any]) -> None:
         if isinstance(value, dict):
             for key in CODE_KEYS:
                 if value.get(key):
-                    raise _code(key, f"{key} makes programs run code that comes with a model")
+                    raise _code(file, key, f"{key} makes programs run code that comes with a model")
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)
@@ -56,9 +56,9 @@ def refuse_code(raw: dict[str, Any]) -> None:
     if mapping is not None:
         library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
         if library is not None and not _importable(library):
-            raise _code("auto_mapping", f"its parent_library {shorten(library)} would be imported by peft")
+            raise _code(file, "auto_mapping", f"its parent_library {shorten(library)} would be imported by peft")
     if raw.get("megatron_core") not in (None, "megatron.core"):
-        raise _code("megatron_core", f"the module {shorten(raw['megatron_core'])} would be imported by peft")
+        raise _code(file, "megatron_core", f"the module {shorten(raw['megatron_core'])} would be imported by peft")
 
 
 def _importable(library: object) -> bool:
@@ -67,10 +67,11 @@ def _importable(library: object) -> bool:
     return library.split(".")[0] in IMPORTABLE and not library.startswith("transformers.dynamic_module")
 
 
-def _code(name: str, problem: str) -> CompositionError:
+def _code(file: str, name: str, problem: str) -> CompositionError:
     return CompositionError(
         "config.code",
-        f"adapter_config.json: {name} is refused: {problem}. Remove the field, or set it to null.",
+        f"{file}: {name} is refused: {problem}. Remove the field, or set it to null.",
+        file=file,
         field=name,
     )
 
@@ -85,7 +86,7 @@ def checked_fields(raw: dict[str, Any], *, lora: bool) -> dict[str, Any]:
         "exclude_modules": _names_or_regex(raw, "exclude_modules"),
         "modules_to_save": _names(raw, "modules_to_save"),
     }
-    _expressions("modules_to_save", fields["modules_to_save"], r"(^|.*\.){}($|\..*)")
+    _expressions("modules_to_save", fields["modules_to_save"], patterns.SAVED_WRAP)
     if lora:
         fields |= _lora_fields(raw, fields, warnings)
     return fields | {"warnings": tuple(warnings)}
@@ -134,7 +135,7 @@ def _layers(raw: dict[str, Any], targets: object) -> dict[str, Any]:
         raise refuse("layers_to_transform", given, "a layer's index, or a list of them")
     names = raw.get("layers_pattern")
     layers: tuple[str, ...] = _names(raw, "layers_pattern") if not isinstance(names, str) else (names,) if names else ()
-    _expressions("layers_pattern", layers, r"(?:^|.*?\.){}\.(?P<idx>\d+)\.")
+    _expressions("layers_pattern", layers, patterns.LAYER_WRAP)
     if isinstance(targets, str) and (chosen is not None or names is not None):
         name = "layers_to_transform" if chosen is not None else "layers_pattern"
         raise refuse(name, given if chosen is not None else names, "null, because target_modules is one expression")
@@ -237,7 +238,7 @@ def _pattern(raw: dict[str, Any], name: str, check: Callable[[str, object], Any]
         if not key:
             raise refuse(name, key, "module names or regular expressions as its keys")
         check(f"{name}[{shorten(key)}]", value)
-        patterns.check_pattern(key, field=name, wrap=r"(.*\.)?({})$")
+        patterns.check_pattern(key, field=name, wrap=patterns.KEY_WRAP)
     patterns.check_total(given, field=name)
     return dict(given)
 

@@ -1,0 +1,88 @@
+"""Whether every number of a safetensors file is a number: one pass over the bytes, without torch and without floats.
+
+In every IEEE-like format the bits without the sign order numbers by magnitude, with infinity and NaN at the top. So
+the largest of `bits & ~sign` tells whether a value is not finite, and whether all are zero, at the speed of memory.
+Little-endian machines only, as safetensors itself.
+"""
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+
+from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
+
+CHUNK = 1024 * 1024
+
+# dtype -> (unsigned integers of its width, mask of all but the sign, first bits that are not finite)
+_BITS: dict[str, tuple[type[np.unsignedinteger], int, int]] = {
+    "F64": (np.uint64, 0x7FFF_FFFF_FFFF_FFFF, 0x7FF0_0000_0000_0000),
+    "F32": (np.uint32, 0x7FFF_FFFF, 0x7F80_0000),
+    "F16": (np.uint16, 0x7FFF, 0x7C00),
+    "BF16": (np.uint16, 0x7FFF, 0x7F80),
+    "F8_E5M2": (np.uint8, 0x7F, 0x7C),
+    "F8_E4M3": (np.uint8, 0x7F, 0x7F),
+    "F8_E8M0": (np.uint8, 0xFF, 0xFF),
+}
+
+
+class Truncated(Exception):
+    """The stream ended before its last tensor."""
+
+
+def scan(
+    stream: BinaryIO, header: SafetensorsHeader, *, advance: Callable[[int], None] | None = None
+) -> tuple[list[str], set[str]]:
+    """Names of the tensors that hold NaN or infinity, and of those that hold nothing but zeros.
+
+    `stream` stands at `header.data_start`; at most `CHUNK` bytes are held. `advance(bytes)` is told of progress.
+    Raises Truncated.
+    """
+    broken: list[str] = []
+    zero: set[str] = set()
+    buffer = bytearray(CHUNK)
+    view, masked = memoryview(buffer), np.empty(CHUNK, dtype=np.uint8)
+    for name, tensor in header.tensors.items():
+        largest = _largest(stream, tensor, view, masked, advance)
+        bits = _BITS.get(tensor.dtype)
+        if bits is not None and largest >= bits[2]:
+            broken.append(name)
+        if bits is not None and largest == 0 and tensor.elements:
+            zero.add(name)
+    return broken, zero
+
+
+def _largest(
+    stream: BinaryIO,
+    tensor: TensorInfo,
+    view: memoryview,
+    masked: np.ndarray,
+    advance: Callable[[int], None] | None,
+) -> int:
+    kind, mask, _ = _BITS.get(tensor.dtype, (np.uint8, 0xFF, 0))
+    left, largest = tensor.end - tensor.begin, 0
+    while left:
+        count = min(left, CHUNK)
+        _fill(stream, view[:count])
+        values, out = np.frombuffer(view[:count], dtype=kind), masked[:count].view(kind)
+        np.bitwise_and(values, kind(mask), out=out)
+        largest = max(largest, int(out.max()))
+        left -= count
+        if advance is not None:
+            advance(count)
+    return largest
+
+
+def _fill(stream: BinaryIO, view: memoryview) -> None:
+    """Read exactly as many bytes as the view holds; raw streams may give fewer at a time."""
+    done = 0
+    while done < len(view):
+        if hasattr(stream, "readinto"):
+            count = stream.readinto(view[done:])
+        else:
+            data = stream.read(len(view) - done)
+            count = len(data)
+            view[done : done + count] = data
+        if not count:
+            raise Truncated
+        done += count
