@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.peft_config import parse_peft_config
+from composition.formats.validate import validate_adapter, validate_dataset
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version
 from hub.services.bases import match_base, require_shapes, unknown_base
@@ -61,8 +62,6 @@ def check_files(
             return Checked(
                 manifest=manifest, card=card, digest=digest, base=version.base, facts=version.facts, same_as=version
             )
-    from composition.formats.validate import validate_adapter, validate_dataset
-
     if kind == Kind.ADAPTER:
         base = base or _base_of(every, versions)
         facts = validate_adapter(every, base_shapes=require_shapes(base) if base else None)

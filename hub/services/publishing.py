@@ -104,7 +104,7 @@ def publish(
         if head and before == after and head.version_id == (version and version.pk):
             _begin_branch(repository, branch, head)
             return PublishResult(head, version, False)
-        _claim_blobs(set(after.values()) - set(before.values()))
+        claim_blobs(set(after.values()) - set(before.values()))
         revision = _revision(repository, head, after, clean_message(message, after, before), version, actor)
         if is_new:
             _inherit(repository, version, parents)
@@ -231,7 +231,7 @@ def _version(
     return version, True
 
 
-def _claim_blobs(entries: set[Entry]) -> None:
+def claim_blobs(entries: set[Entry]) -> None:
     """Rows for these bytes, locked against the collector, with the bytes really there."""
     ordered = sorted(entries)
     Blob.objects.bulk_create([Blob(sha256=e.sha256, size=e.size) for e in ordered], ignore_conflicts=True)

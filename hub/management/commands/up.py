@@ -1,0 +1,76 @@
+"""`manage.py up` (make up): bring the database to date, start everything, watch over it until Ctrl-C."""
+
+import hashlib
+import json
+import time
+
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.urls import NoReverseMatch, reverse
+
+from hub.runtime import CannotStart, Runtime
+
+
+class Command(BaseCommand):
+    """Serve the hub on this machine: web server, worker and, unless REDIS_URL is set, an embedded Valkey."""
+
+    help = __doc__
+    requires_system_checks = []
+
+    def add_arguments(self, parser):
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+        parser.add_argument("--workers", type=int, default=1)
+
+    def handle(self, *args, host, port, workers, **options):
+        began = time.monotonic()
+        runtime = Runtime(host=host, port=port, workers=workers, say=self._say)
+        try:
+            runtime.reserve()
+            self._say(f"Adapter hub, data in {settings.HUB_DATA}")
+            call_command("migrate", interactive=False, verbosity=0)
+            self._say("  database up to date")
+            collect_static()
+            with runtime:
+                self._say(f"\n{self._welcome(runtime.url)}\n(ready after {time.monotonic() - began:.1f} s)")
+                runtime.watch()
+        except CannotStart as error:
+            raise CommandError(str(error)) from None
+        except KeyboardInterrupt:
+            raise CommandError("Stopped before everything was up.") from None
+        finally:
+            runtime.stop()
+        self._say("Stopped. The data stays.")
+
+    def _say(self, text):
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def _welcome(self, url):
+        demo = settings.HUB_DATA / "demo.json"
+        if demo.exists():
+            account = json.loads(demo.read_text())
+            sign_in = f"  Sign in   {account['username']} / {account['password']}   (made by `make demo`)"
+        else:
+            try:
+                page = reverse("sign_up")
+            except NoReverseMatch:
+                page = "/"
+            sign_in = f"  Sign up   {url}{page}   (the first account is yours)"
+        lines = [f"  Open      {url}", sign_in, f"  Logs      {settings.HUB_DATA / 'logs'}"]
+        return "\n".join([*lines, "  Ctrl-C stops everything; the data stays."])
+
+
+def collect_static() -> None:
+    """Collect the static files where one of them changed since the last time."""
+    listing = hashlib.sha256()
+    for finder in finders.get_finders():
+        for path, storage in finder.list([]):
+            listing.update(f"{path} {storage.size(path)} {storage.get_modified_time(path)}\n".encode())
+    stamp = settings.STATIC_ROOT / ".collected"
+    if stamp.exists() and stamp.read_text() == listing.hexdigest():
+        return
+    call_command("collectstatic", interactive=False, verbosity=0, clear=True)
+    stamp.write_text(listing.hexdigest())
