@@ -92,7 +92,15 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 
-REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6399/0")
+
+
+def _embedded_redis() -> str:
+    """The address of the Valkey that `manage.py up` runs over this data folder, where it does."""
+    note = HUB_DATA / "valkey" / "url"
+    return note.read_text().strip() if note.exists() else "redis://127.0.0.1:6399/0"
+
+
+REDIS_URL = env("REDIS_URL") or _embedded_redis()
 
 
 def _blob_storage(url: str) -> dict:

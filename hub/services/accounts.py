@@ -28,6 +28,18 @@ def create_user(*, username: str, password: str, email: str = "", is_staff: bool
 
 
 @transaction.atomic
+def set_password(*, user: User, password: str) -> None:
+    """A new password for `user`; Invalid says what is wrong with it."""
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), field="password") from None
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    record(user, "user.password", user.username)
+
+
+@transaction.atomic
 def create_organisation(*, actor: User, name: str, display_name: str = "") -> Namespace:
     """An organisation whose first admin is `actor`."""
     _refuse_taken(check_namespace(name))

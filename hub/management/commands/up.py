@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 
 from django.conf import settings
@@ -26,6 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args, host, port, workers, **options):
         began = time.monotonic()
+        os.umask(0o077)  # Databases, blobs and logs are this user's alone.
         runtime = Runtime(host=host, port=port, workers=workers, say=self._say)
         try:
             runtime.reserve()

