@@ -102,7 +102,7 @@ def set_shapes(*, base: BaseModel, shapes: Mapping[str, Sequence[int]], fingerpr
 
 def set_shapes_error(*, base: BaseModel, error: str) -> None:
     """Keep why the shapes could not be read, for whoever pushes an adapter of this base."""
-    BaseModel.objects.filter(pk=base.pk, shapes=None).update(error=error[:2000])
+    BaseModel.objects.filter(pk=base.pk, shapes__isnull=True).update(error=error[:2000])
 
 
 def match_base(name: str | None, revision: str | None = None) -> BaseModel | None:
