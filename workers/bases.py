@@ -29,7 +29,7 @@ def held_bases() -> list[int]:
 
 
 def base_folder(base: BaseModel, say=lambda message: None) -> Path:
-    """A folder with config, tokenizer and dense weights; a GGUF is converted the first time. Errors: `base.not_held`."""
+    """A folder with config, tokenizer and dense weights; a GGUF is converted once. Errors: `base.not_held`."""
     if found := _folder(base) or _cached(base):
         return found
     gguf = _gguf(base)

@@ -123,7 +123,7 @@ def decline(*, job_id: int, worker: str) -> None:
 def reap() -> list[int]:
     """Take back what silent workers held, send what the broker lost, forget dead workers; ids of the jobs touched."""
     touched = [job_id for job_id, attempt in _expired() if _take_back(job_id, attempt)]
-    touched += _send_again()
+    touched += [job_id for job_id in _send_again() if job_id not in touched]
     since = timezone.now() - timedelta(days=DAYS_TO_REMEMBER_WORKERS)
     for node in WorkerNode.objects.filter(seen_at__lt=since):
         broker.forget_worker(node.name)
@@ -153,9 +153,7 @@ def _take_back(job_id: int, attempt: int) -> bool:
             _end(job_id, attempt, HELD, State.FAILED, error=error, message=message[:300], lost=lost)
         else:
             _write(job_id, attempt, HELD, **_queued(message="Its worker went silent; it starts again."), lost=lost)
-            job.refresh_from_db()
-            announce(job)
-            send_later(job)
+            announce(Job.objects.get(pk=job_id))
     except LostLease:
         return False
     log.warning("job %s: worker %s went silent in attempt %s while %s", job_id, job.worker, attempt, was)
@@ -166,7 +164,7 @@ def _send_again() -> list[int]:
     """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
     patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
     queued = Job.objects.filter(state=State.QUEUED).exclude(sent_at__gt=patience).select_related("base")
-    queued = list(queued.order_by("pk")[:1000])
+    queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
     if not queued:
         return []
     queues = {job.queue for job in queued} | {broker.direct_queue(node.name) for node in queries.live_workers()}
