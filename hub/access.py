@@ -6,12 +6,13 @@ What one may not see answers `NotFound`, worded the same as what does not exist.
 
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
 from hub.errors import Invalid, NotFound, NotSignedIn, PermissionDenied
 from hub.models import (
     BaseModel,
+    Companion,
     Job,
     Membership,
     Namespace,
@@ -190,6 +191,22 @@ def upload(viewer: Viewer, pk: str) -> Upload:
     found = Upload.objects.select_related("repository__namespace", "base").filter(pk=pk, user=user).first()
     if found is None or found.repository.deleted_at or not may(viewer, found.repository, "write"):
         raise missing(str(pk), "upload")
+    return found
+
+
+def companions(viewer: Viewer, repository: Repository) -> QuerySet[Companion]:
+    """What is kept beside a repository: the private ones for members of its namespace only, by kind and name."""
+    found = Companion.objects.filter(repository=repository).select_related("blob", "created_by")
+    if not viewer.has_scope("read") or _level(viewer, repository.namespace) < LEVEL["read"]:
+        found = found.filter(visibility=Visibility.PUBLIC)
+    return found.order_by("kind", "name")
+
+
+def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion:
+    """One of them."""
+    found = companions(viewer, repository).filter(kind=kind, name=name).first()
+    if found is None:
+        raise missing(f"{kind}/{name}", "companion")
     return found
 
 

@@ -75,8 +75,8 @@ class JobView(View):
 
     def asked(self) -> dict:
         """The arguments of `queue_job` and `check_job`; what can't be seen is 404."""
-        wanted = self.read(JobBody)
-        wanted["actor"] = self.actor()
+        actor = self.actor()
+        wanted = self.read(JobBody) | {"actor": actor}
         wanted["inputs"] = [access.parse_input(self.viewer, text) for text in wanted["inputs"]]
         wanted["datasets"] = [access.parse_input(self.viewer, text) for text in wanted["datasets"]]
         wanted["base"] = wanted["base"] and access.base(wanted["base"])

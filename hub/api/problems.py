@@ -3,8 +3,10 @@
 What the user can mend says how; what is ours is logged under an id, and the answer gives that id and nothing else.
 """
 
+import json
 import logging
 import uuid
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -22,10 +24,13 @@ CONTENT_TYPE = "application/problem+json"
 RESERVED = {"type", "title", "status", "code", "detail"}
 
 
-def problem(status: int, code: str, detail: str, headers: dict | None = None, **facts: object) -> Response:
-    """The one shape of a refusal. Facts never overwrite the five fixed members."""
+def problem(
+    status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, facts: Mapping[str, object] = {}
+) -> Response:
+    """The one shape of a refusal. Facts never overwrite the five fixed members, and are always JSON."""
     body = {"type": f"urn:hub:problem:{code}", "title": HTTPStatus(status).phrase, "status": status}
-    body |= {"code": code, "detail": detail} | {name: fact for name, fact in facts.items() if name not in RESERVED}
+    plain = json.loads(json.dumps(dict(facts), default=str), parse_constant=str)
+    body |= {"code": code, "detail": detail} | {name: fact for name, fact in plain.items() if name not in RESERVED}
     return Response(body, status=status, headers=headers, content_type=CONTENT_TYPE)
 
 
@@ -34,9 +39,9 @@ def problem_response(error: Exception, context: dict) -> Response:
     set_rollback()
     if isinstance(error, HubError):
         headers = {"WWW-Authenticate": _challenge(context)} if error.status == 401 else None
-        return problem(error.status, error.code, error.message, headers, **error.facts)
+        return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)
     if isinstance(error, CompositionError):
-        return problem(422, error.code, error.message, **error.facts)
+        return problem(422, error.code, error.message, facts=error.facts)
     if isinstance(error, exceptions.APIException):
         return _framework_problem(error)
     if isinstance(error, Http404):
@@ -65,11 +70,12 @@ def _framework_problem(error: exceptions.APIException) -> Response:
         headers["Retry-After"] = str(int(error.wait) + 1)
     if isinstance(error, exceptions.ValidationError):
         field, message = first_error(error.detail)
-        return problem(422, "invalid", f"{field}: {message}" if field else message, field=field, errors=error.detail)
+        facts = {"field": field, "errors": error.detail}
+        return problem(422, "invalid", f"{field}: {message}" if field else message, facts=facts)
     code = {"authentication_failed": "token.invalid", "parse_error": "json.malformed"}.get(
         error.detail.code, error.detail.code
     )
-    return problem(error.status_code, code, str(error.detail), headers)
+    return problem(error.status_code, code, str(error.detail), headers=headers)
 
 
 def first_error(detail: object, path: str = "") -> tuple[str, str]:
@@ -91,9 +97,5 @@ def _own_fault(error: Exception, context: dict) -> Response:
     request = context.get("request")
     where = f"{request.method} {request.path}" if request is not None else "?"
     log.error("incident %s: %s", incident, where, exc_info=error)
-    return problem(
-        500,
-        "internal",
-        f"Something broke on our side; nothing was changed. Tell the operator: {incident}.",
-        id=incident,
-    )
+    say = f"Something broke on our side; nothing was changed. Tell the operator: {incident}."
+    return problem(500, "internal", say, facts={"id": incident})

@@ -31,7 +31,8 @@ def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpRespon
     part = wanted_range(request, etag, blob.size)
     if part == "unsatisfiable":
         refusal = f"The file has {blob.size} bytes; the range asks for others."
-        return problem(416, "range", refusal, {"Content-Range": f"bytes */{blob.size}"}, size=blob.size)
+        headers = {"Content-Range": f"bytes */{blob.size}"}
+        return problem(416, "range", refusal, headers=headers, facts={"size": blob.size})
     start, stop = part or (0, blob.size)
     headers["Content-Length"] = str(stop - start)
     if part:

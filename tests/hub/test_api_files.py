@@ -151,4 +151,4 @@ def test_blocks_are_of_one_mebibyte(tmp_path):
 
     path = tmp_path / "big"
     path.write_bytes(bytes(2 * BLOCK + 10))
-    assert [len(block) for block in blocks(open(path, "rb"), 5, 2 * BLOCK + 5)] == [BLOCK, BLOCK]
+    assert [len(block) for block in blocks(path.open("rb"), 5, 2 * BLOCK + 5)] == [BLOCK, BLOCK]

@@ -1,0 +1,101 @@
+"""Companions: named bytes beside a repository with a visibility of their own."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from hub import access
+from hub.api.bodies import Body, Text
+from hub.api.files import BYTES, RANGE
+from hub.api.pagination import page
+from hub.api.ranges import blob_response
+from hub.api.schema import paged
+from hub.api.uploads import body_stream
+from hub.api.view import View
+from hub.models import Companion, Visibility
+from hub.services import companions
+
+TAGS = ["companions"]
+PRIVATE, PUBLIC = Visibility.PRIVATE, Visibility.PUBLIC
+
+
+class CompanionQuery(Body):
+    """Which companion the body's bytes are; it takes the place of the one of that name."""
+
+    kind = Text(max_length=40, help_text="seeds, discriminator, …")
+    name = Text(max_length=200)
+    visibility = serializers.ChoiceField(Visibility.choices, default=PRIVATE)
+
+
+class VisibilityBody(Body):
+    """Who may see it."""
+
+    visibility = serializers.ChoiceField(Visibility.choices)
+
+
+class CompanionShape(serializers.ModelSerializer):
+    """A companion."""
+
+    size = serializers.IntegerField(source="blob.size")
+    sha256 = serializers.CharField(source="blob_id")
+    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
+
+    class Meta:
+        model = Companion
+        fields = ("kind", "name", "visibility", "size", "sha256", "facts", "created_by", "created_at")
+
+
+class Companions(View):
+    """Those the viewer may see; adding one. A public one needs an admin, since it can't be called back."""
+
+    @extend_schema(operation_id="companions_list", tags=TAGS, responses=paged(CompanionShape))
+    def get(self, request, namespace, name):
+        found = access.companions(self.viewer, access.repository(self.viewer, namespace, name))
+        return page(request, found, ("kind", "name"), lambda rows: CompanionShape(rows, many=True).data)
+
+    @extend_schema(
+        operation_id="companions_add",
+        tags=TAGS,
+        parameters=[CompanionQuery],
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        responses={201: CompanionShape},
+    )
+    def post(self, request, namespace, name):
+        repository = access.repository(self.viewer, namespace, name, "write")
+        wanted = self.query(CompanionQuery)
+        if wanted["visibility"] == PUBLIC:
+            repository = access.repository(self.viewer, namespace, name, "admin")
+        added = companions.add_companion(
+            actor=self.actor(), repository=repository, stream=body_stream(request), **wanted
+        )
+        return Response(CompanionShape(added).data, status=201)
+
+
+class OneCompanion(View):
+    """One companion: its bytes, its visibility, its end."""
+
+    @extend_schema(
+        operation_id="companions_read",
+        tags=TAGS,
+        parameters=[RANGE],
+        responses={(200, "application/octet-stream"): BYTES, (206, "application/octet-stream"): BYTES},
+    )
+    def get(self, request, namespace, name, kind, companion):
+        repository = access.repository(self.viewer, namespace, name)
+        found = access.companion(self.viewer, repository, kind, companion)
+        return blob_response(request._request, found.blob, found.name)
+
+    @extend_schema(operation_id="companions_show", tags=TAGS, request=VisibilityBody, responses=CompanionShape)
+    def patch(self, request, namespace, name, kind, companion):
+        repository = access.repository(self.viewer, namespace, name, "admin")
+        found = access.companion(self.viewer, repository, kind, companion)
+        shown = companions.show_companion(actor=self.actor(), companion=found, **self.read(VisibilityBody))
+        return Response(CompanionShape(shown).data)
+
+    @extend_schema(operation_id="companions_remove", tags=TAGS, responses={204: None})
+    def delete(self, request, namespace, name, kind, companion):
+        repository = access.repository(self.viewer, namespace, name, "write")
+        found = access.companion(self.viewer, repository, kind, companion)
+        companions.remove_companion(actor=self.actor(), companion=found)
+        return Response(status=204)
