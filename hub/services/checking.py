@@ -57,8 +57,9 @@ def check_files(
     digest = content_digest(kind, manifest, every)
     if not digest:
         return Checked(manifest=manifest, card=card, digest="")
+    looked_at = set(manifest if fresh is None else fresh)
     for version in versions:
-        if version.content_digest == digest and base in (None, version.base):
+        if version.content_digest == digest and base in (None, version.base) and looked_at <= {CARD}:
             return Checked(
                 manifest=manifest, card=card, digest=digest, base=version.base, facts=version.facts, same_as=version
             )

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 from django.conf import settings
 
@@ -37,18 +38,15 @@ def received(file: UploadFile) -> int:
     """Bytes that have come and are safe on the disk; all of them where the repository holds the blob already."""
     if file.blob_id:
         return file.size
-    try:
-        return path_of(file).stat().st_size
-    except FileNotFoundError:
-        return 0
+    return _size(path_of(file))
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[BinaryIO]:
+def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
     """The file, made if missing, opened for appending and held against other requests; Conflict where it is busy."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = time.monotonic() + patience
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         stream = open(path, "ab")  # noqa: SIM115 - closed below, on every way out
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,9 +56,9 @@ def locked(path: Path) -> Iterator[BinaryIO]:
             if time.monotonic() > deadline:
                 stream.close()
                 raise Conflict(
-                    "Another request is sending this file at the moment; wait for it, then ask how much has come.",
+                    "Another request is working on this at the moment; wait for it, then ask how much has come.",
                     code="upload.busy",
-                    received=path.stat().st_size if path.exists() else 0,
+                    received=_size(path),
                 ) from None
             time.sleep(0.05)
         except BaseException:
@@ -71,6 +69,11 @@ def locked(path: Path) -> Iterator[BinaryIO]:
         yield stream
     finally:
         stream.close()
+
+
+def whole(upload: UUID, *, patience: float = LOCK_SECONDS) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Hold all of an upload's files where they are: against a second commit, against being taken over or removed."""
+    return locked(Path(settings.UPLOAD_FOLDER) / str(upload) / "lock", patience=patience)
 
 
 def append(out: BinaryIO, stream: BinaryIO, room: int) -> bool:
@@ -94,10 +97,9 @@ def adopt(old: UploadFile, new: UploadFile) -> int:
     if not source.exists():
         return 0
     target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(Conflict, FileNotFoundError), locked(source):
+    with contextlib.suppress(Conflict), whole(old.upload_id, patience=0), locked(source, patience=0):
         os.replace(source, target)
-        return target.stat().st_size
-    return 0
+    return _size(target)
 
 
 def discard(file: UploadFile) -> None:
@@ -108,6 +110,13 @@ def discard(file: UploadFile) -> None:
 def remove(upload: Upload) -> None:
     """Forget the bytes of all files."""
     shutil.rmtree(folder(upload), ignore_errors=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _is_still(stream: BinaryIO, path: Path) -> bool:

@@ -117,7 +117,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
                 _sniff(file)
         finally:
             file.received = staging.received(file)
-            file.save(update_fields=["received"])
+            UploadFile.objects.filter(pk=file.pk).update(received=file.received)
         if more:
             raise Invalid(
                 f"{path} was promised with {file.size} bytes and more were sent; begin again with its true size.",
@@ -133,19 +133,20 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
 
     Raises Conflict `upload.incomplete`, Invalid `upload.digest` (that file starts anew), and what publishing raises.
     """
-    if upload.committed_at:
-        return _committed(upload)
-    change = publishing.change_of(
-        files={row.path: (row.sha256, row.size) for row in refresh(upload)},
-        deletions=upload.deletions,
-        branch=upload.branch,
-        since=upload.parent,
-    )
-    with contextlib.ExitStack() as stack:
-        staged = {row.path: row for row in upload.files.filter(blob=None).order_by("path")}
+    with staging.whole(upload.pk):
+        if done := _done(upload):
+            return done
+        rows = refresh(upload)
+        change = publishing.change_of(
+            files={row.path: (row.sha256, row.size) for row in rows},
+            deletions=upload.deletions,
+            branch=upload.branch,
+            since=upload.parent,
+        )
+        _refuse_incomplete(rows)
+        staged = {row.path: row for row in rows if row.blob_id is None}
         for row in staged.values():
-            stack.enter_context(staging.locked(staging.path_of(row)))
-        _refuse_incomplete(staged.values())
+            staging.path_of(row).touch()
         sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
         for row in staged.values():
             _check_digest(row, sources[row.path])
@@ -155,11 +156,6 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
         for source in sources.values():
             blobs.add(source.path, link=True)
         with transaction.atomic():
-            current = Upload.objects.select_for_update().filter(pk=upload.pk).first()
-            if current is None:
-                raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
-            if current.committed_at:
-                return _committed(current)
             result = publishing.publish(
                 actor=actor,
                 repository=upload.repository,
@@ -172,19 +168,22 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
                 checked=checked,
             )
             upload.committed_at, upload.revision = timezone.now(), result.revision
-            upload.save(update_fields=["committed_at", "revision"])
+            still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
+            if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
+                raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
             # What is published is held by its revision; the upload holds nothing any more.
             upload.files.update(blob=None)
-        staging.remove(upload)
+    staging.remove(upload)
     return result
 
 
 def abandon_upload(*, actor: User, upload: Upload) -> None:
     """Forget an upload and its bytes; what it published stays."""
-    with transaction.atomic():
-        record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
-        Upload.objects.filter(pk=upload.pk).delete()
-    staging.remove(upload)
+    with staging.whole(upload.pk):
+        with transaction.atomic():
+            record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
+            Upload.objects.filter(pk=upload.pk).delete()
+        staging.remove(upload)
 
 
 def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
@@ -194,9 +193,10 @@ def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
     for upload in Upload.objects.filter(created_at__lt=before):
         if staging.touched_since(staging.folder(upload), before):
             continue
-        Upload.objects.filter(pk=upload.pk).delete()
-        staging.remove(upload)
-        expired += 1
+        with contextlib.suppress(Conflict), staging.whole(upload.pk, patience=0):
+            Upload.objects.filter(pk=upload.pk).delete()
+            staging.remove(upload)
+            expired += 1
     known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
     return expired + staging.remove_strays(known, before)
 
@@ -289,7 +289,13 @@ def _check_digest(file: UploadFile, source: LocalFile) -> None:
         )
 
 
-def _committed(upload: Upload) -> PublishResult:
-    if upload.revision is None:
-        raise NotFound("What this upload published is gone.", code="upload.gone")
-    return PublishResult(upload.revision, upload.revision.version, False)
+def _done(upload: Upload) -> PublishResult | None:
+    """What the upload has published already; None while it is open. NotFound where it is no more."""
+    current = Upload.objects.select_related("revision__version").filter(pk=upload.pk).first()
+    if current is None or (current.committed_at and current.revision is None):
+        staging.remove(upload)
+        raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+    if current.committed_at is None:
+        return None
+    staging.remove(upload)
+    return PublishResult(current.revision, current.revision.version, False)

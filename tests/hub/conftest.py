@@ -1,5 +1,6 @@
 """People and places of the hub's tests."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -38,3 +39,12 @@ def repository(people: SimpleNamespace) -> Repository:
 def dataset(people: SimpleNamespace) -> Repository:
     """The empty public dataset repository `lab/sums`."""
     return factories.make_repository(people.owner, "sums", namespace=people.lab, kind="dataset")
+
+
+@pytest.fixture
+def store(settings, tmp_path) -> Path:
+    """An empty blob store and upload folder for this test alone; the folder they lie in."""
+    blobs = {**settings.STORAGES["blobs"], "OPTIONS": {"location": str(tmp_path / "blobs")}}
+    settings.STORAGES = {**settings.STORAGES, "blobs": blobs}
+    settings.UPLOAD_FOLDER = tmp_path / "uploads"
+    return tmp_path
