@@ -1,0 +1,48 @@
+"""Every hostile upload is refused with its own code, names what is wrong, and the good ones pass."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from composition import formats
+from composition.errors import CompositionError
+from composition.formats.validate import MemoryFile, validate_adapter, validate_dataset
+from tests import hostile, uploads
+
+FOLDER = Path(formats.__file__).parent
+READERS = ("peft_lora.py", "peft_save.py", "__init__.py")  # these have their own tests
+CASES = list(hostile.cases())
+
+
+def sources(files):
+    return {name: MemoryFile(data) for name, data in files.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_refused_with_its_code(case):
+    files, shapes = sources(case.files), uploads.SHAPES if case.base else None
+    with pytest.raises(CompositionError) as caught:
+        validate_dataset(files) if case.kind == "dataset" else validate_adapter(files, base_shapes=shapes)
+    assert caught.value.code == case.code, caught.value.message
+    assert len(caught.value.message) < 1500
+    assert caught.value.message.isprintable()
+
+
+def test_the_good_ones_pass():
+    facts = validate_adapter(sources(uploads.adapter()), base_shapes=uploads.SHAPES)
+    assert facts.needs_base == []
+    assert facts.warnings == []
+    assert validate_dataset(sources(uploads.dataset())).splits == {"test": 1}
+
+
+def test_every_code_has_a_case():
+    """A code that no case provokes would be a promise nobody checks."""
+    source = "".join(path.read_text() for path in FOLDER.glob("*.py") if path.name not in READERS)
+    promised = set(re.findall(r'"((?:adapter|dataset|config|content|path|safetensors)\.[a-z_]+)"', source))
+    for helper, area in ((r"self\.(?:tensor_)?error", "safetensors"), ("_refusal", "adapter"), ("_path", "path")):
+        promised |= {f"{area}.{code}" for code in re.findall(rf'{helper}\(\s*"([a-z_]+)"', source)}
+    promised |= {f"content.{code}" for code in re.findall(r'_content\(\s*"([a-z_]+)"', source)}
+    promised |= {f"dataset.{code}" for code in re.findall(r'_row\(path, \w+, "([a-z_]+)"', source)}
+    assert len(promised) > 60
+    assert promised - {case.code for case in CASES} == set()
