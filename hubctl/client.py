@@ -8,17 +8,13 @@
 Every method returns the hub's JSON and raises `hubctl.errors.HubctlError` where the hub refuses.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from hubctl.errors import JobEnded, NotFound, Refused, Unreachable
+from hubctl.errors import NotFound, Refused
 from hubctl.transport import Transport
-
-FINAL_STATES = frozenset({"done", "failed", "cancelled"})
-Watch = Callable[[dict[str, Any]], None]
 
 
 class Hub:
@@ -201,8 +197,7 @@ class Hub:
 
     def job_log(self, job_id: int, after: int = 0) -> list[dict[str, Any]]:
         """The job's log lines after line id `after`."""
-        found = self.transport.json("GET", f"/jobs/{job_id}/log", params={"after": after})
-        return found["results"] if isinstance(found, dict) else found
+        return list(self._pages(f"/jobs/{job_id}/log", after=after))
 
     def cancel_job(self, job_id: int) -> dict[str, Any]:
         """Ask for the job's end; work done so far is dropped."""
@@ -212,27 +207,11 @@ class Hub:
         """Queue a failed or cancelled job again."""
         return self._post(f"/jobs/{job_id}/retry", {})
 
-    def wait(self, job_id: int, *, watch: Watch | None = None, patience: float = 120.0) -> dict[str, Any]:
-        """Follow a job to its end; returns it when done, raises JobEnded when it failed or was cancelled.
+    def wait(self, job_id: int, **options: Any) -> dict[str, Any]:
+        """The job once it is done; raises JobEnded when it failed or was cancelled. See `hubctl.watching.wait`."""
+        from hubctl.watching import wait
 
-        `watch` is called with the job at each look. A hub that is away for less than `patience` seconds is waited for.
-        """
-        pause, lost_since = 0.25, None
-        while True:
-            try:
-                job = self.job(job_id)
-                lost_since = None
-            except Unreachable:
-                lost_since = lost_since or time.monotonic()
-                if time.monotonic() - lost_since > patience:
-                    raise
-                continue
-            if watch:
-                watch(job)
-            if job["state"] in FINAL_STATES:
-                return finished(job)
-            time.sleep(pause)
-            pause = min(pause * 1.3, 2.0)
+        return wait(self, job_id, **options)
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers the hub has heard of."""
@@ -286,15 +265,6 @@ def job_body(
     body: dict[str, Any] = {"kind": kind, "recipe": dict(recipe or {}), "inputs": list(inputs)}
     given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
     return body | {key: value for key, value in given.items() if value}
-
-
-def finished(job: dict[str, Any]) -> dict[str, Any]:
-    """The job itself if it is done; JobEnded with its reason otherwise."""
-    if job["state"] == "done":
-        return job
-    error = job.get("error") or {}
-    why = error.get("message") or ("it was cancelled" if job["state"] == "cancelled" else "the hub gives no reason")
-    raise JobEnded(f"job {job['id']} {job['state']}: {why}", code=error.get("code") or f"job.{job['state']}", job=job)
 
 
 def split(name: str) -> tuple[str, str | None]:

@@ -94,9 +94,9 @@ class Transport:
         return body
 
     @contextmanager
-    def stream(self, path: str, *, headers: dict[str, str] | None = None) -> Iterator["httpx.Response"]:
+    def stream(self, path: str, *, headers: dict[str, str], **options: Any) -> Iterator["httpx.Response"]:
         """A GET whose body is read piece by piece; raises like `json` for 400 and above."""
-        with self.client.stream("GET", self.address(path), headers=headers or {}) as response:
+        with self.client.stream("GET", self.address(path), headers=headers, **options) as response:
             if response.status_code >= 400:
                 response.read()
                 self.parsed(response)

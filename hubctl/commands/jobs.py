@@ -2,9 +2,9 @@
 
 import click
 
-from hubctl.client import FINAL_STATES
 from hubctl.commands.common import follow, need_token, with_hub
 from hubctl.output import describe, emit, table
+from hubctl.watching import FINAL_STATES
 
 STATES = ["queued", "loading", "running", "saving", "done", "failed", "cancelled"]
 
