@@ -50,12 +50,14 @@ class Report:
         """Measure results B̂ X · Y Â of a group of equal ranks: left X [M, R, k], right Y [M, k, R]."""
         count = len(self.names)
         target = self.target(group[0]).expand(len(group), -1)
-        product = left @ right
+        whole = grams.square_diagonal(target)
+        result = grams.inner(left, right, left, right)
+        shared = grams.inner_diagonal(left, right, target)
         figures = {
-            "norm": grams.norm_factored(left, right),
-            "sum": grams.norm_diagonal(target),
-            "off_sum": grams.norm(product - torch.diag_embed(target)),
-            "off_mean": grams.norm(product - torch.diag_embed(target / count)),
+            "norm": root(result),
+            "sum": root(whole),
+            "off_sum": root(result - 2 * shared + whole),
+            "off_mean": root(result - 2 * shared / count + whole / count**2),
         }
         inputs = grams.norm_blocks(group[0].ranks)
         for m, units in enumerate(group):
@@ -107,6 +109,11 @@ class Report:
             },
             "warnings": self.warnings,
         }
+
+
+def root(squares: Tensor) -> Tensor:
+    """Norms from squared norms that rounding may have left below zero."""
+    return squares.clamp_min(0).sqrt()
 
 
 def share(weights: Sequence[float] | None, count: int) -> list[float]:

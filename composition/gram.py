@@ -1,11 +1,12 @@
 """Gram matrices of pooled units: all a merge needs of R units of d numbers, in R × R.
 
     G_A = Â Âᵀ,  G_B = B̂ᵀ B̂        (folded units: ΔW of all adapters together is B̂ Â)
-    ‖B̂ M Â‖²_F = tr(Mᵀ G_B M G_A)    for any M [R, R]
+    ⟨B̂ M Â, B̂ N Â⟩ = tr(Mᵀ G_B N G_A)
 
-A result B' A' is B̂ X · Y Â with X [R, k], Y [k, R]: every norm, error and inner product of results is such a trace,
-and an error is formed as M = XY − T before the trace, so nothing cancels. Products run in float32 over blocks of
-`BLOCK` columns whose results add up in float64; `exact=True` runs them in float64.
+A result B' A' is B̂ X · Y Â with X [R, k], Y [k, R], and a target is B̂ diag(t) Â: norms, inner products and so errors
+are traces of small products. An error is a difference of squares here, so it is told from zero down to about 1e-8.
+Products of units run in float32 over blocks of `BLOCK` columns whose results add up in float64; `exact=True` runs
+them in float64.
 """
 
 from collections.abc import Sequence
@@ -26,20 +27,17 @@ class Grams:
     A: Tensor
     B: Tensor
 
-    def norm(self, coefficients: Tensor) -> Tensor:
-        """[M]: ‖B̂ M Â‖_F for coefficients [M, R, R]."""
-        product = (self.B @ coefficients) * (coefficients @ self.A)
-        return product.sum((-1, -2)).clamp_min(0).sqrt()
+    def inner(self, left: Tensor, right: Tensor, left_too: Tensor, right_too: Tensor) -> Tensor:
+        """[M]: ⟨B̂ X Y Â, B̂ X' Y' Â⟩ for X, X' [M, R, k] and Y, Y' [M, k, R]."""
+        return ((left.mT @ self.B @ left_too) * (right @ self.A @ right_too.mT)).sum((-1, -2))
 
-    def norm_factored(self, left: Tensor, right: Tensor) -> Tensor:
-        """[M]: ‖B̂ X Y Â‖_F for X [M, R, k] and Y [M, k, R]."""
-        product = (left.mT @ self.B @ left) * (right @ self.A @ right.mT)
-        return product.sum((-1, -2)).clamp_min(0).sqrt()
+    def inner_diagonal(self, left: Tensor, right: Tensor, target: Tensor) -> Tensor:
+        """[M]: ⟨B̂ X Y Â, B̂ diag(t) Â⟩ for t [M, R]."""
+        return (((self.B @ left) * (self.A @ right.mT)).sum(-1) * target).sum(-1)
 
-    def norm_diagonal(self, weights: Tensor) -> Tensor:
-        """[M]: ‖B̂ diag(w) Â‖_F for w [M, R]."""
-        product = self.A * self.B
-        return (weights[:, None, :] @ product @ weights[:, :, None]).flatten().clamp_min(0).sqrt()
+    def square_diagonal(self, target: Tensor) -> Tensor:
+        """[M]: ‖B̂ diag(t) Â‖²_F for t [M, R]."""
+        return (target[:, None, :] @ (self.A * self.B) @ target[:, :, None]).flatten()
 
     def norm_blocks(self, ranks: Sequence[int]) -> Tensor:
         """[M, n]: ‖ΔW_i‖_F of each adapter's units alone; `ranks` gives the blocks."""

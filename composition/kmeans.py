@@ -4,9 +4,11 @@ A centre is a combination of points, so with G = X Xᵀ every distance is a few 
 
     ‖x_i − μ_j‖² = G_ii − 2 (P G)_ji + (P G Pᵀ)_jj,    μ = P X,  P [k, R]
 
-The objective, the steps and the handling of empty clusters are scikit-learn's (`KMeans(algorithm="lloyd")`); only its
+The objective, the steps and the handling of empty clusters are scikit-learn's (`KMeans(algorithm="lloyd")`); its
 random draws differ. Iteration stops when no label changes: scikit-learn's tolerance, 1e-4 of the mean variance of a
-*single* coordinate, asks the same of points with thousands of coordinates. Shapes: M modules, T restarts, R points.
+*single* coordinate, asks the same of points with thousands of coordinates. Where restarts are few, k-means++ tries
+more candidates a step than scikit-learn's 2 + log k, at least 2k over all restarts: a candidate costs R numbers here,
+and a single start finds the groups there are. Shapes: M modules, T restarts, R points.
 """
 
 import math
@@ -42,7 +44,7 @@ def cluster(gram: Tensor, k: int, *, seeds: tuple[int, ...], n_init: int, max_it
     order = torch.argsort(gram.diagonal(dim1=-2, dim2=-1), dim=-1, stable=True)
     rows = torch.arange(modules)[:, None, None]
     gram = gram[rows, order[:, :, None], order[:, None, :]]
-    trials = 2 + int(math.log(k))
+    trials = max(2 + int(math.log(k)), -(-2 * k // n_init))
     draws = np.concatenate([np.random.default_rng(seed).random((n_init, k, trials)) for seed in seeds])
     chosen = plus_plus(gram, k, torch.from_numpy(draws))
     labels, inertia = lloyd(gram, torch.nn.functional.one_hot(chosen, count).to(gram.dtype), max_iter)

@@ -167,7 +167,9 @@ def _describe(
     group: list[Units], report: diagnostics.Report, gram: Grams, sides: Tensor, here: Clustering, k: int
 ) -> None:
     """Add to each module's row: cluster sizes, sources, how much clustering explains, how much another seed changes."""
-    change = gram.norm(sides[0, 0] @ sides[0, 1].mT - sides[1, 0] @ sides[1, 1].mT)
+    x, y = sides[:, 0], sides[:, 1].mT
+    mixed = [gram.inner(x[s], y[s], x[t], y[t]) for s, t in ((0, 0), (0, 1), (1, 1))]
+    change = diagnostics.root(mixed[0] - 2 * mixed[1] + mixed[2])
     count = len(group[0].ranks)
     for m, units in enumerate(group):
         sources = torch.zeros(k, count, dtype=torch.long)

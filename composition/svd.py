@@ -47,7 +47,7 @@ def svd(adapters: Sequence[LoraWeights], recipe: SvdRecipe, *, progress: Progres
     for group in groups(adapters):
         gram = grams(group, report.names)
         each = group[0].scatter(weights)
-        whole = gram.norm_diagonal(each.expand(len(group), -1)).tolist()
+        whole = diagnostics.root(gram.square_diagonal(each.expand(len(group), -1))).tolist()
         for m, units in enumerate(group):
             k = min(recipe.rank, units.count, units.A.shape[1], units.B.shape[0])
             alone = Grams(gram.A[m : m + 1], gram.B[m : m + 1])

@@ -2,7 +2,8 @@
 
 The safetensors file (8-byte header length, JSON header, tensors in order) is written here rather than by the library,
 which wants all tensors at once. Ranks and scales that differ by module become `rank_pattern` and `alpha_pattern`,
-whose keys peft 0.21 reads as regular expressions (`get_pattern_key`: `(.*\\.)?(key)$`).
+whose keys peft 0.21 reads as regular expressions (`get_pattern_key`: `(.*\\.)?(key)$`); alpha is positive, so the
+sign of a negative scale, or a scale of zero, goes into B.
 """
 
 import json
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.weights import DTYPES, LoraWeights
+from composition.weights import DTYPES, Factors, LoraWeights
 
 PREFIX = "base_model.model."
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -74,7 +75,8 @@ def peft_config(weights: LoraWeights, base_model: str | None) -> dict[str, Any]:
 
 
 def _alpha(scale: float, rank: int) -> int | float:
-    """The alpha with alpha / rank == scale exactly where a float allows, as a whole number where it is one."""
+    """The alpha with alpha / rank == |scale| exactly where a float allows, whole where it can be; 1 for scale 0."""
+    scale = abs(scale) or 1.0
     alpha = scale * rank
     near = (round(alpha), alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
     best = min(near, key=lambda value: abs(value / rank - scale))
@@ -121,6 +123,8 @@ def _safetensors(weights: LoraWeights, dtype: torch.dtype | None, metadata: Mapp
     yield struct.pack("<Q", len(text)) + text
     for module in weights:
         factors, kind = weights[module], dtype or weights.module_dtype(module)
+        if factors.scale <= 0:
+            factors = Factors(factors.A, factors.B * math.copysign(bool(factors.scale), factors.scale))
         yield _bytes(factors.A, kind, module)
         yield _bytes(factors.B, kind, module)
 
