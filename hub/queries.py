@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from composition.errors import CompositionError
@@ -173,12 +173,16 @@ def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | N
 def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
     """Jobs this viewer began, and those of namespaces he belongs to, newest first."""
     user = access.require_user(viewer)
-    mine = Q(created_by=user) | Q(output_namespace__memberships__user=user)
-    found = Job.objects.filter(mine).distinct()
+    member = Membership.objects.filter(namespace=OuterRef("output_namespace"), user=user)
+    found = Job.objects.filter(Q(created_by=user) | Exists(member))
     if state:
         found = found.filter(state=state)
     related = ("output_namespace", "output__namespace", "base", "created_by", "result__repository__namespace")
-    return found.select_related(*related).prefetch_related("inputs__version__repository__namespace").order_by("-pk")
+    measured = tuple(f"evaluation__{name}" for name in ("dataset__repository__namespace", "base", "created_by"))
+    heavy = ("base__config", "base__shapes", "result__facts", "result__report", "evaluation__base__shapes")
+    versions = Version.objects.select_related("repository__namespace").defer("facts", "report")
+    found = found.select_related(*related, *measured).defer(*heavy)
+    return found.prefetch_related(Prefetch("inputs__version", versions)).order_by("-pk")
 
 
 def job_of_key(viewer: Viewer, key: str | None) -> Job | None:

@@ -1,5 +1,6 @@
 """How a job is shown: the names of inputs its watcher may not see are left out, also from sentences that name them."""
 
+import json
 from collections.abc import Sequence
 
 from drf_spectacular.utils import extend_schema_field
@@ -35,9 +36,9 @@ class Sight:
             text = text.replace(name, HIDDEN)
         return text
 
-    def error(self, error: dict | None) -> dict | None:
-        """An error's facts, redacted."""
-        return error and {k: self.redact(v) if isinstance(v, str) else v for k, v in error.items()}
+    def redact_json(self, facts: dict | None) -> dict | None:
+        """The same for names anywhere in an error's facts or in figures."""
+        return json.loads(self.redact(json.dumps(facts))) if facts and self.hidden else facts
 
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
@@ -58,6 +59,7 @@ class JobShape(serializers.ModelSerializer):
     """A job."""
 
     message = serializers.SerializerMethodField()
+    figures = serializers.SerializerMethodField(help_text="what the method reports on its way")
     waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it; null else")
     inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
     datasets = serializers.SerializerMethodField()
@@ -77,6 +79,9 @@ class JobShape(serializers.ModelSerializer):
     def get_message(self, job) -> str:
         return self.context["sight"].redact(job.message)
 
+    def get_figures(self, job) -> dict:
+        return self.context["sight"].redact_json(job.figures)
+
     def get_waiting_for(self, job) -> str | None:
         return self.context["sight"].waiting(job)
 
@@ -94,7 +99,7 @@ class JobShape(serializers.ModelSerializer):
 
     @extend_schema_field(ErrorShape(allow_null=True))
     def get_error(self, job) -> dict | None:
-        return self.context["sight"].error(job.error)
+        return self.context["sight"].redact_json(job.error)
 
     @extend_schema_field(EvaluationShape(allow_null=True))
     def get_evaluation(self, job) -> dict | None:

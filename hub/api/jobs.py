@@ -133,7 +133,8 @@ class Cancel(JobView):
 
     @extend_schema(operation_id="jobs_cancel", tags=TAGS, request=None, responses=JobShape)
     def post(self, request, pk):
-        jobs.cancel_job(actor=self.actor(), job=access.job(self.viewer, pk, "write"))
+        job = access.job(self.viewer, pk, "write")
+        jobs.cancel_job(actor=self.actor(), job=job)
         return Response(self.shown(pk))
 
 
@@ -142,7 +143,8 @@ class Retry(JobView):
 
     @extend_schema(operation_id="jobs_retry", tags=TAGS, request=None, responses=JobShape)
     def post(self, request, pk):
-        jobs.retry_job(actor=self.actor(), job=access.job(self.viewer, pk, "write"))
+        job = access.job(self.viewer, pk, "write")
+        jobs.retry_job(actor=self.actor(), job=job)
         return Response(self.shown(pk))
 
 

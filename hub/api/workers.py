@@ -50,7 +50,7 @@ class Workers(View):
     @extend_schema(operation_id="workers_list", tags=["workers"], responses=paged(WorkerShape))
     def get(self, request):
         self.actor()
-        names = {base.pk: str(base) for base in queries.bases(self.viewer).only("name", "revision")}
+        names = dict(queries.bases(self.viewer).values_list("pk", "name"))
         context = {"bases": names}
         order = ("-seen_at", "-id")
         return page(request, queries.workers(), order, lambda rows: WorkerShape(rows, many=True, context=context).data)
