@@ -1,0 +1,166 @@
+"""Two at once: every history stays a line, nothing is lost, and whoever comes second is told or rebased.
+
+Run on whatever database the tests have; `test_postgres.py` runs this file again on PostgreSQL.
+"""
+
+import io
+import threading
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+
+from hub.errors import Conflict
+from hub.models import Ref, Revision, Upload, UploadFile, Version
+from hub.services import bases, collection, uploads
+from hub.services.manifest import manifest_of
+from hub.storage import blobs
+from tests.hub import factories
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
+ROUNDS = 4
+
+
+def at_once(*acts: Callable[[], object]) -> list[object]:
+    """Do all acts at the same moment; what each returned or raised, in their order."""
+    gate = threading.Barrier(len(acts))
+    outcomes: list[object] = [None] * len(acts)
+
+    def run(place: int) -> None:
+        try:
+            gate.wait()
+            outcomes[place] = acts[place]()
+        except Exception as error:
+            outcomes[place] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(acts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return outcomes
+
+
+def ready(user, repository, files, **options):
+    """A commit that only waits to be called, in a thread of its own."""
+    upload = factories.begin(user, repository, files, **options)
+    factories.send(upload, files)
+    return lambda: uploads.commit_upload(actor=user, upload=Upload.objects.get(pk=upload.pk))
+
+
+def line_of(repository, branch="main") -> list[Revision]:
+    """The revisions from the branch's head back to the first."""
+    revision, line = Ref.objects.get(repository=repository, name=branch).revision, []
+    while revision:
+        line.append(revision)
+        revision = revision.parent
+    return line
+
+
+def test_two_commits_of_the_same_file_are_one_success_and_one_conflict(people, repository):
+    for number in range(ROUNDS):
+        outcomes = at_once(
+            ready(people.owner, repository, {"README.md": f"owner {number}".encode()}),
+            ready(people.member, repository, {"README.md": f"member {number}".encode()}),
+        )
+        (refused,) = (outcome for outcome in outcomes if isinstance(outcome, Exception))
+        (done,) = (outcome for outcome in outcomes if outcome is not refused)
+        assert isinstance(refused, Conflict), refused
+        assert refused.code == "branch.moved"
+        assert line_of(repository)[0] == done.revision
+    assert len(line_of(repository)) == Revision.objects.count() == ROUNDS
+
+
+def test_two_commits_of_different_files_both_arrive(people, repository, base):
+    for number in range(ROUNDS):
+        card = {"README.md": f"# {number}".encode()}
+        weights = factories.adapter_files(seed=number)
+        outcomes = at_once(ready(people.owner, repository, weights), ready(people.member, repository, card))
+        assert [outcome.created for outcome in outcomes] == [True, True]
+        files = manifest_of(line_of(repository)[0])
+        for path, data in {**card, **weights}.items():
+            assert blobs.open(files[path].sha256).read() == data
+    assert len(line_of(repository)) == Revision.objects.count() == 2 * ROUNDS
+    assert list(Version.objects.order_by("number").values_list("number", flat=True)) == [1, 2, 3, 4]
+
+
+def test_two_commits_of_the_same_bytes_are_one_version(people, repository, base):
+    for number in range(ROUNDS):
+        files = factories.adapter_files(seed=number)
+        outcomes = at_once(ready(people.owner, repository, files), ready(people.member, repository, files))
+        assert sorted(outcome.created for outcome in outcomes) == [False, True]
+        assert len({outcome.revision.pk for outcome in outcomes}) == 1
+    assert Version.objects.count() == Revision.objects.count() == ROUNDS
+
+
+def test_results_of_many_jobs_for_one_repository_are_numbered_without_gap(people, repository, base):
+    stored = [factories.store(factories.adapter_files(seed=seed)) for seed in range(4)]
+    acts = [
+        lambda files=files: factories.publishing.publish(actor=people.owner, repository=repository, files=files)
+        for files in stored
+    ]
+    outcomes = at_once(*acts)
+    assert sorted(outcome.version.number for outcome in outcomes) == [1, 2, 3, 4]
+    assert len(line_of(repository)) == 4
+
+
+def test_the_same_bytes_into_two_repositories_at_once(people, base):
+    for number in range(ROUNDS):
+        files = factories.adapter_files(seed=number)
+        places = [factories.make_repository(people.owner, f"{name}{number}") for name in "ab"]
+        outcomes = at_once(*(ready(people.owner, place, files) for place in places))
+        assert [outcome.version.number for outcome in outcomes] == [1, 1]
+
+
+def test_one_upload_committed_twice_at_once_is_committed_once(people, repository, base):
+    commit = ready(people.owner, repository, factories.adapter_files())
+    outcomes = at_once(commit, commit)
+    assert sorted(outcome.created for outcome in outcomes) == [False, True]
+    assert Revision.objects.count() == 1
+
+
+def test_two_senders_of_one_file_never_mix_their_bytes(people, repository):
+    data = bytes(range(256)) * 4000
+    upload = factories.begin(people.owner, repository, {"rows.txt": data})
+
+    def send():
+        return uploads.append(
+            upload=Upload.objects.get(pk=upload.pk), path="rows.txt", offset=0, stream=io.BytesIO(data)
+        )
+
+    outcomes = at_once(send, send, send)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert all(isinstance(error, Conflict) for error in refused), refused
+    assert [outcome for outcome in outcomes if outcome not in refused] == [len(data)]
+    assert UploadFile.objects.get().received == len(data)
+    assert uploads.commit_upload(actor=people.owner, upload=upload).created
+
+
+def test_collecting_while_publishing_never_takes_what_is_published(people, base):
+    """Bytes older than the grace, row and all, are claimed by a push at the moment the collector takes them."""
+    for number in range(ROUNDS):
+        data = f"# Card {number}".encode()
+        first = factories.make_repository(people.owner, f"first{number}")
+        second = factories.make_repository(people.owner, f"second{number}")
+        factories.push(people.owner, first, {"README.md": data})
+        first.revisions.get().refs.all().delete()
+        first.revisions.get().delete()
+        collect = lambda: collection.collect_blobs(grace=collection.timedelta(seconds=-60))  # noqa: E731
+        published, collected = at_once(ready(people.owner, second, {"README.md": data}), collect)
+        assert not isinstance(collected, Exception), collected
+        if isinstance(published, Exception):
+            assert isinstance(published, Conflict), published
+            assert published.code == "blob.gone"
+        for sha256 in manifest_of(second.revisions.first()).values():
+            assert blobs.open(sha256.sha256).read() == data
+
+
+def test_one_base_registered_twice_at_once_is_one_base(people):
+    def register():
+        return bases.register_base(actor=people.owner, name="pico/llama", config=factories.PICO_CONFIG)
+
+    outcomes = at_once(register, register)
+    assert len({base.pk for base, _ in outcomes}) == 1
+    assert len({job.pk for _, job in outcomes}) == 1
