@@ -42,8 +42,7 @@ def open_worker(sender, instance, **_):
     """Make this process's worker, and read its own queue beside those of the command line (`-Q cpu,gpu`)."""
     from workers.worker import open_this_worker
 
-    queues = [name for name in instance.app.amqp.queues.consume_from if name in (broker.CPU, broker.GPU)]
-    worker = open_this_worker(queues or [broker.CPU])
+    worker = open_this_worker(list(instance.app.amqp.queues.consume_from))
     instance.app.amqp.queues.select_add(broker.direct_queue(worker.name))
 
 

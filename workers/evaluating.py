@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hub.services.evaluations import record_evaluation
-
 from composition.facts import AdapterFacts
 from composition.recipes import recipe_from_dict
 from composition.registry import METHODS
 from hub.models import State
+from hub.services.evaluations import record_evaluation
 from hub.services.job_check import named
 from workers.attempt import Attempt
 from workers.worker import Worker, inputs_of

@@ -1,0 +1,105 @@
+"""Workers in processes of their own, quickly: one process imports everything and forks a worker for each line it reads.
+
+A line is JSON: {"output", "cache", "point", "marker"}; the answer is the new process's id. A worker is the real
+`celery worker`. At `point`, if given, it stands still for ever: production code has no hook for this, the functions
+around the point are wrapped from here. Run as `python -m tests.workers.nursery` with a worker's environment.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from celery import signals
+from django.conf import settings
+
+from workers.app import app
+
+
+def main() -> None:
+    """Import what a worker imports, then fork one a line until the input ends; then end them all."""
+    app.loader.import_default_modules()
+    import transformers  # noqa: F401
+
+    import composition.formats.peft_lora
+    import composition.formats.peft_save
+    import composition.svd  # noqa: F401
+
+    children = []
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os._exit(work(**json.loads(line)))
+        children.append(pid)
+        print(pid, flush=True)
+    for pid in children:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def work(*, output: str, cache: str, point: str, marker: str) -> int:
+    """Be a worker; its exit status."""
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    settings.WORKER_CACHE = cache
+    arguments = ["worker", "--pool", "solo", "--loglevel", "INFO"]
+    if point:
+        # It reads its own queue only, so that it gets the job that is meant for it.
+        arguments += ["--queues", "halting"]
+        signals.worker_ready.connect(lambda **_: halt_at(point, Path(marker)), weak=False)
+    try:
+        app.worker_main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def halt_at(point: str, marker: Path) -> None:
+    """Wrap what surrounds the point, so that this process leaves a mark there and never goes on."""
+    import composition.svd
+    from hub.services import job_results
+    from workers import merging, runner, worker
+
+    def halt(*_, **__):
+        marker.touch()
+        while True:
+            time.sleep(0.05)
+
+    def halt_after(function):
+        return lambda *args, **kwargs: (function(*args, **kwargs), halt())
+
+    def halt_but_listen(*_, progress, **__):
+        marker.touch()
+        while True:
+            time.sleep(0.05)
+            progress(0.5, "Halting")
+
+    match point:
+        case "taken":  # the id is taken from the queue, the job not claimed
+            worker.Worker.claim = halt
+        case "loading":
+            merging.read_adapter = halt
+        case "running":  # as in one long operation that reports nothing
+            composition.svd.svd = halt
+        case "reporting":  # as in a loop that reports every step
+            composition.svd.svd = halt_but_listen
+        case "saving":  # the result is there, nothing written
+            merging.merge_card = halt
+        case "publishing":  # inside the transaction, all rows written but the last
+            job_results.publish = halt_after(job_results.publish)
+        case "done":  # committed, and the broker not told
+            runner.VERBS["merge"] = halt_after(runner.VERBS["merge"])
+        case _:
+            raise ValueError(point)
+
+
+if __name__ == "__main__":
+    main()
