@@ -1,4 +1,4 @@
-"""The workers' Celery app: `celery -A workers.app worker -P solo`.
+"""The workers' Celery app: `celery -A workers.app worker -P solo -Q cpu --without-mingle --without-gossip`.
 
 One process a worker (torch and fork don't mix), one message at a time, acknowledged after the work. The queue carries
 ids only; whether there is work is decided by the claim in the database, so a message too many does no harm. No beat

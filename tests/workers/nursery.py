@@ -50,7 +50,7 @@ def work(*, output: str, cache: str, point: str, marker: str) -> int:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     settings.WORKER_CACHE = cache
-    arguments = ["worker", "--pool", "solo", "--loglevel", "INFO"]
+    arguments = ["worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle", "--without-gossip"]
     if point:
         # It reads its own queue only, so that it gets the job that is meant for it.
         arguments += ["--queues", "halting"]
