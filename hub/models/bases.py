@@ -5,6 +5,7 @@ A pruned, quantised or linearised base looks like its parent and is not; shapes 
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Lower
 
 
 class BaseModel(models.Model):
@@ -32,7 +33,7 @@ class BaseModel(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["name", "revision"], name="base_unique")]
+        constraints = [models.UniqueConstraint(Lower("name"), "revision", name="base_unique")]
 
     def __str__(self) -> str:
         return self.name if self.revision == "main" else f"{self.name}@{self.revision}"

@@ -41,19 +41,19 @@ def register_base(
     _check_names(name, revision)
     _check_config(config)
     _check_relation(derived_from, relation)
-    # The lock makes two registrations of one base wait for each other; the unique name settles the rest.
-    base = BaseModel.objects.select_for_update().filter(name__iexact=name, revision=revision).first()
-    if base is None:
-        base = BaseModel.objects.create(
-            name=name,
-            revision=revision,
-            config=config,
-            derived_from=derived_from,
-            relation=relation,
-            license=license[:100],
-            source=source or {},
-            created_by=actor,
-        )
+    given = {
+        "name": name,
+        "config": config,
+        "derived_from": derived_from,
+        "relation": relation,
+        "license": license[:100],
+        "source": source or {},
+        "created_by": actor,
+    }
+    base, created = BaseModel.objects.get_or_create(name__iexact=name, revision=revision, defaults=given)
+    # Two registrations of one base wait for each other here, so that one of them queues the job.
+    base = BaseModel.objects.select_for_update(of=("self",)).get(pk=base.pk)
+    if created:
         record(actor, "base.register", base, relation=relation, derived_from=str(derived_from or ""))
     elif canonical_json(base.config) != canonical_json(config):
         raise Conflict(
@@ -77,13 +77,15 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None
             raise Invalid(f"{alias!r} can't be an alias: give 1 to 300 printable characters.", field="aliases")
         taken = BaseModel.objects.filter(name__iexact=alias).exclude(name=base.name).first()
         row = BaseAlias.objects.filter(name=alias).select_related("base").first()
-        if taken or (row and row.base_id != base.pk):
-            raise Conflict(f"{alias!r} stands for {taken or row.base} already.", code="base.alias", field="aliases")
+        if taken:
+            raise Conflict(f"{alias!r} is the name of {taken}.", code="base.alias", field="aliases")
         if row is None:
             if base.aliases.count() >= MAX_ALIASES:
                 raise Invalid(f"{base} has {MAX_ALIASES} aliases already; no more are kept.", field="aliases")
-            BaseAlias.objects.create(base=base, name=alias)
+            row, _ = BaseAlias.objects.get_or_create(name=alias, defaults={"base": base})
             record(actor, "base.alias", base, alias=alias)
+        if row.base_id != base.pk:
+            raise Conflict(f"{alias!r} stands for {row.base} already.", code="base.alias", field="aliases")
 
 
 @transaction.atomic
