@@ -19,6 +19,9 @@ import torch
 from torch import Tensor
 
 MAX_ITER = 300
+TIE = 1e-6
+"""Candidates whose leftover differs by less of Σ‖x_i‖² tie, and the first drawn wins: two points that only have each
+other tie exactly, and rounding is not to choose between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def plus_plus(gram: Tensor, k: int, draws: Tensor) -> Tensor:
     modules, count = gram.shape[0], gram.shape[1]
     restarts = draws.shape[0]
     distances = squared_distances(gram)
+    slack = TIE * gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
     m, t = torch.arange(modules)[:, None], torch.arange(restarts)
     chosen = torch.empty(modules, restarts, k, dtype=torch.long)
     chosen[..., 0] = (draws[:, 0, 0] * count).long().clamp_max(count - 1)
@@ -84,7 +88,8 @@ def plus_plus(gram: Tensor, k: int, draws: Tensor) -> Tensor:
         mass = closest.cumsum(-1)
         candidates = torch.searchsorted(mass, draws[:, c] * mass[..., -1:], right=True).clamp_max_(count - 1)
         reached = torch.minimum(distances[m[..., None], candidates], closest[..., None, :])  # [M, T, trials, R]
-        best = reached.sum(-1).argmin(-1)
+        left = reached.sum(-1)
+        best = (left <= left.amin(-1, keepdim=True) + slack).byte().argmax(-1)
         chosen[..., c] = candidates[m, t, best]
         closest = reached[m, t, best]
     return chosen
