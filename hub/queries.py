@@ -1,6 +1,6 @@
 """All reads that pages and the API share. Each asks a fixed number of queries, however long its list."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -14,6 +14,7 @@ from hub import access
 from hub.access import Viewer, visible
 from hub.errors import Invalid, NotFound
 from hub.models import (
+    FINAL,
     BaseModel,
     Blob,
     Evaluation,
@@ -67,6 +68,11 @@ def repositories(
             raise Invalid(f"rank={value!r}; give a whole number.", field="rank")
         found = found.filter(**{FACETS[name]: value})
     return found.order_by(SORTS[sort], "-pk")
+
+
+def seen(viewer: Viewer, repositories: Iterable[int]) -> set[int]:
+    """Of these repositories' ids, those the viewer may see."""
+    return set(Repository.objects.filter(visible(viewer), pk__in=set(repositories)).values_list("pk", flat=True))
 
 
 def facets(found: QuerySet[Repository]) -> dict[str, list[tuple[str, int]]]:
@@ -183,6 +189,12 @@ def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
     versions = Version.objects.select_related("repository__namespace").defer("facts", "report")
     found = found.select_related(*related, *measured).defer(*heavy)
     return found.prefetch_related(Prefetch("inputs__version", versions)).order_by("-pk")
+
+
+def job_end(pk: int) -> dict | None:
+    """State, attempt, error and message of a job that is over; None while it isn't."""
+    row = Job.objects.filter(pk=pk).values("state", "attempt", "error", "message").first()
+    return row if row is None or row["state"] in FINAL else None
 
 
 def job_of_key(viewer: Viewer, key: str | None) -> Job | None:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-from hub.models import FINAL, Job
+from hub import queries
 from hub.progress import read_progress
 
 SECONDS = 25.0
@@ -30,26 +30,24 @@ def stream(job_id: int, last_id: str, redact: Callable[[str], str], seconds: flo
             else:
                 last_id = event_id
                 yield _event(event, data, event_id, redact)
-        if _over(job_id, found):
-            yield from _end(job_id, last_id, redact)
+        if _may_be_over(found) and (end := queries.job_end(job_id)):
+            yield from _end(job_id, last_id, end, redact)
             return
         if not found:
             yield ": still here\n\n"
 
 
-def _over(job_id: int, found: list) -> bool:
-    """True if the job has ended; asked only where the stream is silent or says so."""
-    if found and all(event in ("progress", "log") for _, event, _ in found):
-        return False
-    return not Job.objects.filter(pk=job_id).exclude(state__in=FINAL).exists()
+def _may_be_over(found: list) -> bool:
+    """True where the stream is silent or speaks of a state; then the job's row is asked."""
+    return not found or any(event in ("state", "snapshot") for _, event, _ in found)
 
 
-def _end(job_id: int, last_id: str, redact: Callable[[str], str]) -> Iterator[str]:
+def _end(job_id: int, last_id: str, end: dict, redact: Callable[[str], str]) -> Iterator[str]:
+    """What the stream still holds, and the final state."""
     for event_id, event, data in read_progress(job_id, last_id, block_ms=1):
         if event != "snapshot":
             yield _event(event, data, event_id, redact)
-    row = Job.objects.filter(pk=job_id).values("state", "attempt", "error", "message").first() or {"state": "gone"}
-    yield _event("state", row, END, redact)
+    yield _event("state", end, END, redact)
 
 
 def _event(name: str, data: dict, event_id: str | None, redact: Callable[[str], str]) -> str:

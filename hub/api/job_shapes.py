@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from hub import access
+from hub import access, queries
 from hub.api.evaluations import EvaluationShape
-from hub.models import Job, JobLog, Repository
+from hub.models import Job, JobLog
 from hub.services.jobs import waiting_for
 
 HIDDEN = "(hidden)"
@@ -20,9 +20,7 @@ class Sight:
     def __init__(self, viewer: access.Viewer, jobs: Sequence[Job]) -> None:
         versions = [row.version for job in jobs for row in job.inputs.all()]
         versions += [job.result for job in jobs if job.result]
-        wanted = {version.repository_id for version in versions}
-        shown = Repository.objects.filter(access.visible(viewer), pk__in=wanted)
-        self.seen = set(shown.values_list("pk", flat=True))
+        self.seen = queries.seen(viewer, [version.repository_id for version in versions])
         self.hidden = {v.repository.full_name for v in versions if v.repository_id not in self.seen}
         self._waiting: dict[tuple, str] = {}
 
