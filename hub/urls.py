@@ -6,3 +6,8 @@ urlpatterns = [
     path("api/v1/", include("hub.api.urls")),
     path("", include("hub.web.urls")),
 ]
+
+handler400 = "hub.web.views.errors.bad_request"
+handler403 = "hub.web.views.errors.forbidden"
+handler404 = "hub.web.views.errors.not_found"
+handler500 = "hub.web.views.errors.server_error"

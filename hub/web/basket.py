@@ -1,0 +1,50 @@
+"""The merge basket: version names a visitor ticked, kept in his session in the order he ticked them."""
+
+from django.http import HttpRequest
+
+from hub import access
+from hub.access import Viewer
+from hub.errors import HubError, Invalid
+from hub.models import Kind, Version
+
+KEY = "basket"
+LIMIT = 64
+
+
+def names(request: HttpRequest) -> list[str]:
+    """`namespace/name@vN` of everything in it."""
+    return list(request.session.get(KEY, []))
+
+
+def repositories(request: HttpRequest) -> set[str]:
+    """`namespace/name` of everything in it."""
+    return {name.partition("@")[0] for name in names(request)}
+
+
+def toggle(request: HttpRequest, text: str) -> None:
+    """Put the named version in, pinned to its number; or, where one of its repository is in, take that out."""
+    repository = text.partition("@")[0]
+    held = names(request)
+    kept = [name for name in held if name.partition("@")[0].lower() != repository.lower()]
+    if len(kept) == len(held):
+        if len(held) >= LIMIT:
+            raise Invalid(f"The basket holds {LIMIT} versions at most; take one out first.", field="toggle")
+        version = access.parse_input(access.viewer_of(request), text, kind=Kind.ADAPTER)
+        kept.append(f"{version.repository.full_name}@{version.label}")
+    request.session[KEY] = kept
+
+
+def fill(request: HttpRequest, chosen: list[str]) -> None:
+    """Replace the content, as when a merge is run again."""
+    request.session[KEY] = chosen[:LIMIT]
+
+
+def versions(viewer: Viewer, chosen: list[str]) -> list[Version]:
+    """The versions named, without those that are gone or no longer to be seen."""
+    found = []
+    for name in chosen:
+        try:
+            found.append(access.parse_input(viewer, name, kind=Kind.ADAPTER))
+        except HubError:
+            continue
+    return found

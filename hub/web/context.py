@@ -1,0 +1,11 @@
+"""What every page's frame shows: who looks, and how many versions wait in his merge basket."""
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from hub.web import basket
+
+
+def frame(request: HttpRequest) -> dict:
+    """For templates/base.html."""
+    return {"basket": basket.names(request), "sign_up_open": settings.SIGN_UP_OPEN}

@@ -1,0 +1,134 @@
+"""The merge page: who takes part, who can't and why, what is asked for, what would come of it."""
+
+import json
+import uuid
+from dataclasses import dataclass, field
+
+from django.http import HttpRequest, QueryDict
+
+from composition.registry import Method, merge_methods
+from hub import access, queries
+from hub.access import Viewer
+from hub.models import Kind, Version, Visibility
+from hub.web import basket, recipe_form
+from hub.web.forms import Refused
+
+CANDIDATES = 12
+
+
+@dataclass
+class Merging:
+    """What the form holds: method, recipe, versions, output. `start` and `check` take `asked()`."""
+
+    viewer: Viewer
+    method: Method
+    recipe: dict
+    versions: list[Version]
+    namespace: str = ""
+    name: str = ""
+    visibility: str = ""
+    key: str = ""
+    refused: Refused = field(default_factory=Refused)
+
+    def asked(self) -> dict:
+        """The arguments of `queue_job` and `check_job`."""
+        return {
+            "actor": access.require_user(self.viewer),
+            "kind": self.method.kind,
+            "recipe": self.recipe,
+            "inputs": self.versions,
+            "output": (self.namespace, self.name),
+            "visibility": self.visibility or None,
+        }
+
+    def rows(self) -> list[dict]:
+        """The chosen versions with their weights, unfit ones with the reason."""
+        if not self.versions:
+            return []
+        weights = self.recipe.get("weights") or []
+        rows = queries.mergeable(self.versions, self.method.kind)
+        for index, row in enumerate(rows):
+            row["weight"] = weights[index] if index < len(weights) else 1
+            row["name"] = f"{row['version'].repository.full_name}@{row['version'].label}"
+        return rows
+
+    def as_json(self) -> str:
+        """The request a program would POST to /api/v1/jobs."""
+        names = [f"{version.repository.full_name}@{version.label}" for version in self.versions]
+        recipe = {key: value for key, value in self.recipe.items() if key != "kind"}
+        output = f"{self.namespace}/{self.name}" if self.name else None
+        body = {"kind": self.method.kind, "recipe": recipe, "inputs": names, "output": output}
+        if self.visibility:
+            body["visibility"] = self.visibility
+        return json.dumps(body, indent=2)
+
+    def context(self, request: HttpRequest, report: dict | None = None) -> dict:
+        """For templates/merge/page.html."""
+        find = request.GET.get("find", "")
+        return {
+            "here": "merge",
+            "merging": self,
+            "rows": self.rows(),
+            "methods": merge_methods(),
+            "fields": recipe_form.drawn(self.method, self.recipe, without=("weights",)),
+            "namespaces": writable(self.viewer),
+            "refused": self.refused,
+            "report": report,
+            "find": find,
+            "candidates": candidates(self.viewer, find, self.versions, self.method.kind),
+            "visibilities": Visibility.values,
+        }
+
+
+def opened(request: HttpRequest) -> Merging:
+    """The form as it opens: the basket, the method of the address, and an earlier job's recipe where one is named."""
+    viewer = access.viewer_of(request)
+    recipe, name = {}, ""
+    kind = request.GET.get("kind", "")
+    if again := request.GET.get("again", ""):
+        job = access.job(viewer, int(again) if again.isdigit() and len(again) < 19 else 0)
+        recipe, name, kind = job.recipe, job.output_name, kind or job.kind
+    method = recipe_form.method_of(kind or merge_methods()[0].kind, "merge")
+    versions = basket.versions(viewer, basket.names(request))
+    places = writable(viewer)
+    return Merging(viewer, method, recipe, versions, places[0] if places else "", name, key=uuid.uuid4().hex)
+
+
+def sent(request: HttpRequest) -> Merging:
+    """The form as it was sent."""
+    form: QueryDict = request.POST
+    viewer = access.viewer_of(request)
+    method = recipe_form.method_of(form.get("kind", ""), "merge")
+    versions = [access.parse_input(viewer, name, kind=Kind.ADAPTER) for name in form.getlist("inputs")]
+    return Merging(
+        viewer,
+        method,
+        recipe_form.read(method, form),
+        versions,
+        form.get("namespace", "").strip(),
+        form.get("name", "").strip(),
+        form.get("visibility", ""),
+        form.get("key", "")[:64],
+    )
+
+
+def writable(viewer: Viewer) -> list[str]:
+    """The namespaces the viewer may write to."""
+    if viewer.user is None:
+        return []
+    return [row.namespace.name for row in queries.memberships(viewer) if row.role != "reader"]
+
+
+def candidates(viewer: Viewer, find: str, chosen: list[Version], kind: str) -> list[dict]:
+    """Adapters to add, found by words; beside those that can't join stands why."""
+    found = list(queries.repositories(viewer, kind=Kind.ADAPTER, search=find)[: CANDIDATES + len(chosen)])
+    newest = queries.latest_versions(found)
+    held = {version.repository_id for version in chosen}
+    offered = [newest[row.pk] for row in found if row.pk in newest and row.pk not in held][:CANDIDATES]
+    if not offered:
+        return []
+    first = chosen[:1] or []
+    answers = queries.mergeable([*first, *offered], kind)[len(first) :]
+    if not first:
+        answers = [queries.mergeable([version], kind)[0] for version in offered]
+    return answers

@@ -1,0 +1,58 @@
+"""What every page's answer carries, and how a refusal becomes a page.
+
+The Content-Security-Policy allows our own files only: no inline script or style, no other host, no framing.
+"""
+
+from django.http import HttpRequest, HttpResponse
+
+from composition.errors import CompositionError
+from hub.errors import HubError
+from hub.web.views.errors import refusal_page
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def is_page(request: HttpRequest) -> bool:
+    """True for the pages; the API answers for itself."""
+    return not request.path.startswith("/api/")
+
+
+class ContentSecurityPolicy:
+    """Sets the policy on every page that has not set its own."""
+
+    def __init__(self, get_response) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if is_page(request):
+            response.headers.setdefault("Content-Security-Policy", POLICY)
+            response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+        return response
+
+
+class RefusalPages:
+    """A `HubError` or `CompositionError` that leaves a page's view becomes the page that explains it."""
+
+    def __init__(self, get_response) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if is_page(request) and isinstance(error, HubError | CompositionError):
+            return refusal_page(request, error)
+        return None

@@ -1,0 +1,60 @@
+"""Forms drawn from a recipe's fields, and read back into its JSON. A new method needs nothing here."""
+
+from django.http import QueryDict
+
+from composition.recipes import recipe_fields
+from composition.registry import METHODS, Method
+from hub.errors import Invalid
+
+
+def method_of(kind: str, verb: str) -> Method:
+    """The method of this kind among those of `verb`, or Invalid."""
+    method = METHODS.get(kind)
+    if method is None or method.verb != verb:
+        known = ", ".join(one.kind for one in METHODS.values() if one.verb == verb)
+        raise Invalid(f"There is no method {kind!r} to {verb} with; choose one of {known}.", field="kind")
+    return method
+
+
+def drawn(method: Method, values: dict, *, without: tuple[str, ...] = ()) -> list[dict]:
+    """The recipe's fields with their present values, in their order."""
+    rows = []
+    for row in recipe_fields(method.recipe):
+        if row["name"] not in without:
+            value = values.get(row["name"], row["default"])
+            rows.append({**row, "value": "" if value is None else value, "wide": row["type"] in ("choices", "string")})
+    return rows
+
+
+def read(method: Method, form: QueryDict) -> dict:
+    """The recipe's JSON from a sent form; an empty field is left to its default. Wrong values go on as they are,
+    so that the recipe itself refuses them by name."""
+    recipe: dict = {"kind": method.kind}
+    for row in recipe_fields(method.recipe):
+        value = _value(row, form)
+        if value is not None:
+            recipe[row["name"]] = value
+    return recipe
+
+
+def _value(row: dict, form: QueryDict) -> object:
+    name, kind = row["name"], row["type"]
+    if kind == "boolean":
+        return form.get(name) in ("on", "true")
+    if kind == "choices":
+        return form.getlist(name)
+    if kind == "numbers":
+        given = [text for text in form.getlist(name) if text.strip()]
+        numbers = [_number(text, float) for text in given]
+        return numbers if any(number != 1 for number in numbers) else None
+    text = form.get(name, "").strip()
+    if not text:
+        return None
+    return _number(text, {"integer": int, "number": float}.get(kind, str))
+
+
+def _number(text: str, make) -> object:
+    try:
+        return make(text)
+    except ValueError:
+        return text

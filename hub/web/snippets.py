@@ -1,0 +1,59 @@
+"""What to paste: an adapter in PEFT, with our client, by curl, and served by vLLM."""
+
+from composition.facts import AdapterFacts
+from hub.models import Repository, Version
+
+# The ranks vLLM accepts for --max-lora-rank.
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def of_adapter(site: str, repository: Repository, version: Version, facts: AdapterFacts) -> list[dict[str, str]]:
+    """[{"label", "code" or "note"}] for one version; `site` is the hub's own address."""
+    base = version.base.name if version.base else facts.base_model_name or "org/base"
+    folder = f"{repository.name}-{version.label}"
+    name = f"{repository.full_name}@{version.label}"
+    pull = f"hubctl pull {name} -o {folder}"
+    peft = (
+        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        f'model = PeftModel.from_pretrained(base, "{folder}")'
+    )
+    url = f"{site}/api/v1/repositories/{repository.full_name}/files/{version.label}"
+    curl = (
+        "for f in adapter_config.json adapter_model.safetensors; do\n"
+        '  curl -fsSL -H "Authorization: Bearer $HUB_TOKEN" \\\n'
+        f'    --create-dirs -o "{folder}/$f" "{url}/$f"\ndone'
+    )
+    return [
+        {"label": "hubctl", "code": f"hubctl login {site}\n{pull}"},
+        {"label": "PEFT", "code": f"# {pull}\n{peft}"},
+        {"label": "curl", "code": curl},
+        {"label": "vLLM", **_vllm(base, repository.name, folder, facts)},
+    ]
+
+
+def of_dataset(site: str, repository: Repository, version: Version) -> list[dict[str, str]]:
+    """The same for a dataset: pull it, measure on it."""
+    name = f"{repository.full_name}@{version.label}"
+    return [
+        {"label": "hubctl", "code": f"hubctl login {site}\nhubctl pull {name} -o {repository.name}"},
+        {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --on {name} --wait"},
+    ]
+
+
+def _vllm(base: str, name: str, folder: str, facts: AdapterFacts) -> dict[str, str]:
+    """vLLM knows one scale for all modules and plain LoRA; for anything else it would be silently wrong."""
+    scales = {round(module.scale, 9) for module in facts.modules.values()}
+    if facts.needs_base:
+        return {"note": f"Not for vLLM as it is: {facts.needs_base[0]['reason']}"}
+    if len(scales) > 1:
+        return {
+            "note": "vLLM applies one scale to all modules, and this adapter has several: it would load and answer "
+            "wrongly. Use PEFT, or compress it to one rank by an SVD merge first."
+        }
+    rank = next((rank for rank in VLLM_RANKS if rank >= facts.ranks[1]), None)
+    if rank is None:
+        return {"note": f"vLLM takes ranks up to {VLLM_RANKS[-1]}; this adapter has {facts.ranks[1]}."}
+    return {
+        "code": f"vllm serve {base} --enable-lora --max-lora-rank {rank} \\\n  --lora-modules {name}=./{folder}",
+    }

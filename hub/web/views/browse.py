@@ -1,0 +1,53 @@
+"""Browsing: one list, its facets, its address; and the basket that is filled from it."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST, require_safe
+
+from hub import access, queries
+from hub.web import basket
+from hub.web.browsing import SORTS, Browsing
+from hub.web.paging import page
+
+
+@require_safe
+def browse(request: HttpRequest) -> HttpResponse:
+    """The list of repositories with its facets."""
+    viewer, browsing = access.viewer_of(request), Browsing.of(request.GET)
+    found = browsing.found(viewer)
+    rows, following = page(request, found, browsing.order)
+    counts = queries.facets(found)
+    context = {
+        "here": "browse",
+        "browsing": browsing,
+        "repositories": rows,
+        "next": following,
+        "facets": browsing.facets(counts),
+        "sorts": SORTS,
+        "ticked": basket.repositories(request),
+    }
+    return render(request, "browse/page.html", context)
+
+
+@require_POST
+def change_basket(request: HttpRequest) -> HttpResponse:
+    """Tick, untick or clear; htmx gets the tray and the tick, a plain form goes back to where it was."""
+    named = request.POST.get("toggle", "")
+    if request.POST.get("clear"):
+        basket.fill(request, [])
+    elif named:
+        basket.toggle(request, named)
+    if not request.htmx:
+        back = request.POST.get("next", "")
+        return redirect(back if url_has_allowed_host_and_scheme(back, request.get_host()) else "browse")
+    if not named:
+        return redirect_by_htmx()
+    viewer = access.viewer_of(request)
+    repository = access.repository(viewer, *named.partition("@")[0].split("/", 1))
+    return render(request, "parts/ticked.html", {"repository": repository, "ticked": basket.repositories(request)})
+
+
+def redirect_by_htmx() -> HttpResponse:
+    """Tells htmx to load the page anew, so that every tick on it is drawn again."""
+    return HttpResponse(headers={"HX-Refresh": "true"})

@@ -1,0 +1,64 @@
+"""The pages that say no: what was asked, why not, what to do; and the one that says it was our fault."""
+
+import logging
+import sys
+import uuid
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from composition.errors import CompositionError
+from hub.errors import HubError
+
+log = logging.getLogger(__name__)
+TITLES = {
+    400: "That can't be read",
+    403: "Not with your role",
+    404: "Nothing here that you can see",
+    405: "Not in this way",
+    409: "Something is in the way",
+    422: "That can't be used",
+}
+UNSEEN = "Check the address for a typo. If it is private, sign in as somebody who may see it."
+
+
+def refusal_page(request: HttpRequest, error: HubError | CompositionError) -> HttpResponse:
+    """The page of one refusal; somebody who is not signed in is taken to the sign-in page and back."""
+    status = getattr(error, "status", 422)
+    if status == 401:
+        back = request.get_full_path() if request.method == "GET" else "/"
+        return redirect_to_login(back)
+    return _page(request, status, error.message, error.code)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's own 400: a host or a body that can't be read."""
+    return _page(request, 400, "The request can't be read. Go back, reload the page and try again.")
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's own 403."""
+    return _page(request, 403, "You may not do this here.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without its token: an old page, or another site's form."""
+    return _page(request, 403, "This form was too old to be trusted. Go back, reload the page and send it again.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """An address no route claims."""
+    return _page(request, 404, UNSEEN)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Our fault: logged under an id, and the page gives the id."""
+    incident = uuid.uuid4().hex[:12]
+    log.error("incident %s: %s %s", incident, request.method, request.path, exc_info=sys.exc_info())
+    return render(request, "errors/broken.html", {"incident": incident}, status=500)
+
+
+def _page(request: HttpRequest, status: int, message: str, code: str = "") -> HttpResponse:
+    page = {"status": status, "title": TITLES.get(status, "Refused"), "message": message, "code": code}
+    return render(request, "errors/refusal.html", page, status=status)

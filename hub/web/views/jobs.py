@@ -1,0 +1,84 @@
+"""Jobs and workers: the list, one job live, cancel, retry, run again with changes."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from composition.registry import METHODS
+from hub import access, queries
+from hub.api.job_shapes import HIDDEN, Sight, show
+from hub.errors import HubError, Invalid
+from hub.models import State
+from hub.services import jobs as services
+from hub.web import basket
+from hub.web.paging import page
+
+LOG_LINES = 500
+
+
+@require_safe
+def jobs(request: HttpRequest) -> HttpResponse:
+    """My jobs and my namespaces', newest first."""
+    viewer, state = access.viewer_of(request), request.GET.get("state", "")
+    if state and state not in State.values:
+        raise Invalid(f"state={state!r}; choose one of {', '.join(State.values)}.", field="state")
+    rows, following = page(request, queries.jobs(viewer, state), ("-id",))
+    context = {"here": "jobs", "jobs": show(viewer, rows), "next": following, "state": state, "states": State.values}
+    return render(request, "jobs/list.html", context)
+
+
+@require_safe
+def job(request: HttpRequest, pk: int) -> HttpResponse:
+    """One job: live by server-sent events, and by reloading where there is no JavaScript."""
+    viewer = access.viewer_of(request)
+    found = access.job(viewer, pk)
+    sight, method = Sight(viewer, [found]), METHODS.get(found.kind)
+    lines = list(found.log.order_by("-pk")[:LOG_LINES])[::-1]
+    context = {
+        "here": "jobs",
+        "job": show(viewer, [found])[0],
+        "method": method,
+        "merges": bool(method and method.verb == "merge"),
+        "final": found.is_final,
+        "cancellable": found.state in services.CANCELLABLE,
+        "retryable": found.state in (State.FAILED, State.CANCELLED),
+        "steps": [State.QUEUED, State.LOADING, State.RUNNING, State.SAVING, State.DONE],
+        "log": [{"pk": line.pk, "at": line.at, "text": sight.redact(line.text)} for line in lines],
+        "hidden": HIDDEN,
+    }
+    return render(request, "jobs/job.html", context)
+
+
+@require_POST
+def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
+    """Cancel, retry, or take recipe and inputs to the merge page."""
+    viewer = access.viewer_of(request)
+    if verb == "again":
+        found = access.job(viewer, pk)
+        basket.fill(request, [name for name in show(viewer, [found])[0]["inputs"] if name != HIDDEN])
+        return redirect(f"/merge?again={pk}")
+    found = access.job(viewer, pk, "write")
+    service = {"cancel": services.cancel_job, "retry": services.retry_job}[verb]
+    try:
+        service(actor=viewer.user, job=found)
+    except HubError as error:
+        messages.error(request, error.message)
+    return redirect("job", pk)
+
+
+@require_safe
+def workers(request: HttpRequest) -> HttpResponse:
+    """The workers of the last day, their devices and bases."""
+    bases = {base.pk: base for base in queries.bases(access.viewer_of(request))}
+    live = {worker.pk for worker in queries.live_workers()}
+    rows = [
+        {
+            "worker": worker,
+            "live": worker.pk in live,
+            "bases": [bases[pk] for pk in worker.bases if pk in bases],
+            "loaded": [bases[pk] for pk in worker.loaded if pk in bases],
+        }
+        for worker in queries.workers()
+    ]
+    return render(request, "jobs/workers.html", {"rows": rows})

@@ -1,0 +1,146 @@
+"""A repository's page: its sections, its files, and what its members change about it."""
+
+import io
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from hub import access, queries
+from hub.api.ranges import blob_response
+from hub.errors import Conflict, Invalid
+from hub.services import publishing, refs, repositories
+from hub.services.downloads import count_download
+from hub.storage import blobs
+from hub.web import basket, repository_page
+from hub.web.forms import Refused, refusal_of
+
+
+@require_safe
+def repository(request: HttpRequest, namespace: str, name: str, ref: str | None = None) -> HttpResponse:
+    """Card, facts, snippets, lineage and evaluations of the newest or the named version."""
+    viewer = access.viewer_of(request)
+    page = repository_page.heading(viewer, namespace, name, ref, "overview")
+    site = request.build_absolute_uri("/").rstrip("/")
+    context = repository_page.overview(viewer, page, site)
+    return render(request, f"repository/{page.repository.kind}.html", {**context, **_ticked(request)})
+
+
+@require_safe
+def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResponse:
+    """The manifest with digests, sizes and downloads."""
+    page = repository_page.heading(access.viewer_of(request), namespace, name, ref, "files")
+    entries = queries.files(page.revision) if page.revision else []
+    total = sum(entry["size"] for entry in entries)
+    context = {"page": page, "files": entries, "total": total, **_ticked(request)}
+    return render(request, "repository/files.html", context)
+
+
+@require_safe
+def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
+    """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
+    found = access.repository(access.viewer_of(request), namespace, name)
+    revision = access.resolve(found, None if ref == "latest" else ref)
+    response = blob_response(request, queries.file(revision, path), path)
+    if picture := repository_page.picture_type(path):
+        response["Content-Type"] = picture
+    if request.method == "GET" and response.status_code in (200, 206):
+        count_download(repository=found, path=path, start=response.start)
+    return response
+
+
+@require_safe
+def versions(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """All versions with notes and changes."""
+    page = repository_page.heading(access.viewer_of(request), namespace, name, None, "versions")
+    return render(request, "repository/versions.html", {**repository_page.versions(page), **_ticked(request)})
+
+
+@require_safe
+def modules(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResponse:
+    """Ranks and norms by module."""
+    page = repository_page.heading(access.viewer_of(request), namespace, name, ref, "modules", "adapter")
+    return render(request, "repository/modules.html", {**repository_page.modules(page), **_ticked(request)})
+
+
+@require_safe
+def report(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResponse:
+    """How a merge was composed."""
+    viewer = access.viewer_of(request)
+    page = repository_page.heading(viewer, namespace, name, ref, "report", "adapter")
+    return render(request, "repository/report.html", {**repository_page.report(viewer, page), **_ticked(request)})
+
+
+@require_http_methods(["GET", "POST"])
+def settings(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Description and visibility, for admins."""
+    viewer = access.viewer_of(request)
+    found = access.repository(viewer, namespace, name, "admin")
+    page = repository_page.heading(viewer, namespace, name, None, "settings")
+    refused = Refused()
+    if request.method == "POST":
+        changes = {"visibility": request.POST.get("visibility"), "description": request.POST.get("description")}
+        with refusal_of(refused):
+            repositories.update_repository(actor=viewer.user, repository=found, **changes)
+            messages.success(request, "Saved.")
+            return redirect("settings", namespace, name)
+    context = {"page": page, "refused": refused, "refs": queries.refs(found)}
+    return render(request, "repository/settings.html", context, status=refused.status)
+
+
+@require_POST
+def delete(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Into the trash."""
+    viewer = access.viewer_of(request)
+    found = access.repository(viewer, namespace, name, "admin")
+    repositories.delete_repository(actor=viewer.user, repository=found)
+    messages.success(request, f"{found.full_name} is in the trash. You can restore it here.")
+    return redirect("trash")
+
+
+@require_POST
+def tag(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Set a tag on a version, or take one away."""
+    viewer = access.viewer_of(request)
+    found = access.repository(viewer, namespace, name, "write")
+    word = request.POST.get("name", "").strip()
+    if request.POST.get("delete"):
+        refs.delete_tag(actor=viewer.user, repository=found, name=word)
+        messages.success(request, f"The tag {word} is gone.")
+        return redirect("versions", namespace, name)
+    revision = access.resolve(found, request.POST.get("ref") or None)
+    refs.set_tag(actor=viewer.user, repository=found, name=word, revision=revision)
+    messages.success(request, f"{word} now names {revision.version.label if revision.version else revision.oid[:10]}.")
+    return redirect("versions", namespace, name)
+
+
+@require_http_methods(["GET", "POST"])
+def edit_card(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Edit README.md on main; what somebody else changed meanwhile is never overwritten."""
+    viewer = access.viewer_of(request)
+    found = access.repository(viewer, namespace, name, "write")
+    page = repository_page.heading(viewer, namespace, name, None, "overview")
+    head = publishing.head_of(found, publishing.MAIN)
+    refused, text = Refused(), repository_page.card_text(queries.files(head)) if head else ""
+    if request.method == "POST":
+        text = request.POST.get("text", "").replace("\r\n", "\n")
+        with refusal_of(refused):
+            _save_card(viewer.user, found, head, text, request.POST)
+            return redirect("repository", namespace, name)
+    context = {"page": page, "text": text, "head": head, "refused": refused}
+    return render(request, "repository/edit_card.html", context, status=refused.status)
+
+
+def _save_card(actor, found, head, text: str, form) -> None:
+    if form.get("head", "") != (head.oid if head else ""):
+        raise Conflict("The card was changed while you edited. Copy your text, reload the page and put it in again.")
+    if not text.strip():
+        raise Invalid("The card is empty; write something, or go back without saving.", field="text")
+    stored = blobs.put(io.BytesIO(text.encode()))
+    message = form.get("message", "").strip() or "Edit the card"
+    publishing.publish(actor=actor, repository=found, files={repository_page.CARD: stored}, message=message, since=head)
+
+
+def _ticked(request: HttpRequest) -> dict:
+    return {"ticked": basket.repositories(request)}

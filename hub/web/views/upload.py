@@ -1,0 +1,28 @@
+"""The upload page: it makes the repository; the files go through the REST API from the browser, and resume."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
+
+from hub import access, queries
+from hub.models import Kind, Visibility
+from hub.web.merge_page import writable
+
+
+@require_http_methods(["GET"])
+def upload(request: HttpRequest) -> HttpResponse:
+    """Choose where to, drop a folder, watch it go."""
+    viewer = access.viewer_of(request)
+    access.require_user(viewer)
+    wanted = request.GET.get("to", "")
+    namespace, _, name = wanted.partition("/")
+    found = access.repository(viewer, namespace, name, "write") if name else None
+    context = {
+        "here": "upload",
+        "namespaces": writable(viewer),
+        "bases": queries.bases(viewer),
+        "target": found,
+        "kinds": [Kind.ADAPTER, Kind.DATASET],
+        "visibilities": Visibility.values,
+    }
+    return render(request, "repository/upload.html", context)
