@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import BinaryIO
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -19,9 +18,10 @@ from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
 from hub.services import publishing, staging
 from hub.services.audit import record
-from hub.services.manifest import MAX_FILES, Entry
+from hub.services.manifest import Entry
+from hub.services.promises import read_promise
 from hub.services.publishing import MAIN, PublishResult
-from hub.storage import DIGEST, blobs, digest
+from hub.storage import blobs, digest
 
 EXPIRES = timedelta(days=7)
 
@@ -41,7 +41,7 @@ def begin_upload(
     Whole already is what this repository holds under the same digest; bytes of this user's earlier unfinished uploads
     to this repository are taken over. Invalid or CompositionError name the first file that could never be taken.
     """
-    promised = _promised(files)
+    promised = read_promise(files)
     if not promised and not deletions:
         raise Invalid("Name at least one file to push or to delete.", field="files")
     deletions = sorted({str(path) for path in deletions})
@@ -199,33 +199,6 @@ def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
             expired += 1
     known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
     return expired + staging.remove_strays(known, before)
-
-
-def _promised(files: Sequence[Mapping[str, object]]) -> dict[str, Entry]:
-    if len(files) > MAX_FILES:
-        raise Invalid(f"{len(files)} files in one push; at most {MAX_FILES} are taken.", field="files")
-    promised: dict[str, Entry] = {}
-    for file in files:
-        path, size, sha256 = (file.get(key) for key in ("path", "size", "sha256"))
-        if not isinstance(path, str) or path in promised:
-            raise Invalid(f"Every file needs a path of its own; {path!r} is none, or stands twice.", field="files")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise Invalid(f"{path}: size must be a number of bytes, and is {size!r}.", field="files", path=path)
-        if size > settings.MAX_FILE_BYTES:
-            raise Invalid(
-                f"{path} has {size:,} bytes; this hub takes files of at most {settings.MAX_FILE_BYTES:,}.",
-                code="upload.too_large",
-                field="files",
-                path=path,
-                limit=settings.MAX_FILE_BYTES,
-            )
-        if not isinstance(sha256, str) or not DIGEST.fullmatch(sha256):
-            raise Invalid(f"{path}: sha256 must be 64 lower-case hex digits.", field="files", path=path)
-        promised[path] = Entry(sha256, size)
-    check_paths(list(promised))
-    for path, entry in promised.items():
-        sniff(path, b"", size=entry.size)
-    return promised
 
 
 def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
