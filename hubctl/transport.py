@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 API = "/api/v1"
 RETRIED = frozenset({429, 502, 503, 504})
 TRIES = 5
+PAUSE = 0.2
 
 
 class Transport:
@@ -111,6 +112,6 @@ class Transport:
 
 
 def pause(attempt: int, retry_after: str | None = None) -> None:
-    """Wait before the next try: what the hub asked for (at most 30 s), else 0.2 s doubling to 3 s."""
+    """Wait before the next try: what the hub asked for (at most 30 s), else `PAUSE` seconds doubling to 3."""
     asked = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-    time.sleep(min(asked, 30.0) or min(0.2 * 2**attempt, 3.0))
+    time.sleep(min(asked, 30.0) or min(PAUSE * 2**attempt, 3.0))

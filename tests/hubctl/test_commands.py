@@ -1,0 +1,278 @@
+"""Every command's answer and exit code."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hub.models import Job
+from hubctl.errors import EXIT_CODES
+from tests.hub import factories
+from tests.hubctl.conftest import make_token, write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def pair(ada, base):
+    """Two adapters of ada's."""
+    return [factories.make_version(ada, name, base=base, seed=seed) for seed, name in enumerate(("one", "two"))]
+
+
+class TestExitCodes:
+    def test_they_are_listed(self, hubctl):
+        shown = hubctl("--help").out
+        assert all(f"{code}  {meaning}" in shown for code, meaning in EXIT_CODES.items())
+
+    def test_refused(self, hubctl, signed_in):
+        assert hubctl("push", ".", "no-slash").code == 1
+
+    @pytest.mark.parametrize(
+        "arguments", [("push",), ("nonsense",), ("list", "--kind", "car"), ("list", "--limit", "x")]
+    )
+    def test_usage(self, hubctl, arguments):
+        assert hubctl(*arguments).code == 2
+
+    def test_not_signed_in(self, hubctl, served, adapter):
+        for arguments in (("push", adapter, "ada/x"), ("whoami",), ("jobs", "list"), ("token", "list")):
+            shown = hubctl(*arguments)
+            assert shown.code == 3
+            assert "hubctl login" in shown.err
+
+    def test_a_wrong_token(self, hubctl, served, monkeypatch):
+        monkeypatch.setenv("HUBCTL_TOKEN", "ah_" + "x" * 40)
+        assert hubctl("whoami").code == 3
+
+    def test_not_allowed(self, hubctl, served, ada, base, adapter, monkeypatch):
+        monkeypatch.setenv("HUBCTL_TOKEN", make_token(factories.make_user("eve")))
+        refused = hubctl("push", adapter, "ada/mine")
+        assert refused.code == 3
+        monkeypatch.setenv("HUBCTL_TOKEN", make_token(ada, ["read"]))
+        refused = hubctl("push", adapter, "ada/mine")
+        assert refused.code == 3
+        assert "write" in refused.err
+
+    def test_not_found(self, hubctl, signed_in):
+        for arguments in (("info", "ada/none"), ("pull", "ada/none@v3", "-o", "x"), ("jobs", "show", "999")):
+            assert hubctl(*arguments).code == 4
+
+    def test_a_job_that_failed_or_was_cancelled(self, hubctl, signed_in, pair):
+        started = hubctl("merge", "svd", "ada/one", "ada/two", "--rank", "2", "--to", "ada/both", "--json").json
+        assert hubctl("jobs", "cancel", started["id"]).code == 0
+        watched = hubctl("jobs", "watch", started["id"])
+        assert watched.code == 5
+        assert "cancelled" in watched.err
+
+    def test_unreachable(self, hubctl, monkeypatch):
+        monkeypatch.setenv("HUBCTL_URL", "http://127.0.0.1:9")
+        shown = hubctl("list")
+        assert shown.code == 6
+        assert shown.err.count("\n") == 1
+        assert "127.0.0.1:9" in shown.err
+
+    def test_json_errors_are_json(self, hubctl, signed_in):
+        shown = hubctl("info", "ada/none", "--json")
+        assert shown.out == ""
+        assert json.loads(shown.err)["exit_code"] == 4
+
+
+class TestSigningIn:
+    def test_with_a_password_and_the_token_is_kept_from_others(self, ada, served, folders):
+        command = [sys.executable, "-m", "hubctl", "login", served, "--username", "ada", "--password-stdin"]
+        done = subprocess.run(command, input=factories.PASSWORD + "\n", text=True, capture_output=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        path = folders / "config" / "hubctl" / "config.json"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert json.loads(path.read_text())["token"].startswith("ah_")
+        assert factories.PASSWORD not in path.read_text()
+
+    def test_a_wrong_password(self, ada, served):
+        command = [sys.executable, "-m", "hubctl", "login", served, "--username", "ada", "--password-stdin"]
+        done = subprocess.run(command, input="wrong\n", text=True, capture_output=True, cwd=ROOT)
+        assert done.returncode == 3
+        assert "Traceback" not in done.stderr
+
+    def test_whoami_and_logout(self, hubctl, signed_in):
+        assert hubctl("whoami", "--json").json["username"] == "ada"
+        hubctl("logout")
+        assert hubctl("whoami").code == 3
+
+    def test_a_token_goes_to_its_own_hub_only(self, hubctl, signed_in, monkeypatch):
+        from hubctl.config import current
+
+        assert current("http://elsewhere.example") == ("http://elsewhere.example", None)
+
+
+class TestTokens:
+    def test_made_listed_revoked(self, hubctl, signed_in, monkeypatch):
+        made = hubctl("token", "create", "ci", "--scope", "read", "--json").json
+        listed = {row["id"]: row for row in hubctl("token", "list", "--json").json}
+        assert listed[made["id"]]["scopes"] == ["read"]
+        assert "token" not in listed[made["id"]]
+        assert hubctl("token", "revoke", made["id"]).code == 0
+        monkeypatch.setenv("HUBCTL_TOKEN", made["token"])
+        assert hubctl("whoami").code == 3
+
+
+class TestBases:
+    def test_added_from_a_folder_listed_and_read(self, hubctl, signed_in, worker, tmp_path):
+        write(tmp_path / "model", {"config.json": json.dumps(factories.PICO_CONFIG).encode()})
+        assert hubctl("base", "add", "pico/one", "--config", tmp_path / "model", "--wait").code == 0
+        derived = ["--derived-from", "pico/one", "--relation", "quantized", "--alias", "pico-q4"]
+        added = hubctl("base", "add", "pico/q4", "--config", tmp_path / "model/config.json", *derived, "--wait")
+        assert added.code == 0, added.err
+        found = {base["name"]: base for base in hubctl("base", "list", "--json").json}
+        assert found["pico/q4"]["derived_from"] == "pico/one"
+        assert found["pico/q4"]["aliases"] == ["pico-q4"]
+        assert found["pico/one"]["ready"] is True
+
+    def test_a_push_waits_for_the_shapes_of_its_base(self, hubctl, signed_in, worker, adapter, tmp_path):
+        write(tmp_path / "model", {"config.json": json.dumps(factories.PICO_CONFIG).encode()})
+        hubctl("base", "add", "pico/llama", "--config", tmp_path / "model")
+        assert hubctl("push", adapter, "ada/a", "--json").json["version"] == "v1"
+
+    def test_what_is_no_config(self, hubctl, signed_in, tmp_path):
+        write(tmp_path / "model", {"config.json": b"[1"})
+        refused = hubctl("base", "add", "pico/one", "--config", tmp_path / "model")
+        assert refused.code == 1
+        assert "not JSON" in refused.err
+
+
+class TestLookingAround:
+    def test_list_search_info(self, hubctl, signed_in, pair):
+        assert {row["full_name"] for row in hubctl("list", "--json").json} == {"ada/one", "ada/two"}
+        assert [row["full_name"] for row in hubctl("search", "tw", "--json").json] == ["ada/two"]
+        assert hubctl("list", "--limit", "1", "--json").json[0]["full_name"] == "ada/two"
+        assert "ada/one  v1" in hubctl("list").out
+        shown = hubctl("info", "ada/one@v1").out
+        assert "q_proj, v_proj" in shown
+        assert "pico/llama" in shown
+
+    def test_tags_move_and_go(self, hubctl, signed_in, pair):
+        assert hubctl("tag", "ada/one@v1", "prod").code == 0
+        assert hubctl("info", "ada/one@prod", "--json").json["version"]["version"] == "v1"
+        assert hubctl("tag", "ada/one", "prod", "--delete").code == 0
+        assert hubctl("info", "ada/one@prod").code == 4
+
+    def test_deleted_and_restored(self, hubctl, signed_in, pair):
+        assert hubctl("delete", "ada/one", "--yes").code == 0
+        assert hubctl("info", "ada/one").code == 4
+        assert hubctl("restore", "ada/one").code == 0
+        assert hubctl("info", "ada/one").code == 0
+
+
+class TestMerging:
+    def test_the_methods_and_their_options_come_from_the_hub(self, hubctl, served):
+        from composition.recipes import recipe_fields
+        from composition.registry import merge_methods
+
+        shown = hubctl("merge", "--help").out
+        for method in merge_methods():
+            assert method.kind in shown
+            options = hubctl("merge", method.kind, "--help").out
+            for field in recipe_fields(method.recipe):
+                assert f"--{field['name'].replace('_', '-')}" in options
+
+    def test_help_without_a_hub_says_why_it_is_short(self, hubctl, monkeypatch):
+        monkeypatch.setenv("HUBCTL_URL", "http://127.0.0.1:9")
+        shown = hubctl("merge", "--help")
+        assert shown.code == 0
+        assert "can't be reached" in shown.out
+
+    def test_lego_is_merged_waited_for_and_pulled(self, hubctl, signed_in, pair, worker, tmp_path):
+        options = ["--rank", "3", "--n-init", "2", "--weights", "1,0.5", "--to", "ada/both", "--wait", "--json"]
+        done = hubctl("merge", "lego", "ada/one@v1", "ada/two", *options)
+        assert done.code == 0, done.err
+        assert done.json["result"] == "ada/both@v1"
+        assert done.json["recipe"]["weights"] == [1.0, 0.5]
+        assert hubctl("pull", "ada/both@v1", "-o", tmp_path / "out").code == 0
+        assert json.loads((tmp_path / "out/adapter_config.json").read_text())["r"] == 3
+
+    def test_the_same_key_is_the_same_job(self, hubctl, signed_in, pair):
+        request = ["merge", "cat", "ada/one", "ada/two", "--to", "ada/both", "--idempotency-key", "k", "--json"]
+        assert hubctl(*request).json["id"] == hubctl(*request).json["id"]
+        assert Job.objects.count() == 1
+
+    def test_a_bad_field_is_refused_by_name(self, hubctl, signed_in, pair):
+        refused = hubctl("merge", "svd", "ada/one", "ada/two", "--rank", "0", "--to", "ada/both")
+        assert refused.code == 1
+        assert "Rank" in refused.err
+        assert not Job.objects.exists()
+
+    def test_check_starts_nothing(self, hubctl, signed_in, pair):
+        fine = hubctl("merge", "svd", "ada/one", "ada/two", "--rank", "2", "--to", "ada/both", "--check")
+        assert (fine.code, "fits" in fine.out) == (0, True)
+        unfit = hubctl("merge", "svd", "ada/one", "ada/two", "--rank", "4000", "--to", "ada/both", "--check")
+        assert (unfit.code, "4000" in unfit.out) == (1, True)
+        assert not Job.objects.exists()
+
+
+class TestJobs:
+    def test_listed_shown_cancelled_retried(self, hubctl, signed_in, pair):
+        job = hubctl("merge", "cat", "ada/one", "ada/two", "--to", "ada/both", "--json").json
+        assert [row["id"] for row in hubctl("jobs", "list", "--state", "queued", "--json").json] == [job["id"]]
+        shown = hubctl("jobs", "show", job["id"]).out
+        assert "ada/one@v1, ada/two@v1" in shown
+        assert "ada/both" in shown
+        hubctl("jobs", "cancel", job["id"])
+        assert hubctl("jobs", "retry", job["id"], "--json").json["state"] == "queued"
+
+    def test_ctrl_c_leaves_the_job_and_says_how_to_watch_it(self, signed_in, pair, hubctl):
+        job = hubctl("merge", "cat", "ada/one", "ada/two", "--to", "ada/both", "--json").json
+        command = [sys.executable, "-m", "hubctl", "jobs", "watch", str(job["id"])]
+        watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ)
+        assert f"job {job['id']}" in watching.stderr.readline()
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=20)
+        assert watching.returncode == 130
+        assert f"hubctl jobs watch {job['id']}" in said
+        assert Job.objects.get().state == "queued"
+
+
+class TestMeasuring:
+    def test_eval_needs_something_to_measure(self, hubctl, signed_in):
+        assert hubctl("eval", "--dataset", "ada/sums").code == 2
+
+    def test_eval_is_queued_with_its_recipe(self, hubctl, signed_in, pair, tmp_path):
+        write(tmp_path / "sums", factories.dataset_files())
+        hubctl("dataset", "push", tmp_path / "sums", "ada/sums")
+        recipe = ["--metrics", "nll,exact_match", "--limit", "3"]
+        job = hubctl("eval", "ada/one", "--dataset", "ada/sums", *recipe, "--json").json
+        assert job["kind"] == "evaluate"
+        assert job["recipe"]["metrics"] == ["nll", "exact_match"]
+        assert job["recipe"]["limit"] == 3
+        assert job["datasets"] == ["ada/sums@v1"]
+
+    def test_compare_shows_what_is_measured(self, hubctl, signed_in, pair):
+        assert hubctl("compare", "ada/one", "ada/two", "--json").json["columns"] == [
+            "pico/llama",
+            "ada/one@v1",
+            "ada/two@v1",
+        ]
+
+
+def test_waiting_outlives_a_restart_of_the_hub(signed_in, pair, hubctl, served, monkeypatch):
+    from hubctl.client import Hub
+    from hubctl.errors import Unreachable
+
+    job = hubctl("merge", "cat", "ada/one", "ada/two", "--to", "ada/both", "--json").json
+    hub = Hub(served, make_token(signed_in))
+    real, calls = hub.job, []
+
+    def flaky(job_id):
+        calls.append(time.monotonic())
+        if len(calls) < 4:
+            raise Unreachable("away")
+        Job.objects.update(state="done")
+        return real(job_id)
+
+    monkeypatch.setattr(hub, "job", flaky)
+    assert hub.wait(job["id"])["state"] == "done"
+    assert len(calls) == 4
