@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from composition.errors import CompositionError
+from composition.errors import CompositionError, RecipeError
 from composition.facts import AdapterFacts
 from composition.registry import METHODS
 from hub import access
@@ -248,8 +248,10 @@ def _unfit(first: Version, version: Version, kind: str) -> str:
     chosen = [(str(first), AdapterFacts.from_dict(first.facts)), (str(version), facts)]
     try:
         method.recipe().check(chosen[: method.needs.max_inputs or 2] if version != first else chosen[:1])
+    except RecipeError:
+        return ""  # The recipe's defaults are judged where its values are given.
     except CompositionError as error:
-        return error.message
+        return "" if error.code == "merge.too_few_inputs" else error.message
     return ""
 
 

@@ -55,6 +55,17 @@ function fromJson() {
   said.textContent = "Applied.";
 }
 
+// Another method keeps what was typed as far as it has such a field.
+for (const link of document.querySelectorAll("a.method")) {
+  link.addEventListener("click", () => {
+    const address = new URL(link.href);
+    for (const field of [...fields(), ...["weights", "namespace", "name", "visibility"].flatMap(named)]) {
+      if (field.value && (field.type !== "checkbox" || field.checked)) address.searchParams.append(field.name, field.value);
+    }
+    link.href = address;
+  });
+}
+
 if (text) {
   form.addEventListener("input", (event) => event.target !== text && toJson());
   document.getElementById("apply-json").onclick = fromJson;

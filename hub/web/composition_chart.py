@@ -3,7 +3,7 @@
 `report["modules"][name]["sources"]` is k × n: how many of cluster i's units came from adapter j.
 """
 
-from hub.web.module_chart import split
+from hub.web.module_chart import place_in_layer, split
 
 COLUMN, HIGH = 7, 22
 COLOURS = 8
@@ -12,7 +12,9 @@ COLOURS = 8
 def strips(report: dict) -> list[dict]:
     """Per layer: {"layer", "modules": [{"name", "kind", "width", "paths": [(colour, path)], …figures}]}."""
     layers: dict[object, list[dict]] = {}
-    for name, module in report.get("modules", {}).items():
+    modules = report.get("modules", {})
+    for name in sorted(modules, key=place_in_layer):
+        module = modules[name]
         place = split(name)
         row = {"name": name, "kind": place[1] if place else name, **module, **strip(module.get("sources") or [])}
         layers.setdefault(place[0] if place else None, []).append(row)

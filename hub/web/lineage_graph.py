@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from hub.models import Version
 
-WIDE, HIGH, GAP, SPACE = 236, 44, 14, 148
+WIDE, HIGH, GAP, SPACE = 202, 44, 14, 108
 SHOWN = 8
 
 
@@ -72,8 +72,8 @@ def _box(x: float, middle: float, node: dict) -> dict:
     namespace, _, name = node["repository"].partition("/")
     return {
         **box,
-        "owner": _short(namespace, 30),
-        "name": _short(name, 26),
+        "owner": _short(namespace, 26),
+        "name": _short(name, 21),
         "full": f"{node['repository']}@{node['version']}",
         "version": node["version"],
         "origin": node["origin"],

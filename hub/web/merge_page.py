@@ -83,15 +83,16 @@ class Merging:
 def opened(request: HttpRequest) -> Merging:
     """The form as it opens: the basket, the method of the address, and an earlier job's recipe where one is named."""
     viewer = access.viewer_of(request)
-    recipe, name = {}, ""
-    kind = request.GET.get("kind", "")
-    if again := request.GET.get("again", ""):
+    form = request.GET
+    recipe, name, kind = {}, form.get("name", ""), form.get("kind", "")
+    if again := form.get("again", ""):
         job = access.job(viewer, int(again) if again.isdigit() and len(again) < 19 else 0)
         recipe, name, kind = job.recipe, job.output_name, kind or job.kind
     method = recipe_form.method_of(kind or merge_methods()[0].kind, "merge")
     versions = basket.versions(viewer, basket.names(request))
-    places = writable(viewer)
-    return Merging(viewer, method, recipe, versions, places[0] if places else "", name, key=uuid.uuid4().hex)
+    recipe = recipe | recipe_form.read(method, form, partly=True)
+    namespace = form.get("namespace", "") or next(iter(writable(viewer)), "")
+    return Merging(viewer, method, recipe, versions, namespace, name, form.get("visibility", ""), uuid.uuid4().hex)
 
 
 def sent(request: HttpRequest) -> Merging:

@@ -52,7 +52,7 @@ def rows(facts: AdapterFacts, report: dict | None) -> list[dict]:
             "scale": module.scale,
             "norm": measured.get(name, {}).get("norm"),
         }
-        for name, module in sorted(facts.modules.items(), key=lambda item: _order(item[0]))
+        for name, module in sorted(facts.modules.items(), key=lambda item: place_in_layer(item[0]))
     ]
 
 
@@ -97,6 +97,12 @@ def split(name: str) -> tuple[int, str] | None:
     return (int(found[2]), found[3].rsplit(".", 1)[-1]) if found else None
 
 
+def place_in_layer(name: str) -> tuple:
+    """Sort key: layer by layer, in each attention before feed-forward."""
+    place = split(name)
+    return (place[0], *_kind_order(place[1])) if place else (-1, 0, name)
+
+
 def _figure(measured: dict, key: str) -> dict[str, float]:
     values = {name: module.get(key) for name, module in measured.items()}
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
@@ -104,8 +110,3 @@ def _figure(measured: dict, key: str) -> dict[str, float]:
 
 def _kind_order(kind: str) -> tuple[int, str]:
     return (ORDER.index(kind) if kind in ORDER else len(ORDER), kind)
-
-
-def _order(name: str) -> tuple:
-    place = split(name)
-    return (place[0], *_kind_order(place[1])) if place else (-1, 0, name)

@@ -17,20 +17,23 @@ def method_of(kind: str, verb: str) -> Method:
 
 
 def drawn(method: Method, values: dict, *, without: tuple[str, ...] = ()) -> list[dict]:
-    """The recipe's fields with their present values, in their order."""
+    """The recipe's fields with their present values, the method's own before those all methods share."""
     rows = []
-    for row in recipe_fields(method.recipe):
+    own = method.recipe.__annotations__
+    for row in sorted(recipe_fields(method.recipe), key=lambda row: row["name"] not in own):
         if row["name"] not in without:
             value = values.get(row["name"], row["default"])
             rows.append({**row, "value": "" if value is None else value, "wide": row["type"] in ("choices", "string")})
     return rows
 
 
-def read(method: Method, form: QueryDict) -> dict:
+def read(method: Method, form: QueryDict, *, partly: bool = False) -> dict:
     """The recipe's JSON from a sent form; an empty field is left to its default. Wrong values go on as they are,
-    so that the recipe itself refuses them by name."""
+    so that the recipe itself refuses them by name. `partly`: an address, which names some of the fields only."""
     recipe: dict = {"kind": method.kind}
     for row in recipe_fields(method.recipe):
+        if partly and row["name"] not in form:
+            continue
         value = _value(row, form)
         if value is not None:
             recipe[row["name"]] = value

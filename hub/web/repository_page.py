@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from composition.facts import AdapterFacts
+from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
@@ -157,6 +158,7 @@ def report(viewer: Viewer, page: Heading) -> dict:
     summary = {key: value for key, value in (given.get("summary") or {}).items() if not isinstance(value, list | dict)}
     return {
         "page": page,
+        "method": METHODS.get(given.get("method")),
         "report": given,
         "summary": summary,
         "names": names,

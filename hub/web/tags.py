@@ -83,6 +83,12 @@ def figure(value: object) -> str:
 
 
 @register.filter
+def peft_type(name: str) -> str:
+    """peft's spelling of a method as its paper writes it."""
+    return {"LORA": "LoRA"}.get(name, name)
+
+
+@register.filter
 def words(name: str) -> str:
     """A key of a report as words: `error_mean` → `error mean`."""
     return str(name).replace("_", " ")
