@@ -183,7 +183,7 @@ def adapters() -> Rows:
         "adapter.tensor_twice",
     )
     two = {name.replace("lora_A", "lora_A.a").replace("lora_B", "lora_B.b"): value for name, value in tensors().items()}
-    yield "two adapters in one", adapter(two), "adapter.several_adapters"
+    yield "two adapters in one", adapter(two), "adapter.tensor_unknown"
 
 
 def misfits() -> Rows:

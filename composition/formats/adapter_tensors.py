@@ -5,7 +5,8 @@
     base_model.model.{module}.lora_embedding_A         [r, entries]
     base_model.model.{module}.lora_embedding_B         [dim, r]
 
-Files that kept the adapter's name in the middle (`lora_A.default.weight`) or lack the prefix are read as well.
+Files that kept the adapter's name in the middle (`lora_A.default.weight`) are read as well, as peft does; files
+without the prefix are read with a warning, for peft would skip them.
 """
 
 import re
@@ -24,11 +25,11 @@ HEADS = ("score", "classifier")
 EMBEDDINGS = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_out"})
 
 _FACTOR = re.compile(
-    r"(?P<module>.+)\.(?:lora_(?P<half>[AB])(?:\.(?P<name>[^.]+))?\.weight"
-    r"|lora_embedding_(?P<table>[AB])(?:\.(?P<table_name>[^.]+))?)"
+    r"(?P<module>.+)\.(?:lora_(?P<half>[AB])(?:\.default)?\.weight"
+    r"|lora_embedding_(?P<table>[AB])(?:\.default)?)"
 )
-_BIAS = re.compile(r".+\.lora_B(?:\.[^.]+)?\.bias")
-_MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?")
+_BIAS = re.compile(r".+\.lora_B(?:\.default)?\.bias")
+_MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.default)?(?:\.weight)?")
 
 
 @dataclass(slots=True)
@@ -59,8 +60,8 @@ def first_three(names: Iterable[str]) -> str:
 
 
 def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, *, file: str) -> Tensors:
-    """Tell the tensors apart. Raises `adapter.tensor_unknown`, `.tensor_twice`, `.several_adapters`."""
-    found, unknown, inner_names, bare = Tensors(), [], set(), 0
+    """Tell the tensors apart. Raises `adapter.tensor_unknown`, `.tensor_twice`."""
+    found, unknown, bare = Tensors(), [], 0
     for stored, tensor in header.tensors.items():
         budget.spend()
         name = stored.removeprefix(PREFIX)
@@ -70,7 +71,6 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
             if not _sort_other(name, stored, config, found):
                 unknown.append(stored)
             continue
-        inner_names.add(match["name"] or match["table_name"])
         pair = found.pairs.setdefault(match["module"], Pair(table=bool(match["table"])))
         half = match["half"] or match["table"]
         if half in pair.names or pair.table != bool(match["table"]):
@@ -83,13 +83,6 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
             )
         pair.names[half] = stored
         setattr(pair, half, tensor)
-    if len(inner_names) > 1:
-        given = ", ".join(sorted(repr(name) for name in inner_names if name))
-        raise CompositionError(
-            "adapter.several_adapters",
-            f"{file} mixes tensors of several adapters ({given}). Save and push each by itself.",
-            file=file,
-        )
     if unknown:
         raise CompositionError(
             "adapter.tensor_unknown",
@@ -100,8 +93,6 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
         )
     if bare:
         found.warnings.append(f"{bare} tensors lack the prefix {PREFIX}; peft will not load them under these names.")
-    if inner_names - {None}:
-        found.warnings.append("Tensor names hold the adapter's name; peft will not load them under these names.")
     return found
 
 
