@@ -125,6 +125,12 @@ def contents() -> Rows:
         yield name, {**adapter(), name: data}, f"content.{code}"
     yield "image of 11 MB", {**adapter(), "big.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 11_000_000}, "content.too_large"
     yield "code in config.json", {**adapter(), "config.json": b'{"auto_map": {"AutoModel": "x.Y"}}'}, "config.code"
+    for name, data, code in (
+        ("broken", b"{", "json"),
+        ("twice", b'{"a": 1, "a": 2}', "duplicate_key"),
+        ("NaN", b'{"a": NaN}', "not_finite"),
+    ):
+        yield f"{name} tokenizer_config.json", {**adapter(), "tokenizer_config.json": data}, f"content.{code}"
     yield "only a .bin", {CONFIG: config(), "adapter_model.bin": zip_bytes()}, "content.pickle"
     yield "pickle named safetensors", adapter(pickle.dumps({"a": 1}, protocol=2)), "content.pickle"
     yield "zip named safetensors", adapter(zip_bytes()), "content.zip"

@@ -46,3 +46,14 @@ def test_every_code_has_a_case():
     promised |= {f"dataset.{code}" for code in re.findall(r'_row\(path, \w+, "([a-z_]+)"', source)}
     assert len(promised) > 60
     assert promised - {case.code for case in CASES} == set()
+
+
+def test_the_page_lists_every_code_and_no_other():
+    """`.name` in a row of docs/formats.md stands for the area of the row's first code."""
+    listed = set()
+    for line in (FOLDER.parent.parent / "docs" / "formats.md").read_text().splitlines():
+        area = ""
+        for code in re.findall(r"`([a-z]*\.[a-z_]+)`", line.split("|")[1]) if line.startswith("| `") else ():
+            area = code.partition(".")[0] or area
+            listed.add(f"{area}.{code.partition('.')[2]}")
+    assert listed == {case.code for case in CASES}
