@@ -117,12 +117,14 @@ async function walkInside(folder) {
   }
 }
 
-document.getElementById("files").onchange = (event) => {
-  for (const file of event.target.files) add(file.name, file);
-};
-document.getElementById("folder").onchange = (event) => {
-  for (const file of event.target.files) add(file.webkitRelativePath.split("/").slice(1).join("/"), file);
-};
+function take(event) {
+  for (const file of event.target.files) add(file.webkitRelativePath.split("/").slice(1).join("/") || file.name, file);
+}
+
+for (const input of form.querySelectorAll("input[type=file]")) {
+  input.addEventListener("change", take);
+  take({ target: input }); // chosen before this script was there
+}
 form.addEventListener("change", show);
 
 async function repository() {
