@@ -83,6 +83,7 @@ function say(text, tone = "") {
   said.hidden = !text;
   said.className = `notice ${tone}`;
   said.textContent = text;
+  if (tone) said.scrollIntoView({ block: "nearest" });
 }
 
 async function walk(entry, prefix) {

@@ -195,9 +195,16 @@ def preview(page: Heading, entries: list[dict]) -> list[dict]:
     for entry in entries:
         split = entry["path"].removesuffix(".jsonl")
         if entry["path"].endswith(".jsonl"):
-            sample = [[row.get(column, "") for column in columns] for row in first_rows(entry["sha256"])]
-            shown.append({"name": split, "rows": counted.get(split), "columns": columns, "sample": sample})
+            rows = first_rows(entry["sha256"])
+            used = [column for column in columns if any(column in row for row in rows)]
+            sample = [[cell(row.get(column, "")) for column in used] for row in rows]
+            shown.append({"name": split, "rows": counted.get(split), "columns": used, "sample": sample})
     return shown
+
+
+def cell(value: object) -> str:
+    """A value of a row as text: words as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def first_rows(sha256: str) -> list[dict]:

@@ -39,9 +39,10 @@ def count(value: float | None) -> str:
 
 
 @register.filter
-def ago(moment: datetime | None) -> SafeString | str:
+def ago(moment: datetime | str | None) -> SafeString | str:
     """A `<time>`: “3 days ago” to read, the exact moment to hover and for machines."""
-    if moment is None:
+    moment = datetime.fromisoformat(moment) if isinstance(moment, str) and moment else moment
+    if not moment:
         return ""
     seconds = (timezone.now() - moment).total_seconds()
     words = "just now"
