@@ -10,6 +10,7 @@ cheaper. Logits are made for the completion's positions alone. One thread and on
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,6 +70,21 @@ def save(model: torch.nn.Module, out: Path) -> None:
     (out / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=list) + "\n")
 
 
+def record(out: Path, seconds: float) -> None:
+    """Note how an example adapter was made, and how long it took, in examples/trained.json."""
+    if HERE.resolve() not in out.resolve().parents:
+        return
+    path = HERE / "trained.json"
+    trained = json.loads(path.read_text()) if path.exists() else {}
+    name = out.resolve().relative_to(HERE.resolve()).as_posix()
+    trained[name] = {
+        "command": f"python examples/train.py {' '.join(sys.argv[1:])}",
+        "seconds": round(seconds),
+        "cpu_seconds": round(time.process_time()),
+    }
+    path.write_text(json.dumps(trained, indent=2, sort_keys=True) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train an example adapter.")
     parser.add_argument("task")
@@ -120,8 +136,9 @@ def main() -> None:
         if step % 10 == 0 or step == 1:
             print(f"step {step}/{arguments.steps} loss {loss.item():.4f} {time.monotonic() - start:.0f} s", flush=True)
     save(model, arguments.out)
-    cpu = time.process_time()
-    print(f"saved {arguments.out} after {time.monotonic() - start:.0f} s, {cpu:.0f} CPU s in all", flush=True)
+    seconds = time.monotonic() - start
+    record(arguments.out, seconds)
+    print(f"saved {arguments.out} after {seconds:.0f} s, {time.process_time():.0f} CPU s in all", flush=True)
 
 
 if __name__ == "__main__":
