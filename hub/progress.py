@@ -6,6 +6,7 @@ see the database's slower picture, and no job minds.
 
 import contextlib
 import json
+import re
 import time
 
 import redis
@@ -18,6 +19,8 @@ SECONDS_KEPT = 24 * 3600
 # After a failure the stream is left alone for this long, so that a dead Redis doesn't slow a job at every step.
 SECONDS_AWAY = 5.0
 BEGINNING = "0-0"
+# Two numbers that fit Redis' 64 bits.
+ENTRY = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 
 _away_until = 0.0
 
@@ -65,8 +68,7 @@ def _snapshot(job_id: int, last_id: str) -> list[tuple[str, str, dict]]:
 
 def _position(last_id: str) -> str:
     """A client's Last-Event-ID if it is one, else the beginning."""
-    first, _, second = last_id.partition("-")
-    return last_id if first.isdigit() and second.isdigit() else BEGINNING
+    return last_id if ENTRY.fullmatch(last_id) else BEGINNING
 
 
 def _key(job_id: int) -> str:

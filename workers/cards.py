@@ -15,8 +15,14 @@ from hub.models import Job, Version
 from hub.services.job_check import named
 
 
-def merge_card(job: Job, method: Method, parents: Sequence[Version], report: dict) -> str:
-    """The Markdown of a merge's card."""
+def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
+    """What the result may call its parents: whoever sees the result need not see a private adapter from elsewhere."""
+    hidden = [p.repository.visibility == "private" and p.repository.namespace != job.output_namespace for p in parents]
+    return [f"private adapter {n + 1}" if hidden[n] else named(parent) for n, parent in enumerate(parents)]
+
+
+def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
+    """The Markdown of a merge's card; `names` are the parents' as `public_names` gives them."""
     licence, licence_name = combined([parent.repository.license for parent in parents])
     front = {
         "base_model": job.base.name,
@@ -24,7 +30,7 @@ def merge_card(job: Job, method: Method, parents: Sequence[Version], report: dic
         **({"license": licence} if licence else {}),
         **({"license_name": licence_name} if licence_name else {}),
         "tags": ["lora", "merge", method.kind],
-        "parents": [named(parent) for parent in parents],
+        "parents": list(names),
         "recipe": job.recipe,
     }
     title = f"{job.output_path.partition('/')[2]}: {method.label} of {len(parents)} adapters"
@@ -41,9 +47,12 @@ def merge_card(job: Job, method: Method, parents: Sequence[Version], report: dic
         "",
         "| adapter | rank | licence |",
         "|---|---|---|",
-        *(f"| `{named(p)}` | {_ranks(p)} | {p.repository.license or 'not stated'} |" for p in parents),
+        *(
+            f"| `{name}` | {_ranks(parent)} | {parent.repository.license or 'not stated'} |"
+            for name, parent in zip(names, parents, strict=True)
+        ),
         "",
-        *_licence_notes(parents),
+        *_licence_notes(parents, names),
         "## Recipe",
         "",
         "```json",
@@ -73,8 +82,8 @@ def _ranks(version: Version) -> str:
     return str(high) if low == high else f"{low} to {high}"
 
 
-def _licence_notes(parents: Sequence[Version]) -> list[str]:
-    notes = conflicts([(named(parent), parent.repository.license) for parent in parents])
+def _licence_notes(parents: Sequence[Version], names: Sequence[str]) -> list[str]:
+    notes = conflicts([(name, parent.repository.license) for name, parent in zip(names, parents, strict=True)])
     return [*(f"> Licences: {note}" for note in notes), *([""] if notes else [])]
 
 

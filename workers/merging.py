@@ -12,7 +12,7 @@ from hub.services.job_results import publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.cache import PART
-from workers.cards import merge_card
+from workers.cards import merge_card, public_names
 from workers.worker import Worker, inputs_of, versions
 
 
@@ -22,11 +22,12 @@ def merge(attempt: Attempt, worker: Worker) -> None:
     recipe = recipe_from_dict(job.recipe)
     rows = inputs_of(job, "adapter")
     parents = versions(rows)
+    names = public_names(job, parents)
     adapters = []
-    for row in rows:
+    for row, name in zip(rows, names, strict=True):
         attempt.say(f"Reading {named(row.version)}")
         adapter = read_adapter(worker.input_folder(row))
-        adapter.name = named(row.version)
+        adapter.name = name
         adapters.append(adapter)
     function = method.load()
 
@@ -42,7 +43,7 @@ def merge(attempt: Attempt, worker: Worker) -> None:
     # Beside the cache: there, files can be linked into a local store, and a killed worker's rest is swept.
     with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as folder:
         save_peft(result.weights, folder, base_model=job.base.name)
-        card = merge_card(job, method, parents, result.report)
+        card = merge_card(job, method, parents, names, result.report)
         (Path(folder) / "README.md").write_text(card, encoding="utf-8")
         files = {path.name: blobs.add(path, link=True) for path in sorted(Path(folder).iterdir())}
     publish_result(
@@ -50,7 +51,7 @@ def merge(attempt: Attempt, worker: Worker) -> None:
         files=files,
         parents=parents,
         origin=Origin.MERGED,
-        message=f"{method.label} of {', '.join(map(named, parents))}",
+        message=f"{method.label} of {', '.join(names)}",
         report=result.report,
         environment=worker.environment,
     )

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
-LEASE = 3
+LEASE = 5
 ROOT = Path(__file__).resolve().parents[2]
 
 

