@@ -37,6 +37,11 @@ def average(adapters: Sequence[LoraWeights], recipe: AverageRecipe, *, progress:
         for units in group:
             B, A = units.combine(left, right)
             modules[units.module] = diagnostics.cast_factors(units.module, A, B, dtype)
-        report.add(group, grams(group, report.names), left.expand(len(group), -1, -1), right.expand(len(group), -1, -1))
+        report.add(
+            group,
+            grams(group, report.names, exact=True),
+            left.expand(len(group), -1, -1),
+            right.expand(len(group), -1, -1),
+        )
         progress(len(modules) / total, f"Averaged {len(modules)} of {total} modules")
     return MergeResult(diagnostics.assemble(adapters, modules), report.to_dict())

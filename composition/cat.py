@@ -34,7 +34,7 @@ def cat(adapters: Sequence[LoraWeights], recipe: CatRecipe, *, progress: Progres
         report.add(group, grams(group, report.names), left, torch.eye(count).double().expand(len(group), -1, -1))
         for units in group:
             load = partial(_stack, adapters, units.module, weights, dtype)
-            facts = ModuleFacts(r=count, in_features=units.A.shape[1], out_features=units.B.shape[0], scale=1.0)
+            facts = ModuleFacts(r=count, in_features=units.in_features, out_features=units.out_features, scale=1.0)
             modules[units.module] = LazyFactors(facts, dtype, load)
         progress(len(modules) / total, f"Stacked {len(modules)} of {total} modules")
     return MergeResult(diagnostics.assemble(adapters, modules), report.to_dict())
@@ -43,7 +43,5 @@ def cat(adapters: Sequence[LoraWeights], recipe: CatRecipe, *, progress: Progres
 def _stack(adapters: Sequence[LoraWeights], module: str, weights: Sequence[float], dtype: torch.dtype) -> Factors:
     units = pool(adapters, module)
     each = units.scatter(weights)
-    fold = units.fold * each.abs().sqrt()
-    A = units.A * fold[:, None].float()
-    B = units.B * (fold * units.sign * each.sign()).float()
-    return diagnostics.cast_factors(module, A, B, dtype)
+    A, B = units.stacked()
+    return diagnostics.cast_factors(module, A * each.abs().sqrt()[:, None], B * each.abs().sqrt() * each.sign(), dtype)

@@ -40,7 +40,7 @@ from composition.weights import Factors, LazyFactors, LoraWeights
 __all__ = ["LegoRecipe", "LegoResult", "lego"]
 
 CLOSE = 1e-4
-"""Units nearer to each other than this, in squared distance over squared norm, call for float64 Grams."""
+"""Halves of units nearer than this, in squared distance over the largest squared norm, call for float64 products."""
 UNSTABLE = 0.5
 """Change of ΔW between two k-means seeds from which a merge is called seed noise."""
 
@@ -90,7 +90,7 @@ def _merge_group(
     results = []
     sides = torch.empty(2, 2, len(group), first.count, k, dtype=torch.float64)  # seed, X | Yᵀ, module, R, k
     for m, units in enumerate(group):
-        largest = units.largest() * weights.abs().sqrt()
+        largest = gram.largest[m] * weights.abs().sqrt()
         changed = bool((here.labels[m] != other.labels[m]).any())
         centroids = _centroids(units, [here.labels[m], other.labels[m]][: 1 + changed], k, weights)
         for s, (left, right, A, B) in enumerate(centroids):
@@ -110,14 +110,19 @@ def _merge_group(
 def _features(
     group: list[Units], gram: Grams, weights: Tensor, recipe: LegoRecipe, report: diagnostics.Report
 ) -> tuple[Grams, Tensor]:
-    """The folded Grams and the Gram [M, R, R] of what is clustered, in float64 products where units nearly coincide."""
-    features = _feature_gram(gram, weights, recipe.profile)
-    distances = squared_distances(features) + torch.diag_embed(torch.full(features.shape[:2], torch.inf).double())
-    norms = features.diagonal(dim1=-2, dim2=-1).amax(-1)
-    if bool((distances.amin((-1, -2)) < CLOSE * norms).any()):
+    """The folded Grams and the Gram [M, R, R] of what is clustered, by float64 products where units coincide."""
+    if _coincide(gram.A) or _coincide(gram.B):
         gram = grams(group, report.names, exact=True)
-        features = _feature_gram(gram, weights, recipe.profile)
+    features = _feature_gram(gram, weights, recipe.profile)
     return gram, features
+
+
+def _coincide(gram: Tensor) -> bool:
+    """Whether halves of two units lie so close that float32 products can't tell them apart well."""
+    distances = squared_distances(gram)
+    distances.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    norms = gram.diagonal(dim1=-2, dim2=-1).amax(-1)
+    return bool((distances.amin((-1, -2)) < CLOSE * norms).any())
 
 
 def _feature_gram(gram: Grams, weights: Tensor, profile: str) -> Tensor:

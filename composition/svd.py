@@ -7,7 +7,7 @@ C = L_Bᵀ W L_A = U S Vᵀ has T's singular values, and
 
 is T's truncation with S^(1/2) on both halves (no inverse of a Gram appears). V comes from the eigenvectors of CᵀC in
 float64. This loses digits when the units are nearly dependent or the kept singular values span many orders; such a
-module is read again and goes through QR factorisations in float64: B̂ = Q_B R_B, Âᵀ = Q_A R_A, C = R_B W R_Aᵀ,
+module goes through QR factorisations in float64: B̂ = Q_B R_B, Âᵀ = Q_A R_A, C = R_B W R_Aᵀ,
 B' = Q_B U S^(1/2), A' = S^(1/2) Vᵀ Q_Aᵀ. Weights default to 1/n each: the mean.
 """
 
@@ -21,7 +21,7 @@ from composition.diagnostics import MergeResult
 from composition.gram import Grams, grams
 from composition.progress import Progress, ignore
 from composition.recipes import SvdRecipe
-from composition.units import Units, groups, module_names, pool
+from composition.units import Units, groups, module_names
 from composition.weights import Factors, LazyFactors, LoraWeights
 
 __all__ = ["SvdRecipe", "svd"]
@@ -49,15 +49,15 @@ def svd(adapters: Sequence[LoraWeights], recipe: SvdRecipe, *, progress: Progres
         each = group[0].scatter(weights)
         whole = diagnostics.root(gram.square_diagonal(each.expand(len(group), -1))).tolist()
         for m, units in enumerate(group):
-            k = min(recipe.rank, units.count, units.A.shape[1], units.B.shape[0])
-            alone = Grams(gram.A[m : m + 1], gram.B[m : m + 1])
+            k = min(recipe.rank, units.count, units.in_features, units.out_features)
+            alone = Grams(gram.A[m : m + 1], gram.B[m : m + 1], gram.largest[m : m + 1])
             split = split_by_gram(alone.A[0], alone.B[0], each, k)
             if split is not None:
                 left, right, values = split
                 B, A = units.combine(left, right)
                 report.add([units], alone, left[None], right[None])
             else:
-                A, B, values = _split_by_qr(pool(adapters, units.module, torch.float64), each, k, alone, report)
+                A, B, values = _split_by_qr(units, each, k, alone, report)
             kept = float(values.square().sum())
             row = report.modules[units.module]
             row["singular_values"] = values.tolist()
@@ -106,9 +106,10 @@ def _well_conditioned(gram: Tensor) -> Tensor | None:
 def _split_by_qr(
     units: Units, weights: Tensor, k: int, gram: Grams, report: diagnostics.Report
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(A' [k, in], B' [out, k], singular values [k]) of float64 units; the row's norms are taken between the cores."""
-    q_b, r_b = torch.linalg.qr(units.B * (units.fold * units.sign))
-    q_a, r_a = torch.linalg.qr((units.A * units.fold[:, None]).mT)
+    """(A' [k, in], B' [out, k], singular values [k]) of the units in float64; the row's norms are the cores'."""
+    A, B = units.stacked()
+    q_b, r_b = torch.linalg.qr(B)
+    q_a, r_a = torch.linalg.qr(A.mT)
     u, values, vh = torch.linalg.svd(r_b @ (weights[:, None] * r_a.mT), full_matrices=False)
     u, values, vh = u[:, :k], values[:k], vh[:k]
     whole = r_b @ (report.target(units)[:, None] * r_a.mT)

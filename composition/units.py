@@ -3,7 +3,8 @@
 Unit i is (a_i, b_i): a row of A and the column of B beside it. ΔW of an adapter is the sum of its b_i a_iᵀ, so the
 order of units means nothing and stacking the units of adapters adds their ΔW. Units keep their stored values; the
 factor √|s| that balances both halves, and the sign that goes with b, stand beside them as `fold` and `sign`, so that
-all further arithmetic is on R numbers instead of R·d.
+further arithmetic is on R numbers instead of R·d. They are never stacked whole: `blocks_a` and `blocks_b` walk them in
+slices that fit a processor's cache, straight from the (mapped) files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,18 +14,18 @@ import torch
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.weights import LoraWeights
+from composition.weights import Factors, LoraWeights
 
-GROUP_BYTES = 64 * 2**20
+GROUP_BYTES = 128 * 2**20
+BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """R units of n adapters: A [R, in] and B [out, R] as stored, fold and sign [R], ranks [n] (0 where absent)."""
+    """R units of n adapters: the factors of those that have the module, fold and sign [R], ranks [n] (0: absent)."""
 
     module: str
-    A: Tensor
-    B: Tensor
+    factors: tuple[Factors, ...]
     fold: Tensor
     sign: Tensor
     ranks: tuple[int, ...]
@@ -32,7 +33,15 @@ class Units:
     @property
     def count(self) -> int:
         """R = Σ r."""
-        return self.A.shape[0]
+        return sum(self.ranks)
+
+    @property
+    def in_features(self) -> int:
+        return self.factors[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        return self.factors[0].out_features
 
     @property
     def owner(self) -> Tensor:
@@ -43,38 +52,45 @@ class Units:
         """[R] float64: each unit's adapter's number."""
         return torch.tensor(per_adapter, dtype=torch.float64)[self.owner]
 
+    def blocks_a(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
+        """(columns, [R, columns]) of the stacked A as stored, in `dtype`."""
+        for begin in range(0, self.in_features, BLOCK):
+            span = slice(begin, min(begin + BLOCK, self.in_features))
+            yield span, torch.cat([f.A[:, span] for f in self.factors], 0).to(dtype)
+
+    def blocks_b(self, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
+        """(rows, [rows, R]) of the stacked B as stored, in `dtype`."""
+        for begin in range(0, self.out_features, BLOCK):
+            span = slice(begin, min(begin + BLOCK, self.out_features))
+            yield span, torch.cat([f.B[span] for f in self.factors], 1).to(dtype)
+
     def combine(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """(B̂ @ left, right @ Â) in float32, for left [R, k] and right [k, R], where ˆ means folded."""
-        left = (self.fold * self.sign)[:, None] * left
-        right = right * self.fold
-        return self.B @ left.to(self.B.dtype), right.to(self.A.dtype) @ self.A
+        """(B̂ @ left [out, k], right @ Â [k, in]) in float32, for left [R, k] and right [k, R]; ˆ means folded."""
+        left = ((self.fold * self.sign)[:, None] * left).float()
+        right = (right * self.fold).float()
+        B = torch.empty(self.out_features, left.shape[1])
+        A = torch.empty(right.shape[0], self.in_features)
+        for span, block in self.blocks_b():
+            torch.mm(block, left, out=B[span])
+        for span, block in self.blocks_a():
+            A[:, span] = right @ block
+        return B, A
 
-    def largest(self) -> Tensor:
-        """[R] float64: the L∞ norm of each folded unit, over both halves."""
-        a = torch.maximum(self.A.amax(1), -self.A.amin(1))
-        b = torch.maximum(self.B.amax(0), -self.B.amin(0))
-        return torch.maximum(a, b).double() * self.fold
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """(Â [R, in], B̂ [out, R]), folded, whole and in float64: for the few modules that need it."""
+        A = torch.cat([f.A.double() for f in self.factors], 0) * self.fold[:, None]
+        B = torch.cat([f.B.double() for f in self.factors], 1) * (self.fold * self.sign)
+        return A, B
 
 
-def pool(adapters: Sequence[LoraWeights], module: str, dtype: torch.dtype = torch.float32) -> Units:
-    """The units of `module` in all adapters that have it, in their order, copied into `dtype`."""
-    present = [(i, adapter.module_facts(module)) for i, adapter in enumerate(adapters) if module in adapter]
-    ranks = [0] * len(adapters)
-    for i, fact in present:
-        ranks[i] = fact.r
-    total, first = sum(ranks), present[0][1]
-    A = torch.empty(total, first.in_features, dtype=dtype)
-    B = torch.empty(first.out_features, total, dtype=dtype)
-    fold, sign = torch.empty(total, dtype=torch.float64), torch.empty(total, dtype=torch.float64)
-    begin = 0
-    for i, fact in present:
-        factors = adapters[i][module]
-        span = slice(begin, begin := begin + fact.r)
-        A[span].copy_(factors.A)
-        B[:, span].copy_(factors.B)
-        fold[span] = abs(factors.scale) ** 0.5
-        sign[span] = -1.0 if factors.scale < 0 else 1.0
-    return Units(module, A, B, fold, sign, tuple(ranks))
+def pool(adapters: Sequence[LoraWeights], module: str) -> Units:
+    """The units of `module` in all adapters that have it, in their order."""
+    present = [adapter.get(module) for adapter in adapters]
+    factors = tuple(f for f in present if f is not None)
+    ranks = torch.tensor([f.rank for f in factors])
+    scale = torch.tensor([f.scale for f in factors], dtype=torch.float64).repeat_interleave(ranks)
+    sign = torch.where(scale < 0, -1.0, 1.0).double()
+    return Units(module, factors, scale.abs().sqrt(), sign, tuple(f.rank if f else 0 for f in present))
 
 
 def module_names(adapters: Sequence[LoraWeights]) -> list[str]:
@@ -83,7 +99,7 @@ def module_names(adapters: Sequence[LoraWeights]) -> list[str]:
 
 
 def groups(adapters: Sequence[LoraWeights], budget: int = GROUP_BYTES) -> Iterator[list[Units]]:
-    """All modules' units, in groups of equal ranks within `budget` bytes of float32: small algebra goes in batches."""
+    """All modules' units, in groups of equal ranks within `budget` stored bytes: small algebra goes in batches."""
     alike: dict[tuple[int, ...], list[tuple[str, int]]] = {}
     for module in module_names(adapters):
         facts = [adapter.module_facts(module) if module in adapter else None for adapter in adapters]
@@ -104,8 +120,13 @@ def groups(adapters: Sequence[LoraWeights], budget: int = GROUP_BYTES) -> Iterat
 
 def refuse_nonfinite(units: Units, names: Sequence[str]) -> None:
     """Raise CompositionError that names the adapter, once a unit is known to hold NaN or infinity."""
-    wrong = ~(torch.isfinite(units.A).all(1) & torch.isfinite(units.B).all(0))
-    adapter = names[int(units.owner[wrong][0])] if wrong.any() else "an adapter"
+    present = [name for name, rank in zip(names, units.ranks, strict=True) if rank]
+    wrong = [
+        name
+        for name, f in zip(present, units.factors, strict=True)
+        if not (torch.isfinite(f.A).all() and torch.isfinite(f.B).all())
+    ]
+    adapter = wrong[0] if wrong else "an adapter"
     raise CompositionError(
         "weights.nonfinite",
         f"{units.module} of {adapter} holds NaN or infinite values; expected finite ones. Train or export it again.",
