@@ -296,3 +296,6 @@ if __name__ == "__main__":
     except Failed as failure:
         print(f"demo: {failure.args[0]}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("demo: stopped; `make demo` goes on from here.", file=sys.stderr)
+        sys.exit(130)
