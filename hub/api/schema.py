@@ -2,9 +2,11 @@
 
 from functools import cache
 
-from drf_spectacular.utils import inline_serializer
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema, inline_serializer
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework import serializers
+from rest_framework.response import Response
 
 PROBLEM = {
     "type": "object",
@@ -29,6 +31,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+READING = ["get", "head"]
 METHODS = {"get", "put", "post", "patch", "delete", "head"}
 
 
@@ -49,14 +52,27 @@ def add_problems(result: dict, generator, request, public) -> dict:
     return result
 
 
+@cache
+def document() -> dict:
+    """The whole schema; made once, since it changes with the code only."""
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
 class Schema(SpectacularJSONAPIView):
     """OpenAPI 3 as JSON, for anyone."""
+
+    http_method_names = READING
+
+    @extend_schema(exclude=True)
+    def get(self, request):
+        return Response(document())
 
 
 class Docs(SpectacularSwaggerSplitView):
     """The schema to read and try, with the browser's session; all its files are our own."""
 
     url_name = "api_schema"
+    http_method_names = READING
 
     def finalize_response(self, request, response, *args, **kwargs):
         response = super().finalize_response(request, response, *args, **kwargs)

@@ -19,6 +19,12 @@ OFFSET = OpenApiParameter(
 )
 
 
+class LengthRequired(HubError):
+    """A body whose length is not told."""
+
+    status, code = 411, "length_required"
+
+
 class UploadFileBody(Body):
     """What a file shall be, as its client knows it."""
 
@@ -144,6 +150,6 @@ def upload_offset(request) -> int:
 
 def body_stream(request) -> io.BufferedIOBase:
     """The request's body as it arrives; a body of unknown length is refused, since WSGI can't tell its end."""
-    if not request.META.get("CONTENT_LENGTH"):
-        raise HubError("Send a Content-Length with the bytes.", code="length_required", status=411)
+    if not request.META.get("CONTENT_LENGTH") and request.headers.get("Transfer-Encoding"):
+        raise LengthRequired("Send the bytes with a Content-Length, not chunked: WSGI can't tell where they end.")
     return request.stream or io.BytesIO()

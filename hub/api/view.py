@@ -10,7 +10,7 @@ from hub.api.authentication import SessionAuthentication, TokenAuthentication
 from hub.api.bodies import Body, JSONParser
 from hub.errors import NotFound
 
-SCOPES = {"GET": "read", "HEAD": "read", "OPTIONS": "read"}
+SCOPES = {"GET": "read", "HEAD": "read"}
 
 
 class JSONAlways(BaseContentNegotiation):
@@ -30,6 +30,7 @@ class View(APIView):
     content_negotiation_class = JSONAlways
     renderer_classes = [JSONRenderer]
     parser_classes = [JSONParser]
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     scopes: dict[str, str] = {}
 
     @property
@@ -59,15 +60,14 @@ class View(APIView):
 
 
 class Unknown(View):
-    """Any address that no route claims, in any method."""
+    """Any address that no route claims, in any method, whoever asks."""
 
     schema = None
+    authentication_classes = []
 
     def dispatch(self, request, *args, **kwargs) -> Response:
-        self.http_method_not_allowed = self._nothing
+        self.http_method_names = []
         return super().dispatch(request, *args, **kwargs)
 
-    def _nothing(self, request, *args, **kwargs) -> None:
+    def http_method_not_allowed(self, request, *args, **kwargs) -> None:
         raise NotFound("There is no such route: the list is at /api/v1/docs.")
-
-    options = _nothing

@@ -88,6 +88,13 @@ def test_the_offset_header_must_be_a_number(api, files, header):
     assert problem(sent, 422, "upload.offset_header")["field"] == "Upload-Offset"
 
 
+def test_a_body_of_unknown_length_is_refused(api, files):
+    begun = api.begin("lab/sentiment", files).json()
+    url = f"/uploads/{begun['id']}/files/README.md"
+    problem(api.put(url, raw=b"", Upload_Offset=0, Transfer_Encoding="chunked"), 411, "length_required")
+    assert api.put(url, raw=b"", Upload_Offset=0).json() == {"received": 0}
+
+
 def test_a_path_not_promised_is_refused(api, files):
     begun = api.begin("lab/sentiment", files).json()
     problem(api.send(begun["id"], "other.md", b"x", 0), 404, "upload.file_not_found")

@@ -1,0 +1,204 @@
+"""Who gets what on every route: one row for each route and method, and no route without rows.
+
+A row's columns are the statuses for, in this order, at a private repository of `lab`:
+anonymous, stranger, reader, writer, admin (API: by a token of every scope; pages: by a session); then, on routes that
+take tokens, the admin's tokens: scope read only, scopes read and write, expired. On a page a token is nobody, so its
+rows have five columns; `in` is a redirect to the sign-in page, 302 one to anywhere else.
+
+`to` fills the address: words, or the keys of the world in `test_routes.world` (job, cancelled, token, upload).
+"""
+
+from dataclasses import dataclass, field
+
+from tests.hub.factories import PASSWORD, PICO_CONFIG
+
+WHO = ("anonymous", "stranger", "reader", "writer", "admin", "read_token", "write_token", "expired_token")
+FILL = {
+    "namespace": "lab",
+    "name": "secret",
+    "ref": "v1",
+    "path": "README.md",
+    "tag": "best",
+    "kind": "seeds",
+    "companion": "seeds.jsonl",
+    "username": "reader",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One route and method, what is sent, and the statuses by column."""
+
+    route: str
+    method: str
+    statuses: tuple[str, ...]
+    to: dict = field(default_factory=dict)
+    json: object = None
+    form: dict | None = None
+    raw: bytes | None = None
+    headers: dict = field(default_factory=dict)
+    query: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.method} /{self.route}"
+
+
+def row(route: str, method: str, statuses: str, **more: object) -> Row:
+    return Row(route=route, method=method, statuses=tuple(statuses.split()), **more)
+
+
+PUBLIC = "200 200 200 200 200 200 200 401"
+SIGNED_IN = "401 200 200 200 200 200 200 401"
+MEMBERS = "404 404 200 200 200 200 200 401"
+MINE = "401 404 404 404 200 403 200 401"  # what the admin alone began
+
+API = "api/v1/"
+REPOSITORY = "api/v1/repositories/<name:namespace>/<name:name>"
+ONE_COMPANION = f"{REPOSITORY}/companions/<name:kind>/<anypath:companion>"
+BASE = {"name": "org/new", "config": PICO_CONFIG}
+MERGE = {"kind": "lego", "recipe": {"rank": 2}, "inputs": ["lab/secret"], "output": "lab/merged"}
+ROWS_JSONL = b'{"prompt": "a", "completion": "b"}\n'
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+API_ROWS = [
+    row(API + "schema", "GET", PUBLIC),
+    row(API + "docs", "GET", PUBLIC),
+    row(API + "me", "GET", SIGNED_IN),
+    row(API + "sign-in", "POST", "201 201 201 201 201 201 201 201", json={"username": "owner", "password": PASSWORD}),
+    row(API + "tokens", "GET", SIGNED_IN),
+    row(API + "tokens", "POST", "401 201 201 201 201 403 403 401", json={"name": "x"}),
+    row(API + "tokens/<number:pk>", "DELETE", "401 404 404 404 204 403 403 401", to={"pk": "token"}),
+    row(API + "organisations", "GET", SIGNED_IN),
+    row(API + "organisations", "POST", "401 201 201 201 201 403 201 401", json={"name": "guild"}),
+    row(API + "organisations/<name:namespace>", "GET", "401 404 200 200 200 200 200 401"),
+    row(
+        API + "organisations/<name:namespace>/members/<name:username>",
+        "PUT",
+        "401 403 403 403 200 403 403 401",
+        json={"role": "writer"},
+    ),
+    # The reader may leave.
+    row(
+        API + "organisations/<name:namespace>/members/<name:username>",
+        "DELETE",
+        "401 403 204 403 204 403 403 401",
+    ),
+    row(API + "bases", "GET", PUBLIC),
+    row(API + "bases", "POST", "401 201 201 201 201 403 201 401", json=BASE),
+    row(API + "bases/<anypath:name>", "GET", PUBLIC, to={"name": "pico/llama"}),
+    row(API + "repositories", "GET", PUBLIC),
+    row(
+        API + "repositories",
+        "POST",
+        "401 403 403 201 201 403 201 401",
+        json={"namespace": "lab", "name": "new", "kind": "adapter"},
+    ),
+    row(API + "trash", "GET", SIGNED_IN),
+    row(REPOSITORY, "GET", MEMBERS),
+    row(REPOSITORY, "PATCH", "404 404 403 200 200 403 200 401", json={"description": "d"}),
+    row(REPOSITORY, "DELETE", "404 404 403 403 204 403 403 401"),
+    row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", to={"name": "gone"}),
+    row(REPOSITORY + "/versions", "GET", MEMBERS),
+    row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
+    row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS),
+    row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS),
+    row(REPOSITORY + "/refs", "GET", MEMBERS),
+    row(REPOSITORY + "/tags/<longref:tag>", "PUT", "404 404 403 200 200 403 200 401", json={"ref": "v1"}),
+    row(REPOSITORY + "/tags/<longref:tag>", "DELETE", "404 404 403 204 204 403 204 401"),
+    row(REPOSITORY + "/companions", "GET", MEMBERS),
+    row(
+        REPOSITORY + "/companions",
+        "POST",
+        "404 404 403 201 201 403 201 401",
+        raw=ROWS_JSONL,
+        query="kind=seeds&name=new.jsonl",
+    ),
+    row(ONE_COMPANION, "GET", MEMBERS),
+    row(ONE_COMPANION, "PATCH", "404 404 403 403 200 403 403 401", json={"visibility": "private"}),
+    row(ONE_COMPANION, "DELETE", "404 404 403 204 204 403 204 401"),
+    row(
+        REPOSITORY + "/uploads",
+        "POST",
+        "404 404 403 201 201 403 201 401",
+        json={"files": [{"path": "notes.md", "size": 0, "sha256": EMPTY}]},
+    ),
+    row(API + "uploads/<uuid:pk>", "GET", MINE, to={"pk": "upload"}),
+    row(API + "uploads/<uuid:pk>", "DELETE", MINE.replace("200", "204"), to={"pk": "upload"}),
+    row(
+        API + "uploads/<uuid:pk>/files/<anypath:path>",
+        "PUT",
+        MINE,
+        to={"pk": "upload"},
+        raw=b"",
+        headers={"Upload-Offset": "0", "Content-Length": "0"},
+    ),
+    row(API + "uploads/<uuid:pk>/commit", "POST", MINE, to={"pk": "upload"}),
+    row(API + "methods", "GET", PUBLIC),
+    row(API + "jobs", "GET", SIGNED_IN),
+    row(API + "jobs", "POST", "401 404 403 201 201 403 201 401", json=MERGE),
+    row(API + "jobs/check", "POST", "401 404 200 200 200 200 200 401", json=MERGE),
+    row(API + "jobs/<number:pk>", "GET", MEMBERS, to={"pk": "job"}),
+    row(API + "jobs/<number:pk>/log", "GET", MEMBERS, to={"pk": "job"}),
+    row(API + "jobs/<number:pk>/events", "GET", MEMBERS, to={"pk": "job"}),
+    row(API + "jobs/<number:pk>/cancel", "POST", "404 404 403 200 200 403 200 401", to={"pk": "job"}),
+    row(API + "jobs/<number:pk>/retry", "POST", "404 404 403 200 200 403 200 401", to={"pk": "cancelled"}),
+    row(API + "workers", "GET", SIGNED_IN),
+    row(API + "compare", "GET", MEMBERS, query="version=lab/secret@v1"),
+    *(row(API + "^.*$", method, " ".join(["404"] * 8)) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+]
+
+ALL = "200 200 200 200 200"
+IN = "in 200 200 200 200"
+PAGE = "404 404 200 200 200"
+WRITERS = "404 404 403 302 302"
+ADMINS = "404 404 403 403 302"
+HERE = "<name:namespace>/<name:name>"
+
+PAGE_ROWS = [
+    row("", "GET", ALL),
+    row("merge", "GET", ALL),
+    row("merge", "POST", "in 404 200 200 200", form={"check": "1", "kind": "lego", "inputs": "lab/secret@v1"}),
+    row("merge/basket", "POST", "302 302 302 302 302", form={"clear": "1"}),
+    row("compare", "GET", PAGE, query="version=lab/secret@v1"),
+    row("upload", "GET", "in 404 403 200 200", query="to=lab/secret"),
+    row("jobs", "GET", IN),
+    row("jobs/evaluate", "GET", IN),
+    row("jobs/evaluate", "POST", "in 404 422 422 422", form={"version": "lab/secret@v1"}),
+    row("jobs/<number:pk>", "GET", PAGE, to={"pk": "job"}),
+    row("jobs/<number:pk>/cancel", "POST", WRITERS, to={"pk": "job"}),
+    row("jobs/<number:pk>/retry", "POST", WRITERS, to={"pk": "cancelled"}),
+    row("jobs/<number:pk>/again", "POST", "404 404 302 302 302", to={"pk": "job"}),
+    row("workers", "GET", ALL),
+    row("bases", "GET", ALL),
+    row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
+    row("sign-in", "GET", ALL),
+    row("sign-in", "POST", "302 302 302 302 302", form={"username": "owner", "password": PASSWORD}),
+    row("sign-up", "GET", ALL),
+    row("sign-up", "POST", "302 302 302 302 302", form={"username": "newcomer", "password": PASSWORD}),
+    row("sign-out", "POST", "302 302 302 302 302"),
+    row("tokens", "GET", IN),
+    row("tokens", "POST", IN, form={"name": "x", "scopes": "read", "expires_in_days": "7"}),
+    row("tokens/<number:pk>/revoke", "POST", "in 404 404 404 302", to={"pk": "token"}),
+    row("organisations", "GET", IN),
+    row("organisations", "POST", "in 302 302 302 302", form={"name": "guild"}),
+    row("trash", "GET", IN),
+    row(f"trash/{HERE}", "POST", "404 404 404 404 302", to={"name": "gone"}),
+    row("<name:namespace>", "GET", ALL),
+    row("<name:namespace>/-/members", "POST", "in 403 403 403 302", form={"username": "reader", "role": "writer"}),
+    row(HERE, "GET", PAGE),
+    row(f"{HERE}/at/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/files/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/raw/<ref:ref>/<anypath:path>", "GET", PAGE),
+    row(f"{HERE}/versions", "GET", PAGE),
+    row(f"{HERE}/modules/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/report/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
+    row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
+    row(f"{HERE}/delete", "POST", ADMINS),
+    row(f"{HERE}/tag", "POST", WRITERS, form={"name": "best", "ref": "v1"}),
+    row(f"{HERE}/card", "GET", "404 404 403 200 200"),
+    # A card edited from an old page is a conflict, told on the page.
+    row(f"{HERE}/card", "POST", "404 404 403 409 409", form={"text": "# New", "head": "0" * 40}),
+]
+
+RULES = [*API_ROWS, *PAGE_ROWS]
