@@ -20,7 +20,11 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 def holds(base: BaseModel) -> bool:
     """True if this worker can find the weights, be it after a conversion."""
-    return _folder(base) is not None or _gguf(base) is not None or _cached(base) is not None
+    try:
+        return any(find(base) is not None for find in (_folder, _gguf, _cached))
+    except CompositionError:
+        # A name that can't be a folder's; the base is held nowhere, and the others still are.
+        return False
 
 
 def held_bases() -> list[int]:
