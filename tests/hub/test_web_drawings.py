@@ -1,0 +1,125 @@
+"""The server's drawings and figures: what stands where, from hand-made facts."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from composition.facts import AdapterFacts, ModuleFacts
+from hub.web import compare_table, composition_chart, module_chart, tags
+from hub.web.snippets import _vllm
+
+
+def facts(ranks: dict[str, int], scale: float | dict = 2.0, **more) -> AdapterFacts:
+    modules = {
+        name: ModuleFacts(r=r, in_features=16, out_features=8, scale=scale[name] if isinstance(scale, dict) else scale)
+        for name, r in ranks.items()
+    }
+    given = {"peft_type": "LORA", "dtype": "F32", "parameters": 1, "bytes": 4, "target_modules": []}
+    return AdapterFacts(modules=modules, **given | more)
+
+
+def test_the_heat_map_places_layers_across_and_projections_down():
+    chart = module_chart.chart(
+        "Rank",
+        {"m.layers.0.self_attn.q_proj": 4, "m.layers.1.mlp.down_proj": 8, "m.layers.10.self_attn.q_proj": 6},
+    )
+    at = {cell["title"]: (cell["x"], cell["y"], cell["heat"]) for cell in chart.cells}
+    step = module_chart.CELL + module_chart.GAP
+    x0, y0, coldest = at["m.layers.0.self_attn.q_proj: 4"]
+    assert coldest == 0
+    assert at["m.layers.1.mlp.down_proj: 8"] == (x0 + step, y0 + step, 9)
+    assert at["m.layers.10.self_attn.q_proj: 6"] == (x0 + 2 * step, y0, 5)
+    assert [row["label"] for row in chart.rows] == ["q_proj", "down_proj"]
+
+
+def test_charts_are_drawn_for_what_differs_only():
+    same = facts({"m.layers.0.q_proj": 4, "m.layers.1.q_proj": 4})
+    assert module_chart.charts(same, None) == []
+    report = {"modules": {"m.layers.0.q_proj": {"norm": 1.0}, "m.layers.1.q_proj": {"norm": 2.0}}}
+    assert [chart.title for chart in module_chart.charts(same, report)] == ["‖ΔW‖, the size of the update"]
+    assert module_chart.chart("Rank", {"q_proj": 4}) is None
+
+
+def test_modules_stand_in_the_order_of_their_layers():
+    given = facts({f"m.layers.{n}.{kind}": 1 for n in (10, 2) for kind in ("mlp.up_proj", "self_attn.q_proj")})
+    names = [row["name"] for row in module_chart.rows(given, None)]
+    assert names == [f"m.layers.{n}.{kind}" for n in (2, 10) for kind in ("self_attn.q_proj", "mlp.up_proj")]
+
+
+def test_a_strip_fills_each_column_by_the_shares_of_its_cluster():
+    drawn = composition_chart.strip([[1, 3], [2, 0], [0, 0]])
+    assert drawn["width"] == 2 * composition_chart.COLUMN, "an empty cluster has no column"
+    areas = {path["colour"]: 0.0 for path in drawn["paths"]}
+    for path in drawn["paths"]:
+        for width, height in re.findall(r"h(\d+)v([\d.]+)h-", path["d"]):
+            areas[path["colour"]] += int(width) * float(height)
+    whole = (composition_chart.COLUMN - 1) * composition_chart.HIGH
+    assert areas == pytest.approx({0: whole * 1.25, 1: whole * 0.75})
+
+
+def test_shares_count_units_and_clusters_fed_alone():
+    report = {"modules": {"a": {"sources": [[2, 0], [1, 1]]}, "b": {"sources": [[0, 4]]}}}
+    first, second = composition_chart.shares(report, ["lab/a@v1"])
+    assert (first["share"], first["fed"], first["alone"], first["clusters"]) == (37.5, 2, 1, 3)
+    assert (second["name"], second["share"], second["fed"], second["alone"]) == ("adapter 2", 62.5, 2, 1)
+
+
+def test_vllm_is_offered_only_where_it_would_answer_rightly():
+    plain = _vllm("org/base", "a", "a-v1", facts({"x": 12}))
+    assert "--max-lora-rank 16" in plain["code"]
+    assert "--lora-modules a=./a-v1" in plain["code"]
+    assert "several" in _vllm("b", "a", "f", facts({"x": 8, "y": 8}, {"x": 2.0, "y": 1.0}))["note"]
+    assert "up to 512" in _vllm("b", "a", "f", facts({"x": 600}))["note"]
+    dora = facts({"x": 8}, needs_base=[{"code": "dora", "reason": "DoRA needs it.", "do": ""}])
+    assert "DoRA needs it." in _vllm("b", "a", "f", dora)["note"]
+
+
+@pytest.mark.parametrize(
+    ("filtered", "words"),
+    [
+        (tags.size(0), "0 B"),
+        (tags.size(999), "999 B"),
+        (tags.size(9_400_000), "9.4 MB"),
+        (tags.size(999_600), "1.0 MB"),
+        (tags.size(2.5e15), "2500 TB"),
+        (tags.count(950), "950"),
+        (tags.count(1_240), "1.2k"),
+        (tags.count(134_515_008), "135M"),
+        (tags.count(1000), "1k"),
+        (tags.duration(0.42), "0.4 s"),
+        (tags.duration(200), "3 min 20 s"),
+        (tags.duration(7500), "2 h 5 min"),
+        (tags.figure(0.123456), "0.1235"),
+        (tags.figure(1234567), "1,234,567"),
+        (tags.figure(1e-7), "1.00e-07"),
+        (tags.figure(float("nan")), "–"),
+        (tags.figure(None), "–"),
+        (tags.figure(True), "True"),
+    ],
+)
+def test_numbers_read_as_people_write_them(filtered, words):
+    assert filtered == words
+
+
+def test_moments_read_as_spans_and_keep_the_exact_time():
+    now = timezone.now()
+    assert ">3 hours ago<" in tags.ago(now - timedelta(hours=3, minutes=20))
+    assert ">1 day ago<" in tags.ago(now - timedelta(hours=30))
+    assert ">just now<" in tags.ago(now)
+    assert now.isoformat() in tags.ago(now.isoformat())
+    assert tags.ago(None) == ""
+
+
+def test_the_best_of_a_metric_is_the_lowest_where_less_is_better():
+    metrics = {"a": {"nll": 0.3, "choice": 0.5, "rows": 4}, "b": {"nll": 0.9, "choice": 0.7, "rows": 4}}
+    row = {"dataset": "lab/sums@v1", "split": "test", "metrics": metrics}
+    table = compare_table._table(row, ["a", "b", "c"], {"b", "c"})
+    assert table["metrics"] == ["choice", "nll"]
+    assert [[cell["best"] for cell in line["cells"]] for line in table["rows"]] == [
+        [False, True],
+        [True, False],
+        [False, False],
+    ]
+    assert [line["base"] for line in table["rows"]] == [True, False, False]
