@@ -36,10 +36,11 @@ function line(data) {
   if (low) log.scrollTop = log.scrollHeight;
 }
 
-function state(data) {
+// A stream from the beginning repeats how earlier attempts ended; only the event `end` is the job's own end.
+function state(data, id) {
+  if (id === "end") return source.close(), location.reload();
   if (!data.state || data.state === job.dataset.state) return;
   job.dataset.state = data.state;
-  if (["done", "failed", "cancelled"].includes(data.state)) return location.reload();
   const badge = document.getElementById("state");
   badge.textContent = data.state;
   badge.className = `state ${data.state}`;
@@ -50,7 +51,7 @@ function state(data) {
 }
 
 const source = new EventSource(job.dataset.events);
-const handle = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data)));
+const handle = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data), event.lastEventId));
 handle("progress", progress);
 handle("log", line);
 handle("state", state);
