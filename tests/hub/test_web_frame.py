@@ -10,7 +10,9 @@ from django.contrib.staticfiles import finders
 from django.template.loader import get_template
 from django.test import Client
 
+from hub.names import RESERVED
 from hub.web.middleware import POLICY
+from hub.web.urls import urlpatterns
 
 ROOT = Path(settings.ROOT)
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
@@ -100,3 +102,8 @@ def test_a_form_without_its_token_is_refused():
     response = Client(enforce_csrf_checks=True).post("/sign-in", {"username": "a", "password": "b"})
     assert response.status_code == 403
     assert "too old to be trusted" in response.content.decode()
+
+
+def test_no_namespace_can_take_an_address_of_ours():
+    first = {str(entry.pattern).split("/")[0] for entry in urlpatterns}
+    assert {word for word in first if word and not word.startswith("<")} <= RESERVED
