@@ -41,8 +41,10 @@ class SessionAuthentication(authentication.SessionAuthentication):
     """The signed-in browser; every unsafe call carries the page's CSRF token."""
 
     def authenticate(self, request):
-        get_token(request._request)  # sets the cookie, so that /docs can send it back
-        return super().authenticate(request)
+        found = super().authenticate(request)
+        if found:
+            get_token(request._request)  # sets the cookie, so that the docs page can send it back
+        return found
 
     def enforce_csrf(self, request) -> None:
         try:

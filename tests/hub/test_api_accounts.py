@@ -140,6 +140,11 @@ def test_a_session_has_the_same_rules_and_needs_its_csrf_token(owner):
     assert made.status_code == 201
 
 
+def test_programs_get_no_cookies(owner, repository):
+    for api in (Api(), Api(owner)):
+        assert not api.get("/repositories/lab/sentiment").cookies
+
+
 def test_a_token_wins_over_a_session(owner, people):
     browser = Client()
     browser.force_login(owner)
