@@ -10,6 +10,7 @@ sampled from /proc in a process of its own. Our figures include all diagnostics 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -58,13 +59,13 @@ def random_adapters(shapes: Shapes, dtype: torch.dtype = torch.float32) -> list:
 
 
 def cpu_seconds(run: Callable[[], object], repeats: int = 3) -> float:
-    """The least CPU seconds of some runs."""
+    """The median CPU seconds of some runs."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
         run()
         times.append(time.process_time() - start)
-    return min(times)
+    return statistics.median(times)
 
 
 class AnonymousPeak:

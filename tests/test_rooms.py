@@ -18,7 +18,13 @@ FORBIDDEN = {
     "workers": {"hubctl"},
 }
 # What hub/ may take from composition/: the parts that are free of torch.
-FREE_OF_TORCH = ("composition.errors", "composition.facts", "composition.recipes", "composition.registry", "composition.formats")
+FREE_OF_TORCH = (
+    "composition.errors",
+    "composition.facts",
+    "composition.recipes",
+    "composition.registry",
+    "composition.formats",
+)
 READ_ONLY = ("hub/access.py", "hub/queries.py", "hub/api", "hub/web")
 WRITES = {"create", "bulk_create", "update_or_create", "get_or_create", "bulk_update"}
 
@@ -41,6 +47,12 @@ def test_arrows_run_one_way(path):
     if room == "hub":
         taken = {name for name in imports(path) if name.split(".")[0] == "composition"}
         assert all(name.startswith(FREE_OF_TORCH) for name in taken), taken
+
+
+@pytest.mark.parametrize(("door", "other"), [("hub/web", "hub.api"), ("hub/api", "hub.web")])
+def test_doors_share_nothing_but_the_house(door, other):
+    for path in sources(door):
+        assert not {name for name in imports(path) if name.startswith(other)}, f"{path} imports {other}"
 
 
 @pytest.mark.parametrize("place", READ_ONLY)

@@ -9,11 +9,11 @@ from hub import access
 from hub.api.bodies import Body, Text
 from hub.api.files import BYTES, RANGE
 from hub.api.pagination import page
-from hub.api.ranges import blob_response
 from hub.api.schema import paged
 from hub.api.uploads import body_stream
 from hub.api.view import View
 from hub.models import Companion, Visibility
+from hub.ranges import blob_response
 from hub.services import companions
 
 TAGS = ["companions"]

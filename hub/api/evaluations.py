@@ -1,4 +1,4 @@
-"""Measured quality: the shape of one evaluation, and the table that compares versions."""
+"""Measured quality: the table that compares versions."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -8,22 +8,8 @@ from rest_framework.response import Response
 from hub import access, queries
 from hub.api.view import View
 from hub.errors import Invalid
-from hub.models import Evaluation
 
 MOST = 20
-
-
-class EvaluationShape(serializers.ModelSerializer):
-    """Metrics with the data, base, device and time behind them."""
-
-    dataset = serializers.CharField(source="dataset.__str__", help_text="ns/name@v1")
-    base = serializers.CharField(source="base.name")
-    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
-
-    class Meta:
-        model = Evaluation
-        fields = ("id", "dataset", "dataset_digest", "split", "base", "metrics", "rows", "recipe", "environment")
-        fields += ("device", "seconds", "job", "created_by", "created_at")
 
 
 class LineShape(serializers.Serializer):

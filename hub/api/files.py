@@ -6,8 +6,8 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.ranges import blob_response
 from hub.api.view import View
+from hub.ranges import blob_response
 from hub.services.downloads import count_download
 
 TAGS = ["files"]

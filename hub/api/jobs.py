@@ -9,13 +9,13 @@ from rest_framework.response import Response
 from hub import access, queries
 from hub.api.bodies import Body, Object, Text
 from hub.api.events import END, stream
-from hub.api.job_shapes import JobShape, LogShape, Sight, show
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.errors import Invalid
 from hub.models import State, Visibility
 from hub.services import jobs
+from hub.shapes import JobShape, LogShape, Sight, show
 
 TAGS = ["jobs"]
 KEY = OpenApiParameter(

@@ -1,22 +1,13 @@
-"""Keyset pages: `next` carries the last row's sort values, so page 1,000 costs what page 1 costs, and rows that
-arrive in between are neither skipped nor shown twice.
+"""The API's lists: `{"results": […], "next": url}`, in keyset pages of 1 to 200 rows."""
 
-The cursor is opaque to clients and checked like any input. A sort is a name of a fixed map, never a column name.
-"""
-
-import base64
-import binascii
-import json
 from collections.abc import Callable
-from datetime import datetime
 
-from django.core.exceptions import ValidationError
-from django.db.models import Model, Q, QuerySet
-from django.utils.dateparse import parse_datetime
+from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hub.errors import Invalid
+from hub.keyset import after, read_cursor, write_cursor
 
 PAGE, LARGEST = 50, 200
 
@@ -49,50 +40,3 @@ def next_url(request: Request, cursor: str) -> str:
     query = request.query_params.copy()
     query["cursor"] = cursor
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
-
-
-def after(order: tuple[str, ...], values: list) -> Q:
-    """Rows past `values`: a > x or (a = x and (b > y or …)), with < where a column descends."""
-    condition = Q()
-    for column, value in reversed(list(zip(order, values, strict=True))):
-        name = column.lstrip("-")
-        beyond = Q(**{f"{name}__{'lt' if column.startswith('-') else 'gt'}": value})
-        condition = beyond | (Q(**{name: value}) & condition) if condition else beyond
-    return condition
-
-
-def write_cursor(row: Model, order: tuple[str, ...]) -> str:
-    """The row's place in this order, base64 of JSON."""
-    values = [getattr(row, column.lstrip("-")) for column in order]
-    place = [",".join(order), *(value.isoformat() if isinstance(value, datetime) else value for value in values)]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str, order: tuple[str, ...], model: type[Model]) -> list:
-    """The values of `write_cursor`; one of another list or another sort is refused."""
-    try:
-        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        name, *values = place
-        if name != ",".join(order) or len(values) != len(order):
-            raise ValueError("another order")
-        return [_value(model, column, value) for column, value in zip(order, values, strict=True)]
-    except (ValueError, TypeError, binascii.Error, RecursionError, ValidationError) as error:
-        raise Invalid(
-            "cursor: not one of this list and sort; take it from `next` of the page before.", field="cursor"
-        ) from error
-
-
-def _value(model: type[Model], column: str, value: object) -> object:
-    field = model._meta.get_field(column.lstrip("-"))
-    if field.get_internal_type() == "DateTimeField":
-        moment = parse_datetime(value)
-        if moment is None or moment.tzinfo is None:
-            raise ValueError(value)
-        return moment
-    if field.get_internal_type() in ("CharField", "UUIDField"):
-        if not isinstance(value, str) or "\0" in value:
-            raise ValueError(value)
-        return field.to_python(value)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        raise ValueError(value)
-    return value

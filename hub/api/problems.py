@@ -38,7 +38,7 @@ def problem_response(error: Exception, context: dict) -> Response:
     """DRF's exception handler: what was raised, as a problem."""
     set_rollback()
     if isinstance(error, HubError):
-        headers = {"WWW-Authenticate": _challenge(context)} if error.status == 401 else None
+        headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)
     if isinstance(error, CompositionError):
         return problem(422, error.code, error.message, facts=error.facts)

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-import hub.api.converters  # noqa: F401  registers name, ref, longref, anypath, number
+import hub.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import (
     accounts,
     bases,

@@ -5,11 +5,11 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.evaluations import EvaluationShape
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.models import Version
+from hub.shapes import EvaluationShape
 
 TAGS = ["versions"]
 

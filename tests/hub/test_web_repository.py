@@ -81,6 +81,12 @@ def test_files_are_listed_with_their_digests_and_come_as_they_were_sent(client, 
     assert Repository.objects.get(pk=version.repository_id).downloads == 1
 
 
+def test_a_range_past_the_end_is_refused_on_pages_too(client, version):
+    size = len(factories.adapter_files(rank=4)["adapter_model.safetensors"])
+    refused = client.get("/lab/sentiment/raw/v1/adapter_model.safetensors", headers={"Range": "bytes=999999999-"})
+    assert (refused.status_code, refused.headers["Content-Range"]) == (416, f"bytes */{size}")
+
+
 def test_a_card_shows_the_pictures_of_its_repository(client, people, base):
     files = factories.adapter_files(card="![plot](plot.png)") | {"plot.png": b"\x89PNG\r\n\x1a\n" + b"0" * 40}
     repository = factories.make_repository(people.owner, namespace=people.lab)

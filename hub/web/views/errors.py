@@ -18,6 +18,7 @@ TITLES = {
     404: "Nothing here that you can see",
     405: "Not in this way",
     409: "Something is in the way",
+    416: "No such part of the file",
     422: "That can't be used",
 }
 UNSEEN = "Check the address for a typo. If it is private, sign in as somebody who may see it."
@@ -29,7 +30,10 @@ def refusal_page(request: HttpRequest, error: HubError | CompositionError) -> Ht
     if status == 401:
         back = request.get_full_path() if request.method == "GET" else "/"
         return redirect_to_login(back)
-    return _page(request, status, error.message, error.code)
+    page = _page(request, status, error.message, error.code)
+    for name, value in getattr(error, "headers", {}).items():
+        page[name] = value
+    return page
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -7,10 +7,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from composition.registry import METHODS
 from hub import access, queries
-from hub.api.job_shapes import HIDDEN, Sight, show
 from hub.errors import HubError, Invalid
 from hub.models import State
 from hub.services import jobs as services
+from hub.shapes import HIDDEN, Sight, show
 from hub.web import basket
 from hub.web.paging import page
 

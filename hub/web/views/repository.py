@@ -8,8 +8,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from hub import access, queries
-from hub.api.ranges import blob_response
 from hub.errors import Conflict, Invalid
+from hub.ranges import blob_response
 from hub.services import publishing, refs, repositories
 from hub.services.downloads import count_download
 from hub.storage import blobs

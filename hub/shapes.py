@@ -1,4 +1,7 @@
-"""How a job is shown: the names of inputs its watcher may not see are left out, also from sentences that name them."""
+"""How evaluations and jobs are shown, by the API and by the pages.
+
+The names of inputs that a job's watcher may not see are left out, also from sentences that name them.
+"""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +10,23 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub import access, queries
-from hub.api.evaluations import EvaluationShape
-from hub.models import Job, JobLog
+from hub.models import Evaluation, Job, JobLog
 from hub.services.jobs import waiting_for
 
 HIDDEN = "(hidden)"
+
+
+class EvaluationShape(serializers.ModelSerializer):
+    """Metrics with the data, base, device and time behind them."""
+
+    dataset = serializers.CharField(source="dataset.__str__", help_text="ns/name@v1")
+    base = serializers.CharField(source="base.name")
+    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
+
+    class Meta:
+        model = Evaluation
+        fields = ("id", "dataset", "dataset_digest", "split", "base", "metrics", "rows", "recipe", "environment")
+        fields += ("device", "seconds", "job", "created_by", "created_at")
 
 
 class Sight:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header, parse_etags
 
-from hub.api.problems import problem
+from hub.errors import HubError
 from hub.models import Blob
 from hub.storage import blobs
 
@@ -15,8 +15,21 @@ BLOCK = 1 << 20
 RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
+class OutOfRange(HubError):
+    """The range asks for bytes past the file's end."""
+
+    status, code = 416, "range"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The file has {size} bytes; the range asks for others.", size=size)
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
 def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpResponseBase:
-    """The blob as an attachment: 200 or 206 (with `start`, the first byte), 304, 416. Several ranges: the whole."""
+    """The blob as an attachment: 200 or 206 (with `start`, the first byte), 304. Several ranges: the whole.
+
+    Errors: OutOfRange.
+    """
     etag = f'"{blob.sha256}"'
     headers = {
         "ETag": etag,
@@ -30,9 +43,7 @@ def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpRespon
         return HttpResponse(status=304, headers=headers)
     part = wanted_range(request, etag, blob.size)
     if part == "unsatisfiable":
-        refusal = f"The file has {blob.size} bytes; the range asks for others."
-        headers = {"Content-Range": f"bytes */{blob.size}"}
-        return problem(416, "range", refusal, headers=headers, facts={"size": blob.size})
+        raise OutOfRange(blob.size)
     start, stop = part or (0, blob.size)
     headers["Content-Length"] = str(stop - start)
     if part:
