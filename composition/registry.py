@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from composition.recipes import AverageRecipe, CatRecipe, EvaluateRecipe, LegoRecipe, Recipe, SvdRecipe
+from composition.recipes import (
+    AverageRecipe,
+    CatRecipe,
+    EvaluateRecipe,
+    LegoRecipe,
+    MeteoraRecipe,
+    Recipe,
+    SmoraRecipe,
+    SvdRecipe,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +89,26 @@ _ROWS = (
         needs=Needs(min_inputs=2),
     ),
     Method(
+        kind="meteora",
+        verb="assemble",
+        label="MeteoRA",
+        summary="Keeps every adapter as an expert; a gate in each module sends each token to the best of them.",
+        recipe=MeteoraRecipe,
+        function="composition.moe.assemble:assemble",
+        needs=Needs(min_inputs=2, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2405.13053",
+    ),
+    Method(
+        kind="smora",
+        verb="assemble",
+        label="SMoRA",
+        summary="Makes every rank of every adapter an expert; a router in each module picks the ranks for each token.",
+        recipe=SmoraRecipe,
+        function="composition.moe.assemble:assemble",
+        needs=Needs(min_inputs=2, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2501.15103",
+    ),
+    Method(
         kind="evaluate",
         verb="evaluate",
         label="Evaluation",
@@ -95,4 +124,14 @@ METHODS: dict[str, Method] = {row.kind: row for row in _ROWS}
 
 def merge_methods() -> list[Method]:
     """The methods that make one adapter out of several, in the order pages show them."""
-    return [method for method in METHODS.values() if method.verb == "merge"]
+    return methods_of("merge")
+
+
+def assemble_methods() -> list[Method]:
+    """The methods that make one routing adapter out of several, in the order pages show them."""
+    return methods_of("assemble")
+
+
+def methods_of(verb: str) -> list[Method]:
+    """The rows of one verb."""
+    return [method for method in METHODS.values() if method.verb == verb]

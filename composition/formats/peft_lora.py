@@ -18,7 +18,7 @@ from composition.weights import DTYPES, Factors, LazyFactors, LoraWeights
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 _KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight$")
-_TORCH = {code: dtype for dtype, code in DTYPES.items()}
+TORCH_DTYPES = {code: dtype for dtype, code in DTYPES.items()}
 
 
 def detect(folder: Path) -> bool:
@@ -106,13 +106,13 @@ def _entry(source: safe_open, module: str, pair: dict[str, str], config: PeftCon
             module=module,
         )
     types = {a.get_dtype(), b.get_dtype()}
-    if not types <= _TORCH.keys():
+    if not types <= TORCH_DTYPES.keys():
         raise CompositionError(
             "adapter.dtype",
-            f"{module} is stored as {', '.join(sorted(types))}; expected {', '.join(_TORCH)}.",
+            f"{module} is stored as {', '.join(sorted(types))}; expected {', '.join(TORCH_DTYPES)}.",
             module=module,
         )
-    kinds = [_TORCH[code] for code in (a.get_dtype(), b.get_dtype())]
+    kinds = [TORCH_DTYPES[code] for code in (a.get_dtype(), b.get_dtype())]
     scale = config.scale(module, rank)
     facts = ModuleFacts(r=rank, in_features=shape_a[1], out_features=shape_b[0], scale=scale)
     load = partial(_load, source, pair["A"], pair["B"], scale)

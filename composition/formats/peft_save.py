@@ -12,7 +12,7 @@ import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,15 @@ def write_peft_folder(
         raise CompositionError("weights.empty", "There is no module to save; expected at least one.")
     folder.mkdir(parents=True, exist_ok=True)
     config = json.dumps(peft_config(weights, base_model), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _replace(folder / WEIGHTS_FILE, _safetensors(weights, dtype, metadata))
-    _replace(folder / CONFIG_FILE, iter([config.encode()]))
+    replace_file(folder / WEIGHTS_FILE, _safetensors(weights, dtype, metadata))
+    replace_file(folder / CONFIG_FILE, iter([config.encode()]))
 
 
 def peft_config(weights: LoraWeights, base_model: str | None) -> dict[str, Any]:
     """The adapter_config.json: alpha and r per module by patterns where they differ, rsLoRA folded into alpha."""
     facts = {module: weights.module_facts(module) for module in weights}
     ranks = {module: fact.r for module, fact in facts.items()}
-    alphas = {module: _alpha(fact.scale, fact.r) for module, fact in facts.items()}
+    alphas = {module: alpha_of(fact.scale, fact.r) for module, fact in facts.items()}
     r, alpha = _commonest(ranks.values()), _commonest(alphas.values())
     keys = _pattern_keys(list(facts))
     return {
@@ -74,7 +74,7 @@ def peft_config(weights: LoraWeights, base_model: str | None) -> dict[str, Any]:
     }
 
 
-def _alpha(scale: float, rank: int) -> int | float:
+def alpha_of(scale: float, rank: int) -> int | float:
     """The alpha with alpha / rank == |scale| exactly where a float allows, whole where it can be; 1 for scale 0."""
     scale = abs(scale) or 1.0
     alpha = scale * rank
@@ -107,26 +107,30 @@ def _targets(weights: LoraWeights) -> list[str]:
 
 
 def _safetensors(weights: LoraWeights, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> Iterator[bytes]:
-    header: dict[str, Any] = {"__metadata__": dict(sorted({"format": "pt", **metadata}.items()))}
-    end = 0
+    tensors: dict[str, tuple[torch.dtype, Sequence[int]]] = {}
     for module in weights:
         fact, kind = weights.module_facts(module), dtype or weights.module_dtype(module)
-        for half, shape in (("A", [fact.r, fact.in_features]), ("B", [fact.out_features, fact.r])):
-            begin, end = end, end + math.prod(shape) * kind.itemsize
-            header[f"{PREFIX}{module}.lora_{half}.weight"] = {
-                "dtype": DTYPES[kind],
-                "shape": shape,
-                "data_offsets": [begin, end],
-            }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    yield struct.pack("<Q", len(text)) + text
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = kind, (fact.r, fact.in_features)
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = kind, (fact.out_features, fact.r)
+    yield safetensors_header(tensors, metadata)
     for module in weights:
         factors, kind = weights[module], dtype or weights.module_dtype(module)
         if factors.scale <= 0:
             factors = Factors(factors.A, factors.B * math.copysign(bool(factors.scale), factors.scale))
-        yield _bytes(factors.A, kind, module)
-        yield _bytes(factors.B, kind, module)
+        yield tensor_bytes(factors.A, kind, module)
+        yield tensor_bytes(factors.B, kind, module)
+
+
+def safetensors_header(tensors: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: Mapping[str, str]) -> bytes:
+    """The file up to its first tensor: length and JSON of the named (dtype, shape), which follow in this order."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted({"format": "pt", **metadata}.items()))}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        begin, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def cast(tensor: Tensor, dtype: torch.dtype, module: str) -> Tensor:
@@ -141,11 +145,12 @@ def cast(tensor: Tensor, dtype: torch.dtype, module: str) -> Tensor:
     return same
 
 
-def _bytes(tensor: Tensor, dtype: torch.dtype, module: str) -> bytes:
+def tensor_bytes(tensor: Tensor, dtype: torch.dtype, module: str) -> bytes:
+    """The tensor's values as a safetensors file holds them, in `dtype`."""
     return cast(tensor, dtype, module).view(torch.uint8).numpy().data.tobytes()
 
 
-def _replace(path: Path, chunks: Iterator[bytes]) -> None:
+def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
     """Write beside the file and rename: a file that is mapped while it is replaced stays whole for its reader."""
     part = path.with_name(path.name + ".part")
     try:

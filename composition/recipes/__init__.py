@@ -3,14 +3,18 @@
 from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_dict
 from composition.recipes.evaluate import EvaluateRecipe
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
+from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 
 __all__ = [
+    "AssembleRecipe",
     "AverageRecipe",
     "CatRecipe",
     "EvaluateRecipe",
     "LegoRecipe",
     "MergeRecipe",
+    "MeteoraRecipe",
     "Recipe",
+    "SmoraRecipe",
     "SvdRecipe",
     "option",
     "recipe_fields",

@@ -1,42 +1,49 @@
-"""What every merge asks of its inputs, from header facts alone: mergeable, of one shape, enough of them."""
+"""What every merge asks of its inputs, from header facts alone: mergeable, of one shape, enough of them.
 
+Assembling asks the same; `verb` then names the refusals' codes and the sentences' verb.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
 
 from composition.errors import CompositionError, RecipeError
 from composition.recipes.base import Inputs
 
+MERGE = "merge"
+PAST = {MERGE: "merged", "assemble": "assembled"}
 
-def check_count(inputs: Inputs, minimum: int, method: str) -> None:
+
+def check_count(inputs: Inputs, minimum: int, method: str, verb: str = MERGE) -> None:
     """At least `minimum` adapters."""
     if len(inputs) < minimum:
         raise CompositionError(
-            "merge.too_few_inputs",
+            f"{verb}.too_few_inputs",
             f"{method} needs at least {minimum} adapter{'s' * (minimum > 1)}, got {len(inputs)}. Add adapters.",
             given=len(inputs),
             minimum=minimum,
         )
 
 
-def check_mergeable(inputs: Inputs) -> None:
+def check_mergeable(inputs: Inputs, verb: str = MERGE) -> None:
     """No input may need its base weight to mean anything (DoRA, PiSSA, modules_to_save, bias, ...)."""
     for name, facts in inputs:
         if facts.needs_base:
             need = facts.needs_base[0]
             raise CompositionError(
-                "merge.needs_base",
-                f"{name} can't be merged: {need['reason']} {need['do']}",
+                f"{verb}.needs_base",
+                f"{name} can't be {PAST[verb]}: {need['reason']} {need['do']}",
                 adapter=name,
                 needs_base=facts.needs_base,
             )
         if not facts.modules:
             raise CompositionError(
-                "merge.no_modules",
-                f"{name} has no LoRA module, so there is nothing to merge. Choose another adapter.",
+                f"{verb}.no_modules",
+                f"{name} has no LoRA module, so there is nothing to {verb}. Choose another adapter.",
                 adapter=name,
             )
 
 
-def check_shapes(inputs: Inputs) -> None:
+def check_shapes(inputs: Inputs, verb: str = MERGE) -> None:
     """A module that two adapters share must have one (in, out) in both: else they belong to different bases."""
     first: dict[str, tuple[str, int, int]] = {}
     for name, facts in inputs:
@@ -44,10 +51,10 @@ def check_shapes(inputs: Inputs) -> None:
             seen = first.setdefault(module, (name, shape.in_features, shape.out_features))
             if seen[1:] != (shape.in_features, shape.out_features):
                 raise CompositionError(
-                    "merge.shapes_differ",
+                    f"{verb}.shapes_differ",
                     f"{module} is {seen[1]} → {seen[2]} features in {seen[0]} but {shape.in_features} → "
                     f"{shape.out_features} in {name}: they were trained on different base models. "
-                    "Merge adapters of one base.",
+                    f"{verb.capitalize()} adapters of one base.",
                     module=module,
                     adapters=[seen[0], name],
                 )
@@ -104,3 +111,28 @@ def pooled_ranks(inputs: Inputs) -> dict[str, int]:
         for module, shape in facts.modules.items():
             pooled[module] = pooled.get(module, 0) + shape.r
     return dict(sorted(pooled.items()))
+
+
+def check_names(inputs: Inputs) -> None:
+    """Experts are told apart by name: no name twice."""
+    twice = [name for name, count in Counter(name for name, _ in inputs).items() if count > 1]
+    if twice:
+        raise CompositionError(
+            "assemble.named_twice",
+            f"{', '.join(twice)} stands twice among the adapters; experts are told apart by name. Give each once.",
+            adapters=twice,
+        )
+
+
+def check_equal_dtypes(inputs: Inputs) -> None:
+    """Stacked without a change, adapters must be of one precision."""
+    (first, facts), *others = inputs
+    for name, other in others:
+        if other.dtype != facts.dtype:
+            raise CompositionError(
+                "assemble.dtypes_differ",
+                f"{first} is stored as {facts.dtype} and {name} as {other.dtype}; stacked they would have to change. "
+                "Choose a precision for all of them (dtype=float32 keeps every value).",
+                adapters=[first, name],
+                dtypes=[facts.dtype, other.dtype],
+            )
