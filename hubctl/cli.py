@@ -28,6 +28,7 @@ COMMANDS = {
     "restore": ("repositories", "Bring a deleted repository back."),
     "dataset": ("datasets", "Push evaluation data."),
     "merge": ("merge", "Merge adapters into a new one."),
+    "assemble": ("assemble", "Assemble adapters into a mixture that routes every token."),
     "eval": ("evaluate", "Measure an adapter on a dataset."),
     "compare": ("evaluate", "Compare measured versions."),
     "jobs": ("jobs", "List, watch, cancel and retry jobs."),

@@ -5,48 +5,8 @@ from typing import Any
 import click
 
 from hubctl.commands.common import connect, follow, json_option, need_token, url_option
-from hubctl.commands.recipes import checked, hub_url, methods, options_of, recipe_of
-from hubctl.errors import HubctlError
-
-
-class MergeMethods(click.Group):
-    """The merge methods this hub offers, asked for when needed."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["hubctl.url"] = hub_url(args)
-        return super().parse_args(ctx, args)
-
-    def _methods(self, ctx: click.Context) -> dict[str, dict[str, Any]]:
-        key = "hubctl.methods"
-        if key not in ctx.meta:
-            url = ctx.params.get("url") or ctx.meta.get("hubctl.url")
-            ctx.meta[key] = {method["kind"]: method for method in methods("merge", url)}
-        return ctx.meta[key]
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._methods(ctx))
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        method = self._methods(ctx).get(name)
-        return merge_with(method) if method else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Methods"):
-            try:
-                rows = [(kind, method["summary"]) for kind, method in self._methods(ctx).items()]
-            except HubctlError as error:
-                formatter.write_text(f"(the hub lists them, but: {error.message})")
-                return
-            formatter.write_dl(rows)
-
-
-@click.group("merge", cls=MergeMethods, context_settings={"help_option_names": ["-h", "--help"]})
-@url_option
-def merge_command(url) -> None:
-    """Merge adapters of one base into a new version of another repository.
-
-    hubctl merge lego demo/a@v1 demo/b --rank 16 --to demo/ab --wait
-    """
+from hubctl.commands.method_group import MethodGroup, help_of
+from hubctl.commands.recipes import checked, options_of, recipe_of
 
 
 def merge_with(method: dict[str, Any]) -> click.Command:
@@ -72,7 +32,22 @@ def merge_with(method: dict[str, Any]) -> click.Command:
             job = hub.queue_job(method["kind"], **request, idempotency_key=idempotency_key)
             return follow(hub, job, wait, as_json)
 
-    paper = f"\n\nPaper: {method['paper']}" if method.get("paper") else ""
-    command = click.command(method["kind"], help=f"{method['summary']}{paper}")(merge)
+    command = click.command(method["kind"], help=help_of(method))(merge)
     command.params += options_of(fields)
     return command
+
+
+class MergeMethods(MethodGroup):
+    """The merge methods of this hub."""
+
+    verb = "merge"
+    build = staticmethod(merge_with)
+
+
+@click.group("merge", cls=MergeMethods, context_settings={"help_option_names": ["-h", "--help"]})
+@url_option
+def merge_command(url) -> None:
+    """Merge adapters of one base into a new version of another repository.
+
+    hubctl merge lego demo/a@v1 demo/b --rank 16 --to demo/ab --wait
+    """
