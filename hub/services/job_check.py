@@ -13,6 +13,7 @@ from hub.errors import HubError, Invalid
 from hub.licences import combined, conflicts
 from hub.models import BaseModel, Job, Kind, Namespace, Repository, State, User, Version, Visibility, WorkerNode
 from hub.names import check_repository
+from hub.services import assembly_check
 
 FINGERPRINT = "fingerprint"
 # Rough rates of one core, measured on merges of 8B-shaped adapters and on a 135M base in fp32; good to a factor of 3.
@@ -81,11 +82,11 @@ def check_inputs(
     if len(inputs) < needs.min_inputs or (needs.max_inputs is not None and len(inputs) > needs.max_inputs):
         wanted = f"at least {needs.min_inputs}" if needs.max_inputs is None else f"at most {needs.max_inputs}"
         raise Invalid(f"{METHODS[kind].label} takes {wanted} adapters, got {len(inputs)}.", field="inputs")
-    evaluates = METHODS[kind].verb == "evaluate"
-    if len(datasets) != int(evaluates):
-        wanted = "one dataset" if evaluates else "no dataset"
+    verb = METHODS[kind].verb
+    if verb != "assemble" and len(datasets) != int(verb == "evaluate"):
+        wanted = "one dataset" if verb == "evaluate" else "no dataset"
         raise Invalid(f"{METHODS[kind].label} takes {wanted}, got {len(datasets)}.", field="datasets")
-    if evaluates:
+    if verb == "evaluate":
         _check_evaluation(recipe, inputs, datasets[0], base)
         return
     for version in inputs[1:]:
@@ -94,6 +95,8 @@ def check_inputs(
     if base and inputs and inputs[0].base_id != base.pk:
         raise Invalid(f"The adapters belong to {inputs[0].base}, not to {base}.", field="base")
     recipe.check([(named(version), AdapterFacts.from_dict(version.facts)) for version in inputs])
+    if verb == "assemble":
+        assembly_check.check_data(recipe, inputs, datasets)
 
 
 def check_output(
@@ -226,6 +229,8 @@ def _estimate(
         parameters = (base and base.parameters) or 1e8
         seconds = SECONDS_TO_START + rows * len(recipe.metrics) * parameters / ROWS_A_SECOND
         return {"bytes": 0, "seconds": round(seconds, 1), "memory": int(parameters * 4 * 1.3)}
+    if method.verb == "assemble":
+        return assembly_check.estimate(recipe, inputs, datasets, base)
     facts = [AdapterFacts.from_dict(version.facts) for version in inputs]
     ranks = recipe.output_ranks([(named(v), f) for v, f in zip(inputs, facts, strict=True)])
     shapes = {name: module for fact in facts for name, module in fact.modules.items()}

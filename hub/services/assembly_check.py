@@ -1,0 +1,60 @@
+"""What a mixture asks of the data its router learns from, and what assembling costs, before anything is queued."""
+
+from collections.abc import Sequence
+
+from composition.facts import AdapterFacts
+from composition.recipes import AssembleRecipe
+from hub.errors import Invalid
+from hub.models import BaseModel, Version
+
+# Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
+FLOPS = 3e10
+TOKENS = 64
+
+
+def check_data(recipe: AssembleRecipe, inputs: Sequence[Version], datasets: Sequence[Version]) -> None:
+    """Refuse datasets that don't suit: too many, without the split, empty, or missing where the router learns."""
+    if datasets and not recipe.trains:
+        raise Invalid("train=prototype learns from no data. Leave the datasets out.", field="datasets")
+    if recipe.needs_labels and len(datasets) > len(inputs):
+        raise Invalid(
+            f"{recipe.name} takes one dataset for each adapter, in their order: {len(inputs)}, got {len(datasets)}.",
+            field="datasets",
+        )
+    counts = [rows_of(dataset, recipe.split) for dataset in datasets]
+    names = [str(version) for version in inputs]
+    labels = names if recipe.needs_labels else [str(dataset) for dataset in datasets]
+    recipe.check_data(names, dict(zip(labels, counts, strict=False)))
+
+
+def rows_of(dataset: Version, split: str) -> int:
+    """Rows of the split; Invalid names the splits there are."""
+    splits = dataset.facts.get("splits", {})
+    if split not in splits:
+        there = ", ".join(sorted(splits)) or "none"
+        raise Invalid(f"{dataset} has no split {split!r}; it has {there}.", field="split")
+    return splits[split]
+
+
+def estimate(
+    recipe: AssembleRecipe, inputs: Sequence[Version], datasets: Sequence[Version], base: BaseModel | None
+) -> dict:
+    """Ranks and bytes of the result; seconds and bytes of memory to make it."""
+    facts = [(str(version), AdapterFacts.from_dict(version.facts)) for version in inputs]
+    ranks = recipe.output_ranks(facts)
+    widths = {name: module.in_features for _, fact in facts for name, module in fact.modules.items()}
+    rows = len(inputs) if recipe.needs_labels else 0
+    gates = sum(4 * width * (rows or ranks[name]) for name, width in widths.items())
+    size = sum(fact.bytes for _, fact in facts) + gates
+    parameters = (base and base.parameters) or 1e8
+    seconds = 5.0
+    if recipe.trains:
+        steps = recipe.steps_for(sum(rows_of(dataset, recipe.split) for dataset in datasets))
+        seconds += steps * recipe.batch_size * TOKENS * parameters * 6 / FLOPS
+    return {
+        "ranks": ranks,
+        "rank": max(ranks.values(), default=0),
+        "bytes": size,
+        "seconds": round(seconds, 1),
+        "memory": int(parameters * 4 * 1.5 + size * 4),
+    }
