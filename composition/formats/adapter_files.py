@@ -6,16 +6,18 @@ for NaN and infinity. Nothing is imported, unpacked or fetched.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import adapter_fit, finite
 from composition.formats.adapter_tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
+from composition.formats.assembly_files import check_assembly, is_known_loader
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.patterns import Budget, check_names
 from composition.formats.peft_config import CONFIG_FILE, MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft_fields import refuse_code
-from composition.formats.peft_types import reason_for
+from composition.formats.peft_types import MIXTURES, reason_for
 from composition.formats.safetensors_header import MAX_HEADER, SafetensorsHeader, parse_header
 from composition.formats.sources import Files
 from composition.formats.strict_json import strict_loads
@@ -43,9 +45,11 @@ def validate_adapter(
     with source.open() as stream:
         header = parse_header(stream, size=source.size, max_header=max_header, file=WEIGHTS_FILE)
         _check_some(header)
-        found, warnings = Tensors(), list(config.warnings)
+        found, warnings, mixture = Tensors(), list(config.warnings), {}
         if config.is_lora:
             found = _check_lora(header, config, base_shapes, warnings)
+        elif config.peft_type in MIXTURES:
+            mixture = check_assembly(header, config.raw, base_shapes, file=WEIGHTS_FILE)
         elif base_shapes is not None:
             warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
         try:
@@ -65,13 +69,16 @@ def validate_adapter(
         )
     if found.pairs and all(pair.names["B"] in zero for pair in found.pairs.values()):
         warnings.append("Every lora_B is zero, so the adapter changes nothing. Was it trained?")
-    return _facts(header, config, found, [*warnings, *found.warnings], source.size)
+    facts = _facts(header, config, found, [*warnings, *found.warnings], source.size)
+    return replace(facts, modules=mixture, target_modules=_last_names(mixture)) if mixture else facts
 
 
 def check_content(files: Files) -> None:
     """Names, first and last bytes of every file, and that no config beside the adapter's asks for code."""
     check_paths(list(files))
     for path, source in files.items():
+        if is_known_loader(path, source):
+            continue
         with source.open() as stream:
             first = stream.read(SNIFF_BYTES)
             stream.seek(max(0, source.size - TAIL_BYTES))
@@ -163,7 +170,7 @@ def _facts(
         dtype=dtypes.most_common(1)[0][0],
         parameters=sum(tensor.elements for tensor in header.tensors.values()),
         bytes=size,
-        target_modules=sorted({name.rpartition(".")[2] for name in modules}),
+        target_modules=_last_names(modules),
         lora_alpha=config.lora_alpha if config.is_lora else None,
         use_rslora=config.use_rslora,
         task_type=config.task_type,
@@ -171,6 +178,10 @@ def _facts(
         needs_base=_reasons(config, found),
         warnings=warnings,
     )
+
+
+def _last_names(modules: Mapping[str, ModuleFacts]) -> list[str]:
+    return sorted({name.rpartition(".")[2] for name in modules})
 
 
 def _reasons(config: PeftConfig, found: Tensors) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from composition.errors import CompositionError
 from composition.formats import patterns, peft_fields
-from composition.formats.peft_types import PEFT_TYPES, REFUSED_TYPES, reason_for
+from composition.formats.peft_types import MIXTURES, PEFT_TYPES, REFUSED_TYPES, reason_for
 from composition.formats.strict_json import shorten, strict_loads
 
 CONFIG_FILE = "adapter_config.json"
@@ -136,6 +136,8 @@ class PeftConfig:
 
     def needs_base(self) -> list[dict[str, str]]:
         """Why this adapter can't be merged from its files alone: [{code, reason, do}]; empty where it can."""
+        if self.peft_type in MIXTURES:
+            return [reason_for("mixture", MIXTURES[self.peft_type])]
         if not self.is_lora:
             return [reason_for("not_lora", self.peft_type)]
         reasons = [reason_for(code) for code in self.variants]
@@ -183,13 +185,14 @@ def _peft_type(raw: dict[str, Any]) -> str:
             field="peft_type",
         )
     given = raw["peft_type"]
-    if not isinstance(given, str) or given not in PEFT_TYPES:
+    known_types = sorted(PEFT_TYPES | MIXTURES.keys())
+    if not isinstance(given, str) or given not in known_types:
         raise CompositionError(
             "config.peft_type",
-            f"{CONFIG_FILE}: peft_type {shorten(given)} is unknown. Known are {', '.join(sorted(PEFT_TYPES))}. "
+            f"{CONFIG_FILE}: peft_type {shorten(given)} is unknown. Known are {', '.join(known_types)}. "
             "Convert the adapter to a plain LoRA and push that.",
             field="peft_type",
-            known=sorted(PEFT_TYPES),
+            known=known_types,
         )
     if given in REFUSED_TYPES:
         raise CompositionError(

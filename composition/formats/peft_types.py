@@ -14,6 +14,9 @@ PEFT_TYPES = frozenset(
     """.split()
 )
 
+# Mixtures, which our own loader adds to peft, as their papers write them.
+MIXTURES = {"METEORA": "MeteoRA", "SMORA": "SMoRA"}
+
 # An X-LoRA config names other adapters by path, and loading it loads them.
 REFUSED_TYPES = frozenset({"XLORA"})
 
@@ -85,6 +88,10 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
     "embedding": (
         "It adapts an embedding table ({names}), which may share its weight with the output layer.",
         "Train it again without embeddings among its target_modules.",
+    ),
+    "mixture": (
+        "It is a {names} mixture, which chooses experts for every token.",
+        "Take the adapters it was assembled from, or pull single experts out of it.",
     ),
     "full_weights": (
         "It carries whole layers beside the LoRA ({names}), as peft writes them when the vocabulary was resized.",
