@@ -1,6 +1,6 @@
 """The whole hub in one run: real adapters pushed, merged, measured, pulled and loaded into PEFT.
 
-    make demo            or: .venv/bin/python examples/demo.py [--rows 100] [--rank 16]
+    make demo            or: .venv/bin/python examples/demo.py [--rows 100] [--rank 8]
 
 Everything goes the way a user's work goes: by `hubctl`, over REST, as jobs on a worker. The hub is the one of `make up`
 over the same data folder (one that runs already is used), so what is made here can be looked at there afterwards. A
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,6 +228,7 @@ def answer(version: str, task: str) -> dict:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
+    warnings.simplefilter("ignore", FutureWarning)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     weights = DATA / "bases" / BASE
@@ -257,7 +259,7 @@ def show(table: dict[str, dict[str, dict]], columns: list[str], notes: dict[str,
 def main() -> int:
     parser = argparse.ArgumentParser(description="Show the hub end to end on the example adapters.")
     parser.add_argument("--rows", type=int, default=100, help="test rows a task")
-    parser.add_argument("--rank", type=int, default=16, help="rank of the LEGO and SVD merges")
+    parser.add_argument("--rank", type=int, default=8, help="rank of the LEGO and SVD merges")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     with ServingHub() as url:
