@@ -172,7 +172,7 @@ def merge_all(adapters: dict[str, str], rank: int) -> dict[str, dict]:
         "concatenation": (["cat"], "cat", "exact sum of ΔW, rank Σr"),
     }
     started = {
-        column: job("merge", method, *inputs, *options, "--to", f"{USER}/{'-'.join(adapters)}-{name}")
+        column: job("merge", method, *inputs, *options, "--to", f"{USER}/all-tasks-{name}")
         for column, ((method, *options), name, _) in wanted.items()
     }
     merges = {}

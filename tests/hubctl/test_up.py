@@ -82,9 +82,8 @@ def test_a_laptop_s_hub_lives_through_kills_and_stops_clean(up, environment, tmp
     config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     config |= {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64}
 
-    first = children(up.pid)
     for part in ("valkey-server", "celery"):
-        pid = next(pid for pid, command in first.items() if part in command)
+        pid = until(lambda part=part: next((p for p, command in children(up.pid).items() if part in command), None))
         os.kill(pid, signal.SIGKILL)
         until(lambda part=part, pid=pid: any(part in c for p, c in children(up.pid).items() if p != pid))
     added = hub.add_base("pico/llama", config)
