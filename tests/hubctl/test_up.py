@@ -19,7 +19,7 @@ PASSWORD = "correct horse battery"
 
 def children(pid: int) -> dict[int, str]:
     """pid → command line of all that descends from a process."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [(int(a), int(b), rest) for a, b, rest in (line.split(None, 2) for line in listed.splitlines())]
     found, known = {}, {pid}
     for _ in rows:
