@@ -31,7 +31,7 @@ from torch import Tensor
 
 from composition import diagnostics
 from composition.gram import Grams, grams
-from composition.kmeans import Clustering, cluster, squared_distances
+from composition.kmeans import Clustering, cluster
 from composition.progress import Progress, ignore
 from composition.recipes import LegoRecipe
 from composition.units import Units, groups, module_names
@@ -119,10 +119,11 @@ def _features(
 
 def _coincide(gram: Tensor) -> bool:
     """Whether halves of two units lie so close that float32 products can't tell them apart well."""
-    distances = squared_distances(gram)
-    distances.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
-    norms = gram.diagonal(dim1=-2, dim2=-1).amax(-1)
-    return bool((distances.amin((-1, -2)) < CLOSE * norms).any())
+    norms = gram.diagonal(dim1=-2, dim2=-1)
+    nearness = gram - norms[:, None, :] / 2  # ‖x_i − x_j‖² = ‖x_i‖² − 2 (⟨x_i, x_j⟩ − ‖x_j‖² / 2)
+    nearness.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
+    closest = norms - 2 * nearness.amax(-1)
+    return bool((closest.amin(-1) < CLOSE * norms.amax(-1)).any())
 
 
 def _feature_gram(gram: Grams, weights: Tensor, profile: str) -> Tensor:
