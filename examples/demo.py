@@ -50,10 +50,10 @@ def hubctl(*arguments: str, given: str | None = None) -> dict:
     done = subprocess.run(command, cwd=ROOT, env=environment, input=given, capture_output=True, text=True)
     if done.returncode:
         try:
-            error = json.loads(done.stderr)
+            said = json.loads(done.stderr)["message"]
         except ValueError:
-            error = {"message": done.stderr.strip()}
-        raise Failed(f"hubctl {' '.join(arguments)} ended with {done.returncode}: {error['message']}", error)
+            said = done.stderr.strip()
+        raise Failed(f"hubctl {' '.join(arguments)} ended with {done.returncode}: {said}")
     return json.loads(done.stdout)
 
 
@@ -282,8 +282,7 @@ def main() -> int:
     text = show(table, list(columns), notes, options.rows)
     report = {"base": BASE, "rows": options.rows, "max_new_tokens": NEW_TOKENS, "metric": "exact_match", "table": table}
     report |= {"adapters": adapters, "datasets": datasets, "merges": merges, "peft": given}
-    report |= {"same_seed_average": same_seed}
-    report["seconds"] = round(time.monotonic() - BEGAN, 1)
+    report |= {"same_seed_average": same_seed, "seconds": round(time.monotonic() - BEGAN, 1)}
     (OUT / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\n{text}\n")
     print(f"PEFT with {given['version']}:\n  {given['prompt'].replace(chr(10), chr(10) + '  ')}")
