@@ -51,6 +51,13 @@ def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
     return dict(sorted(shapes.items()))
 
 
+def parameter_count(config: Mapping[str, Any]) -> int:
+    """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sum(parameter.numel() for parameter in _meta_model(config).parameters())
+
+
 def shape_fingerprint(shapes: Mapping[str, Sequence[int]]) -> str:
     """SHA-256 hex of the names and shapes, in any order. Equal means an adapter can fit, never that it is the same."""
     canonical = json.dumps({name: list(shape) for name, shape in shapes.items()}, sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""What is known of an adapter from its config and tensor headers alone, without torch and without reading a weight.
+"""What is known of an adapter without torch: its config, its tensor headers, and how large each update is.
 
 Recipes check their inputs against these facts, pages show them, and the database keeps them as JSON.
 """
@@ -8,12 +8,16 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleFacts:
-    """One adapted module: A is [r, in_features], B is [out_features, r], ΔW = scale · B @ A."""
+    """One adapted module: A is [r, in_features], B is [out_features, r], ΔW = scale · B @ A.
+
+    `norm` is ‖ΔW‖ (Frobenius); None where only headers were read.
+    """
 
     r: int
     in_features: int
     out_features: int
     scale: float
+    norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from composition import diagnostics
 from composition.gram import Grams, grams
-from composition.kmeans import Clustering, cluster, squared_distances
+from composition.kmeans import Clustering, cluster
 from composition.progress import Progress, ignore
 from composition.recipes import LegoRecipe
 from composition.units import Units, groups, module_names
@@ -93,8 +93,8 @@ def _merge_group(
         largest = gram.largest[m] * weights.abs().sqrt()
         changed = bool((here.labels[m] != other.labels[m]).any())
         centroids = _centroids(units, [here.labels[m], other.labels[m]][: 1 + changed], k, weights)
-        for s, (left, right, A, B) in enumerate(centroids):
-            grown = _growth(largest, [here, other][s].labels[m], A, B, k)
+        for s, (left, right, A, B, peak) in enumerate(centroids):
+            grown = _growth(largest, [here, other][s].labels[m], peak)
             sides[s, 0, m], sides[s, 1, m] = left * (grown * output), (right * grown[:, None]).mT
             if s == 0:
                 merged = (A * grown[:, None].float(), B * (grown * output).float())
@@ -119,10 +119,11 @@ def _features(
 
 def _coincide(gram: Tensor) -> bool:
     """Whether halves of two units lie so close that float32 products can't tell them apart well."""
-    distances = squared_distances(gram)
-    distances.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
-    norms = gram.diagonal(dim1=-2, dim2=-1).amax(-1)
-    return bool((distances.amin((-1, -2)) < CLOSE * norms).any())
+    norms = gram.diagonal(dim1=-2, dim2=-1)
+    nearness = gram - norms[:, None, :] / 2  # ‖x_i − x_j‖² = ‖x_i‖² − 2 (⟨x_i, x_j⟩ − ‖x_j‖² / 2)
+    nearness.diagonal(dim1=-2, dim2=-1).fill_(-torch.inf)
+    closest = norms - 2 * nearness.amax(-1)
+    return bool((closest.amin(-1) < CLOSE * norms.amax(-1)).any())
 
 
 def _feature_gram(gram: Grams, weights: Tensor, profile: str) -> Tensor:
@@ -150,22 +151,27 @@ def _output_factor(units: Units, k: int, recipe: LegoRecipe) -> float:
 
 def _centroids(
     units: Units, labelings: list[Tensor], k: int, weights: Tensor
-) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """For each labelling (X [R, k], Y [k, R], A [k, in], B [out, k]): centroids B̂ X and Y Â, in one product for all."""
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+    """For each labelling (X [R, k], Y [k, R], A [k, in], B [out, k], L∞ norms [k]) of the centroids B̂ X and Y Â.
+
+    One product makes those of all labellings.
+    """
     mean = torch.cat([torch.nn.functional.one_hot(labels, k).double() for labels in labelings], 1)
     mean /= mean.sum(0)
     root = weights.abs().sqrt()[:, None]
     left, right = mean * root * weights.sign()[:, None], (mean * root).mT
     B, A = units.combine(left, right)
+    peak = torch.stack([A.amax(1), -A.amin(1), B.amax(0), -B.amin(0)]).amax(0)
     spans = [slice(s * k, (s + 1) * k) for s in range(len(labelings))]
-    return [(left[:, span], right[span], A[span], B[:, span]) for span in spans]
+    return [(left[:, span], right[span], A[span], B[:, span], peak[span]) for span in spans]
 
 
-def _growth(largest: Tensor, labels: Tensor, A: Tensor, B: Tensor, k: int) -> Tensor:
-    """[k]: the mean L∞ norm of each cluster's units over its centroid's; 1 for a zero centroid."""
-    members = torch.zeros(k, dtype=torch.float64).scatter_reduce_(0, labels, largest, "mean", include_self=False)
-    centroid = torch.maximum(A.abs().amax(1), B.abs().amax(0)).double()
-    return torch.where(centroid > 0, members / centroid, 1.0)
+def _growth(largest: Tensor, labels: Tensor, peak: Tensor) -> Tensor:
+    """[k]: the mean L∞ norm of each cluster's units over its centroid's, `peak`; 1 for a zero centroid."""
+    members = torch.zeros(len(peak), dtype=torch.float64).scatter_reduce_(
+        0, labels, largest, "mean", include_self=False
+    )
+    return torch.where(peak > 0, members / peak.double(), 1.0)
 
 
 def _describe(

@@ -70,10 +70,12 @@ class Units:
         right = (right * self.fold).float()
         B = torch.empty(self.out_features, left.shape[1])
         A = torch.empty(right.shape[0], self.in_features)
-        for span, block in self.blocks_b():
-            torch.mm(block, left, out=B[span])
-        for span, block in self.blocks_a():
-            A[:, span] = right @ block
+        begin = 0
+        for f in self.factors:
+            own = slice(begin, begin + f.rank)
+            B.addmm_(f.B.float(), left[own], beta=int(begin > 0))  # at β = 0 what B held is not read
+            A.addmm_(right[:, own], f.A.float(), beta=int(begin > 0))
+            begin += f.rank
         return B, A
 
     def stacked(self) -> tuple[Tensor, Tensor]:

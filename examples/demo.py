@@ -1,6 +1,6 @@
 """The whole hub in one run: real adapters pushed, merged, measured, pulled and loaded into PEFT.
 
-    make demo            or: .venv/bin/python examples/demo.py [--rows 100] [--rank 16]
+    make demo            or: .venv/bin/python examples/demo.py [--rows 100] [--rank 8]
 
 Everything goes the way a user's work goes: by `hubctl`, over REST, as jobs on a worker. The hub is the one of `make up`
 over the same data folder (one that runs already is used), so what is made here can be looked at there afterwards. A
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,10 +50,10 @@ def hubctl(*arguments: str, given: str | None = None) -> dict:
     done = subprocess.run(command, cwd=ROOT, env=environment, input=given, capture_output=True, text=True)
     if done.returncode:
         try:
-            error = json.loads(done.stderr)
+            said = json.loads(done.stderr)["message"]
         except ValueError:
-            error = {"message": done.stderr.strip()}
-        raise Failed(f"hubctl {' '.join(arguments)} ended with {done.returncode}: {error['message']}", error)
+            said = done.stderr.strip()
+        raise Failed(f"hubctl {' '.join(arguments)} ended with {done.returncode}: {said}")
     return json.loads(done.stdout)
 
 
@@ -171,7 +172,7 @@ def merge_all(adapters: dict[str, str], rank: int) -> dict[str, dict]:
         "concatenation": (["cat"], "cat", "exact sum of ΔW, rank Σr"),
     }
     started = {
-        column: job("merge", method, *inputs, *options, "--to", f"{USER}/{'-'.join(adapters)}-{name}")
+        column: job("merge", method, *inputs, *options, "--to", f"{USER}/all-tasks-{name}")
         for column, ((method, *options), name, _) in wanted.items()
     }
     merges = {}
@@ -227,6 +228,7 @@ def answer(version: str, task: str) -> dict:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
+    warnings.simplefilter("ignore", FutureWarning)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     weights = DATA / "bases" / BASE
@@ -257,7 +259,7 @@ def show(table: dict[str, dict[str, dict]], columns: list[str], notes: dict[str,
 def main() -> int:
     parser = argparse.ArgumentParser(description="Show the hub end to end on the example adapters.")
     parser.add_argument("--rows", type=int, default=100, help="test rows a task")
-    parser.add_argument("--rank", type=int, default=16, help="rank of the LEGO and SVD merges")
+    parser.add_argument("--rank", type=int, default=8, help="rank of the LEGO and SVD merges")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     with ServingHub() as url:
@@ -280,8 +282,7 @@ def main() -> int:
     text = show(table, list(columns), notes, options.rows)
     report = {"base": BASE, "rows": options.rows, "max_new_tokens": NEW_TOKENS, "metric": "exact_match", "table": table}
     report |= {"adapters": adapters, "datasets": datasets, "merges": merges, "peft": given}
-    report |= {"same_seed_average": same_seed}
-    report["seconds"] = round(time.monotonic() - BEGAN, 1)
+    report |= {"same_seed_average": same_seed, "seconds": round(time.monotonic() - BEGAN, 1)}
     (OUT / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\n{text}\n")
     print(f"PEFT with {given['version']}:\n  {given['prompt'].replace(chr(10), chr(10) + '  ')}")

@@ -7,11 +7,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def env(name: str, default: str = "") -> str:
-    """The variable's value, or the content of the file `NAME_FILE` points at, or the default."""
+    """The variable's value, or the content of the file `NAME_FILE` points at, or the default; empty is unset."""
     path = os.environ.get(f"{name}_FILE")
     if path:
         return Path(path).read_text().strip()
-    return os.environ.get(name, default)
+    return os.environ.get(name) or default
 
 
 def env_bool(name: str, default: bool) -> bool:

@@ -155,7 +155,7 @@ def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
 
 
 def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | None = None) -> dict:
-    """A table of the newest evaluation of each version, and of their bare bases, on each dataset.
+    """A table of the newest evaluation of each version, and of their bare bases, on each dataset one was measured on.
 
     {"columns": [name, …], "rows": [{"dataset", "split", "metrics": {column: {metric: value}}}]}, bare bases first.
     """
@@ -173,7 +173,8 @@ def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | N
         line = rows.setdefault((label, row.split), {"dataset": label, "split": row.split, "metrics": {}})
         column = names[row.version_id] if row.version_id else row.base.name
         line["metrics"][column] = {**row.metrics, "rows": row.rows}
-    return {"columns": columns, "rows": [rows[key] for key in sorted(rows)]}
+    told = [key for key in sorted(rows) if rows[key]["metrics"].keys() & names.values()]
+    return {"columns": columns, "rows": [rows[key] for key in told]}
 
 
 def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:

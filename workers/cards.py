@@ -67,7 +67,7 @@ def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequ
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM",
         "",
-        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")',
+        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
         'model = PeftModel.from_pretrained(base, "out/")',
         "```",
         "",

@@ -5,11 +5,13 @@ from importlib.metadata import version
 
 import torch
 from django.conf import settings
+from threadpoolctl import threadpool_limits
 
 
 def fix_threads() -> None:
     """One number of threads for the whole life of the worker: sums in another order are other bytes."""
     torch.set_num_threads(settings.WORKER_THREADS)
+    threadpool_limits(settings.WORKER_THREADS)  # numpy's BLAS, which torch knows nothing of
 
 
 def device() -> torch.device:

@@ -1,7 +1,5 @@
 """A base's fingerprint: names and shapes of its weights, from its config alone, on the meta device."""
 
-import math
-
 from composition.errors import CompositionError
 from hub.models import State
 from hub.services.bases import set_shapes_error
@@ -12,7 +10,7 @@ from workers.worker import Worker
 
 def fingerprint(attempt: Attempt, worker: Worker) -> None:
     """Read the shapes of the job's base and keep them; what can't be read is kept as the base's error."""
-    from composition.base_models import module_shapes, shape_fingerprint
+    from composition.base_models import module_shapes, parameter_count, shape_fingerprint
 
     job = attempt.job
     attempt.advance(State.RUNNING)
@@ -28,6 +26,6 @@ def fingerprint(attempt: Attempt, worker: Worker) -> None:
         job=job,
         shapes=shapes,
         fingerprint=shape_fingerprint(shapes),
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        parameters=parameter_count(job.base.config),
         environment=worker.environment,
     )

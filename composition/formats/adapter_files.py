@@ -14,6 +14,7 @@ from composition.formats import adapter_fit, finite
 from composition.formats.adapter_tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
 from composition.formats.assembly_files import check_assembly, is_known_loader
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
+from composition.formats.norms import update_norm
 from composition.formats.patterns import Budget, check_names
 from composition.formats.peft_config import CONFIG_FILE, MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft_fields import refuse_code
@@ -54,6 +55,7 @@ def validate_adapter(
             warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
         try:
             broken, zero = finite.scan(stream, header)
+            sizes = {} if broken else {name: update_norm(stream, header, pair) for name, pair in found.pairs.items()}
         except finite.Truncated:
             raise CompositionError(
                 "safetensors.truncated", f"{WEIGHTS_FILE} ends early. Upload it again.", file=WEIGHTS_FILE
@@ -69,7 +71,7 @@ def validate_adapter(
         )
     if found.pairs and all(pair.names["B"] in zero for pair in found.pairs.values()):
         warnings.append("Every lora_B is zero, so the adapter changes nothing. Was it trained?")
-    facts = _facts(header, config, found, [*warnings, *found.warnings], source.size)
+    facts = _facts(header, config, found, sizes, [*warnings, *found.warnings], source.size)
     return replace(facts, modules=mixture, target_modules=_last_names(mixture)) if mixture else facts
 
 
@@ -146,15 +148,26 @@ def _check_lora(
 
 
 def _facts(
-    header: SafetensorsHeader, config: PeftConfig, found: Tensors, warnings: list[str], size: int
+    header: SafetensorsHeader,
+    config: PeftConfig,
+    found: Tensors,
+    sizes: Mapping[str, float | None],
+    warnings: list[str],
+    size: int,
 ) -> AdapterFacts:
     modules = {}
     for name, pair in found.pairs.items():
         assert pair.A is not None
         assert pair.B is not None
-        rank = config.rank(name) if is_target_parameter(name, config) else pair.A.shape[0]
+        experts = is_target_parameter(name, config)
+        rank = config.rank(name) if experts else pair.A.shape[0]
+        scale, size_of = config.scale(name, rank), sizes[name]
         modules[name] = ModuleFacts(
-            r=rank, in_features=pair.A.shape[1], out_features=pair.B.shape[0], scale=config.scale(name, rank)
+            r=rank,
+            in_features=pair.A.shape[1],
+            out_features=pair.B.shape[0],
+            scale=scale,
+            norm=None if experts or size_of is None else abs(scale) * size_of,
         )
     dtypes = Counter[str]()
     for tensor in header.tensors.values():

@@ -122,4 +122,10 @@ def _summary(body: str) -> str:
                 break
         else:
             lines.append(line)
-    return _line(" ".join(lines))
+    return _line(_plain(" ".join(lines)))
+
+
+def _plain(prose: str) -> str:
+    """Prose without the marks of inline Markdown: code, bold and italic, links and pictures."""
+    prose = re.sub(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,1000}\)", r"\1", prose)
+    return re.sub(r"`+|\*\*|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)", "", prose)

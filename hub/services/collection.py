@@ -35,10 +35,8 @@ def collect_blobs(*, grace: timedelta = GRACE) -> Collected:
         if size is not None:
             rows, files, freed = rows + 1, files + 1, freed + size
     for sha256 in blobs.walk():
-        if not Blob.objects.filter(pk=sha256).exists() and _is_old(sha256, before):
-            freed += blobs.size(sha256)
-            blobs.delete(sha256)
-            files += 1
+        if not Blob.objects.filter(pk=sha256).exists() and (size := _collect_without_row(sha256, before)) is not None:
+            files, freed = files + 1, freed + size
     blobs.sweep_incoming(before)
     return Collected(rows=rows, files=files, bytes=freed)
 
@@ -63,6 +61,17 @@ def _collect(sha256: str, before: datetime) -> int | None:
         row.delete()
         blobs.delete(sha256)
     return row.size
+
+
+def _collect_without_row(sha256: str, before: datetime) -> int | None:
+    """The same for bytes without a row: they are given one first, so that publishing and collecting share its lock."""
+    try:
+        if not _is_old(sha256, before):
+            return None
+        Blob.objects.bulk_create([Blob(sha256=sha256, size=blobs.size(sha256))], ignore_conflicts=True)
+    except FileNotFoundError:
+        return None
+    return _collect(sha256, before)
 
 
 def _is_old(sha256: str, before: datetime) -> bool:

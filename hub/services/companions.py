@@ -12,8 +12,9 @@ from hub.errors import Invalid
 from hub.models import Blob, Companion, Repository, User, Visibility
 from hub.services.audit import record
 from hub.services.checking import check_content
+from hub.services.claims import claim_blobs
 from hub.services.manifest import BlobSource, Entry
-from hub.services.publishing import claim_blobs, lock
+from hub.services.publishing import lock
 from hub.storage import blobs
 
 KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")

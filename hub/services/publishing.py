@@ -13,7 +13,6 @@ from django.utils import timezone
 from hub.errors import Conflict, Invalid
 from hub.models import (
     BaseModel,
-    Blob,
     Job,
     ManifestEntry,
     Origin,
@@ -30,8 +29,8 @@ from hub.names import check_ref
 from hub.services import facets
 from hub.services.audit import record
 from hub.services.checking import Checked, check_files
+from hub.services.claims import claim_blobs, gone
 from hub.services.manifest import Entry, Manifest, Source, changed, is_content, manifest_of, revision_oid
-from hub.storage import blobs
 
 MAIN = "main"
 LATEST = "latest"
@@ -145,9 +144,11 @@ def check_change(
     fresh = [path for path, entry in after.items() if before.get(path) != entry]
     near = [head.version] if head and head.version else []
     last = last_version(repository)
-    return check_files(
-        repository.kind, after, sources=sources, fresh=fresh, base=base, versions=near + ([last] if last else [])
-    )
+    versions = near + ([last] if last else [])
+    try:
+        return check_files(repository.kind, after, sources=sources, fresh=fresh, base=base, versions=versions)
+    except FileNotFoundError:
+        raise gone("of a file") from None
 
 
 def lock(repository: Repository) -> Repository:
@@ -229,23 +230,6 @@ def _version(
         **made,
     )
     return version, True
-
-
-def claim_blobs(entries: set[Entry]) -> None:
-    """Rows for these bytes, locked against the collector, with the bytes really there."""
-    ordered = sorted(entries)
-    Blob.objects.bulk_create([Blob(sha256=e.sha256, size=e.size) for e in ordered], ignore_conflicts=True)
-    names = [entry.sha256 for entry in ordered]
-    rows = {row.sha256: row for row in Blob.objects.select_for_update().filter(sha256__in=names).order_by("sha256")}
-    for entry in ordered:
-        try:
-            size = blobs.size(entry.sha256)
-        except OSError:
-            raise Conflict(
-                f"The bytes {entry.sha256} are not in the store; send the file again.", code="blob.gone"
-            ) from None
-        if not size == entry.size == rows[entry.sha256].size:
-            raise ValueError(f"blob {entry.sha256} has {size} bytes, said to have {entry.size}")
 
 
 def _revision(

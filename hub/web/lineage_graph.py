@@ -11,6 +11,7 @@ from hub.models import Version
 
 WIDE, HIGH, GAP, SPACE = 202, 44, 14, 108
 SHOWN = 8
+LABEL = 22
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def graph(version: Version, lineage: dict[str, list[dict]]) -> Graph | None:
     if not parents and not children:
         return None
     tallest = max(len(parents), len(children), 1)
-    height = tallest * (HIGH + GAP) - GAP + 8
+    height = max(tallest * (HIGH + GAP) - GAP + 8, HIGH + 2 * LABEL if parents else 0)
     columns = [column for column in ("parents", "this", "children") if column == "this" or lineage[column]]
     x = {column: 2 + index * (WIDE + SPACE) for index, column in enumerate(columns)}
     middle = height / 2
@@ -47,9 +48,10 @@ def graph(version: Version, lineage: dict[str, list[dict]]) -> Graph | None:
             )
             arrows.append(_arrow(*ends))
             if column == "children":
-                labels.append({"x": x[column] - 10, "y": y - 7, "text": recipe(node), "end": True})
+                labels.append({"x": x[column] - 10, "y": y - 7, "text": recipe(node), "anchor": "end"})
     if parents:
-        labels.append({"x": x["this"] - 10, "y": middle - 7, "text": recipe({"recipe": version.recipe}), "end": True})
+        above = middle - HIGH / 2 - 8
+        labels.append({"x": x["this"], "y": above, "text": recipe({"recipe": version.recipe}), "anchor": "start"})
     more = len(lineage["parents"]) + len(lineage["children"]) - len(parents) - len(children)
     return Graph(x[columns[-1]] + WIDE + 2, round(height), boxes, arrows, labels, more)
 
@@ -73,7 +75,7 @@ def _box(x: float, middle: float, node: dict) -> dict:
     return {
         **box,
         "owner": _short(namespace, 26),
-        "name": _short(name, 21),
+        "name": _short(name, 20 - len(node["version"])),
         "full": f"{node['repository']}@{node['version']}",
         "version": node["version"],
         "origin": node["origin"],

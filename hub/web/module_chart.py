@@ -30,27 +30,29 @@ class Chart:
 
 
 def charts(facts: AdapterFacts, report: dict | None) -> list[Chart]:
-    """Rank of every module where ranks differ, and the norm ‖ΔW‖ and error where the report measured them."""
+    """Rank of every module where ranks differ, the norm ‖ΔW‖, and the error where a merge measured it."""
     measured = (report or {}).get("modules", {})
     figures = [
         ("Rank", {name: module.r for name, module in facts.modules.items()}),
-        ("‖ΔW‖, the size of the update", _figure(measured, "norm")),
+        (
+            "‖ΔW‖, the size of the update",
+            {n: module.norm for n, module in facts.modules.items() if module.norm is not None},
+        ),
         ("Relative error against the weighted mean", _figure(measured, "error_mean")),
     ]
     drawn = [chart(title, values) for title, values in figures if len(set(values.values())) > 1]
     return [one for one in drawn if one]
 
 
-def rows(facts: AdapterFacts, report: dict | None) -> list[dict]:
+def rows(facts: AdapterFacts) -> list[dict]:
     """The same as a table: one row a module, in the order of layers."""
-    measured = (report or {}).get("modules", {})
     return [
         {
             "name": name,
             "rank": module.r,
             "shape": f"{module.in_features} → {module.out_features}",
             "scale": module.scale,
-            "norm": measured.get(name, {}).get("norm"),
+            "norm": module.norm,
         }
         for name, module in sorted(facts.modules.items(), key=lambda item: place_in_layer(item[0]))
     ]

@@ -144,7 +144,7 @@ def modules(page: Heading) -> dict:
     return {
         "page": page,
         "charts": module_chart.charts(page.facts, report),
-        "modules": module_chart.rows(page.facts, report),
+        "modules": module_chart.rows(page.facts),
     }
 
 

@@ -15,7 +15,7 @@ def of_adapter(site: str, repository: Repository, version: Version, facts: Adapt
     pull = f"hubctl pull {name} -o {folder}"
     peft = (
         "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")  # its id, or its folder\n'
         f'model = PeftModel.from_pretrained(base, "{folder}")'
     )
     url = f"{site}/api/v1/repositories/{repository.full_name}/files/{version.label}"
@@ -37,7 +37,7 @@ def of_dataset(site: str, repository: Repository, version: Version) -> list[dict
     name = f"{repository.full_name}@{version.label}"
     return [
         {"label": "hubctl", "code": f"hubctl login {site}\nhubctl pull {name} -o {repository.name}"},
-        {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --on {name} --wait"},
+        {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --dataset {name} --wait"},
     ]
 
 

@@ -73,9 +73,11 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def figure(value: object) -> str:
-    """A measured number in at most four digits; whole numbers and words as they are."""
+    """A measured number in at most four digits; whole numbers and words as they are, lists with commas."""
     if value is None:
         return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(words(figure(item)) for item in value)
     if isinstance(value, bool) or not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if value != value or value in (float("inf"), float("-inf")):
@@ -87,6 +89,13 @@ def figure(value: object) -> str:
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
     return {"LORA": "LoRA"}.get(name, name)
+
+
+@register.filter
+def version_path(name: str) -> str:
+    """The page of `ns/name@v1`; "" for a name that is hidden."""
+    path, at, version = name.partition("@")
+    return f"/{path}/at/{version}" if at else ""
 
 
 @register.filter

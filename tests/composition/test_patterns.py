@@ -67,9 +67,9 @@ def test_what_passes_the_lint_is_quick(pattern):
         assert error.code == "config.regex"
         return
     for name in ("a" * 60 + "!", "ab" * 30 + "!", "a." * 30 + "!"):
-        start = time.perf_counter()
+        start = time.process_time()
         re.fullmatch(pattern, name)
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
 
 
 def test_together_patterns_have_a_budget_too():

@@ -80,6 +80,20 @@ def test_an_expanding_front_matter_costs_nothing():
     assert time.process_time() - began < 1
 
 
+@pytest.mark.parametrize(
+    ("prose", "plain"),
+    [
+        ("For `org/base`, by **LEGO**.", "For org/base, by LEGO."),
+        ("See [the paper](https://x.org/a_b) and ![a plot](p.png).", "See the paper and a plot."),
+        ("An _odd_ *one*: a_b, 2 * 3, q_proj.", "An odd one: a_b, 2 * 3, q_proj."),
+        ("[" * 5000, None),
+    ],
+)
+def test_the_summary_is_free_of_markup(prose, plain):
+    assert plain is None or read_card(f"# T\n\n{prose}\n".encode()).summary == plain
+    read_card(prose.encode())
+
+
 def test_what_is_no_text_or_too_much_is_refused():
     with pytest.raises(Invalid, match="UTF-8"):
         read_card(b"\xff\xfe")

@@ -11,9 +11,15 @@ from hub.web import compare_table, composition_chart, module_chart, tags
 from hub.web.snippets import _vllm
 
 
-def facts(ranks: dict[str, int], scale: float | dict = 2.0, **more) -> AdapterFacts:
+def facts(ranks: dict[str, int], scale: float | dict = 2.0, norms: dict | None = None, **more) -> AdapterFacts:
     modules = {
-        name: ModuleFacts(r=r, in_features=16, out_features=8, scale=scale[name] if isinstance(scale, dict) else scale)
+        name: ModuleFacts(
+            r=r,
+            in_features=16,
+            out_features=8,
+            scale=scale[name] if isinstance(scale, dict) else scale,
+            norm=(norms or {}).get(name),
+        )
         for name, r in ranks.items()
     }
     given = {"peft_type": "LORA", "dtype": "F32", "parameters": 1, "bytes": 4, "target_modules": []}
@@ -37,14 +43,17 @@ def test_the_heat_map_places_layers_across_and_projections_down():
 def test_charts_are_drawn_for_what_differs_only():
     same = facts({"m.layers.0.q_proj": 4, "m.layers.1.q_proj": 4})
     assert module_chart.charts(same, None) == []
-    report = {"modules": {"m.layers.0.q_proj": {"norm": 1.0}, "m.layers.1.q_proj": {"norm": 2.0}}}
-    assert [chart.title for chart in module_chart.charts(same, report)] == ["‖ΔW‖, the size of the update"]
+    ranks, norms = dict.fromkeys(same.modules, 4), {"m.layers.0.q_proj": 1.0, "m.layers.1.q_proj": 2.0}
+    drawn = module_chart.charts(facts(ranks, norms=norms), None)
+    assert [(chart.title, chart.low, chart.high) for chart in drawn] == [("‖ΔW‖, the size of the update", 1.0, 2.0)]
+    report = {"modules": {name: {"error_mean": norm} for name, norm in norms.items()}}
+    assert [chart.title[:14] for chart in module_chart.charts(same, report)] == ["Relative error"]
     assert module_chart.chart("Rank", {"q_proj": 4}) is None
 
 
 def test_modules_stand_in_the_order_of_their_layers():
     given = facts({f"m.layers.{n}.{kind}": 1 for n in (10, 2) for kind in ("mlp.up_proj", "self_attn.q_proj")})
-    names = [row["name"] for row in module_chart.rows(given, None)]
+    names = [row["name"] for row in module_chart.rows(given)]
     assert names == [f"m.layers.{n}.{kind}" for n in (2, 10) for kind in ("self_attn.q_proj", "mlp.up_proj")]
 
 

@@ -227,7 +227,8 @@ class TestJobs:
     def test_ctrl_c_leaves_the_job_and_says_how_to_watch_it(self, signed_in, pair, hubctl):
         job = hubctl("merge", "cat", "ada/one", "ada/two", "--to", "ada/both", "--json").json
         command = [sys.executable, "-m", "hubctl", "jobs", "watch", str(job["id"])]
-        watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ)
+        heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}  # also behind `&`
+        watching = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ, **heeding)
         assert f"job {job['id']}" in watching.stderr.readline()
         watching.send_signal(signal.SIGINT)
         _, said = watching.communicate(timeout=20)

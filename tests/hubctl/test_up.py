@@ -19,7 +19,7 @@ PASSWORD = "correct horse battery"
 
 def children(pid: int) -> dict[int, str]:
     """pid → command line of all that descends from a process."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [(int(a), int(b), rest) for a, b, rest in (line.split(None, 2) for line in listed.splitlines())]
     found, known = {}, {pid}
     for _ in rows:
@@ -82,9 +82,8 @@ def test_a_laptop_s_hub_lives_through_kills_and_stops_clean(up, environment, tmp
     config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     config |= {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64}
 
-    first = children(up.pid)
     for part in ("valkey-server", "celery"):
-        pid = next(pid for pid, command in first.items() if part in command)
+        pid = until(lambda part=part: next((p for p, command in children(up.pid).items() if part in command), None))
         os.kill(pid, signal.SIGKILL)
         until(lambda part=part, pid=pid: any(part in c for p, c in children(up.pid).items() if p != pid))
     added = hub.add_base("pico/llama", config)

@@ -1,0 +1,46 @@
+"""The norms in an upload's facts: against the dense update in float64, for every dtype, kind and size of numbers."""
+
+import pytest
+import torch
+
+from composition.formats import read_adapter
+from composition.formats.safetensors_header import parse_header
+from composition.formats.validate import local_files, validate_adapter
+from tests import pico
+
+SHAPES = {"A": (2, 3), "B": (12, 2)}
+
+
+@pytest.mark.parametrize("kind", ["plain", "rslora", "rank_pattern", "alpha_pattern", "few_targets"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_norms_are_those_of_the_dense_update(tmp_path, kind, dtype):
+    from safetensors.torch import load_file, save_file
+
+    folder = pico.write_kind(tmp_path / "adapter", kind, seed=3)
+    path = folder / "adapter_model.safetensors"
+    save_file({name: value.to(dtype) for name, value in load_file(path).items()}, path)
+    facts = validate_adapter(local_files(folder))
+    weights = read_adapter(folder)
+    assert set(facts.modules) == set(weights)
+    for name, module in facts.modules.items():
+        factors = weights[name]
+        dense = factors.scale * factors.B.double() @ factors.A.double()
+        assert module.norm == pytest.approx(float(dense.norm()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(0.0, 0.0), (1e-30, 12e-60), (1e30, 12e60), (1e200, None)], ids=["0", "tiny", "huge", "past"]
+)
+def test_no_size_of_numbers_breaks_a_norm(tmp_path, size, expected):
+    from safetensors.torch import save_file
+
+    from composition.formats.adapter_tensors import Pair
+    from composition.formats.norms import update_norm
+
+    path = tmp_path / "one.safetensors"
+    save_file({name: torch.full(shape, size, dtype=torch.double) for name, shape in SHAPES.items()}, path)
+    with path.open("rb") as stream:
+        header = parse_header(stream, size=path.stat().st_size)
+        pair = Pair(table=False, names={}, A=header.tensors["A"], B=header.tensors["B"])
+        found = update_norm(stream, header, pair)
+    assert found is None if expected is None else found == pytest.approx(expected, rel=1e-5)
