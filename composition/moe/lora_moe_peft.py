@@ -14,12 +14,20 @@ SMoRA (arXiv:2501.15103): s = σ(W_r x), each entry for rank_partition ranks; q 
     g_j = activate_r · v_j / Σ_I v  for j in I, else 0     (v = q, or s where bias_in_gate is false)
     y = W_0 x + B (c ∘ g ∘ A x)     c = each rank's s_i    W_r = smora_gate [R/p, in], b = smora_bias [R]
 
-The parameters keep the dtype of the file. A and B are frozen unless `trained` says "experts" or "full". Per-token
-routing has no single ΔW, so merging raises.
+The parameters keep the dtype of the file; the router computes in its gate's. A and B are frozen unless `trained`
+says "experts" or "full". Per-token routing has no single ΔW, so merging raises.
+
+One mixture has four formulations, equal but for the order of sums; `MoELinear.form` names the wanted one, None lets
+the layer choose by what was measured (on a CPU without gradients, else always `stack`):
+    loop    every expert on all tokens, exactly as PEFT runs a LoRA: the reference
+    slice   for each token the blocks (SMoRA: the ranks) it chose: little memory is read, for few tokens
+    stack   B (factors ∘ A x) with a factor per token and rank: three GEMMs, no shape depends on data
+    sorted  tokens in the order of their experts, one small GEMM pair for each (SMoRA has none)
 """
 
 import contextlib
 import math
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,46 +158,111 @@ class SmoraConfig(MoEConfig):
 
 
 @dataclass
-class Stack:
-    """The blocks of one module: ranks and scales of the experts, and the same spread over the R ranks as tensors."""
+class Blocks:
+    """The blocks of one module: ranks and scales of its experts, and the scales spread over the R ranks."""
 
     config: Any
     ranks: list[int]
     scales: list[float]
-    offsets: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.total = sum(self.ranks)
         self.offsets = [sum(self.ranks[:i]) for i in range(len(self.ranks))]
+        self.scale = self.scales[0] if len(set(self.scales)) == 1 else None
         self._tensors: dict[torch.device, tuple[Tensor, Tensor]] = {}
-
-    @property
-    def total(self) -> int:
-        """R = Σ r_i."""
-        return sum(self.ranks)
 
     def spread(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """(owner [R] int64, c [R] float32): the expert of every rank and that expert's scale."""
         if device not in self._tensors:
-            ranks = torch.tensor(self.ranks, device=device)
-            owner = torch.repeat_interleave(torch.arange(len(self.ranks), device=device), ranks)
-            self._tensors[device] = owner, torch.tensor(self.scales, device=device, dtype=torch.float32)[owner]
+            owner = torch.repeat_interleave(torch.arange(len(self.ranks)), torch.tensor(self.ranks))
+            scales = torch.tensor(self.scales, dtype=torch.float32)[owner]
+            self._tensors[device] = owner.to(device), scales.to(device)
         return self._tensors[device]
+
+
+def _router(x: Tensor, gate: Tensor) -> Tensor:
+    """W x: of x [T, in] and gate [rows, in] the logits [T, rows] in float32, computed in the gate's dtype."""
+    return nn.functional.linear(x if x.dtype == gate.dtype else x.to(gate.dtype), gate).float()
+
+
+class RouterGroup:
+    """Layers that usually read the same tensor: their gates lie in one storage, their logits come from one GEMM.
+
+    What the first layer computes for the others is handed out only for the very same tensor object, unchanged since
+    (by autograd's version counters, of input and gate), once, and never while gradients are wanted.
+    """
+
+    def __init__(self, members: list["MoELinear"]) -> None:
+        self.members = members
+        self.gates: dict[str, Tensor] = {}
+        self.state: tuple[weakref.ref, int, str, dict[int, tuple[int, Tensor]]] | None = None
+
+    def logits(self, layer: "MoELinear", x: Tensor, adapter: str) -> Tensor | None:
+        """This layer's logits [T, rows], or None where nothing can be shared."""
+        state, version = self.state, x._version
+        if state is not None and state[0]() is x and state[1] == version and state[2] == adapter:
+            found = state[3].pop(id(layer), None)
+            if found is not None and found[0] == layer.gate[adapter]._version:
+                return found[1]
+        members = [member for member in self.members if adapter in member.blocks]
+        gates = self.pack(members, adapter) if len(members) > 1 else None
+        if gates is None:
+            return None
+        logits = _router(x.reshape(-1, x.shape[-1]), gates)
+        own = [member.gate[adapter] for member in members]
+        parts = logits.split([len(gate) for gate in own], -1)
+        known = {id(m): (g._version, part) for m, g, part in zip(members, own, parts, strict=True)}
+        result = known.pop(id(layer))[1]
+        self.state = (weakref.ref(x), version, adapter, known)
+        return result
+
+    def pack(self, members: list["MoELinear"], adapter: str) -> Tensor | None:
+        """All gates as one tensor [Σ rows, in], of which the parameters are views: an edit of one is seen here."""
+        own, packed = [member.gate[adapter] for member in members], self.gates.get(adapter)
+        if packed is not None and packed.dtype == own[0].dtype:
+            place = packed.data_ptr()
+            for gate in own:
+                if gate.data_ptr() != place:
+                    break
+                place += gate.numel() * gate.element_size()
+            else:
+                return packed
+        if len({(gate.dtype, gate.device) for gate in own}) > 1:
+            return None
+        packed = self.gates[adapter] = torch.cat([gate.detach() for gate in own])
+        for gate, view in zip(own, packed.split([len(gate) for gate in own]), strict=True):
+            gate.data = view
+        return packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"members": self.members}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        RouterGroup.__init__(self, state["members"])
 
 
 class MoELinear(nn.Module, BaseTunerLayer):
     """A linear layer with a mixture on it; MeteoraLinear and SmoraLinear say how a token is routed."""
 
+    mixes_adapters = True
     prefix = ""
-    other_param_names: tuple[str, ...] = ("stacks",)
+    other_param_names: tuple[str, ...] = ("blocks",)
+    form: str | None = None
+    last_logits: Tensor | None
+    last_experts: Tensor | None
+    last_weights: Tensor | None
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: MoEConfig, module: str) -> None:
         super().__init__()
         self.base_layer = base_layer
-        self.in_features, self.out_features = _get_in_out_features(self.get_base_layer())
-        self.stacks: dict[str, Stack] = {}
+        width, height = _get_in_out_features(self.get_base_layer())
+        self.in_features, self.out_features = int(width), int(height)  # type: ignore[arg-type]
+        self.blocks: dict[str, Blocks] = {}
+        self.group: RouterGroup | None = None
+        self.routing: Routing | None = None
+        self.last_logits = self.last_experts = self.last_weights = None
         self.frozen_peft_weight_names = {}
         self._disable_adapters, self.merged_adapters = False, []
-        self.recording = False
         self.add_containers()
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, config, module)
@@ -205,7 +278,7 @@ class MoELinear(nn.Module, BaseTunerLayer):
 
     @property
     def B(self) -> nn.ParameterDict:
-        """{adapter: [out, R]}."""
+        """{adapter: [out, R]}, laid out so that the columns of an expert are contiguous."""
         return getattr(self, self.prefix + "B")
 
     @property
@@ -213,54 +286,119 @@ class MoELinear(nn.Module, BaseTunerLayer):
         """{adapter: [n or R/p, in]}."""
         return getattr(self, self.prefix + "gate")
 
+    def weights(self, adapter: str) -> tuple[Tensor, Tensor, Tensor]:
+        """(A, B, gate), without the look-ups of nn.Module, which cost as much as a small product."""
+        A, B, gate = (self._modules[name]._parameters[adapter] for name in self.adapter_layer_names)  # type: ignore
+        return A, B, gate  # type: ignore
+
     def update_layer(self, adapter_name: str, config: MoEConfig, module: str) -> None:
         """Make the parameters of one mixture: gate and A as nn.Linear starts them, B zero."""
-        stack = self.stacks[adapter_name] = Stack(config, config.ranks(module), config.scales(module))
-        rows = {"A": (stack.total, self.in_features), "gate": (self.gate_rows(stack), self.in_features)}
-        for name, shape in rows.items():
-            bound = 1 / math.sqrt(self.in_features)
-            getattr(self, name)[adapter_name] = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
-        self.B[adapter_name] = nn.Parameter(torch.zeros(self.out_features, stack.total))
+        blocks = self.blocks[adapter_name] = Blocks(config, config.ranks(module), config.scales(module))
+        bound = 1 / math.sqrt(self.in_features)
+        for container, rows in ((self.A, blocks.total), (self.gate, self.gate_rows(blocks))):
+            container[adapter_name] = nn.Parameter(torch.empty(rows, self.in_features).uniform_(-bound, bound))
+        self.B[adapter_name] = nn.Parameter(torch.zeros(blocks.total, self.out_features).t())
         if config.trained not in ("experts", "full"):
             self.frozen_peft_weight_names[adapter_name] = (self.prefix + "A", self.prefix + "B")
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
-    def gate_rows(self, stack: Stack) -> int:
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
+        """As PEFT's, but the dtype stays: experts keep their bits."""
+        place = device or next((t.device for t in self.get_base_layer().parameters()), None)
+        for name in (*self.adapter_layer_names, *self.other_param_names):
+            held = getattr(self, name)
+            if (
+                isinstance(held, nn.ParameterDict | BufferDict)
+                and adapter_name in held
+                and not held[adapter_name].is_meta
+            ):
+                held[adapter_name] = held[adapter_name].to(place)
+
+    def gate_rows(self, blocks: Blocks) -> int:
         raise NotImplementedError
 
     def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
         """Of logits [T, rows]: the chosen experts (or ranks) [T, k] int64 and their weights [T, k] float32."""
         raise NotImplementedError
 
-    def rank_weights(self, experts: Tensor, weights: Tensor, stack: Stack) -> Tensor:
+    def rank_factors(self, chosen: Tensor, weights: Tensor, blocks: Blocks) -> Tensor:
         """The routing as one factor a rank, scales included: [T, R] float32."""
+        raise NotImplementedError
+
+    def choose(self, tokens: int, blocks: Blocks, dtype: torch.dtype) -> str:
+        """The fastest formulation for this many tokens on a CPU."""
+        raise NotImplementedError
+
+    def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
+        """Add the mixture to out [T, out] in place, token by token."""
+        raise NotImplementedError
+
+    def add_sorted(
+        self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, chosen: Tensor, weights: Tensor, blocks: Blocks, eager: bool
+    ) -> Tensor:
+        """out [T, out] plus the mixture, expert by expert; in place where `eager`."""
         raise NotImplementedError
 
     def router_logits(self, x: Tensor, adapter: str | None = None) -> Tensor:
         """W x of the router: [tokens, n or R/p], float32."""
-        gate = self.gate[adapter or self.active_adapters[0]]
-        return nn.functional.linear(x.reshape(-1, self.in_features).to(gate.dtype), gate).float()
+        return _router(x.reshape(-1, self.in_features), self.gate[adapter or self.active_adapters[0]])
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = self.base_layer(x, *args, **kwargs)
-        if self._disable_adapters:
-            return result
-        for adapter in self.active_adapters:
-            if adapter in self.stacks:
-                result = self.mix(x.reshape(-1, self.in_features), result, adapter)
+        if not self._disable_adapters:
+            for adapter in self.active_adapters:
+                if adapter in self.blocks:
+                    result = self.mix(x, result, adapter)
         return result
 
     def mix(self, x: Tensor, result: Tensor, adapter: str) -> Tensor:
-        """The base's output plus the mixture's, from x [T, in]."""
-        stack, A, B = self.stacks[adapter], self.A[adapter], self.B[adapter]
-        logits = self.router_logits(x, adapter)
-        experts, weights = self.route(logits, adapter)
-        if self.recording:
-            self.last_logits, self.last_experts, self.last_weights = logits, experts, weights
-        factors = self.rank_weights(experts, weights, stack)
-        hidden = nn.functional.linear(x.to(A.dtype), A) * factors.to(A.dtype)
-        return result + nn.functional.linear(hidden, B).reshape(result.shape).to(result.dtype)
+        """The base's output plus the mixture's."""
+        blocks, (A, B, gate) = self.blocks[adapter], self.weights(adapter)
+        if not blocks.total:
+            return result
+        trains = torch.is_grad_enabled() and any(t.requires_grad for t in (x, result, gate, A, B))
+        eager = not trains and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        flat = x.reshape(-1, self.in_features)
+        logits = None
+        if eager and self.group is not None and not (torch.is_inference_mode_enabled() or x.is_inference()):
+            logits = self.group.logits(self, x, adapter)
+        if logits is None:
+            logits = _router(flat, gate)
+        if self.routing is not None:
+            self.routing.keep(self, logits, *self.route(logits, adapter))
+        form = self.form or (self.choose(len(flat), blocks, A.dtype) if eager else "stack")
+        if form == "slice" and not eager:
+            form = "stack"
+        out = result.reshape(-1, self.out_features)
+        if not x.dtype == A.dtype == B.dtype == out.dtype:
+            dtype = torch.promote_types(x.dtype, A.dtype)
+            flat, A, B, out = flat.to(dtype), A.to(dtype), B.to(dtype), out.to(dtype)
+        if eager and (type(self.base_layer) is not nn.Linear or self.base_layer._forward_hooks):
+            out = out.clone()
+        if form == "slice":
+            self.add_slices(flat, out, A, B, logits, adapter)
+        else:
+            chosen, weights = self.route(logits, adapter)
+            if form == "sorted":
+                out = self.add_sorted(flat, out, A, B, chosen, weights.to(A.dtype), blocks, eager)
+            elif form == "loop":
+                out = self.loop(flat, out, A, B, self.rank_factors(chosen, weights, blocks).to(A.dtype), blocks)
+            else:
+                hidden = nn.functional.linear(flat, A)
+                factors = self.rank_factors(chosen, weights, blocks)
+                hidden = hidden.mul_(factors) if eager else hidden * factors.to(A.dtype)
+                out = torch.addmm(out, hidden, B.t(), out=out if eager else None)
+        return out.to(result.dtype).reshape(result.shape)
+
+    def loop(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, factors: Tensor, blocks: Blocks) -> Tensor:
+        """out + Σ_i of what PEFT adds for LoRA i, weighted by the token."""
+        for rank, offset, scale in zip(blocks.ranks, blocks.offsets, blocks.scales, strict=True):
+            if rank and scale:
+                block = slice(offset, offset + rank)
+                hidden = nn.functional.linear(x, A[block]) * (factors[:, block] / scale)
+                out = out + nn.functional.linear(hidden, B[:, block].contiguous()) * scale
+        return out
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         raise ValueError(UNMERGEABLE)
@@ -281,18 +419,54 @@ class MeteoraLinear(MoELinear):
     prefix = "meteora_"
     adapter_layer_names = ("meteora_A", "meteora_B", "meteora_gate")
 
-    def gate_rows(self, stack: Stack) -> int:
-        return len(stack.ranks)
+    def gate_rows(self, blocks: Blocks) -> int:
+        return len(blocks.ranks)
 
     def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
-        config = self.stacks[adapter].config
+        config = self.blocks[adapter].config
         values, experts = logits.topk(config.top_k, dim=-1)
         return experts, (values / config.router_temperature).softmax(-1)
 
-    def rank_weights(self, experts: Tensor, weights: Tensor, stack: Stack) -> Tensor:
-        owner, scale = stack.spread(weights.device)
-        dense = weights.new_zeros(len(weights), len(stack.ranks)).scatter(1, experts, weights)
-        return dense[:, owner] * scale
+    def rank_factors(self, chosen: Tensor, weights: Tensor, blocks: Blocks) -> Tensor:
+        owner, scale = blocks.spread(weights.device)
+        dense = weights.new_zeros(len(weights), len(blocks.ranks)).scatter(1, chosen, weights)
+        return dense.index_select(1, owner) * scale
+
+    def choose(self, tokens: int, blocks: Blocks, dtype: torch.dtype) -> str:
+        crowded = blocks.total / self.in_features
+        if tokens <= 4 or (tokens <= 16 and crowded > 0.1):
+            return "slice"
+        return "sorted" if crowded > 0.06 and tokens > 64 and dtype == torch.float32 else "stack"
+
+    def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
+        blocks = self.blocks[adapter]
+        k, temperature = blocks.config.top_k, blocks.config.router_temperature
+        for t, scores in enumerate(logits.tolist()):
+            token, row = x[t], out[t]
+            best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]
+            powers = [math.exp((scores[i] - scores[best[0]]) / temperature) for i in best]
+            total = sum(powers)
+            for i, power in zip(best, powers, strict=True):
+                if blocks.ranks[i]:
+                    block = slice(blocks.offsets[i], blocks.offsets[i] + blocks.ranks[i])
+                    strength = power / total * blocks.scales[i]
+                    row.addmv_(B[:, block], torch.mv(A[block], token), alpha=strength)
+
+    def add_sorted(
+        self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, chosen: Tensor, weights: Tensor, blocks: Blocks, eager: bool
+    ) -> Tensor:
+        order = chosen.flatten().argsort()
+        token = order // chosen.shape[1]
+        sizes = torch.bincount(chosen.flatten(), minlength=len(blocks.ranks)).tolist()
+        inputs, strengths = x.index_select(0, token).split(sizes), weights.flatten()[order, None].split(sizes)
+        delta = x.new_empty(len(token), self.out_features)
+        parts = list(delta.split(sizes))
+        for i, (rank, offset) in enumerate(zip(blocks.ranks, blocks.offsets, strict=True)):
+            if sizes[i]:
+                hidden = nn.functional.linear(inputs[i], A[offset : offset + rank]) * (strengths[i] * blocks.scales[i])
+                columns = B[:, offset : offset + rank].t()
+                parts[i] = torch.mm(hidden, columns, out=parts[i]) if eager else hidden @ columns
+        return out.index_add_(0, token, delta) if eager else out.index_add(0, token, torch.cat(parts))
 
 
 class SmoraLinear(MoELinear):
@@ -300,7 +474,7 @@ class SmoraLinear(MoELinear):
 
     prefix = "smora_"
     adapter_layer_names = ("smora_A", "smora_B", "smora_gate")
-    other_param_names = ("stacks", "smora_bias")
+    other_param_names = ("blocks", "smora_bias")
 
     def add_containers(self) -> None:
         super().add_containers()
@@ -310,27 +484,45 @@ class SmoraLinear(MoELinear):
         self.smora_bias[adapter_name] = torch.zeros(sum(config.ranks(module)))
         super().update_layer(adapter_name, config, module)
 
-    def gate_rows(self, stack: Stack) -> int:
-        p = stack.config.rank_partition
-        if stack.total % p:
-            raise ValueError(f"rank_partition {p} does not divide the {stack.total} ranks of this module; use 1.")
-        return stack.total // p
+    def gate_rows(self, blocks: Blocks) -> int:
+        p = blocks.config.rank_partition
+        if blocks.total % p:
+            raise ValueError(f"rank_partition {p} does not divide the {blocks.total} ranks of this module; use 1.")
+        return blocks.total // p
 
-    def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
-        config = self.stacks[adapter].config
+    def gates(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
+        """(v [T, k], ranks [T, k]): the chosen ranks and their gate values before they are scaled to mean 1."""
+        config, bias = self.blocks[adapter].config, self.smora_bias[adapter]
         scores = logits.sigmoid()
         if config.rank_partition > 1:
             scores = scores.repeat_interleave(config.rank_partition, dim=-1)
-        biased = scores + self.smora_bias[adapter].float()
-        k = min(config.activate_r, biased.shape[-1])
-        values, ranks = biased.topk(k, dim=-1)
-        if not config.bias_in_gate:
-            values = scores.gather(-1, ranks)
-        return ranks, k * values / values.sum(-1, keepdim=True)
+        values, ranks = (scores + bias).topk(min(config.activate_r, scores.shape[-1]), dim=-1, sorted=False)
+        return values if config.bias_in_gate else scores.gather(-1, ranks), ranks
 
-    def rank_weights(self, experts: Tensor, weights: Tensor, stack: Stack) -> Tensor:
-        scale = stack.spread(weights.device)[1]
-        return weights.new_zeros(len(weights), stack.total).scatter(1, experts, weights) * scale
+    def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
+        values, ranks = self.gates(logits, adapter)
+        return ranks, values * (values.shape[-1] / values.sum(-1, keepdim=True))
+
+    def rank_factors(self, chosen: Tensor, weights: Tensor, blocks: Blocks) -> Tensor:
+        factors = weights.new_zeros(len(weights), blocks.total).scatter(1, chosen, weights)
+        return factors * (blocks.spread(weights.device)[1] if blocks.scale is None else blocks.scale)
+
+    def choose(self, tokens: int, blocks: Blocks, dtype: torch.dtype) -> str:
+        return "slice" if tokens <= 2 or (tokens <= 16 and blocks.total > 192) else "stack"
+
+    def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
+        blocks, columns = self.blocks[adapter], B.t()
+        values, chosen = self.gates(logits, adapter)
+        values = values.to(x.dtype)
+        for t, gates in enumerate(values.tolist()):
+            ranks = chosen[t]
+            hidden = torch.mv(A.index_select(0, ranks), x[t]).mul_(values[t])
+            strength = len(gates) / sum(gates)
+            if blocks.scale is None:
+                hidden.mul_(blocks.spread(x.device)[1].index_select(0, ranks))
+            else:
+                strength *= blocks.scale
+            out[t].addmv_(columns.index_select(0, ranks).t(), hidden, alpha=strength)
 
     @torch.no_grad()
     def update_bias(self, experts: Tensor, rate: float = 1e-5, adapter: str | None = None) -> None:
@@ -338,6 +530,20 @@ class SmoraLinear(MoELinear):
         bias = self.smora_bias[adapter or self.active_adapters[0]]
         counts = torch.bincount(experts.flatten(), minlength=len(bias)).float()
         bias += (rate * (counts.mean() - counts).sign()).to(bias)
+
+
+SHARED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("query", "key", "value"), ("w1", "w3"))
+"""Names of sibling modules that read the same tensor in most models; a wrong guess costs time, never the answer."""
+
+
+def _share_router(parent: nn.Module, name: str) -> None:
+    """Put the layer `name` of a parent into one group with those siblings that usually read the same input."""
+    for names in SHARED:
+        layers = [layer for n in names if isinstance(layer := getattr(parent, n, None), MoELinear)]
+        if name in names and len(layers) > 1 and len({layer.in_features for layer in layers}) == 1:
+            group = RouterGroup(layers)
+            for layer in layers:
+                layer.group = group
 
 
 class MoEModel(BaseTuner):
@@ -348,13 +554,13 @@ class MoEModel(BaseTuner):
 
     def _create_and_replace(
         self,
-        peft_config: MoEConfig,
+        peft_config: Any,
         adapter_name: str,
         target: nn.Module,
         target_name: str,
         parent: nn.Module,
         current_key: str,
-        **_: Any,
+        parameter_name: str | None = None,
     ) -> None:
         if isinstance(target, self.tuner_layer_cls):
             target.update_layer(adapter_name, peft_config, current_key)
@@ -365,6 +571,7 @@ class MoEModel(BaseTuner):
         if adapter_name not in self.active_adapters:
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
+        _share_router(parent, target_name)
 
     def _check_merge_allowed(self) -> None:
         raise ValueError(UNMERGEABLE)
@@ -399,18 +606,56 @@ class SmoraModel(MoEModel):
     tuner_layer_cls = SmoraLinear
 
 
+class Routing(dict[str, MoELinear]):
+    """{module: layer} of a model, and what `record_routing` kept of each, over all its forward passes in order."""
+
+    def __init__(self, layers: dict[str, MoELinear], logits: bool) -> None:
+        super().__init__(layers)
+        self.with_logits = logits
+        self.kept: dict[int, list[tuple[Tensor, Tensor, Tensor | None]]] = {id(layer): [] for layer in layers.values()}
+
+    def keep(self, layer: MoELinear, logits: Tensor, chosen: Tensor, weights: Tensor) -> None:
+        layer.last_logits, layer.last_experts, layer.last_weights = logits, chosen, weights
+        self.kept[id(layer)].append((chosen, weights.detach(), logits if self.with_logits else None))
+
+    def experts(self, module: str) -> Tensor:
+        """[tokens, k] int64: the experts (SMoRA: ranks) every token was sent to."""
+        return torch.cat([chosen for chosen, _, _ in self.kept[id(self[module])]])
+
+    def weights(self, module: str) -> Tensor:
+        """[tokens, k] float32: their weights."""
+        return torch.cat([weights for _, weights, _ in self.kept[id(self[module])]])
+
+    def logits(self, module: str) -> Tensor:
+        """[tokens, n or R/p] float32, with their graph; only of record_routing(model, logits=True)."""
+        return torch.cat([logits for _, _, logits in self.kept[id(self[module])] if logits is not None])
+
+    def clear(self) -> None:
+        """Forget the passes so far; the modules stay."""
+        for kept in self.kept.values():
+            kept.clear()
+
+
 @contextlib.contextmanager
-def record_routing(model: nn.Module) -> Iterator[dict[str, MoELinear]]:
-    """Within it every layer keeps `last_logits`, `last_experts` and `last_weights`; yields {module: layer}."""
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, MoELinear)}
+def record_routing(model: nn.Module, *, logits: bool = False) -> Iterator[Routing]:
+    """Within it every layer tells where it sends its tokens: `routing.experts(module)`, `.weights(module)`.
+
+    Modules have their names in the base model. Each layer also holds `last_logits`, `last_experts`, `last_weights` of
+    its last pass, the logits with their graph (None outside).
+    """
+    layers = {
+        name.removeprefix("base_model.model."): layer
+        for name, layer in model.named_modules()
+        if getattr(layer, "mixes_adapters", False)  # also layers of another copy of this file
+    }
+    routing = Routing(layers, logits)
     for layer in layers.values():
-        layer.recording = True
+        layer.routing = routing
     try:
-        yield layers
+        yield routing
     finally:
         for layer in layers.values():
-            layer.recording = False
-            layer.last_logits = layer.last_experts = layer.last_weights = None
+            layer.routing = layer.last_logits = layer.last_experts = layer.last_weights = None
 
 
 def _register() -> None:

@@ -1,0 +1,1 @@
+../composition/moe/lora_moe_peft.py
