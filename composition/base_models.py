@@ -129,7 +129,7 @@ def load_base(folder: str | Path) -> tuple[Any, Any]:
 
 
 @contextmanager
-def adapter_attached(model: Any, folder: str | Path) -> Iterator[Any]:
+def adapter_attached(model: Any, folder: str | Path, *, trainable: bool = False) -> Iterator[Any]:
     """`with adapter_attached(base, folder) as model:` the base with a PEFT adapter, and the untouched base afterwards.
 
     One loaded base serves any number of adapters in turn. The base's weights are never written, so nothing drifts.
@@ -143,7 +143,7 @@ def adapter_attached(model: Any, folder: str | Path) -> Iterator[Any]:
             "base.adapter_missing",
             f"The folder {folder.name!r} holds no adapter_model.safetensors. Give a PEFT adapter's folder.",
         )
-    attached = PeftModel.from_pretrained(model, str(folder)).eval()
+    attached = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable).eval()
     try:
         yield attached
     finally:

@@ -1,13 +1,13 @@
 """How a running method tells where it is: one callback, given by the caller."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """Called with the fraction done in [0, 1], a message for people, and figures such as a loss."""
+    """Called with the fraction done in [0, 1], a message for people, and figures: a loss, or numbers by name."""
 
-    def __call__(self, fraction: float, message: str = "", **figures: float) -> None: ...
+    def __call__(self, fraction: float, message: str = "", **figures: Any) -> None: ...
 
 
-def ignore(fraction: float, message: str = "", **figures: float) -> None:
+def ignore(fraction: float, message: str = "", **figures: Any) -> None:
     """The default: nobody is watching."""
