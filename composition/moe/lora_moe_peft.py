@@ -433,24 +433,29 @@ class MeteoraLinear(MoELinear):
         return dense.index_select(1, owner) * scale
 
     def choose(self, tokens: int, blocks: Blocks, dtype: torch.dtype) -> str:
-        crowded = blocks.total / self.in_features
-        if tokens <= 4 or (tokens <= 16 and crowded > 0.1):
+        work = blocks.total * self.in_features
+        if tokens <= (16 if work > 2e5 else 4):
             return "slice"
-        return "sorted" if crowded > 0.06 and tokens > 64 and dtype == torch.float32 else "stack"
+        heavy = work + 1024 * blocks.total > 2.4e5 and dtype == torch.float32
+        return "sorted" if heavy and tokens > 24 else "stack"
 
     def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
         blocks = self.blocks[adapter]
         k, temperature = blocks.config.top_k, blocks.config.router_temperature
+        tasks = []
         for t, scores in enumerate(logits.tolist()):
-            token, row = x[t], out[t]
             best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]
             powers = [math.exp((scores[i] - scores[best[0]]) / temperature) for i in best]
             total = sum(powers)
-            for i, power in zip(best, powers, strict=True):
-                if blocks.ranks[i]:
-                    block = slice(blocks.offsets[i], blocks.offsets[i] + blocks.ranks[i])
-                    strength = power / total * blocks.scales[i]
-                    row.addmv_(B[:, block], torch.mv(A[block], token), alpha=strength)
+            tasks += [
+                (i, t, p / total * blocks.scales[i]) for i, p in zip(best, powers, strict=True) if blocks.ranks[i]
+            ]
+        inputs, rows, last = x.unbind(), out.unbind(), -1
+        for i, t, strength in sorted(tasks):  # a block that several tokens chose is read while it is in the cache
+            if i != last:
+                block = slice(blocks.offsets[i], blocks.offsets[i] + blocks.ranks[i])
+                down, up, last = A[block], B[:, block], i
+            rows[t].addmv_(up, torch.mv(down, inputs[t]), alpha=strength)
 
     def add_sorted(
         self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, chosen: Tensor, weights: Tensor, blocks: Blocks, eager: bool
@@ -508,7 +513,8 @@ class SmoraLinear(MoELinear):
         return factors * (blocks.spread(weights.device)[1] if blocks.scale is None else blocks.scale)
 
     def choose(self, tokens: int, blocks: Blocks, dtype: torch.dtype) -> str:
-        return "slice" if tokens <= 2 or (tokens <= 16 and blocks.total > 192) else "stack"
+        work = blocks.total * self.in_features
+        return "slice" if tokens <= (16 if work > 2e5 else 4 if work > 1e5 else 2) else "stack"
 
     def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
         blocks, columns = self.blocks[adapter], B.t()
