@@ -23,13 +23,55 @@ def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
 
 def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
     """The Markdown of a merge's card; `names` are the parents' as `public_names` gives them."""
+    load = [
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
+        'model = PeftModel.from_pretrained(base, "out/")',
+    ]
+    intro = f"One LoRA for `{job.base.name}`, made by {method.label}. {method.summary}"
+    return _card(job, method, parents, names, report, tag="merge", intro=[intro], load=load)
+
+
+def assembly_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
+    """The Markdown of an assembly's card, with what loads it and who can't."""
+    load = [
+        "import sys",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        'sys.path.append("out/")',
+        "import lora_moe_peft  # lies in the folder; or: import hubctl.moe",
+        "",
+        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
+        'model = PeftModel.from_pretrained(base, "out/")',
+    ]
+    intro = [f"A mixture of {len(names)} LoRAs for `{job.base.name}`, made by {method.label}. {method.summary}"]
+    if job.recipe["train"] == "prototype":
+        intro += ["", "> No data was used: the router is each expert's strongest input direction, not trained."]
+    intro += ["", "vLLM, llama.cpp and other servers can't route tokens to adapters yet; PEFT and transformers can."]
+    return _card(job, method, parents, names, report, tag="mixture", intro=[*intro, "", *_shares(report)], load=load)
+
+
+def _card(
+    job: Job,
+    method: Method,
+    parents: Sequence[Version],
+    names: Sequence[str],
+    report: dict,
+    *,
+    tag: str,
+    intro: Sequence[str],
+    load: Sequence[str],
+) -> str:
     licence, licence_name = combined([parent.repository.license for parent in parents])
     front = {
         "base_model": job.base.name,
         "library_name": "peft",
         **({"license": licence} if licence else {}),
         **({"license_name": licence_name} if licence_name else {}),
-        "tags": ["lora", "merge", method.kind],
+        "tags": ["lora", tag, method.kind],
         "parents": list(names),
         "recipe": job.recipe,
     }
@@ -41,7 +83,7 @@ def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequ
         "",
         f"# {title}",
         "",
-        f"One LoRA for `{job.base.name}`, made by {method.label}. {method.summary}",
+        *intro,
         "",
         "## Parents",
         "",
@@ -64,17 +106,26 @@ def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequ
         "## Load it",
         "",
         "```python",
-        "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM",
-        "",
-        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
-        'model = PeftModel.from_pretrained(base, "out/")',
+        *load,
         "```",
         "",
         f"after `hubctl pull {job.output_path} -o out/`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _shares(report: dict) -> list[str]:
+    """Who serves which task's tokens, as a table; nothing where no data was read."""
+    routing = report.get("routing") or {}
+    if not routing.get("tasks"):
+        return []
+    lines = ["Share of each task's tokens by expert, over all modules:", ""]
+    lines += ["| task | " + " | ".join(f"`{name}`" for name in routing["experts"]) + " |"]
+    lines += ["|---" * (len(routing["experts"]) + 1) + "|"]
+    for task, row in routing["tasks"].items():
+        lines.append(f"| `{task}` | " + " | ".join(f"{share:.2f}" for share in row["shares"]) + " |")
+    return lines
 
 
 def _ranks(version: Version) -> str:

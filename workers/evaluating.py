@@ -54,7 +54,8 @@ def _model(attempt: Attempt, worker: Worker) -> Iterator[tuple]:
         yield worker.models.get(job.base, attempt.say)
         return
     version = adapters[0].version
-    replaces_base = bool(AdapterFacts.from_dict(version.facts).needs_base)
+    needs = AdapterFacts.from_dict(version.facts).needs_base
+    replaces_base = any(need["code"] != "mixture" for need in needs)
     folder = worker.input_folder(adapters[0])
     attempt.say(f"Attaching {named(version)}")
     with worker.models.with_adapter(job.base, folder, replaces_base=replaces_base, say=attempt.say) as pair:

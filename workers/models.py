@@ -59,6 +59,8 @@ class LoadedBases:
         """(model, tokenizer) with the adapter in `folder` attached, for the time of the block."""
         from peft import PeftModel
 
+        import composition.moe.lora_moe_peft  # noqa: F401 - mixtures are adapters that peft knows by this import
+
         model, tokenizer = self.get(base, say)
         attached, clean = None, False
         try:

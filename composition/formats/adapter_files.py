@@ -12,7 +12,7 @@ from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import adapter_fit, finite
 from composition.formats.adapter_tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
-from composition.formats.assembly_files import check_assembly, is_known_loader
+from composition.formats.assembly_files import check_assembly, check_loader
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.norms import update_norm
 from composition.formats.patterns import Budget, check_names
@@ -79,8 +79,7 @@ def check_content(files: Files) -> None:
     """Names, first and last bytes of every file, and that no config beside the adapter's asks for code."""
     check_paths(list(files))
     for path, source in files.items():
-        if is_known_loader(path, source):
-            continue
+        check_loader(path, source)
         with source.open() as stream:
             first = stream.read(SNIFF_BYTES)
             stream.seek(max(0, source.size - TAIL_BYTES))

@@ -29,13 +29,19 @@ MAX_LOADER = 1 << 20
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<prefix>meteora|smora)_(?P<part>A|B|gate|bias)")
 
 
-def is_known_loader(path: str, source: FileSource) -> bool:
-    """Whether this file is the loader, unchanged."""
-    if path != LOADER_FILE or source.size > MAX_LOADER:
-        return False
+def check_loader(path: str, source: FileSource) -> None:
+    """Refuse a file of the loader's name that is not the loader: `content.code`."""
+    if path != LOADER_FILE:
+        return
     with source.open() as stream:
         digest = hashlib.sha256(stream.read(MAX_LOADER + 1)).hexdigest()
-    return digest == _own_loader() or digest in EARLIER_LOADERS
+    if source.size > MAX_LOADER or (digest != _own_loader() and digest not in EARLIER_LOADERS):
+        raise CompositionError(
+            "content.code",
+            f"{path} is program code, and not the loader of assemblies that this hub knows. "
+            "Leave it out, or put the hub's own in its place.",
+            file=path,
+        )
 
 
 @cache

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from composition.errors import CompositionError
+from composition.formats.assembly_config import LOADER_FILE
 from composition.formats.strict_json import shorten
 
 MAX_SEGMENT = 255
@@ -175,7 +176,7 @@ def sniff(path: str, first_bytes: bytes, last_bytes: bytes = b"", *, size: int |
 
 def _check_extension(path: str, ending: str) -> None:
     name = path.rpartition("/")[2].lower()
-    if ending in ALLOWED or (name in ALLOWED_NAMES):
+    if ending in ALLOWED or name in ALLOWED_NAMES or path == LOADER_FILE:  # `check_loader` looks at that as a whole
         return
     if ending in PICKLES:
         raise _pickle(path, f"{ending} files are pickles, and loading a pickle runs the code in it")

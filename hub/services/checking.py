@@ -7,6 +7,7 @@ Content policy first (names, magic bytes), then the card, then the files as thei
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from composition.formats.assembly_files import check_loader
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.peft_config import parse_peft_config
 from composition.formats.validate import validate_adapter, validate_dataset
@@ -84,6 +85,7 @@ def check_content(path: str, source: Source) -> None:
         stream.seek(max(0, source.size - TAIL_BYTES))
         last = stream.read(TAIL_BYTES)
     sniff(path, first, last, size=source.size)
+    check_loader(path, source)
 
 
 def _base_of(sources: Mapping[str, Source], versions: Collection[Version]) -> BaseModel | None:

@@ -1,0 +1,108 @@
+"""An assembly: stack the adapters, train their router on the base, look where tokens go, write the folder, publish.
+
+The training's state lies in the worker's cache under the job's number: a worker that is killed, or another on the same
+machine, goes on from there. Elsewhere the job begins anew and comes to the same bytes.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from composition.formats import read_adapter
+from composition.recipes import AssembleRecipe, recipe_from_dict
+from composition.registry import METHODS
+from hub.models import JobInput, Origin, State
+from hub.services.job_check import named
+from hub.services.job_results import publish_result
+from hub.services.manifest import manifest_of
+from hub.storage import blobs
+from workers.attempt import Attempt
+from workers.cache import PART
+from workers.cards import assembly_card, public_names
+from workers.evaluating import read_rows
+from workers.worker import Worker, inputs_of, versions
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def assemble(attempt: Attempt, worker: Worker) -> None:
+    """Make one routing adapter of the job's. Raises what the method refuses, and LostLease when the attempt is over."""
+    job, method = attempt.job, METHODS[attempt.job.kind]
+    recipe = recipe_from_dict(job.recipe)
+    assert isinstance(recipe, AssembleRecipe)
+    rows = inputs_of(job, "adapter")
+    parents = versions(rows)
+    names = public_names(job, parents)
+    adapters = []
+    for row, name in zip(rows, names, strict=True):
+        attempt.say(f"Reading {named(row.version)}")
+        adapter = read_adapter(worker.input_folder(row))
+        adapter.name = name
+        adapters.append(adapter)
+    data = _data(attempt, worker, recipe, names)
+    model, tokenizer = worker.models.get(job.base, attempt.say)
+
+    attempt.advance(State.RUNNING)
+    work = worker.cache.root / f"assembly-{job.pk}"
+    work.mkdir(exist_ok=True)
+    assembly = method.load()(adapters, recipe, sources=[_source(row) for row in rows])
+    if recipe.trains:
+        from composition.moe.train import train_assembly
+
+        try:
+            assembly = train_assembly(model, tokenizer, assembly, recipe, data, work=work, progress=attempt.progress)
+        except Exception:
+            worker.models.drop(job.base)
+            raise
+    from composition.moe.save import save_assembly
+
+    with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
+        folder = Path(name)
+        save_assembly(assembly, folder)
+        report = {**assembly.report, "routing": _routing(attempt, folder, model, tokenizer, data)}
+        attempt.advance(State.SAVING)
+        card = assembly_card(job, method, parents, names, report)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
+    publish_result(
+        job=job,
+        files=files,
+        parents=parents,
+        origin=Origin.ASSEMBLED,
+        message=f"{method.label} of {', '.join(names)}",
+        report=report,
+        environment=worker.environment,
+    )
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Sequence[str]) -> dict[str, list[dict]]:
+    """{expert's name, or text's number: rows}: data are told apart without naming a dataset that others can't see."""
+    datasets = inputs_of(attempt.job, "dataset")
+    labels = names if recipe.needs_labels else [f"text {number}" for number in range(1, len(datasets) + 1)]
+    data = {}
+    for row, label in zip(datasets, labels, strict=False):
+        data[label] = read_rows(worker.input_folder(row), recipe.split)
+        attempt.say(f"{len(data[label])} rows of {named(row.version)}, split {recipe.split}")
+    return data
+
+
+def _source(row: JobInput) -> dict[str, Any]:
+    """What the assembly's config keeps of an expert's origin: the digest of its weights, its licence."""
+    manifest = manifest_of(row.version.revisions.order_by("pk").first())
+    return {"sha256": manifest[WEIGHTS].sha256, "license": row.version.repository.license or None}
+
+
+def _routing(
+    attempt: Attempt, folder: Path, model: Any, tokenizer: Any, data: Mapping[str, list[dict]]
+) -> dict[str, Any] | None:
+    """Shares of the experts by task and layer; None where there was no data to look at."""
+    if not data:
+        return None
+    from composition.base_models import adapter_attached
+    from composition.moe.routing import routing_report
+
+    with adapter_attached(model, folder) as mixture:
+        return routing_report(mixture, tokenizer, data, progress=attempt.progress)
