@@ -439,17 +439,25 @@ class MeteoraLinear(MoELinear):
         heavy = work + 1024 * blocks.total > 2.4e5 and dtype == torch.float32
         return "sorted" if heavy and tokens > 24 else "stack"
 
-    def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
-        blocks = self.blocks[adapter]
-        k, temperature = blocks.config.top_k, blocks.config.router_temperature
-        tasks = []
-        for t, scores in enumerate(logits.tolist()):
-            best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]
-            powers = [math.exp((scores[i] - scores[best[0]]) / temperature) for i in best]
+    def few(self, logits: Tensor, adapter: str) -> tuple[list[list[int]], list[list[float]]]:
+        """`route` as lists; for up to four tokens without torch, whose calls cost more than the arithmetic."""
+        if len(logits) > 4:
+            experts, weights = self.route(logits, adapter)
+            return experts.tolist(), weights.tolist()
+        config = self.blocks[adapter].config
+        chosen, shares = [], []
+        for scores in logits.tolist():
+            best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[: config.top_k]
+            powers = [math.exp((scores[i] - scores[best[0]]) / config.router_temperature) for i in best]
             total = sum(powers)
-            tasks += [
-                (i, t, p / total * blocks.scales[i]) for i, p in zip(best, powers, strict=True) if blocks.ranks[i]
-            ]
+            chosen.append(best)
+            shares.append([power / total for power in powers])
+        return chosen, shares
+
+    def add_slices(self, x: Tensor, out: Tensor, A: Tensor, B: Tensor, logits: Tensor, adapter: str) -> None:
+        blocks, tasks = self.blocks[adapter], []
+        for t, (experts, weights) in enumerate(zip(*self.few(logits, adapter), strict=True)):
+            tasks += [(i, t, w * blocks.scales[i]) for i, w in zip(experts, weights, strict=True) if blocks.ranks[i]]
         inputs, rows, last = x.unbind(), out.unbind(), -1
         for i, t, strength in sorted(tasks):  # a block that several tokens chose is read while it is in the cache
             if i != last:
