@@ -10,6 +10,7 @@ The card is written by whoever knows where the parts come from.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,7 @@ from composition.formats.assembly_config import CONFIG_FILE, LOADER_FILE, ROUTER
 from composition.formats.peft_save import replace_file, safetensors_header, tensor_bytes
 from composition.moe.assemble import Assembly
 
+NUMBERS = re.compile(r"\[[\s\d.,eE+-]+\]")
 LOADER = Path(__file__).with_name(LOADER_FILE)
 
 
@@ -59,4 +61,6 @@ def _safetensors(assembly: Assembly) -> Iterator[bytes]:
 
 
 def _json(data: dict[str, Any]) -> bytes:
-    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Indented, but lists of numbers on one line: patterns have one for every module."""
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return (NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n").encode()

@@ -1,6 +1,9 @@
-"""Small LoRAs on the pico llama for mixtures: ranks, targets and scales differ; written by peft, read by our reader."""
+"""Small LoRAs on the pico llama for mixtures: ranks, targets and scales differ; and the text their routers learn from."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from composition.formats import read_adapter
 from composition.weights import LoraWeights
@@ -35,3 +38,33 @@ def same(one: LoraWeights, other: LoraWeights) -> bool:
         and one[m].scale == other[m].scale
         for m in one
     )
+
+
+class Words:
+    """A tokenizer whose words are numbers, their own ids."""
+
+    eos_token_id = 2
+    bos_token_id = chat_template = None
+    pad_token_id = 0
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": [int(word) for word in text.split()]}
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        return " ".join(str(int(number)) for number in ids)
+
+
+def rows(seed: int, count: int = 12) -> list[dict[str, str]]:
+    """Prompts of 3 to 6 words out of the eight that are this seed's own, and completions of one or two."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def words(low: int, high: int) -> str:
+        length = int(torch.randint(low, high + 1, (1,), generator=generator))
+        return " ".join(str(8 + 8 * seed + n) for n in torch.randint(8, (length,), generator=generator).tolist())
+
+    return [{"prompt": words(3, 6), "completion": words(1, 2)} for _ in range(count)]
+
+
+def data(names: str = "abc") -> dict[str, list[dict[str, str]]]:
+    """A small dataset for each expert; the words alone say whose."""
+    return {name: rows(number) for number, name in enumerate(names)}
