@@ -61,7 +61,7 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
     with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
         folder = Path(name)
         save_assembly(assembly, folder)
-        report = {**assembly.report, "routing": _routing(attempt, folder, model, tokenizer, data)}
+        report = _report(assembly, _routing(attempt, folder, model, tokenizer, data))
         attempt.advance(State.SAVING)
         card = assembly_card(job, method, parents, names, report)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -93,6 +93,13 @@ def _source(row: JobInput) -> dict[str, Any]:
     """What the assembly's config keeps of an expert's origin: the digest of its weights, its licence."""
     manifest = manifest_of(row.version.revisions.order_by("pk").first())
     return {"sha256": manifest[WEIGHTS].sha256, "license": row.version.repository.license or None}
+
+
+def _report(assembly: Any, routing: dict[str, Any] | None) -> dict[str, Any]:
+    """What the page shows: figures under `summary`, the router's training, and where tokens go."""
+    summary = {key: value for key, value in assembly.report.items() if isinstance(value, int | float)}
+    told = {key: assembly.report.get(key) for key in ("method", "stage", "warnings")}
+    return {**told, "summary": summary, "training": assembly.router, "routing": routing}
 
 
 def _routing(

@@ -8,7 +8,7 @@ from hub.errors import Invalid
 from hub.models import BaseModel, Version
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
-FLOPS = 3e10
+FLOPS = 8e10
 TOKENS = 64
 
 

@@ -59,22 +59,25 @@ def rows(facts: AdapterFacts) -> list[dict]:
 
 
 def chart(title: str, values: dict[str, float]) -> Chart | None:
-    """The heat map of one figure; None for names that have no layer number."""
-    placed = {name: place for name in values if (place := split(name))}
-    if not placed:
-        return None
-    layers = sorted({layer for layer, _ in placed.values()})
-    kinds = sorted({kind for _, kind in placed.values()}, key=_kind_order)
-    low, high = min(values.values()), max(values.values())
+    """The heat map of one figure by module; None for names that have no layer number."""
+    placed = {place: (name, values[name]) for name in values if (place := split(name))}
+    return heat_map(title, placed, sorted({kind for _, kind in placed}, key=_kind_order)) if placed else None
+
+
+def heat_map(title: str, placed: dict[tuple[int, str], tuple[str, float]], kinds: list[str]) -> Chart:
+    """Layers across, `kinds` down: (layer, kind) → (what the cell is called, its value)."""
+    layers = sorted({layer for layer, _ in placed})
+    values = [value for _, value in placed.values()]
+    low, high = min(values), max(values)
     across, down = CELL + GAP, CELL + GAP
     cells = [
         {
             "x": LEFT + layers.index(layer) * across,
             "y": TOP + kinds.index(kind) * down,
-            "heat": min(STEPS - 1, int(STEPS * (values[name] - low) / ((high - low) or 1))),
-            "title": f"{name}: {values[name]:.4g}",
+            "heat": min(STEPS - 1, int(STEPS * (value - low) / ((high - low) or 1))),
+            "title": f"{name}: {value:.4g}",
         }
-        for name, (layer, kind) in placed.items()
+        for (layer, kind), (name, value) in placed.items()
     ]
     every = max(1, len(layers) // 8)
     return Chart(

@@ -15,7 +15,7 @@ from hub.access import Viewer
 from hub.errors import NotFound
 from hub.models import Kind, RefKind, Repository, Revision, Version
 from hub.storage import blobs
-from hub.web import composition_chart, lineage_graph, markdown, module_chart, snippets
+from hub.web import composition_chart, lineage_graph, markdown, module_chart, routing_chart, snippets
 
 CARD = "README.md"
 READ = 1_000_000
@@ -164,6 +164,9 @@ def report(viewer: Viewer, page: Heading) -> dict:
         "names": names,
         "shares": composition_chart.shares(given, names),
         "layers": composition_chart.strips(given),
+        "routing": routing_chart.table(given.get("routing")),
+        "maps": routing_chart.maps(given.get("routing")),
+        "training": given.get("training"),
     }
 
 

@@ -1,6 +1,7 @@
 """What to paste: an adapter in PEFT, with our client, by curl, and served by vLLM."""
 
 from composition.facts import AdapterFacts
+from composition.formats.peft_types import MIXTURES
 from hub.models import Repository, Version
 
 # The ranks vLLM accepts for --max-lora-rank.
@@ -14,7 +15,7 @@ def of_adapter(site: str, repository: Repository, version: Version, facts: Adapt
     name = f"{repository.full_name}@{version.label}"
     pull = f"hubctl pull {name} -o {folder}"
     peft = (
-        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f"{_loader(folder, facts)}from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
         f'base = AutoModelForCausalLM.from_pretrained("{base}")  # its id, or its folder\n'
         f'model = PeftModel.from_pretrained(base, "{folder}")'
     )
@@ -39,6 +40,13 @@ def of_dataset(site: str, repository: Repository, version: Version) -> list[dict
         {"label": "hubctl", "code": f"hubctl login {site}\nhubctl pull {name} -o {repository.name}"},
         {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --dataset {name} --wait"},
     ]
+
+
+def _loader(folder: str, facts: AdapterFacts) -> str:
+    """What a mixture wants before peft knows it: its loader, which lies in its folder."""
+    if facts.peft_type not in MIXTURES:
+        return ""
+    return f'import sys\n\nsys.path.append("{folder}")\nimport lora_moe_peft\n'
 
 
 def _vllm(base: str, name: str, folder: str, facts: AdapterFacts) -> dict[str, str]:

@@ -76,6 +76,8 @@ def figure(value: object) -> str:
     """A measured number in at most four digits; whole numbers and words as they are, lists with commas."""
     if value is None:
         return "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {figure(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(words(figure(item)) for item in value)
     if isinstance(value, bool) or not isinstance(value, float):

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from composition.facts import AdapterFacts, ModuleFacts
-from hub.web import compare_table, composition_chart, module_chart, tags
+from hub.web import compare_table, composition_chart, module_chart, routing_chart, tags
 from hub.web.snippets import _vllm
 
 
@@ -132,3 +132,24 @@ def test_the_best_of_a_metric_is_the_lowest_where_less_is_better():
         [False, False],
     ]
     assert [line["base"] for line in table["rows"]] == [True, False, False]
+
+
+def test_routing_is_drawn_by_task_layer_and_expert():
+    routing = {
+        "experts": ["lab/sums@v1", "lab/a-very-long-name-of-one@v2"],
+        "layers": [0, 1],
+        "tasks": {"lab/sums@v1": {"shares": [0.75, 0.25], "layers": [[0.5, 0.5], [1.0, 0.0]]}},
+    }
+    (drawn,) = routing_chart.maps(routing)
+    assert [row["label"] for row in drawn.rows] == ["sums", "a-very-long-…"]
+    assert (drawn.low, drawn.high, len(drawn.cells)) == (0.0, 1.0, 4)
+    assert "layer 1, lab/sums@v1: 1" in {cell["title"] for cell in drawn.cells}
+    (row,) = routing_chart.table(routing)["rows"]
+    assert [(cell["share"], cell["best"]) for cell in row["cells"]] == [(0.75, True), (0.25, False)]
+    assert routing_chart.maps(None) == []
+    assert routing_chart.table(None) is None
+
+
+def test_experts_of_one_name_are_told_apart():
+    labels = routing_chart.short(["a/same@v1", "b/same@v1", "a/" + "x" * 40, "b/" + "x" * 40])
+    assert len(set(labels)) == 4
