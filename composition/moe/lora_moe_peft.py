@@ -23,12 +23,13 @@ the layer choose by what was measured (on a CPU without gradients, else always `
     slice   for each token the blocks (SMoRA: the ranks) it chose: little memory is read, for few tokens
     stack   B (factors ∘ A x) with a factor per token and rank: three GEMMs, no shape depends on data
     sorted  tokens in the order of their experts, one small GEMM pair for each (SMoRA has none)
+On a GPU a few tokens of MeteoRA may go through `decode_kernel`, where someone set it.
 """
 
 import contextlib
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,8 @@ from torch import Tensor, nn
 
 FORMAT_VERSION = 1
 TRAINED = ("prototype", "router", "experts", "full")
+decode_kernel: Callable[..., None] | None = None
+"""Adds up to 16 tokens' share in place on a GPU: (x, out, A, B, chosen, weights, blocks). None: the stack form."""
 
 
 def _peft_type(name: str) -> PeftType:
@@ -64,7 +67,8 @@ class MoEConfig(PeftConfig):
     """What both mixtures share. `experts`: one dict a LoRA with name, r, lora_alpha, use_rslora or scale, and origins.
 
     `rank_pattern` {module: [r_1 … r_n]} (0: the expert has no part there) and `scale_pattern` {module: [s_1 … s_n]}
-    hold for modules where ranks or scales differ from the experts' own.
+    hold for modules where ranks or scales differ from the experts' own. With `router_abs` logits are |W x|: gates made
+    of singular vectors, whose sign means nothing.
     """
 
     target_modules: list[str] | str | None = None
@@ -74,6 +78,7 @@ class MoEConfig(PeftConfig):
     rank_pattern: dict[str, list[int]] = field(default_factory=dict)
     scale_pattern: dict[str, list[float]] = field(default_factory=dict)
     trained: str = "router"
+    router_abs: bool = False
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -341,8 +346,10 @@ class MoELinear(nn.Module, BaseTunerLayer):
         raise NotImplementedError
 
     def router_logits(self, x: Tensor, adapter: str | None = None) -> Tensor:
-        """W x of the router: [tokens, n or R/p], float32."""
-        return _router(x.reshape(-1, self.in_features), self.gate[adapter or self.active_adapters[0]])
+        """W x of the router (|W x| with router_abs): [tokens, n or R/p], float32."""
+        adapter = adapter or self.active_adapters[0]
+        logits = _router(x.reshape(-1, self.in_features), self.gate[adapter])
+        return logits.abs() if self.blocks[adapter].config.router_abs else logits
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = self.base_layer(x, *args, **kwargs)
@@ -365,11 +372,15 @@ class MoELinear(nn.Module, BaseTunerLayer):
             logits = self.group.logits(self, x, adapter)
         if logits is None:
             logits = _router(flat, gate)
+        if blocks.config.router_abs:
+            logits = logits.abs()
         if self.routing is not None:
             self.routing.keep(self, logits, *self.route(logits, adapter))
         form = self.form or (self.choose(len(flat), blocks, A.dtype) if eager else "stack")
         if form == "slice" and not eager:
             form = "stack"
+        if decode_kernel is not None and x.is_cuda and not trains and len(flat) <= 16 and self.prefix == "meteora_":
+            form = self.form or "kernel"
         out = result.reshape(-1, self.out_features)
         if not x.dtype == A.dtype == B.dtype == out.dtype:
             dtype = torch.promote_types(x.dtype, A.dtype)
@@ -382,6 +393,9 @@ class MoELinear(nn.Module, BaseTunerLayer):
             chosen, weights = self.route(logits, adapter)
             if form == "sorted":
                 out = self.add_sorted(flat, out, A, B, chosen, weights.to(A.dtype), blocks, eager)
+            elif form == "kernel" and decode_kernel is not None:
+                out = out.clone()
+                decode_kernel(flat, out, A, B, chosen, weights, blocks)
             elif form == "loop":
                 out = self.loop(flat, out, A, B, self.rank_factors(chosen, weights, blocks).to(A.dtype), blocks)
             else:
@@ -425,6 +439,8 @@ class MeteoraLinear(MoELinear):
     def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
         config = self.blocks[adapter].config
         values, experts = logits.topk(config.top_k, dim=-1)
+        if config.top_k == 1:  # a constant: no gradient, and autograd leaves the base's backward out
+            return experts, torch.ones_like(values)
         return experts, (values / config.router_temperature).softmax(-1)
 
     def rank_factors(self, chosen: Tensor, weights: Tensor, blocks: Blocks) -> Tensor:
@@ -663,13 +679,15 @@ def record_routing(model: nn.Module, *, logits: bool = False) -> Iterator[Routin
         if getattr(layer, "mixes_adapters", False)  # also layers of another copy of this file
     }
     routing = Routing(layers, logits)
+    outer = [layer.routing for layer in layers.values()]
     for layer in layers.values():
         layer.routing = routing
     try:
         yield routing
     finally:
-        for layer in layers.values():
-            layer.routing = layer.last_logits = layer.last_experts = layer.last_weights = None
+        for layer, before in zip(layers.values(), outer, strict=True):
+            layer.routing = before
+            layer.last_logits = layer.last_experts = layer.last_weights = None
 
 
 def _register() -> None:

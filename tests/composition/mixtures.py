@@ -1,4 +1,4 @@
-"""Small LoRAs on the pico llama for mixtures: ranks, targets and scales differ; and the text their routers learn from."""
+"""Small LoRAs on the pico llama, of unlike ranks, targets and scales; and the text that their routers learn from."""
 
 from collections.abc import Sequence
 from pathlib import Path

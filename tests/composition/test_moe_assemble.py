@@ -7,11 +7,12 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-import composition.moe.lora_moe_peft  # noqa: F401 - registers the two types
 from composition.errors import CompositionError, RecipeError
 from composition.formats import read_adapter
 from composition.moe import prototypes
 from composition.moe.assemble import assemble
+from composition.moe.lora_moe_peft import record_routing
+from composition.moe.routing import expert_weights
 from composition.moe.save import LOADER, loader_digest, save_assembly
 from composition.moe.unstack import StoredAssembly, arrow_snippet, cat_of, expert_of, experts_of
 from composition.recipes import MeteoraRecipe, SmoraRecipe
@@ -146,6 +147,27 @@ def test_concatenation_is_the_sum_and_the_mean(experts, tmp_path):
             assert relative(whole[module].delta(), wanted) < 1e-6
             assert whole.module_facts(module) == whole[module].facts()
             assert whole.module_dtype(module) == whole[module].B.dtype
+
+
+def test_a_token_takes_the_expert_whose_direction_it_meets(tmp_path):
+    """SMoRA's ranks of an expert share its prototype, so k = r takes whole experts: those of MeteoRA's top-1."""
+    experts = [
+        random_adapter(seed, name=f"e{seed}", ranks={"model.layers.0.mlp.down_proj": 4}, width=(48, 32))
+        for seed in range(3)
+    ]
+    x, chosen = torch.randn(50, 48, generator=torch.Generator().manual_seed(0)), []
+    for recipe in (MeteoraRecipe(train="prototype", top_k=1), SmoraRecipe(train="prototype")):
+        saved(experts, recipe, tmp_path / recipe.kind)
+        base = pico.pico_llama()
+        model = PeftModel.from_pretrained(base, str(tmp_path / recipe.kind)).eval()
+        with torch.no_grad(), record_routing(model) as routing:
+            (layer,) = routing.values()
+            layer(x)
+            (module,) = routing
+            chosen.append(expert_weights(layer, routing.experts(module), routing.weights(module)))
+    directions = torch.stack([torch.linalg.svd(e["model.layers.0.mlp.down_proj"].delta()).Vh[0] for e in experts])
+    assert chosen[0].argmax(1).equal((x @ directions.T).abs().argmax(1))
+    assert torch.allclose(chosen[0], chosen[1]) and chosen[0].max(1).values.eq(1).all()
 
 
 def test_smora_takes_one_adapters_worth_of_ranks(experts):

@@ -50,7 +50,21 @@ def test_gradients_are_those_of_the_formulas(kind, form):
 def test_top_1_gives_the_gate_no_gradient():
     mixture = layer(top_k=1)
     mixture(inputs(5, WIDTH)).sum().backward()
-    assert mixture.gate["default"].grad.abs().max() == 0
+    assert mixture.gate["default"].grad is None
+
+
+@pytest.mark.parametrize("kind", ["meteora", "smora"])
+@pytest.mark.parametrize("form", ["stack", "slice"])
+def test_absolute_logits_do_not_see_a_gates_sign(kind, form):
+    plain, turned = layer(kind, router_abs=True), layer(kind, router_abs=True)
+    with torch.no_grad():
+        turned.gate["default"].mul_(-1)
+        x = inputs(7, WIDTH)
+        for mixture in (plain, turned):
+            mixture.form = form
+        assert plain.router_logits(x).min() >= 0
+        torch.testing.assert_close(plain(x), turned(x))
+        assert not torch.allclose(plain(x), layer(kind)(x))
 
 
 def peft_layer(mixture: moe.MoELinear, expert: int) -> nn.Module:
