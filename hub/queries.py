@@ -154,6 +154,13 @@ def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
     return list(found.select_related("dataset__repository__namespace", "base", "created_by").order_by("-pk"))
 
 
+def newest_datasets(viewer: Viewer, most: int = 100) -> list[Version]:
+    """The newest versions of the datasets this viewer sees, the last changed first."""
+    found = list(repositories(viewer, kind=Kind.DATASET)[:most])
+    newest = latest_versions(found)
+    return [newest[row.pk] for row in found if row.pk in newest]
+
+
 def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | None = None) -> dict:
     """A table of the newest evaluation of each version, and of their bare bases, on each dataset one was measured on.
 

@@ -11,8 +11,6 @@ from hub.models import BaseModel, Kind, Version
 from hub.web import recipe_form
 from hub.web.forms import Refused
 
-DATASETS = 100
-
 
 @dataclass
 class Evaluating:
@@ -39,12 +37,10 @@ class Evaluating:
 
     def context(self) -> dict:
         """For templates/merge/evaluate.html."""
-        found = list(queries.repositories(self.viewer, kind=Kind.DATASET)[:DATASETS])
-        newest = queries.latest_versions(found)
         return {
             "evaluating": self,
             "fields": recipe_form.drawn(self.method, self.recipe),
-            "datasets": [newest[row.pk] for row in found if row.pk in newest],
+            "datasets": queries.newest_datasets(self.viewer),
             "refused": self.refused,
         }
 

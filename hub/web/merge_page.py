@@ -1,4 +1,4 @@
-"""The merge page: who takes part, who can't and why, what is asked for, what would come of it."""
+"""The page where adapters become one, merged or in a mixture: who takes part, who can't and why, what would come of it."""
 
 import json
 import uuid
@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest, QueryDict
 
-from composition.registry import Method, merge_methods
+from composition.registry import Method, assemble_methods, merge_methods
 from hub import access, queries
 from hub.access import Viewer
+from hub.errors import Invalid
 from hub.models import Kind, Version, Visibility
 from hub.web import basket, recipe_form
 from hub.web.forms import Refused
 
 CANDIDATES = 12
+VERBS = ("merge", "assemble")
 
 
 @dataclass
@@ -28,7 +30,18 @@ class Merging:
     name: str = ""
     visibility: str = ""
     key: str = ""
+    datasets: list[str] = field(default_factory=list)
     refused: Refused = field(default_factory=Refused)
+
+    @property
+    def assembles(self) -> bool:
+        """Whether a mixture is made, which may learn from data."""
+        return self.method.verb == "assemble"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether data stand beside each adapter, and not as one mixed text."""
+        return self.assembles and self.method.recipe.needs_labels
 
     def asked(self) -> dict:
         """The arguments of `queue_job` and `check_job`."""
@@ -37,18 +50,27 @@ class Merging:
             "kind": self.method.kind,
             "recipe": self.recipe,
             "inputs": self.versions,
+            "datasets": self.chosen_data(),
             "output": (self.namespace, self.name),
             "visibility": self.visibility or None,
         }
 
+    def chosen_data(self) -> list[Version]:
+        """The datasets, in the adapters' order; Invalid where some adapters have one and others have none."""
+        given = [name for name in self.datasets if name]
+        if self.labelled and given and len(given) < len(self.versions):
+            raise Invalid(f"Data for {len(given)} of {len(self.versions)} adapters: choose some for each, or for none.")
+        return [access.parse_input(self.viewer, name, kind=Kind.DATASET) for name in given]
+
     def rows(self) -> list[dict]:
-        """The chosen versions with their weights, unfit ones with the reason."""
+        """The chosen versions with their weights or data, unfit ones with the reason."""
         if not self.versions:
             return []
         weights = self.recipe.get("weights") or []
         rows = queries.mergeable(self.versions, self.method.kind)
         for index, row in enumerate(rows):
             row["weight"] = weights[index] if index < len(weights) else 1
+            row["data"] = self.datasets[index] if self.labelled and index < len(self.datasets) else ""
             row["name"] = f"{row['version'].repository.full_name}@{row['version'].label}"
         return rows
 
@@ -58,6 +80,8 @@ class Merging:
         recipe = {key: value for key, value in self.recipe.items() if key != "kind"}
         output = f"{self.namespace}/{self.name}" if self.name else None
         body = {"kind": self.method.kind, "recipe": recipe, "inputs": names, "output": output}
+        if any(self.datasets):
+            body["datasets"] = [name for name in self.datasets if name]
         if self.visibility:
             body["visibility"] = self.visibility
         return json.dumps(body, indent=2)
@@ -70,6 +94,8 @@ class Merging:
             "merging": self,
             "rows": self.rows(),
             "methods": merge_methods(),
+            "mixtures": assemble_methods(),
+            "datasets": queries.newest_datasets(self.viewer) if self.assembles else [],
             "fields": recipe_form.drawn(self.method, self.recipe, without=("weights",)),
             "namespaces": writable(self.viewer),
             "refused": self.refused,
@@ -88,7 +114,7 @@ def opened(request: HttpRequest) -> Merging:
     if again := form.get("again", ""):
         job = access.job(viewer, int(again) if again.isdigit() and len(again) < 19 else 0)
         recipe, name, kind = job.recipe, job.output_name, kind or job.kind
-    method = recipe_form.method_of(kind or merge_methods()[0].kind, "merge")
+    method = recipe_form.method_of(kind or merge_methods()[0].kind, *VERBS)
     versions = basket.versions(viewer, basket.names(request))
     recipe = recipe | recipe_form.read(method, form, partly=True)
     namespace = form.get("namespace", "") or next(iter(writable(viewer)), "")
@@ -99,7 +125,7 @@ def sent(request: HttpRequest) -> Merging:
     """The form as it was sent."""
     form: QueryDict = request.POST
     viewer = access.viewer_of(request)
-    method = recipe_form.method_of(form.get("kind", ""), "merge")
+    method = recipe_form.method_of(form.get("kind", ""), *VERBS)
     versions = [access.parse_input(viewer, name, kind=Kind.ADAPTER) for name in form.getlist("inputs")]
     return Merging(
         viewer,
@@ -110,6 +136,7 @@ def sent(request: HttpRequest) -> Merging:
         form.get("name", "").strip(),
         form.get("visibility", ""),
         form.get("key", "")[:64],
+        form.getlist("datasets"),
     )
 
 

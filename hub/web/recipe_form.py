@@ -7,12 +7,12 @@ from composition.registry import METHODS, Method
 from hub.errors import Invalid
 
 
-def method_of(kind: str, verb: str) -> Method:
-    """The method of this kind among those of `verb`, or Invalid."""
+def method_of(kind: str, *verbs: str) -> Method:
+    """The method of this kind among those of `verbs`, or Invalid."""
     method = METHODS.get(kind)
-    if method is None or method.verb != verb:
-        known = ", ".join(one.kind for one in METHODS.values() if one.verb == verb)
-        raise Invalid(f"There is no method {kind!r} to {verb} with; choose one of {known}.", field="kind")
+    if method is None or method.verb not in verbs:
+        known = ", ".join(one.kind for one in METHODS.values() if one.verb in verbs)
+        raise Invalid(f"There is no method {kind!r} to {verbs[0]} with; choose one of {known}.", field="kind")
     return method
 
 

@@ -175,3 +175,52 @@ def test_evaluating_queues_one_adapter_on_one_dataset(people, three, base):
     refused = member.post("/jobs/evaluate", sent | {"split": "dev", "key": "f"})
     assert refused.status_code == 422
     assert refused.context["refused"].field == "split"
+
+
+class TestMixtures:
+    """The same page makes mixtures, with data beside the adapters."""
+
+    @pytest.fixture
+    def pair(self, people):
+        base = factories.make_base()
+        made = [factories.make_version(people.owner, n, base=base, seed=s) for n, s in (("one", 1), ("two", 2))]
+        return [f"{version.repository.full_name}@v1" for version in made]
+
+    @pytest.fixture
+    def data(self, people):
+        repository = factories.make_repository(people.owner, "rows", kind="dataset")
+        return str(factories.publish(people.owner, repository, factories.dataset_files(rows=6)).version)
+
+    def send(self, people, pair, **form):
+        given = {"kind": "meteora", "inputs": pair, "namespace": "owner", "name": "mix", "split": "test"}
+        return signed_in(people.owner).post("/merge", {**given, **form})
+
+    def test_the_form_offers_datasets_beside_each_adapter(self, people, pair, data):
+        page = signed_in(people.owner).get("/merge?kind=meteora").content.decode()
+        assert "What is trained" in page
+        assert "route tokens to adapters yet" in page
+
+    def test_a_mixture_is_queued_with_data_in_the_adapters_order(self, people, pair, data):
+        response = self.send(people, pair, datasets=[data, data])
+        assert response.status_code == 302, response.content.decode()
+        job = Job.objects.get()
+        assert (job.kind, [str(row.version) for row in job.inputs.filter(role="dataset")]) == ("meteora", [data, data])
+
+    def test_data_for_some_adapters_only_is_refused(self, people, pair, data):
+        response = self.send(people, pair, datasets=["", data])
+        assert response.status_code == 422
+        assert "choose some for each" in response.content.decode()
+        assert not Job.objects.exists()
+
+    def test_check_says_the_same(self, people, pair, data):
+        assert "choose some for each" in self.send(people, pair, datasets=["", data], check="1").content.decode()
+        assert (
+            "has no data" in self.send(people, pair, check="1").content.decode()
+            or "learns its router" in self.send(people, pair, check="1").content.decode()
+        )
+
+    def test_a_prototype_needs_none(self, people, pair):
+        assert self.send(people, pair, train="prototype").status_code == 302
+
+    def test_a_mixed_text_is_one_or_more_datasets(self, people, pair, data):
+        assert self.send(people, pair, kind="smora", datasets=[data]).status_code == 302

@@ -20,7 +20,8 @@ def merge(request: HttpRequest) -> HttpResponse:
     access.require_user(access.viewer_of(request))
     merging, report = merge_page.sent(request), None
     if request.POST.get("check"):
-        report = jobs.check_job(**merging.asked())
+        with refusal_of(merging.refused):
+            report = jobs.check_job(**merging.asked())
         template = "merge/check.html" if request.htmx else "merge/page.html"
         return render(request, template, merging.context(request, report))
     with refusal_of(merging.refused):
