@@ -109,7 +109,7 @@ class _Run:
         else:
             self.progress(notes.step / self.steps, f"Taken up again at step {notes.step}")
         saved = time.monotonic()
-        with record_routing(self.model, logits=True) as routing:
+        with record_routing(self.model, logits=isinstance(self.recipe, MeteoraRecipe)) as routing:
             for step in range(notes.step, self.steps):
                 figures = self.step(step, routing, detailed=step % 10 == 0 or step == self.steps - 1)
                 notes.step = step + 1

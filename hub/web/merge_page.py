@@ -1,4 +1,4 @@
-"""The page where adapters become one, merged or in a mixture: who takes part, who can't and why, what would come of it."""
+"""The page where adapters become one, merged or as a mixture: who takes part, who can't and why, what comes of it."""
 
 import json
 import uuid
