@@ -300,3 +300,23 @@ def test_scales_come_from_the_pattern_the_expert_or_the_modules_rank():
 def test_a_partition_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="does not divide the 14 ranks"):
         layer("smora", rank_partition=4)
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_torch_compile_takes_a_layer_whole(kind):
+    mixture, x = layer(kind), inputs(5, WIDTH)
+    compiled = torch.compile(mixture, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), mixture(x), rtol=1e-5, atol=1e-5)
+    compiled(x).sum().backward()
+    assert mixture.gate["default"].grad.abs().max() > 0
+
+
+def test_recordings_nest():
+    mixture, x = layer(), inputs(2, WIDTH)
+    with torch.no_grad(), moe.record_routing(mixture) as outer:
+        mixture(x)
+        with moe.record_routing(mixture) as inner:
+            mixture(x)
+        mixture(x)
+        assert len(outer.experts("")) == 4 and len(inner.experts("")) == 2
