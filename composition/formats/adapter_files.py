@@ -171,7 +171,7 @@ def _facts(
     dtypes = Counter[str]()
     for tensor in header.tensors.values():
         dtypes[tensor.dtype] += tensor.elements
-    if len(dtypes) > 1:
+    if len(dtypes) > 1 and config.peft_type not in MIXTURES:  # whose gates are float32 whatever the experts are
         warnings.append(f"The weights mix dtypes: {', '.join(sorted(dtypes))}.")
     unmatched = sorted(set(config.rank_pattern) - config.rank_keys_of(modules))
     if unmatched:

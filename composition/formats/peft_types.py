@@ -91,7 +91,7 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
     ),
     "mixture": (
         "It is a {names} mixture, which chooses experts for every token.",
-        "Take the adapters it was assembled from, or pull single experts out of it.",
+        "Take the adapters it was assembled from.",
     ),
     "full_weights": (
         "It carries whole layers beside the LoRA ({names}), as peft writes them when the vocabulary was resized.",

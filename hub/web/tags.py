@@ -9,6 +9,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from composition.formats.peft_types import MIXTURES
+
 register = template.Library()
 UNITS = ("B", "kB", "MB", "GB", "TB")
 SPANS = ((31_536_000, "year"), (2_592_000, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
@@ -90,7 +92,7 @@ def figure(value: object) -> str:
 @register.filter
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
-    return {"LORA": "LoRA"}.get(name, name)
+    return {"LORA": "LoRA", **MIXTURES}.get(name, name)
 
 
 @register.filter
