@@ -96,9 +96,11 @@ class _Run:
         self.device = next(model.parameters()).device
         self.parameters = _trainable(model)
         self.buffers = {_key(name): b for name, b in sorted(model.named_buffers()) if "smora_bias" in name}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": [p for n, p in self.parameters.items() if n.endswith("gate") == gates], "peak": rate}
+            for gates, rate in ((True, recipe.learning_rate), (False, recipe.expert_rate))
+        ]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=recipe.weight_decay)
         self.digest = self._digest()
 
     def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -135,9 +137,9 @@ class _Run:
         loss = losses["lm_loss"]
         if isinstance(self.recipe, MeteoraRecipe):
             losses["gate_loss"], accuracy = gate_loss(routing, batch)
-            loss = loss + self.recipe.gate_loss * losses["gate_loss"]
+            loss = loss + self.recipe.beta * losses["gate_loss"]
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * schedule(step, self.steps, self.recipe.warmup)
+            group["lr"] = group["peak"] * schedule(step, self.steps, self.recipe.warmup)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP)

@@ -4,7 +4,7 @@ Assembling asks the same; `verb` then names the refusals' codes and the sentence
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from composition.errors import CompositionError, RecipeError
 from composition.recipes.base import Inputs
@@ -136,3 +136,24 @@ def check_equal_dtypes(inputs: Inputs) -> None:
                 adapters=[first, name],
                 dtypes=[facts.dtype, other.dtype],
             )
+
+
+def check_labels(names: Sequence[str], rows: Mapping[str, int], method: str) -> None:
+    """Data for every adapter and for nothing else."""
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise CompositionError(
+            "assemble.no_data",
+            f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} no data: {method} learns from labelled "
+            "text which tokens each adapter shall serve. Give one small dataset for each adapter, or choose "
+            "train=prototype, which needs none.",
+            adapters=missing,
+        )
+    unknown = [name for name in rows if name not in names]
+    if unknown:
+        raise CompositionError(
+            "assemble.unknown_data",
+            f"Data was given for {', '.join(unknown)}, which is none of the adapters {', '.join(names)}. "
+            "Name the adapter it belongs to.",
+            data=unknown,
+        )
