@@ -194,50 +194,51 @@ class RouterGroup:
     """Layers that usually read the same tensor: their gates lie in one storage, their logits come from one GEMM.
 
     What the first layer computes for the others is handed out only for the very same tensor object, unchanged since
-    (by autograd's version counters, of input and gate), once, and never while gradients are wanted.
+    (by autograd's version counters, of input and gate), once, and never while gradients are wanted. On a CPU this pays
+    for the narrow gates of MeteoRA from `share_from` tokens on; below, and for SMoRA's, the single products are faster.
     """
 
     def __init__(self, members: list["MoELinear"]) -> None:
         self.members = members
-        self.gates: dict[str, Tensor] = {}
+        self.packs: dict[str, tuple[Tensor, list[Tensor], list[int], list[int]]] = {}
         self.state: tuple[weakref.ref, int, str, dict[int, tuple[int, Tensor]]] | None = None
 
-    def logits(self, layer: "MoELinear", x: Tensor, adapter: str) -> Tensor | None:
-        """This layer's logits [T, rows], or None where nothing can be shared."""
+    def logits(self, x: Tensor, gate: Tensor, adapter: str) -> Tensor | None:
+        """The logits [T, rows] of the layer with this gate, or None where nothing can be shared."""
+        if x.is_inference() or torch.is_inference_mode_enabled():
+            return None  # such tensors count no versions
         state, version = self.state, x._version
         if state is not None and state[0]() is x and state[1] == version and state[2] == adapter:
-            found = state[3].pop(id(layer), None)
-            if found is not None and found[0] == layer.gate[adapter]._version:
+            found = state[3].pop(id(gate), None)
+            if found is not None and found[0] == gate._version:
                 return found[1]
-        members = [member for member in self.members if adapter in member.blocks]
-        gates = self.pack(members, adapter) if len(members) > 1 else None
+        own = [member.weights(adapter)[2] for member in self.members if adapter in member.blocks]
+        gates = self.pack(own, adapter) if len(own) > 1 else None
         if gates is None:
             return None
-        logits = _router(x.reshape(-1, x.shape[-1]), gates)
-        own = [member.gate[adapter] for member in members]
-        parts = logits.split([len(gate) for gate in own], -1)
-        known = {id(m): (g._version, part) for m, g, part in zip(members, own, parts, strict=True)}
-        result = known.pop(id(layer))[1]
+        parts = _router(x.reshape(-1, x.shape[-1]), gates).split(self.packs[adapter][3], -1)
+        known = {id(g): (g._version, part) for g, part in zip(own, parts, strict=True)}
         self.state = (weakref.ref(x), version, adapter, known)
-        return result
+        return known.pop(id(gate))[1]
 
-    def pack(self, members: list["MoELinear"], adapter: str) -> Tensor | None:
+    def pack(self, own: list[Tensor], adapter: str) -> Tensor | None:
         """All gates as one tensor [Σ rows, in], of which the parameters are views: an edit of one is seen here."""
-        own, packed = [member.gate[adapter] for member in members], self.gates.get(adapter)
-        if packed is not None and packed.dtype == own[0].dtype:
-            place = packed.data_ptr()
-            for gate in own:
-                if gate.data_ptr() != place:
+        pack = self.packs.get(adapter)
+        if pack is not None and len(own) == len(pack[1]):
+            gates, known, places, _ = pack
+            for gate, same, place in zip(own, known, places, strict=True):
+                if gate is not same or gate.data_ptr() != place:
                     break
-                place += gate.numel() * gate.element_size()
             else:
-                return packed
+                return gates
         if len({(gate.dtype, gate.device) for gate in own}) > 1:
             return None
-        packed = self.gates[adapter] = torch.cat([gate.detach() for gate in own])
-        for gate, view in zip(own, packed.split([len(gate) for gate in own]), strict=True):
+        rows = [gate.shape[0] for gate in own]
+        gates = torch.cat([gate.detach() for gate in own])
+        for gate, view in zip(own, gates.split(rows), strict=True):
             gate.data = view
-        return packed
+        self.packs[adapter] = (gates, own, [gate.data_ptr() for gate in own], rows)
+        return gates
 
     def __getstate__(self) -> dict[str, Any]:
         return {"members": self.members}
@@ -253,6 +254,7 @@ class MoELinear(nn.Module, BaseTunerLayer):
     prefix = ""
     other_param_names: tuple[str, ...] = ("blocks",)
     form: str | None = None
+    share_from: float = 24
     last_logits: Tensor | None
     last_experts: Tensor | None
     last_weights: Tensor | None
@@ -293,8 +295,8 @@ class MoELinear(nn.Module, BaseTunerLayer):
 
     def weights(self, adapter: str) -> tuple[Tensor, Tensor, Tensor]:
         """(A, B, gate), without the look-ups of nn.Module, which cost as much as a small product."""
-        A, B, gate = (self._modules[name]._parameters[adapter] for name in self.adapter_layer_names)  # type: ignore
-        return A, B, gate  # type: ignore
+        held, (a, b, gate) = self._modules, self.adapter_layer_names
+        return held[a]._parameters[adapter], held[b]._parameters[adapter], held[gate]._parameters[adapter]  # type: ignore
 
     def update_layer(self, adapter_name: str, config: MoEConfig, module: str) -> None:
         """Make the parameters of one mixture: gate and A as nn.Linear starts them, B zero."""
@@ -365,21 +367,22 @@ class MoELinear(nn.Module, BaseTunerLayer):
         if not blocks.total:
             return result
         trains = torch.is_grad_enabled() and any(t.requires_grad for t in (x, result, gate, A, B))
-        eager = not trains and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        runs = not trains and not torch.compiler.is_compiling()
+        eager = runs and x.device.type == "cpu"
         flat = x.reshape(-1, self.in_features)
         logits = None
-        if eager and self.group is not None and not (torch.is_inference_mode_enabled() or x.is_inference()):
-            logits = self.group.logits(self, x, adapter)
+        if runs and self.group is not None and (flat.shape[0] >= self.share_from or not eager):
+            logits = self.group.logits(x, gate, adapter)
         if logits is None:
             logits = _router(flat, gate)
         if blocks.config.router_abs:
             logits = logits.abs()
         if self.routing is not None:
             self.routing.keep(self, logits, *self.route(logits, adapter))
-        form = self.form or (self.choose(len(flat), blocks, A.dtype) if eager else "stack")
+        form = self.form or (self.choose(flat.shape[0], blocks, A.dtype) if eager else "stack")
         if form == "slice" and not eager:
             form = "stack"
-        if decode_kernel is not None and x.is_cuda and not trains and len(flat) <= 16 and self.prefix == "meteora_":
+        if decode_kernel is not None and x.is_cuda and not trains and flat.shape[0] <= 16 and self.prefix == "meteora_":
             form = self.form or "kernel"
         out = result.reshape(-1, self.out_features)
         if not x.dtype == A.dtype == B.dtype == out.dtype:
@@ -457,7 +460,7 @@ class MeteoraLinear(MoELinear):
 
     def few(self, logits: Tensor, adapter: str) -> tuple[list[list[int]], list[list[float]]]:
         """`route` as lists; for up to four tokens without torch, whose calls cost more than the arithmetic."""
-        if len(logits) > 4:
+        if logits.shape[0] > 4:
             experts, weights = self.route(logits, adapter)
             return experts.tolist(), weights.tolist()
         config = self.blocks[adapter].config
@@ -487,21 +490,21 @@ class MeteoraLinear(MoELinear):
         order = chosen.flatten().argsort()
         token = order // chosen.shape[1]
         sizes = torch.bincount(chosen.flatten(), minlength=len(blocks.ranks)).tolist()
-        inputs, strengths = x.index_select(0, token).split(sizes), weights.flatten()[order, None].split(sizes)
-        delta = x.new_empty(len(token), self.out_features)
-        parts = list(delta.split(sizes))
+        tokens, strengths = token.split(sizes), weights.flatten()[order, None].split(sizes)
+        out = out if eager else out.clone()
         for i, (rank, offset) in enumerate(zip(blocks.ranks, blocks.offsets, strict=True)):
-            if sizes[i]:
-                hidden = nn.functional.linear(inputs[i], A[offset : offset + rank]) * (strengths[i] * blocks.scales[i])
-                columns = B[:, offset : offset + rank].t()
-                parts[i] = torch.mm(hidden, columns, out=parts[i]) if eager else hidden @ columns
-        return out.index_add_(0, token, delta) if eager else out.index_add(0, token, torch.cat(parts))
+            if sizes[i] and rank:
+                hidden = nn.functional.linear(x.index_select(0, tokens[i]), A[offset : offset + rank])
+                hidden = hidden * (strengths[i] * blocks.scales[i])
+                out.index_add_(0, tokens[i], hidden @ B[:, offset : offset + rank].t())
+        return out
 
 
 class SmoraLinear(MoELinear):
     """y = W_0 x + B (c ∘ g ∘ A x)."""
 
     prefix = "smora_"
+    share_from = math.inf
     adapter_layer_names = ("smora_A", "smora_B", "smora_gate")
     other_param_names = ("blocks", "smora_bias")
 

@@ -165,6 +165,7 @@ class Attention(nn.Module):
         super().__init__()
         for seed, name in enumerate(("q_proj", "k_proj", "v_proj")):
             setattr(self, name, layer(kind, seed=seed, out=OUT + seed, **settings))
+            getattr(self, name).share_from = 1
         moe._share_router(self, "v_proj")
 
     def forward(self, x):
