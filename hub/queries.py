@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from composition.errors import CompositionError, RecipeError
 from composition.facts import AdapterFacts
+from composition.recipes.growth import is_mixture
 from composition.registry import METHODS
 from hub import access
 from hub.access import Viewer, visible
@@ -250,9 +251,13 @@ def _unfit(first: Version, version: Version, kind: str) -> str:
     if version.base_id != first.base_id:
         return f"It belongs to {version.base}, the first one to {first.base}; a merge needs one base."
     facts = AdapterFacts.from_dict(version.facts)
+    method = METHODS[kind]
+    if version == first and method.verb == "assemble" and facts.peft_type == kind.upper():
+        return ""  # adapters may join this mixture
     if facts.needs_base:
         return " ".join(f"{need['reason']} {need['do']}" for need in facts.needs_base)
-    method = METHODS[kind]
+    if method.verb == "assemble" and is_mixture(AdapterFacts.from_dict(first.facts)):
+        return ""
     chosen = [(str(first), AdapterFacts.from_dict(first.facts)), (str(version), facts)]
     try:
         method.recipe().check(chosen[: method.needs.max_inputs or 2] if version != first else chosen[:1])

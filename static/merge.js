@@ -3,7 +3,7 @@
 const form = document.getElementById("merging");
 const text = document.getElementById("as-json");
 const said = document.getElementById("json-said");
-const OWN = new Set(["csrfmiddlewaretoken", "kind", "key", "inputs", "weights", "namespace", "name", "visibility", "find", "check"]);
+const OWN = new Set(["csrfmiddlewaretoken", "kind", "key", "inputs", "datasets", "weights", "namespace", "name", "visibility", "find", "check"]);
 
 function typed(field) {
   if (field.type === "checkbox") return field.checked;
@@ -27,6 +27,8 @@ function toJson() {
     output: name ? `${form.elements.namespace.value}/${name}` : null,
     visibility: form.elements.visibility.value || undefined,
   };
+  const data = named("datasets").flatMap((field) => [...(field.selectedOptions ?? [field])].map((option) => option.value));
+  if (data.some(Boolean)) body.datasets = data.filter(Boolean);
   text.value = JSON.stringify(body, null, 2);
 }
 

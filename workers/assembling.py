@@ -1,5 +1,7 @@
 """An assembly: stack the adapters, train their router on the base, look where tokens go, write the folder, publish.
 
+Where the first input is a mixture, the others join it and its router goes on from what it learnt.
+
 The training's state lies in the worker's cache under the job's number: a worker that is killed, or another on the same
 machine, goes on from there. Elsewhere the job begins anew and comes to the same bytes.
 """
@@ -10,9 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from composition.facts import AdapterFacts
 from composition.formats import read_adapter
+from composition.formats.assembly_config import read_assembly_config
 from composition.recipes import AssembleRecipe, recipe_from_dict
+from composition.recipes.growth import is_mixture
 from composition.registry import METHODS
+from composition.weights import LoraWeights
 from hub.models import JobInput, Origin, State
 from hub.services.job_check import named
 from hub.services.job_results import publish_result
@@ -20,7 +26,7 @@ from hub.services.manifest import manifest_of
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.cache import PART
-from workers.cards import assembly_card, public_names
+from workers.cards import HIDDEN, assembly_card, public_names
 from workers.evaluating import read_rows
 from workers.worker import Worker, inputs_of, versions
 
@@ -34,20 +40,25 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
     assert isinstance(recipe, AssembleRecipe)
     rows = inputs_of(job, "adapter")
     parents = versions(rows)
-    names = public_names(job, parents)
-    adapters = []
-    for row, name in zip(rows, names, strict=True):
-        attempt.say(f"Reading {named(row.version)}")
-        adapter = read_adapter(worker.input_folder(row))
-        adapter.name = name
-        adapters.append(adapter)
+    mixture = worker.input_folder(rows[0]) if is_mixture(AdapterFacts.from_dict(parents[0].facts)) else None
+    there = read_assembly_config(mixture).names if mixture else []
+    joining = rows[1:] if mixture else rows
+    own = _own_names(public_names(job, parents)[-len(joining) :], there)
+    adapters = [_read(attempt, worker, row, name) for row, name in zip(joining, own, strict=True)]
+    names = [*there, *own]
     data = _data(attempt, worker, recipe, names)
     model, tokenizer = worker.models.get(job.base, attempt.say)
 
     attempt.advance(State.RUNNING)
     work = worker.cache.root / f"assembly-{job.pk}"
     work.mkdir(exist_ok=True)
-    assembly = method.load()(adapters, recipe, sources=[_source(row) for row in rows])
+    sources = [_source(row) for row in joining]
+    if mixture:
+        from composition.moe.grow import add_experts
+
+        assembly = add_experts(mixture, adapters, recipe, sources=sources)
+    else:
+        assembly = method.load()(adapters, recipe, sources=sources)
     if recipe.trains:
         from composition.moe.train import train_assembly
 
@@ -63,7 +74,7 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
         save_assembly(assembly, folder)
         report = _report(assembly, _routing(attempt, folder, model, tokenizer, data))
         attempt.advance(State.SAVING)
-        card = assembly_card(job, method, parents, names, report)
+        card = assembly_card(job, method, parents, report, experts=len(names))
         (folder / "README.md").write_text(card, encoding="utf-8")
         files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
     publish_result(
@@ -76,6 +87,25 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
         environment=worker.environment,
     )
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _read(attempt: Attempt, worker: Worker, row: JobInput, name: str) -> LoraWeights:
+    attempt.say(f"Reading {named(row.version)}")
+    adapter = read_adapter(worker.input_folder(row))
+    adapter.name = name
+    return adapter
+
+
+def _own_names(names: Sequence[str], there: Sequence[str]) -> list[str]:
+    """The names of joining adapters; one that is hidden gets a number that no expert has yet."""
+    own: list[str] = []
+    for name in names:
+        stem, _, number = name.rpartition(" ")
+        while stem == HIDDEN and name in (*there, *own):
+            number = str(int(number) + 1)
+            name = f"{stem} {number}"
+        own.append(name)
+    return own
 
 
 def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Sequence[str]) -> dict[str, list[dict]]:

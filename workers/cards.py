@@ -14,11 +14,13 @@ from hub.licences import combined, conflicts
 from hub.models import Job, Version
 from hub.services.job_check import named
 
+HIDDEN = "private adapter"
+
 
 def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
     """What the result may call its parents: whoever sees the result need not see a private adapter from elsewhere."""
     hidden = [p.repository.visibility == "private" and p.repository.namespace != job.output_namespace for p in parents]
-    return [f"private adapter {n + 1}" if hidden[n] else named(parent) for n, parent in enumerate(parents)]
+    return [f"{HIDDEN} {n + 1}" if hidden[n] else named(parent) for n, parent in enumerate(parents)]
 
 
 def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
@@ -34,8 +36,9 @@ def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequ
     return _card(job, method, parents, names, report, tag="merge", intro=[intro], load=load)
 
 
-def assembly_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
+def assembly_card(job: Job, method: Method, parents: Sequence[Version], report: dict, *, experts: int) -> str:
     """The Markdown of an assembly's card, with what loads it and who can't."""
+    names = public_names(job, parents)
     load = [
         "import sys",
         "from peft import PeftModel",
@@ -47,11 +50,13 @@ def assembly_card(job: Job, method: Method, parents: Sequence[Version], names: S
         f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
         'model = PeftModel.from_pretrained(base, "out/")',
     ]
-    intro = [f"A mixture of {len(names)} LoRAs for `{job.base.name}`, made by {method.label}. {method.summary}"]
+    intro = [f"A mixture of {experts} LoRAs for `{job.base.name}`, made by {method.label}. {method.summary}"]
     if job.recipe["train"] == "prototype":
         intro += ["", "> No data was used: the router is each expert's strongest input direction, not trained."]
     intro += ["", "vLLM, llama.cpp and other servers can't route tokens to adapters yet; PEFT and transformers can."]
-    return _card(job, method, parents, names, report, tag="mixture", intro=[*intro, "", *_shares(report)], load=load)
+    return _card(
+        job, method, parents, names, report, tag="mixture", intro=[*intro, "", *_shares(report)], load=load, of=experts
+    )
 
 
 def _card(
@@ -64,6 +69,7 @@ def _card(
     tag: str,
     intro: Sequence[str],
     load: Sequence[str],
+    of: int = 0,
 ) -> str:
     licence, licence_name = combined([parent.repository.license for parent in parents])
     front = {
@@ -75,7 +81,7 @@ def _card(
         "parents": list(names),
         "recipe": job.recipe,
     }
-    title = f"{job.output_path.partition('/')[2]}: {method.label} of {len(parents)} adapters"
+    title = f"{job.output_path.partition('/')[2]}: {method.label} of {of or len(parents)} adapters"
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.errors import CompositionError
 from composition.formats.assembly_config import read_assembly_config
 from composition.moe import prototypes
 from composition.moe.assemble import Assembly, Entry, Source, make_config, stack
 from composition.moe.unstack import StoredAssembly, experts_of
-from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe
+from composition.recipes import AssembleRecipe, SmoraRecipe
+from composition.recipes.growth import METHODS, check_growth, routing_of
 from composition.weights import LoraWeights
 
 OWN = ("name", "r", "lora_alpha", "use_rslora", "scale")
@@ -27,11 +27,7 @@ OWN = ("name", "r", "lora_alpha", "use_rslora", "scale")
 def recipe_of(folder: str | Path, **changes: Any) -> AssembleRecipe:
     """The recipe that goes on with an assembly: its method, routing and stage, with `changes` (steps, train, …)."""
     raw = read_assembly_config(Path(folder)).raw
-    if raw["peft_type"] == "METEORA":
-        kept = {name: raw[name] for name in ("top_k", "router_temperature")}
-        return MeteoraRecipe(**{"train": raw["trained"], **kept, **changes})
-    kept = {name: raw[name] for name in ("activate_r", "rank_partition", "rank_basis", "bias_in_gate")}
-    return SmoraRecipe(**{"train": raw["trained"], **kept, **changes})
+    return METHODS[raw["peft_type"]](**{**routing_of(raw), **changes})
 
 
 def add_experts(
@@ -42,7 +38,7 @@ def add_experts(
     Raises CompositionError `assemble.other_method`, `assemble.trained_before`, and what assembling raises.
     """
     stored = StoredAssembly(folder)
-    _refuse_unlike(stored, recipe)
+    check_growth(stored.folder.name, stored.config, recipe)
     if isinstance(recipe, SmoraRecipe) and recipe.rank_basis == "svd":
         adapters = [prototypes.in_svd_basis(adapter) for adapter in adapters]
     count = len(stored.config.experts)
@@ -94,24 +90,3 @@ def _targets(stored: StoredAssembly, adapters: Sequence[LoraWeights]) -> list[st
         return None
     suffixes = [adapter.target_modules for adapter in adapters]
     return sorted({*own, *(s for some in suffixes for s in some or ())}) if all(suffixes) else None
-
-
-def _refuse_unlike(stored: StoredAssembly, recipe: AssembleRecipe) -> None:
-    own: type[AssembleRecipe] = MeteoraRecipe if stored.config.peft_type == "METEORA" else SmoraRecipe
-    if not isinstance(recipe, own):
-        raise CompositionError(
-            "assemble.other_method",
-            f"{stored.folder.name} is a {own.name} assembly, and the recipe is {recipe.name}'s. Use {own.kind}.",
-        )
-    if isinstance(recipe, SmoraRecipe) and recipe.rank_partition != stored.config.partition:
-        raise CompositionError(
-            "assemble.other_method",
-            f"{stored.folder.name} has one router row for {stored.config.partition} ranks, and the recipe asks for "
-            f"{recipe.rank_partition}. Use rank_partition={stored.config.partition}.",
-        )
-    if not recipe.trains and stored.config.raw["trained"] != "prototype":
-        raise CompositionError(
-            "assemble.trained_before",
-            f"The router of {stored.folder.name} was trained, and a new expert's row has to be trained beside it. "
-            "Choose train=router and give data for every expert.",
-        )

@@ -30,7 +30,7 @@ class JobBody(Body):
     kind = Text(max_length=40, help_text="one of GET /methods")
     recipe = Object(default=dict)
     inputs = serializers.ListField(child=Text(max_length=400, help_text=VERSION_NAME), default=list, max_length=200)
-    datasets = serializers.ListField(child=Text(max_length=400), default=list, max_length=20)
+    datasets = serializers.ListField(child=Text(max_length=400), default=list, max_length=200)
     base = Text(max_length=300, default=None, allow_null=True)
     output = Text(max_length=200, default=None, allow_null=True, help_text="ns/name")
     visibility = serializers.ChoiceField(Visibility.choices, default=None, allow_null=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from composition.facts import AdapterFacts
 from composition.recipes import AssembleRecipe
 from hub.errors import Invalid
 from hub.models import BaseModel, Version
+from hub.services import assembly_growth
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
 FLOPS = 8e10
@@ -16,13 +16,13 @@ def check_data(recipe: AssembleRecipe, inputs: Sequence[Version], datasets: Sequ
     """Refuse datasets that don't suit: too many, without the split, empty, or missing where the router learns."""
     if datasets and not recipe.trains:
         raise Invalid("train=prototype learns from no data. Leave the datasets out.", field="datasets")
-    if recipe.needs_labels and len(datasets) > len(inputs):
+    names = [name for name, _ in assembly_growth.experts(recipe.kind, inputs)]
+    if recipe.needs_labels and len(datasets) > len(names):
         raise Invalid(
-            f"{recipe.name} takes one dataset for each adapter, in their order: {len(inputs)}, got {len(datasets)}.",
+            f"{recipe.name} takes one dataset for each adapter, in their order: {len(names)}, got {len(datasets)}.",
             field="datasets",
         )
     counts = [rows_of(dataset, recipe.split) for dataset in datasets]
-    names = [str(version) for version in inputs]
     labels = names if recipe.needs_labels else [str(dataset) for dataset in datasets]
     recipe.check_data(names, dict(zip(labels, counts, strict=False)))
 
@@ -40,12 +40,12 @@ def estimate(
     recipe: AssembleRecipe, inputs: Sequence[Version], datasets: Sequence[Version], base: BaseModel | None
 ) -> dict:
     """Ranks and bytes of the result; seconds and bytes of memory to make it."""
-    facts = [(str(version), AdapterFacts.from_dict(version.facts)) for version in inputs]
+    facts = assembly_growth.experts(recipe.kind, inputs)
     ranks = recipe.output_ranks(facts)
     widths = {name: module.in_features for _, fact in facts for name, module in fact.modules.items()}
-    rows = len(inputs) if recipe.needs_labels else 0
+    rows = len(facts) if recipe.needs_labels else 0
     gates = sum(4 * width * (rows or ranks[name]) for name, width in widths.items())
-    size = sum(fact.bytes for _, fact in facts) + gates
+    size = sum(assembly_growth.facts_of(version).bytes for version in inputs) + gates
     parameters = (base and base.parameters) or 1e8
     seconds = 5.0
     if recipe.trains:

@@ -13,7 +13,7 @@ from hub.errors import HubError, Invalid
 from hub.licences import combined, conflicts
 from hub.models import BaseModel, Job, Kind, Namespace, Repository, State, User, Version, Visibility, WorkerNode
 from hub.names import check_repository
-from hub.services import assembly_check
+from hub.services import assembly_check, assembly_growth
 
 FINGERPRINT = "fingerprint"
 # Rough rates of one core, measured on merges of 8B-shaped adapters and on a 135M base in fp32; good to a factor of 3.
@@ -42,9 +42,10 @@ def check_job(
     "waiting_for"}; `seconds`, `memory` and `bytes` are estimates.
     """
     problems: list[dict] = []
-    parsed = _tried(problems, lambda: parse(kind, recipe))
+    parsed = _tried(problems, lambda: parse(kind, recipe, inputs))
     fits = [{"name": named(version), **_fit(kind, inputs, version)} for version in inputs]
     if parsed is not None:
+        datasets = _tried(problems, lambda: data_of(actor, parsed, inputs, datasets)) or datasets
         _tried(problems, lambda: check_inputs(kind, parsed, inputs, datasets, base))
     if METHODS.get(kind) and METHODS[kind].verb != "evaluate":
         _tried(problems, lambda: check_output(actor, kind, output, inputs))
@@ -65,9 +66,15 @@ def check_job(
     return report | (_estimate(METHODS[kind], parsed, inputs, datasets, base) if ok else {})
 
 
-def parse(kind: str, recipe: dict) -> Recipe:
-    """The recipe of these fields; RecipeError names the one that is wrong."""
-    return recipe_from_dict({**recipe, "kind": kind})
+def parse(kind: str, recipe: dict, inputs: Sequence[Version] = ()) -> Recipe:
+    """The recipe of these fields, with what a mixture that grows decides; RecipeError names the one that is wrong."""
+    return recipe_from_dict({**assembly_growth.continued(kind, recipe, inputs), "kind": kind})
+
+
+def data_of(actor: User, recipe: Recipe, inputs: Sequence[Version], datasets: Sequence[Version]) -> list[Version]:
+    """The datasets given, and before them those that a mixture among the inputs learnt from."""
+    trains = getattr(recipe, "trains", False)
+    return assembly_growth.with_earlier_data(actor, recipe.kind, inputs, datasets, trains)
 
 
 def check_inputs(
@@ -94,7 +101,9 @@ def check_inputs(
             raise Invalid(f"{named(version)}: {reason}", code="merge.bases_differ", field="inputs")
     if base and inputs and inputs[0].base_id != base.pk:
         raise Invalid(f"The adapters belong to {inputs[0].base}, not to {base}.", field="base")
-    recipe.check([(named(version), AdapterFacts.from_dict(version.facts)) for version in inputs])
+    if verb == "assemble":
+        assembly_growth.check(recipe, inputs)
+    recipe.check(assembly_growth.experts(kind, inputs))
     if verb == "assemble":
         assembly_check.check_data(recipe, inputs, datasets)
 
@@ -198,6 +207,8 @@ def _fit(kind: str, inputs: Sequence[Version], version: Version) -> dict:
         return {"fits": True, "reason": ""}
     reason = _other_base(inputs[0], version)
     facts = AdapterFacts.from_dict(version.facts)
+    if not reason and version == inputs[0] and assembly_growth.grows(kind, inputs):
+        return {"fits": True, "reason": ""}
     if not reason and facts.needs_base:
         reason = " ".join(f"{need['reason']} {need['do']}" for need in facts.needs_base)
     return {"fits": not reason, "reason": reason}

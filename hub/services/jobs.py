@@ -19,6 +19,7 @@ from hub.services.job_check import (
     check_inputs,
     check_job,
     check_output,
+    data_of,
     parse,
     queue_of,
     resulting_visibility,
@@ -48,6 +49,9 @@ def queue_job(
     `output` is (namespace, name); its repository is made when the result is saved. Raises RecipeError, other
     CompositionErrors for unfit inputs, Invalid with the field, PermissionDenied for the output's namespace.
     """
+    parsed = None if kind == FINGERPRINT else parse(kind, recipe, inputs)
+    if parsed is not None:
+        recipe, datasets = parsed.to_dict(), data_of(actor, parsed, inputs, datasets)
     asked = {"kind": kind, "recipe": recipe, "inputs": inputs, "datasets": datasets, "output": output, "base": base}
     if known := _known(actor, idempotency_key, asked):
         return known
@@ -57,8 +61,6 @@ def queue_job(
             raise Invalid("A fingerprint is a base's; name the base.", field="base")
         recipe = {"kind": FINGERPRINT, "version": 1}
     else:
-        parsed = parse(kind, recipe)
-        recipe = parsed.to_dict()
         check_inputs(kind, parsed, inputs, datasets, base)
         if kind != "evaluate":
             namespace, name = check_output(actor, kind, output, inputs)
@@ -160,7 +162,7 @@ def _known(actor: User, key: str | None, asked: dict) -> Job | None:
     before = list(job.inputs.values_list("role", "version_id"))
     now = [("adapter", v.pk) for v in asked["inputs"]] + [("dataset", v.pk) for v in asked["datasets"]]
     output = "/".join(map(str, asked["output"])) if asked["output"] else ""
-    recipe = job.recipe if asked["kind"] == FINGERPRINT else parse(asked["kind"], asked["recipe"]).to_dict()
+    recipe = job.recipe if asked["kind"] == FINGERPRINT else asked["recipe"]
     same = job.kind == asked["kind"] and job.recipe == recipe and before == now
     if not same or job.output_path.lower() != output.lower():
         raise Conflict(

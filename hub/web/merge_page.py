@@ -11,6 +11,7 @@ from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import Kind, Version, Visibility
+from hub.services import assembly_growth
 from hub.web import basket, recipe_form
 from hub.web.forms import Refused
 
@@ -58,8 +59,9 @@ class Merging:
     def chosen_data(self) -> list[Version]:
         """The datasets, in the adapters' order; Invalid where some adapters have one and others have none."""
         given = [name for name in self.datasets if name]
-        if self.labelled and given and len(given) < len(self.versions):
-            raise Invalid(f"Data for {len(given)} of {len(self.versions)} adapters: choose some for each, or for none.")
+        joining = self.versions[assembly_growth.grows(self.method.kind, self.versions) :]
+        if self.labelled and given and len(given) < len(joining):
+            raise Invalid(f"Data for {len(given)} of {len(joining)} adapters: choose some for each, or for none.")
         return [access.parse_input(self.viewer, name, kind=Kind.DATASET) for name in given]
 
     def rows(self) -> list[dict]:
@@ -71,6 +73,7 @@ class Merging:
         for index, row in enumerate(rows):
             row["weight"] = weights[index] if index < len(weights) else 1
             row["data"] = self.datasets[index] if self.labelled and index < len(self.datasets) else ""
+            row["grows"] = not index and assembly_growth.grows(self.method.kind, self.versions)
             row["name"] = f"{row['version'].repository.full_name}@{row['version'].label}"
         return rows
 
@@ -116,7 +119,7 @@ def opened(request: HttpRequest) -> Merging:
         recipe, name, kind = job.recipe, job.output_name, kind or job.kind
     method = recipe_form.method_of(kind or merge_methods()[0].kind, *VERBS)
     versions = basket.versions(viewer, basket.names(request))
-    recipe = recipe | recipe_form.read(method, form, partly=True)
+    recipe = assembly_growth.continued(method.kind, recipe | recipe_form.read(method, form, partly=True), versions)
     namespace = form.get("namespace", "") or next(iter(writable(viewer)), "")
     return Merging(viewer, method, recipe, versions, namespace, name, form.get("visibility", ""), uuid.uuid4().hex)
 

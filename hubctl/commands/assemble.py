@@ -72,7 +72,8 @@ def paired(inputs: tuple[str, ...], data: tuple[str, ...]) -> list[tuple[str, st
     by_adapter = [name for name in inputs if name in given]
     if by_adapter and len(by_adapter) < len(given):
         raise Refused("give --data either as ADAPTER=SOURCE for every adapter, or as SOURCE alone; not both.")
-    if by_adapter and len(by_adapter) < len(inputs):
+    # The first one may be a mixture that others join: the hub then takes over the data it learnt from.
+    if by_adapter and not set(inputs[1:]) <= set(by_adapter):
         missing = ", ".join(name for name in inputs if name not in given)
         raise Refused(f"no --data for {missing}; give one ADAPTER=SOURCE for each adapter.")
     return [(name, given[name]) for name in (by_adapter or given)]
@@ -113,4 +114,8 @@ def assemble_command(url) -> None:
     """Assemble adapters of one base into a mixture that routes every token.
 
     hubctl assemble meteora demo/a demo/b --data a=a.jsonl --data b=b.jsonl --to demo/mix --top-k 2 --wait
+
+    Where the first one is a mixture, the others join it: give data for those alone.
+
+    hubctl assemble meteora demo/mix demo/c --data c=c.jsonl --to demo/mix --wait
     """
