@@ -107,7 +107,7 @@ class _Run:
         """(trained tensors by their names in the file, the record for router.json)."""
         notes = read_state(self.state, self.digest, self.parameters, self.buffers, self.optimizer)
         if notes is None:
-            notes = Notes(before=self.measure())
+            notes = Notes(before=self.measure(0.0, "before training"))
         else:
             self.progress(notes.step / self.steps, f"Taken up again at step {notes.step}")
         saved = time.monotonic()
@@ -126,7 +126,7 @@ class _Run:
                     self._keep(notes)  # Whoever stops a run may take it up again.
                     raise
         tensors = {**self.parameters, **self.buffers}
-        record = self._record(notes, self.measure())
+        record = self._record(notes, self.measure(1.0, "after training"))
         return {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, record
 
     def step(self, step: int, routing: Routing, detailed: bool) -> dict[str, Any]:
@@ -164,10 +164,11 @@ class _Run:
         return figures
 
     @torch.no_grad()
-    def measure(self) -> dict[str, Any]:
+    def measure(self, fraction: float, when: str) -> dict[str, Any]:
         """By task, on held-out rows: nll a token of the answers, tokens, expert shares, and their own expert's."""
         figures = {}
         for task, batches in self.corpus.held():
+            self.progress(fraction, f"Held-out rows of {task}, {when}")
             nll, answered, read = 0.0, 0, 0
             sums: dict[str, Tensor] = {}
             for batch in (batch.to(self.device) for batch in batches):

@@ -10,6 +10,7 @@ from hub.services import assembly_growth
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
 FLOPS = 8e10
 TOKENS = 64
+ROUTED = 32  # rows of each task that the routing report reads
 
 
 def check_data(recipe: AssembleRecipe, inputs: Sequence[Version], datasets: Sequence[Version]) -> None:
@@ -49,8 +50,11 @@ def estimate(
     parameters = (base and base.parameters) or 1e8
     seconds = 5.0
     if recipe.trains:
-        steps = recipe.steps_for(sum(rows_of(dataset, recipe.split) for dataset in datasets))
-        seconds += steps * recipe.batch_size * TOKENS * parameters * 6 / FLOPS
+        counts = [rows_of(dataset, recipe.split) for dataset in datasets]
+        # A row costs three forward passes in training; held-out rows are read before and after, some more for routing.
+        trained = recipe.steps_for(sum(counts)) * recipe.batch_size
+        read = 2 * recipe.holdout * sum(counts) + sum(min(count, ROUTED) for count in counts)
+        seconds += (3 * trained + read) * TOKENS * parameters * 2 / FLOPS
     return {
         "ranks": ranks,
         "rank": max(ranks.values(), default=0),

@@ -2,9 +2,11 @@
 
 from django.utils import timezone
 
+from hub.errors import Invalid
 from hub.models import Kind, ManifestEntry, Repository, RepositoryTag, Revision, Version
-from hub.services.cards import Card
+from hub.services.cards import Card, read_card
 from hub.services.checking import Checked
+from hub.services.manifest import CARD, BlobSource, manifest_of, read_whole
 
 COLUMNS = ["updated_at", "base", "origin", "peft_type", "rank", "size", "license", "description"]
 
@@ -21,15 +23,26 @@ def refresh(
         repository.rank = max(version.facts.get("ranks") or [0]) or None
         repository.size = sum(ManifestEntry.objects.filter(revision=revision).values_list("blob__size", flat=True))
     if main:
-        _apply_card(repository, checked.card or Card())
+        _apply_card(repository, checked.card or Card(), revision)
     repository.save(update_fields=COLUMNS)
 
 
-def _apply_card(repository: Repository, card: Card) -> None:
+def _apply_card(repository: Repository, card: Card, revision: Revision) -> None:
     repository.license = card.license
-    if card.description or not repository.description:
+    if card.description or repository.description in ("", _summary_before(revision)):
         repository.description = card.description or card.summary
     RepositoryTag.objects.filter(repository=repository).exclude(name__in=card.tags).delete()
     RepositoryTag.objects.bulk_create(
         [RepositoryTag(repository=repository, name=name) for name in card.tags], ignore_conflicts=True
     )
+
+
+def _summary_before(revision: Revision) -> str:
+    """The summary of the card that this revision follows, which stood for a description nobody wrote."""
+    before = manifest_of(revision.parent)
+    if CARD not in before:
+        return ""
+    try:
+        return read_card(read_whole(BlobSource(before[CARD]))).summary
+    except Invalid:
+        return ""

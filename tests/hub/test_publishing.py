@@ -267,6 +267,14 @@ class TestFacets:
         assert sorted(row.tags.values_list("name", flat=True)) == ["English", "mood"]
         assert row.size == sum(map(len, files.values())) + len(card)
 
+    def test_a_description_nobody_wrote_follows_the_card(self, owner, repository):
+        publish(owner, repository, {"README.md": b"# T\n\nTwo of them.\n"})
+        publish(owner, repository, {"README.md": b"# T\n\nThree of them.\n"})
+        assert fresh(repository).description == "Three of them."
+        Repository.objects.filter(pk=repository.pk).update(description="Mine.")
+        publish(owner, repository, {"README.md": b"# T\n\nFour of them.\n"})
+        assert fresh(repository).description == "Mine."
+
     def test_tags_follow_the_card(self, owner, repository):
         publish(owner, repository, {"README.md": b"---\ntags: [a, b]\nlicense: mit\n---\n"})
         publish(owner, repository, {"README.md": b"---\ntags: [b, c]\n---\n"})
