@@ -10,10 +10,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 NEEDED := requirements.txt requirements-models.txt
 STAMP := $(VENV)/.ready-$(shell cat $(NEEDED) | cksum | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.txt)
+TRITON := triton==3.9.0
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow bench lint clean
+.PHONY: help setup demo up test test-slow test-kernels bench lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,10 @@ test: setup ## run the whole suite, without the slow proofs
 
 test-slow: setup ## run the proofs that take minutes
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(TESTS)
+
+test-kernels: setup ## run the GPU kernels under Triton's interpreter (fetches Triton, 1 GB, into build/)
+	@test -d build/$(TRITON) || $(PIP) install --quiet --no-deps --target build/$(TRITON) $(TRITON)
+	PYTHONPATH=build/$(TRITON) TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest tests/composition/test_moe_kernels.py
 
 bench: setup ## run every benchmark against its named peer
 	@mkdir -p build/bench
