@@ -196,7 +196,7 @@ def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
     heavy = ("base__config", "base__shapes", "result__facts", "result__report", "evaluation__base__shapes")
     versions = Version.objects.select_related("repository__namespace").defer("facts", "report")
     found = found.select_related(*related, *measured).defer(*heavy)
-    return found.prefetch_related(Prefetch("inputs__version", versions)).order_by("-pk")
+    return found.prefetch_related(Prefetch("inputs__version", versions), "files").order_by("-pk")
 
 
 def job_end(pk: int) -> dict | None:

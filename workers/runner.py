@@ -14,8 +14,8 @@ from composition.registry import METHODS
 from hub.errors import HubError
 from hub.models import Job
 from hub.services import job_lease
-from hub.services.job_check import FINGERPRINT
 from hub.services.job_lease import LostLease
+from hub.services.job_workers import FINGERPRINT
 from workers.assembling import assemble
 from workers.attempt import Attempt, Stopping
 from workers.evaluating import evaluate
