@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from composition.formats.seed_rows import read_seeds, seed_facts
+from composition.formats.strict_json import strict_loads
 from composition.recipes.synthesis import SynthesisOptions
 from composition.registry import METHODS
 from hub import access
@@ -20,7 +21,7 @@ from hub.services.companions import DISCRIMINATOR, SEEDS
 from hub.services.manifest import Entry
 from hub.storage import blobs
 
-REAL = "real"
+REAL, INDEX = "real", "index"
 PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
 # verb → the roles of the files of its methods that invent data; the others take none.
 ROLES = {"transfer": (SEEDS, DISCRIMINATOR), "discriminator": (SEEDS, REAL)}
@@ -40,6 +41,8 @@ class Given:
 def roles_of(kind: str) -> tuple[str, ...]:
     """What files a job of this kind may have."""
     method = METHODS.get(kind)
+    if kind == "loram":
+        return (INDEX,)
     return ROLES[method.verb] if method and issubclass(method.recipe, SynthesisOptions) else ()
 
 
@@ -64,11 +67,11 @@ def find(
             continue
         if isinstance(value, str):
             found.append(_sent(role, value))
-        elif role != REAL and inputs:
+        elif role in (SEEDS, DISCRIMINATOR) and inputs:
             name = _companion_name(role, value)
             found += _kept(actor, inputs[0].repository, role, name)
         elif value is not None:
-            raise Invalid(f"Send {role} as text, one JSON object a line.", field="files")
+            raise Invalid(f"files.{role}: send its text.", field="files")
     return found
 
 
@@ -119,9 +122,21 @@ def _sent(role: str, text: str) -> Given:
     if role == DISCRIMINATOR:
         raise Invalid('Name a discriminator that is kept: {"companion": "v1"}.', field="files")
     data = text.encode()
-    facts = seed_facts(read_seeds(data, what=role))
+    facts = _index_facts(data) if role == INDEX else seed_facts(read_seeds(data, what=role))
     entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
-    return Given(role=role, name=f"{role}.jsonl", entry=entry, facts=facts, data=data)
+    name = f"{role}.json" if role == INDEX else f"{role}.jsonl"
+    return Given(role=role, name=name, entry=entry, facts=facts, data=data)
+
+
+def _index_facts(data: bytes) -> dict:
+    """{"modules": how many}; Invalid for what is no map {module: {"in": [index, …], "out": [index, …]}}."""
+    index = strict_loads(data, area="index", what="index.json")
+    sides = index.values() if isinstance(index, dict) else [None]
+    good = all(isinstance(side, dict) and set(side) <= {"in", "out"} for side in sides)
+    numbers = [n for side in sides for row in side.values() for n in row] if good else []
+    if not good or not all(type(n) is int and n >= 0 for n in numbers):
+        raise Invalid('The index map is {"module": {"in": [0, 2, …], "out": [0, 1, …]}}, whole numbers.', field="files")
+    return {"modules": len(index)}
 
 
 def _companion_name(role: str, value: object) -> str | None:

@@ -51,6 +51,12 @@ def check_parties(
 def check_files(recipe: Recipe, given: Sequence[job_files.Given], datasets: Sequence[Version]) -> None:
     """Refuse a transfer without seeds or without the discriminator it filters by; a training without real inputs."""
     seeds = job_files.rows(given, SEEDS)
+    if recipe.kind == "loram" and not given:
+        raise Invalid(
+            "Send the index map that pruning left, as files.index: which rows and columns of each full weight remain.",
+            field="files",
+            code="transfer.no_index",
+        )
     if isinstance(recipe, TransLoraRecipe):
         recipe.check_parties(seeds, any(file.role == DISCRIMINATOR for file in given))
     if isinstance(recipe, DiscriminatorRecipe):
