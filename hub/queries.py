@@ -268,6 +268,13 @@ def memberships(viewer: Viewer) -> QuerySet[Membership]:
     return access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
 
 
+def writable(viewer: Viewer) -> list[str]:
+    """The namespaces the viewer may write to, by name."""
+    if viewer.user is None:
+        return []
+    return [row.namespace.name for row in memberships(viewer) if row.role != "reader"]
+
+
 def tokens(viewer: Viewer) -> QuerySet[Token]:
     """The viewer's own tokens that are not revoked, newest first."""
     return access.require_user(viewer).tokens.filter(revoked_at=None).order_by("-pk")

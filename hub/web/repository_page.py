@@ -57,7 +57,7 @@ class Heading:
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.namespace.name, self.repository.name]
-        if section in ("versions", "settings") or (section == "overview" and not self.ref):
+        if section in ("versions", "settings", "transfer") or (section == "overview" and not self.ref):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 

@@ -90,6 +90,12 @@ def figure(value: object) -> str:
 
 
 @register.filter
+def percent(share: float | None) -> str:
+    """A share in whole percent: 0.913 → 91 %."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+@register.filter
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
     return {"LORA": "LoRA", **MIXTURES}.get(name, name)

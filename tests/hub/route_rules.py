@@ -192,6 +192,10 @@ PAGE_ROWS = [
     row(f"{HERE}/versions", "GET", PAGE),
     row(f"{HERE}/modules/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/report/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/transfer", "GET", PAGE),
+    row(
+        f"{HERE}/transfer", "POST", "404 404 200 200 200", form={"check": "1", "kind": "portllm", "base": "pico/llama"}
+    ),
     row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
     row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
     row(f"{HERE}/delete", "POST", ADMINS),
