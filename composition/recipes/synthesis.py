@@ -39,8 +39,8 @@ class SynthesisOptions(Recipe):
         "string",
         default="",
         label="Task",
-        help="The dataset's name in the discriminator's question, such as boolean expressions; empty for the "
-        "adapter's name.",
+        help="The dataset's name in the discriminator's question, such as boolean expressions; empty for: this "
+        "dataset.",
     )
     temperature: float = option(
         "number",
@@ -101,7 +101,7 @@ class SynthesisOptions(Recipe):
     @property
     def named_task(self) -> str:
         """The dataset's name as the question has it."""
-        return self.task.strip() or "given"
+        return self.task.strip() or "this"
 
 
 def check_seeds(seeds: int) -> None:
