@@ -100,6 +100,14 @@ API_ROWS = [
     row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", to={"name": "gone"}),
     row(REPOSITORY + "/versions", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
+    row(REPOSITORY + "/versions/<ref:ref>/verdict", "GET", MEMBERS),
+    # Measuring is for members who may see it: here the dataset is missing.
+    row(
+        REPOSITORY + "/versions/<ref:ref>/verdict",
+        "POST",
+        "404 404 404 404 404 403 404 401",
+        json={"dataset": "lab/none"},
+    ),
     row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS),
     row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS),
     row(REPOSITORY + "/refs", "GET", MEMBERS),

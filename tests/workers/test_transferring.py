@@ -329,3 +329,15 @@ def test_a_stranger_finds_no_private_seeds_of_a_public_adapter(adapter, owner, t
     with pytest.raises(CompositionError) as refusal:
         jobs.queue_job(actor=stranger, **asked, output=("eve", "moved"))
     assert refusal.value.code == "transfer.no_seeds"
+
+
+QUICK = {"samples": 6, "epochs": 2, "max_length": 48, "max_new_tokens": 12, "answer_tokens": 4, "synthesis_batch": 8}
+
+
+@pytest.mark.parametrize("chosen", ["none", "token-score"])
+def test_the_real_stages_move_a_pico_adapter(held, ask, work, tmp_path, chosen):
+    job = work(ask(recipe={**QUICK, "filter": chosen, "least_per_class": 0, "temperature": 1.5, "top_p": 1.0}))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.facts["peft_type"] == "LORA"
+    assert job.result.report["distillation"]["curve"]
+    assert "examples" not in json.dumps(job.result.report)
