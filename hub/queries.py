@@ -17,6 +17,7 @@ from hub.models import (
     FINAL,
     BaseModel,
     Blob,
+    Companion,
     Evaluation,
     Job,
     Kind,
@@ -152,6 +153,11 @@ def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
     """Measurements of a version on datasets this viewer sees, newest first."""
     found = Evaluation.objects.filter(version=version).filter(visible(viewer, prefix="dataset__repository__"))
     return list(found.select_related("dataset__repository__namespace", "base", "created_by").order_by("-pk"))
+
+
+def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:
+    """One companion, where this viewer may see it."""
+    return access.companions(viewer, repository).filter(kind=kind, name=name).first()
 
 
 def newest_datasets(viewer: Viewer, most: int = 100) -> list[Version]:

@@ -48,7 +48,11 @@ urlpatterns = [
     path(f"{REPOSITORY}/refs", refs.Refs.as_view()),
     path(f"{REPOSITORY}/tags/<longref:tag>", refs.Tag.as_view()),
     path(f"{REPOSITORY}/companions", companions.Companions.as_view()),
-    path(f"{REPOSITORY}/companions/<name:kind>/<anypath:companion>", companions.OneCompanion.as_view()),
+    path(
+        f"{REPOSITORY}/companions/<name:kind>/<anypath:companion>",
+        companions.OneCompanion.as_view(),
+        name="api_companion",
+    ),
     path(f"{REPOSITORY}/uploads", uploads.Uploads.as_view()),
     path("uploads/<uuid:pk>", uploads.Upload.as_view()),
     path("uploads/<uuid:pk>/files/<anypath:path>", uploads.UploadBytes.as_view()),

@@ -13,7 +13,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
-from hub.models import Kind, RefKind, Repository, Revision, Version
+from hub.models import Kind, Origin, RefKind, Repository, Revision, Version
 from hub.storage import blobs
 from hub.web import composition_chart, lineage_graph, markdown, module_chart, routing_chart, snippets
 
@@ -50,7 +50,9 @@ class Heading:
         adapter = self.repository.kind == Kind.ADAPTER
         names = [("overview", "Card", True), ("files", "Files", self.revision), ("versions", "Versions", self.version)]
         names += [("modules", "Modules", adapter and self.version)]
-        names += [("report", "Composition", self.version and self.version.report)]
+        made = self.version and self.version.report
+        moved = self.version and self.version.origin == Origin.TRANSFERRED
+        names += [("report", "Transfer" if moved else "Composition", made)]
         names += [("settings", "Settings", self.may_admin)]
         return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
 

@@ -96,6 +96,12 @@ def percent(share: float | None) -> str:
 
 
 @register.filter
+def points(share: float | None, sign: str = "") -> str:
+    """A share in points, one decimal: 0.913 → 91.3; with "+" always signed, and with a true minus."""
+    return "–" if share is None else f"{100 * share:{sign}.1f}".replace("-", "−")
+
+
+@register.filter
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
     return {"LORA": "LoRA", **MIXTURES}.get(name, name)

@@ -40,6 +40,7 @@ urlpatterns = [
     path(f"{HERE}/modules/<ref:ref>", repository.modules, name="modules"),
     path(f"{HERE}/report/<ref:ref>", repository.report, name="report"),
     path(f"{HERE}/transfer", transfer.transfer, name="transfer"),
+    path(f"{HERE}/measure/<ref:ref>", transfer.measure, name="measure"),
     path(f"{HERE}/settings", repository.settings, name="settings"),
     path(f"{HERE}/delete", repository.delete, name="delete"),
     path(f"{HERE}/tag", repository.tag, name="tag"),

@@ -29,9 +29,8 @@ def test_a_difference_of_independent_shares_is_the_published_one():
 
 
 def rows(both, only, other_only, neither):
-    return [1] * (both + only) + [0] * (other_only + neither), [1] * both + [0] * only + [1] * other_only + [
-        0
-    ] * neither
+    one = [1] * (both + only) + [0] * (other_only + neither)
+    return one, [1] * both + [0] * only + [1] * other_only + [0] * neither
 
 
 @pytest.mark.parametrize("table", [(250, 30, 12, 108), (20, 200, 150, 30), (390, 2, 6, 2)], ids=str)

@@ -1,16 +1,20 @@
 """Moving an adapter to another base."""
 
 import io
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST
 
+from composition.errors import CompositionError
 from hub import access
-from hub.errors import NotFound
+from hub.errors import Invalid, NotFound
 from hub.services import companions, jobs
-from hub.web import basket, repository_page, transfer_page
+from hub.services.arms import measure_arms
+from hub.web import basket, repository_page, transfer_page, transfer_report
 from hub.web.forms import refusal_of
 
 
@@ -48,3 +52,22 @@ def _start(request: HttpRequest, moving: transfer_page.Moving):
         )
         messages.success(request, "The seeds are kept with the adapter, privately.")
     return job
+
+
+@require_POST
+def measure(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResponse:
+    """Queue the evaluations that the verdict on a transferred version lacks."""
+    viewer = access.viewer_of(request)
+    version = access.version(viewer, namespace, name, ref, kind="adapter")
+    access.require_user(viewer)
+    asked = {key: request.POST.get(key, "").strip() for key in ("dataset", "oracle")}
+    try:
+        if not asked["dataset"]:
+            raise Invalid("Choose a dataset to measure the arms on.", field="dataset")
+        queued = measure_arms(actor=viewer.user, version=version, **transfer_report.named_arms(viewer, asked))
+        say = f"{len(queued)} evaluations are queued; see Jobs." if queued else "Every arm is measured already."
+        messages.success(request, say)
+    except (Invalid, CompositionError) as error:
+        messages.error(request, error.message)
+    where = reverse("report", args=[namespace, name, ref])
+    return redirect(f"{where}?{urlencode({key: value for key, value in asked.items() if value})}")
