@@ -107,10 +107,11 @@ def convert_gguf(gguf_path: str | Path, out_folder: str | Path, *, base_id: str 
     return out_folder
 
 
-def load_base(folder: str | Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of a local folder: float32, eval mode, CPU; never reaches for the network.
+def load_base(folder: str | Path, precision: str = "float32") -> tuple[Any, Any]:
+    """(model, tokenizer) of a local folder: eval mode, on the CPU; never reaches for the network.
 
-    Errors: `base.folder_missing` when the folder holds no `config.json`.
+    `precision` is float32, bfloat16, or int8, which lies on the first GPU. Errors: `base.folder_missing` when the
+    folder holds no `config.json`, `base.precision` where int8 can't be had.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -122,10 +123,23 @@ def load_base(folder: str | Path) -> tuple[Any, Any]:
             "Convert a GGUF with convert_gguf, or give a folder written by save_pretrained.",
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
+    wanted: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
+    if precision == "int8":
+        wanted = _eight_bit()
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **wanted)
     return model.eval(), tokenizer
+
+
+def _eight_bit() -> dict[str, Any]:
+    """What loads a base in 8 bits."""
+    if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise CompositionError(
+            "base.precision",
+            "precision=int8 needs a GPU and bitsandbytes, and this worker lacks them. Use float32 or bfloat16.",
+        )
+    from transformers import BitsAndBytesConfig
+
+    return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": 0}}
 
 
 @contextmanager

@@ -12,12 +12,17 @@ from typing import Any, Literal
 from composition.recipes import (
     AverageRecipe,
     CatRecipe,
+    CrossLoraRecipe,
+    DiscriminatorRecipe,
     EvaluateRecipe,
     LegoRecipe,
+    LoRamRecipe,
     MeteoraRecipe,
+    PortLlmRecipe,
     Recipe,
     SmoraRecipe,
     SvdRecipe,
+    TransLoraRecipe,
 )
 
 
@@ -109,6 +114,57 @@ _ROWS = (
         paper="https://arxiv.org/abs/2501.15103",
     ),
     Method(
+        kind="trans-lora",
+        verb="transfer",
+        label="Trans-LoRA",
+        summary="The target invents inputs, a discriminator keeps those like the task's, the source answers, a new "
+        "adapter learns it.",
+        recipe=TransLoraRecipe,
+        function="transfer.pipeline:transfer",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2405.17258",
+    ),
+    Method(
+        kind="portllm",
+        verb="transfer",
+        label="PortLLM",
+        summary="The same update on a further-trained base of equal shapes; no training.",
+        recipe=PortLlmRecipe,
+        function="transfer.portllm:portllm",
+        needs=Needs(min_inputs=1, max_inputs=1),
+        paper="https://arxiv.org/abs/2410.10870",
+    ),
+    Method(
+        kind="cross-lora",
+        verb="transfer",
+        label="Cross-LoRA",
+        summary="Projects the update between the singular subspaces of both bases' weights; no training.",
+        recipe=CrossLoraRecipe,
+        function="transfer.cross_lora:cross_lora",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True),
+        paper="https://arxiv.org/abs/2508.05232",
+    ),
+    Method(
+        kind="loram",
+        verb="transfer",
+        label="LoRAM",
+        summary="Puts an adapter of a pruned base back into the full one by the index map; exact.",
+        recipe=LoRamRecipe,
+        function="transfer.loram:loram",
+        needs=Needs(min_inputs=1, max_inputs=1),
+        paper="https://arxiv.org/abs/2502.13533",
+    ),
+    Method(
+        kind="discriminator",
+        verb="discriminator",
+        label="Discriminator",
+        summary="Learns, once, to tell an adapter's real inputs from invented ones; kept beside it for every transfer.",
+        recipe=DiscriminatorRecipe,
+        function="transfer.discriminator:train_discriminator",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2405.17258",
+    ),
+    Method(
         kind="evaluate",
         verb="evaluate",
         label="Evaluation",
@@ -130,6 +186,11 @@ def merge_methods() -> list[Method]:
 def assemble_methods() -> list[Method]:
     """The methods that make one routing adapter out of several, in the order pages show them."""
     return methods_of("assemble")
+
+
+def transfer_methods() -> list[Method]:
+    """The methods that move one adapter to another base, Trans-LoRA first, in the order pages show them."""
+    return methods_of("transfer")
 
 
 def methods_of(verb: str) -> list[Method]:

@@ -202,12 +202,18 @@ def companions(viewer: Viewer, repository: Repository) -> QuerySet[Companion]:
     return found.order_by("kind", "name")
 
 
-def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion:
-    """One of them."""
-    found = companions(viewer, repository).filter(kind=kind, name=name).first()
+def companion(viewer: Viewer, repository: Repository, kind: str, name: str, *, whole: bool = False) -> Companion:
+    """One of them; with `whole` the name of its folder will do."""
+    of_kind = companions(viewer, repository).filter(kind=kind)
+    found = (named(of_kind, name) if whole else of_kind.filter(name=name)).first()
     if found is None:
         raise missing(f"{kind}/{name}", "companion")
     return found
+
+
+def named(found: QuerySet[Companion], name: str) -> QuerySet[Companion]:
+    """Those of this name, or in the folder of this name."""
+    return found.filter(Q(name=name) | Q(name__startswith=f"{name}/"))
 
 
 def token(viewer: Viewer, pk: int) -> Token:

@@ -18,6 +18,7 @@ from hub.models import (
     FINAL,
     BaseModel,
     Blob,
+    Companion,
     Evaluation,
     Job,
     Kind,
@@ -155,6 +156,11 @@ def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
     return list(found.select_related("dataset__repository__namespace", "base", "created_by").order_by("-pk"))
 
 
+def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:
+    """One companion, where this viewer may see it."""
+    return access.companions(viewer, repository).filter(kind=kind, name=name).first()
+
+
 def newest_datasets(viewer: Viewer, most: int = 100) -> list[Version]:
     """The newest versions of the datasets this viewer sees, the last changed first."""
     found = list(repositories(viewer, kind=Kind.DATASET)[:most])
@@ -197,7 +203,7 @@ def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
     heavy = ("base__config", "base__shapes", "result__facts", "result__report", "evaluation__base__shapes")
     versions = Version.objects.select_related("repository__namespace").defer("facts", "report")
     found = found.select_related(*related, *measured).defer(*heavy)
-    return found.prefetch_related(Prefetch("inputs__version", versions)).order_by("-pk")
+    return found.prefetch_related(Prefetch("inputs__version", versions), "files").order_by("-pk")
 
 
 def job_end(pk: int) -> dict | None:
@@ -271,6 +277,13 @@ def _unfit(first: Version, version: Version, kind: str) -> str:
 def memberships(viewer: Viewer) -> QuerySet[Membership]:
     """The viewer's namespaces with his role in each, by name."""
     return access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
+
+
+def writable(viewer: Viewer) -> list[str]:
+    """The namespaces the viewer may write to, by name."""
+    if viewer.user is None:
+        return []
+    return [row.namespace.name for row in memberships(viewer) if row.role != "reader"]
 
 
 def tokens(viewer: Viewer) -> QuerySet[Token]:

@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub import access, queries
-from hub.models import Evaluation, Job, JobLog
-from hub.services.jobs import waiting_for
+from hub.models import Evaluation, Job, JobFile, JobLog
+from hub.services.job_workers import waiting_for
 
 HIDDEN = "(hidden)"
 
@@ -33,6 +33,7 @@ class Sight:
     """What one viewer may see of some jobs' inputs and results; two queries for all of them."""
 
     def __init__(self, viewer: access.Viewer, jobs: Sequence[Job]) -> None:
+        self.user = viewer.user
         versions = [row.version for job in jobs for row in job.inputs.all()]
         versions += [job.result for job in jobs if job.result]
         self.seen = queries.seen(viewer, [version.repository_id for version in versions])
@@ -55,7 +56,8 @@ class Sight:
 
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
-        key = (job.state, job.kind, job.base_id, job.queue)
+        sources = tuple(row.version.base_id for row in job.inputs.all())
+        key = (job.state, job.kind, job.base_id, job.queue, sources)
         if key not in self._waiting:
             self._waiting[key] = waiting_for(job)
         return self._waiting[key] or None
@@ -68,6 +70,19 @@ class ErrorShape(serializers.Serializer):
     message = serializers.CharField()
 
 
+class JobFileShape(serializers.ModelSerializer):
+    """A private input as its owner sees it; `held` until the job is done or the file is taken away."""
+
+    held = serializers.SerializerMethodField()
+
+    class Meta:
+        model = JobFile
+        fields = ("role", "name", "digest", "facts", "held")
+
+    def get_held(self, file) -> bool:
+        return file.blob_id is not None
+
+
 class JobShape(serializers.ModelSerializer):
     """A job."""
 
@@ -76,6 +91,7 @@ class JobShape(serializers.ModelSerializer):
     waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it; null else")
     inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
     datasets = serializers.SerializerMethodField()
+    files = serializers.SerializerMethodField(help_text="private inputs; for who asked for the job only")
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
     output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
     result = serializers.SerializerMethodField(help_text="ns/name@v1")
@@ -86,7 +102,18 @@ class JobShape(serializers.ModelSerializer):
     class Meta:
         model = Job
         fields = ("id", "kind", "state", "progress", "message", "figures", "queue", "waiting_for", "attempt")
-        fields += ("worker", "recipe", "inputs", "datasets", "base", "output", "result", "error", "environment")
+        fields += (
+            "worker",
+            "recipe",
+            "inputs",
+            "datasets",
+            "files",
+            "base",
+            "output",
+            "result",
+            "error",
+            "environment",
+        )
         fields += ("evaluation", "created_at", "started_at", "finished_at", "created_by")
 
     def get_message(self, job) -> str:
@@ -103,6 +130,11 @@ class JobShape(serializers.ModelSerializer):
 
     def get_datasets(self, job) -> list[str]:
         return self._named(job, "dataset")
+
+    @extend_schema_field(JobFileShape(many=True))
+    def get_files(self, job) -> list[dict]:
+        own = job.created_by_id == (self.context["sight"].user and self.context["sight"].user.pk)
+        return JobFileShape(job.files.all(), many=True).data if own else []
 
     def get_output(self, job) -> str | None:
         return job.output_path or None

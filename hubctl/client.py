@@ -10,11 +10,14 @@ Every method returns the hub's JSON and raises `hubctl.errors.HubctlError` where
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.errors import NotFound, Refused
 from hubctl.transport import Transport
+
+if TYPE_CHECKING:
+    from hubctl.companions import Companions
 
 
 class Hub:
@@ -155,6 +158,12 @@ class Hub:
 
         return pull(self, name, out, **options)
 
+    def companions(self, name: str) -> "Companions":
+        """What is kept beside a repository; see `hubctl.companions`."""
+        from hubctl.companions import Companions
+
+        return Companions(self, plain(name))
+
     # Jobs
 
     def methods(self) -> list[dict[str, Any]]:
@@ -172,19 +181,22 @@ class Hub:
         base: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         private: bool = False,
+        files: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Start a job. With an idempotency key the same request made twice answers with the same job."""
-        body = job_body(kind, inputs, datasets, output, base, recipe, private)
+        """Start a job. With an idempotency key the same request made twice answers with the same job.
+
+        `files` are private inputs by role: JSONL text, or {"companion": name} for one kept beside the adapter.
+        """
+        body = job_body(kind, inputs, datasets, output, base, recipe, private, files)
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         repeat = idempotency_key is not None
         return self.transport.json("POST", "/jobs", json=body, headers=headers, repeat=repeat)
 
     def check_job(self, kind: str, *, inputs: Sequence[str] = (), datasets: Sequence[str] = (), **rest: Any) -> dict:
         """What would come of it: problems, ranks, size, time. Nothing is started. `rest` as in `queue_job`."""
-        body = job_body(
-            kind, inputs, datasets, rest.get("output"), rest.get("base"), rest.get("recipe"), rest.get("private", False)
-        )
+        given = [rest.get(name) for name in ("output", "base", "recipe", "private", "files")]
+        body = job_body(kind, inputs, datasets, *given)
         return self.transport.json("POST", "/jobs/check", json=body, repeat=True)
 
     def jobs(self, state: str = "", *, limit: int = 30) -> list[dict[str, Any]]:
@@ -259,11 +271,13 @@ def job_body(
     output: str | None,
     base: str | None,
     recipe: Mapping[str, Any] | None,
-    private: bool,
+    private: bool | None,
+    files: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The JSON that starts or checks a job; what was not said is left out, so that the hub's defaults hold."""
     body: dict[str, Any] = {"kind": kind, "recipe": dict(recipe or {}), "inputs": list(inputs)}
     given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
+    given["files"] = dict(files or {})
     return body | {key: value for key, value in given.items() if value}
 
 

@@ -1,5 +1,7 @@
 // A job as it runs: server-sent events move the bar, add log lines and figures; the end reloads the page once.
 
+import { stages } from "./stages.js";
+
 const job = document.getElementById("job");
 const log = document.getElementById("log");
 const figures = document.getElementById("figures");
@@ -9,7 +11,8 @@ let seen = 0;
 function progress(data) {
   if (typeof data.fraction === "number") document.getElementById("progress").value = data.fraction;
   if (data.message) document.getElementById("message").textContent = data.message;
-  for (const [name, value] of Object.entries(data.figures ?? {})) figure(name, value);
+  stages(data.message, data.figures ?? {});
+  for (const [name, value] of Object.entries(data.figures ?? {})) if (typeof value === "number") figure(name, value);
 }
 
 function figure(name, value) {

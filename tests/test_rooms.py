@@ -22,6 +22,7 @@ FREE_OF_TORCH = (
     "composition.errors",
     "composition.facts",
     "composition.recipes",
+    "composition.intervals",
     "composition.registry",
     "composition.formats",
 )

@@ -25,15 +25,8 @@ def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
 
 def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
     """The Markdown of a merge's card; `names` are the parents' as `public_names` gives them."""
-    load = [
-        "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM",
-        "",
-        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
-        'model = PeftModel.from_pretrained(base, "out/")',
-    ]
     intro = f"One LoRA for `{job.base.name}`, made by {method.label}. {method.summary}"
-    return _card(job, method, parents, names, report, tag="merge", intro=[intro], load=load)
+    return _card(job, method, parents, names, report, tag="merge", intro=[intro], load=_plainly(job))
 
 
 def assembly_card(job: Job, method: Method, parents: Sequence[Version], report: dict, *, experts: int) -> str:
@@ -55,8 +48,42 @@ def assembly_card(job: Job, method: Method, parents: Sequence[Version], report: 
         intro += ["", "> No data was used: the router is each expert's strongest input direction, not trained."]
     intro += ["", "vLLM, llama.cpp and other servers can't route tokens to adapters yet; PEFT and transformers can."]
     return _card(
-        job, method, parents, names, report, tag="mixture", intro=[*intro, "", *_shares(report)], load=load, of=experts
+        job,
+        method,
+        parents,
+        names,
+        report,
+        tag="mixture",
+        intro=[*intro, "", *_shares(report)],
+        load=load,
+        of=f"of {experts} adapters",
     )
+
+
+def transfer_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
+    """The Markdown of a transferred adapter's card: from where to where, and how it was filtered."""
+    intro = [
+        f"An adapter for `{job.base.name}`, moved from `{parents[0].base.name}` by {method.label}. {method.summary}",
+        "",
+    ]
+    if job.recipe.get("filter"):
+        intro.append(f"Invented inputs were filtered by: {job.recipe['filter']}. The rows stay with the owner.")
+    else:
+        intro.append("Nothing was trained: measure it against the bare target before you rely on it.")
+    return _card(
+        job, method, parents, names, report, tag="transfer", intro=intro, load=_plainly(job), of=f"to {job.base}"
+    )
+
+
+def _plainly(job: Job) -> list[str]:
+    """What loads a plain adapter."""
+    return [
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'base = AutoModelForCausalLM.from_pretrained("{job.base.name}")  # its id, or its folder',
+        'model = PeftModel.from_pretrained(base, "out/")',
+    ]
 
 
 def _card(
@@ -69,7 +96,7 @@ def _card(
     tag: str,
     intro: Sequence[str],
     load: Sequence[str],
-    of: int = 0,
+    of: str = "",
 ) -> str:
     licence, licence_name = combined([parent.repository.license for parent in parents])
     front = {
@@ -81,7 +108,7 @@ def _card(
         "parents": list(names),
         "recipe": job.recipe,
     }
-    title = f"{job.output_path.partition('/')[2]}: {method.label} of {of or len(parents)} adapters"
+    title = f"{job.output_path.partition('/')[2]}: {method.label} {of or f'of {len(parents)} adapters'}"
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),

@@ -32,6 +32,7 @@ def evaluate(attempt: Attempt, worker: Worker) -> None:
         attempt=job.attempt,
         metrics=result.metrics,
         rows=result.rows,
+        hits=hits_of(result.per_row),
         seconds=result.seconds,
         environment=worker.environment,
         device=str(worker.environment["device_name"]),
@@ -43,6 +44,15 @@ def read_rows(folder: Path, split: str) -> list[dict]:
     (path,) = (path for path in sorted(folder.rglob("*.jsonl")) if path.stem == split)
     with path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
+
+
+def hits_of(per_row: list[dict]) -> dict[str, str]:
+    """By metric that counts rows, a digit a row in the dataset's order; where not every row has it, it is left out."""
+    found = {}
+    for metric, key in (("exact_match", "exact_match"), ("choice", "choice_right")):
+        if per_row and all(key in row for row in per_row):
+            found[metric] = "".join(str(int(row[key])) for row in per_row)
+    return found
 
 
 @contextmanager

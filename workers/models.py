@@ -19,21 +19,25 @@ log = logging.getLogger(__name__)
 
 
 class LoadedBases:
-    """(model, tokenizer) by base id, the least recently used dropped first."""
+    """(model, tokenizer) by base and precision, the least recently used dropped first."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._models: OrderedDict[int, tuple[Any, Any, int]] = OrderedDict()
+        self._models: OrderedDict[tuple[int, str], tuple[Any, Any, int]] = OrderedDict()
 
     def ids(self) -> list[int]:
         """Ids of the bases in memory, the last used last."""
-        return list(self._models)
+        return list(dict.fromkeys(pk for pk, _ in self._models))
 
-    def get(self, base: BaseModel, say=lambda message: None) -> tuple[Any, Any]:
-        """The base and its tokenizer, from memory or from disk. Errors: `base.not_held`, `base.other_shapes`."""
-        if base.pk in self._models:
-            self._models.move_to_end(base.pk)
-            return self._models[base.pk][:2]
+    def get(self, base: BaseModel, say=lambda message: None, *, precision: str = "float32") -> tuple[Any, Any]:
+        """The base and its tokenizer, from memory or from disk.
+
+        Errors: `base.not_held`, `base.other_shapes`, `base.precision`.
+        """
+        key = (base.pk, precision)
+        if key in self._models:
+            self._models.move_to_end(key)
+            return self._models[key][:2]
         from composition.base_models import load_base
         from workers.devices import device
 
@@ -41,16 +45,18 @@ class LoadedBases:
         say(f"Loading {base}")
         needed = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         self._make_room(needed)
-        model, tokenizer = load_base(folder)
+        model, tokenizer = load_base(folder, precision)
         check_shapes(base, model)
-        model.to(device())
+        if precision != "int8":  # which lies where it was loaded
+            model.to(device())
         size = sum(p.numel() * p.element_size() for p in model.parameters())
-        self._models[base.pk] = (model, tokenizer, size)
+        self._models[key] = (model, tokenizer, size)
         return model, tokenizer
 
     def drop(self, base: BaseModel) -> None:
         """Forget a model that is no longer what its base's name says."""
-        self._models.pop(base.pk, None)
+        for key in [key for key in self._models if key[0] == base.pk]:
+            del self._models[key]
 
     @contextmanager
     def with_adapter(
@@ -79,8 +85,8 @@ class LoadedBases:
 
     def _make_room(self, needed: int) -> None:
         while self._models and sum(size for *_, size in self._models.values()) + needed > self.budget:
-            pk, _ = self._models.popitem(last=False)
-            log.info("dropped base %s from memory", pk)
+            key, _ = self._models.popitem(last=False)
+            log.info("dropped base %s in %s from memory", *key)
 
 
 def check_shapes(base: BaseModel, model: Any) -> None:

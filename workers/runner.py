@@ -1,6 +1,6 @@
 """From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
 
-The kinds' own work stands in `merging`, `assembling`, `evaluating` and `fingerprinting`. Here is what they share:
+The kinds' own work stands in `merging`, `assembling`, `transferring` and their like. Here is what they share:
 whose fault an error is. The user's becomes the job's answer; ours is logged with a traceback and the job's id; the
 database's leaves the job to its lease, so that it runs again.
 """
@@ -14,16 +14,25 @@ from composition.registry import METHODS
 from hub.errors import HubError
 from hub.models import Job
 from hub.services import job_lease
-from hub.services.job_check import FINGERPRINT
 from hub.services.job_lease import LostLease
+from hub.services.job_workers import FINGERPRINT
 from workers.assembling import assemble
 from workers.attempt import Attempt, Stopping
+from workers.discriminating import discriminate
 from workers.evaluating import evaluate
 from workers.fingerprinting import fingerprint
 from workers.merging import merge
+from workers.transferring import transfer
 from workers.worker import Worker
 
-VERBS = {"merge": merge, "assemble": assemble, "evaluate": evaluate, FINGERPRINT: fingerprint}
+VERBS = {
+    "merge": merge,
+    "assemble": assemble,
+    "transfer": transfer,
+    "discriminator": discriminate,
+    "evaluate": evaluate,
+    FINGERPRINT: fingerprint,
+}
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from hub.models import Job, JobInput, Version
 from hub.services import job_lease
-from hub.services.job_check import needs_base
+from hub.services.job_workers import bases_of, needs_base
 from hub.services.manifest import is_content, manifest_of
 from workers import bases, devices
 from workers.attempt import Attempt
@@ -45,6 +45,7 @@ class Worker:
             "device": devices.device_name(),
             "bases": bases.held_bases(),
             "loaded": self.models.ids(),
+            "model_bytes": self.models.budget,
             "environment": self.environment,
         }
 
@@ -53,7 +54,8 @@ class Worker:
         job = Job.objects.select_related("base").filter(pk=job_id).first()
         if job is None or self.heartbeat.stopping.is_set():
             return None
-        if needs_base(job.kind) and (job.base is None or not bases.holds(job.base)):
+        needed = bases_of(job)
+        if needs_base(job.kind) and not (needed and all(map(bases.holds, needed))):
             job_lease.decline(job_id=job_id, worker=self.name)
             return None
         return job_lease.claim(job_id, worker=self.name)

@@ -1,21 +1,33 @@
 """What a user asks for: one frozen dataclass a method, torch-free; forms, REST schema and CLI are drawn from it."""
 
 from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_dict
+from composition.recipes.discriminator import DiscriminatorRecipe
 from composition.recipes.evaluate import EvaluateRecipe
+from composition.recipes.memory import check_memory, memory_estimate
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
 from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
+from composition.recipes.shortcuts import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe, ShortcutRecipe
+from composition.recipes.transfer import TransLoraRecipe
 
 __all__ = [
     "AssembleRecipe",
     "AverageRecipe",
     "CatRecipe",
+    "CrossLoraRecipe",
+    "DiscriminatorRecipe",
     "EvaluateRecipe",
     "LegoRecipe",
+    "LoRamRecipe",
     "MergeRecipe",
     "MeteoraRecipe",
+    "PortLlmRecipe",
     "Recipe",
+    "ShortcutRecipe",
     "SmoraRecipe",
     "SvdRecipe",
+    "TransLoraRecipe",
+    "check_memory",
+    "memory_estimate",
     "option",
     "recipe_fields",
     "recipe_from_dict",

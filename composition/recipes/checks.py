@@ -10,7 +10,7 @@ from composition.errors import CompositionError, RecipeError
 from composition.recipes.base import Inputs
 
 MERGE = "merge"
-PAST = {MERGE: "merged", "assemble": "assembled"}
+PAST = {MERGE: "merged", "assemble": "assembled", "transfer": "transferred"}
 
 
 def check_count(inputs: Inputs, minimum: int, method: str, verb: str = MERGE) -> None:

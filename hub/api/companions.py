@@ -86,16 +86,17 @@ class OneCompanion(View):
         found = access.companion(self.viewer, repository, kind, companion)
         return blob_response(request._request, found.blob, found.name)
 
+    # Shown and removed is the whole folder, by its name or by that of a file in it.
     @extend_schema(operation_id="companions_show", tags=TAGS, request=VisibilityBody, responses=CompanionShape)
     def patch(self, request, namespace, name, kind, companion):
         repository = access.repository(self.viewer, namespace, name, "admin")
-        found = access.companion(self.viewer, repository, kind, companion)
+        found = access.companion(self.viewer, repository, kind, companion, whole=True)
         shown = companions.show_companion(actor=self.actor(), companion=found, **self.read(VisibilityBody))
         return Response(CompanionShape(shown).data)
 
     @extend_schema(operation_id="companions_remove", tags=TAGS, responses={204: None})
     def delete(self, request, namespace, name, kind, companion):
         repository = access.repository(self.viewer, namespace, name, "write")
-        found = access.companion(self.viewer, repository, kind, companion)
+        found = access.companion(self.viewer, repository, kind, companion, whole=True)
         companions.remove_companion(actor=self.actor(), companion=found)
         return Response(status=204)

@@ -33,6 +33,7 @@ class JobBody(Body):
     datasets = serializers.ListField(child=Text(max_length=400), default=list, max_length=200)
     base = Text(max_length=300, default=None, allow_null=True)
     output = Text(max_length=200, default=None, allow_null=True, help_text="ns/name")
+    files = Object(default=dict, help_text='private inputs by role: JSONL text, or {"companion": name}')
     visibility = serializers.ChoiceField(Visibility.choices, default=None, allow_null=True)
 
 
@@ -68,6 +69,11 @@ class CheckShape(serializers.Serializer):
     visibility = serializers.CharField()
     workers = serializers.ListField(child=serializers.CharField())
     waiting_for = serializers.CharField(allow_blank=True)
+    files = serializers.ListField(child=serializers.JSONField(), help_text="{role, name, …facts} of private inputs")
+    notes = serializers.ListField(child=serializers.CharField())
+    shortcuts = serializers.ListField(
+        child=serializers.JSONField(), help_text="{kind, label, reason} of shorter ways to the same base"
+    )
 
 
 class JobView(View):

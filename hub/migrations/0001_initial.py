@@ -327,6 +327,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='JobFile',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('role', models.CharField(max_length=20)),
+                ('name', models.CharField(max_length=200)),
+                ('digest', models.CharField(max_length=64)),
+                ('facts', models.JSONField(default=dict)),
+                ('blob', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='hub.blob')),
+                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='files', to='hub.job')),
+            ],
+            options={
+                'ordering': ['role', 'name'],
+            },
+        ),
+        migrations.CreateModel(
             name='JobInput',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -353,6 +368,7 @@ class Migration(migrations.Migration):
                 ('split', models.CharField(max_length=100)),
                 ('metrics', models.JSONField()),
                 ('rows', models.PositiveIntegerField()),
+                ('hits', models.JSONField(default=dict, help_text='by metric, a digit a row: "0110…", for paired comparisons')),
                 ('recipe', models.JSONField(default=dict)),
                 ('environment', models.JSONField(default=dict)),
                 ('device', models.CharField(max_length=100)),
@@ -374,6 +390,7 @@ class Migration(migrations.Migration):
                 ('device', models.CharField(max_length=100)),
                 ('bases', models.JSONField(default=list, help_text='ids of the bases whose weights it can find')),
                 ('loaded', models.JSONField(default=list, help_text='ids of the bases in its memory')),
+                ('model_bytes', models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")),
                 ('environment', models.JSONField(default=dict)),
                 ('started_at', models.DateTimeField()),
                 ('seen_at', models.DateTimeField(db_index=True)),
@@ -447,6 +464,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='jobinput',
             constraint=models.UniqueConstraint(fields=('job', 'role', 'position'), name='job_input_unique'),
+        ),
+        migrations.AddConstraint(
+            model_name='jobfile',
+            constraint=models.UniqueConstraint(fields=('job', 'role', 'name'), name='job_file_unique'),
         ),
         migrations.AddIndex(
             model_name='job',

@@ -6,7 +6,7 @@ from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
-from .jobs import ALLOWED, FINAL, Job, JobInput, JobLog, State, WorkerNode
+from .jobs import ALLOWED, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 
@@ -20,6 +20,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Job",
+    "JobFile",
     "JobInput",
     "JobLog",
     "Kind",

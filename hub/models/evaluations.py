@@ -16,6 +16,7 @@ class Evaluation(models.Model):
     split = models.CharField(max_length=100)
     metrics = models.JSONField()
     rows = models.PositiveIntegerField()
+    hits = models.JSONField(default=dict, help_text='by metric, a digit a row: "0110…", for paired comparisons')
     recipe = models.JSONField(default=dict)
     environment = models.JSONField(default=dict)
     device = models.CharField(max_length=100)

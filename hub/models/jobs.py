@@ -105,6 +105,28 @@ class JobInput(models.Model):
         return f"{self.role} {self.position}: {self.version}"
 
 
+class JobFile(models.Model):
+    """A private input that is no version: seed examples, a discriminator's file, real prompts; for the job's owner.
+
+    Fixed by digest when the job is queued. The bytes are held while the job may still run; once it is done, or its
+    owner has taken the companion away, `blob` is empty and the digest alone remains.
+    """
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="files")
+    role = models.CharField(max_length=20)
+    name = models.CharField(max_length=200)
+    blob = models.ForeignKey("Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    digest = models.CharField(max_length=64)
+    facts = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "role", "name"], name="job_file_unique")]
+        ordering = ["role", "name"]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.name}"
+
+
 class JobLog(models.Model):
     """A line of a job's log, kept for good; the live stream repeats it."""
 
@@ -128,6 +150,7 @@ class WorkerNode(models.Model):
     device = models.CharField(max_length=100)
     bases = models.JSONField(default=list, help_text="ids of the bases whose weights it can find")
     loaded = models.JSONField(default=list, help_text="ids of the bases in its memory")
+    model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     started_at = models.DateTimeField()

@@ -19,6 +19,7 @@ def record_evaluation(
     seconds: float,
     device: str,
     environment: Mapping[str, object],
+    hits: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """The evaluation of the job's adapter (or bare base) on its dataset; the job is DONE with it.
 
@@ -35,6 +36,7 @@ def record_evaluation(
         split=job.recipe["split"],
         metrics=dict(metrics),
         rows=rows,
+        hits=dict(hits or {}),
         recipe=job.recipe,
         environment=dict(environment),
         device=device[:100],

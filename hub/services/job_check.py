@@ -1,21 +1,19 @@
 """The dry run: what a job would do, cost and run into, from header facts alone, before anything is queued."""
 
-from collections.abc import Sequence
-
-from django.conf import settings
+from collections.abc import Mapping, Sequence
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts
 from composition.recipes import Recipe, recipe_from_dict
 from composition.registry import METHODS, Method
-from hub import access, broker, queries
+from hub import access
 from hub.errors import HubError, Invalid
 from hub.licences import combined, conflicts
-from hub.models import BaseModel, Job, Kind, Namespace, Repository, State, User, Version, Visibility, WorkerNode
+from hub.models import BaseModel, Kind, Namespace, Repository, User, Version, Visibility
 from hub.names import check_repository
-from hub.services import assembly_check, assembly_growth
+from hub.services import assembly_check, assembly_growth, job_files, transfer_check
+from hub.services.job_workers import able_workers, bases_for, waiting_sentence
 
-FINGERPRINT = "fingerprint"
 # Rough rates of one core, measured on merges of 8B-shaped adapters and on a 135M base in fp32; good to a factor of 3.
 FLOPS = 2e10
 BYTES_READ = 3e8
@@ -34,24 +32,32 @@ def check_job(
     output: tuple[str, str] | None = None,
     base: BaseModel | None = None,
     visibility: str | None = None,
+    files: Mapping[str, object] | None = None,
 ) -> dict:
     """What `queue_job` with the same arguments would meet.
 
     {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
     "bytes", "seconds", "memory", "licence", "licence_conflicts": [str], "visibility", "workers": [name],
-    "waiting_for"}; `seconds`, `memory` and `bytes` are estimates.
+    "waiting_for", "files": [{role, name, …facts}], "notes": [str], "shortcuts": [{kind, label, reason}]}; `seconds`,
+    `memory` and `bytes` are estimates.
     """
     problems: list[dict] = []
+    given: list[job_files.Given] = []
     parsed = _tried(problems, lambda: parse(kind, recipe, inputs))
     fits = [{"name": named(version), **_fit(kind, inputs, version)} for version in inputs]
     if parsed is not None:
         datasets = _tried(problems, lambda: data_of(actor, parsed, inputs, datasets)) or datasets
         _tried(problems, lambda: check_inputs(kind, parsed, inputs, datasets, base))
+        asked = {"actor": actor, "kind": kind, "recipe": parsed, "inputs": inputs, "asked": files or {}}
+        given = _tried(problems, lambda: job_files.find(**asked)) or []
+        if not any(problem.get("field") == "files" or problem["code"].startswith("seeds") for problem in problems):
+            _tried(problems, lambda: transfer_check.check_files(parsed, given, datasets))
     if METHODS.get(kind) and METHODS[kind].verb != "evaluate":
         _tried(problems, lambda: check_output(actor, kind, output, inputs))
     ok = not problems
     named_licences = [(named(version), version.repository.license) for version in inputs]
-    base = base or (inputs[0].base if inputs else None)
+    target, base = base, base or (inputs[0].base if inputs else None)
+    needed = bases_for(kind, inputs, base)
     report = {
         "ok": ok,
         "problems": problems,
@@ -59,8 +65,11 @@ def check_job(
         "licence": combined([licence for _, licence in named_licences])[0],
         "licence_conflicts": conflicts(named_licences),
         "visibility": resulting_visibility(inputs, visibility),
-        "workers": [worker.name for worker in able_workers(kind, base)],
-        "waiting_for": waiting_sentence(kind, base),
+        "workers": [worker.name for worker in able_workers(kind, needed)],
+        "waiting_for": waiting_sentence(kind, needed),
+        "files": [{**file.facts, "role": file.role, "name": file.name} for file in given],
+        "notes": transfer_check.notes(parsed, given),
+        "shortcuts": transfer_check.shortcuts(kind, inputs, target),
         **dict.fromkeys(("ranks", "rank", "bytes", "seconds", "memory")),
     }
     return report | (_estimate(METHODS[kind], parsed, inputs, datasets, base) if ok else {})
@@ -90,6 +99,9 @@ def check_inputs(
         wanted = f"at least {needs.min_inputs}" if needs.max_inputs is None else f"at most {needs.max_inputs}"
         raise Invalid(f"{METHODS[kind].label} takes {wanted} adapters, got {len(inputs)}.", field="inputs")
     verb = METHODS[kind].verb
+    if verb in ("transfer", "discriminator"):
+        transfer_check.check_parties(kind, recipe, inputs, datasets, base)
+        return
     if verb != "assemble" and len(datasets) != int(verb == "evaluate"):
         wanted = "one dataset" if verb == "evaluate" else "no dataset"
         raise Invalid(f"{METHODS[kind].label} takes {wanted}, got {len(datasets)}.", field="datasets")
@@ -126,7 +138,7 @@ def check_output(
         raise Invalid(f"{taken.full_name} is a {taken.kind}; the result is an adapter.", field="output")
     if taken.visibility == Visibility.PUBLIC and resulting_visibility(inputs) == Visibility.PRIVATE:
         raise Invalid(
-            f"{taken.full_name} is public, but a merge of a private adapter is private. "
+            f"{taken.full_name} is public, but what is made of a private adapter is private. "
             "Choose another name, or make it private first.",
             code="output.too_public",
             field="output",
@@ -140,42 +152,6 @@ def resulting_visibility(inputs: Sequence[Version], asked: str | None = None) ->
         raise Invalid(f"{asked!r} is no visibility; choose public or private.", field="visibility")
     all_of_them = [asked, *(version.repository.visibility for version in inputs)]
     return Visibility.PRIVATE if Visibility.PRIVATE in all_of_them else Visibility.PUBLIC
-
-
-def queue_of(kind: str) -> str:
-    """The queue of what this kind needs; one that runs on any device goes to a GPU where a worker with one lives."""
-    if kind == FINGERPRINT or METHODS[kind].needs.device == "cpu":
-        return broker.CPU
-    return broker.GPU if any(broker.GPU in worker.queues for worker in queries.live_workers()) else broker.CPU
-
-
-def needs_base(kind: str) -> bool:
-    """True where the worker must hold the base's weights."""
-    return kind in METHODS and METHODS[kind].needs.base_model
-
-
-def able_workers(kind: str, base: BaseModel | None, queue: str | None = None) -> list[WorkerNode]:
-    """Live workers that read the queue and, where the kind needs it, hold the base."""
-    queue = queue or (queue_of(kind) if kind in METHODS or kind == FINGERPRINT else broker.CPU)
-    live = [worker for worker in queries.live_workers() if queue in worker.queues]
-    return [w for w in live if not needs_base(kind) or (base is not None and base.pk in w.bases)]
-
-
-def waiting_sentence(kind: str, base: BaseModel | None, queue: str | None = None) -> str:
-    """Why no running worker would take such a job, and what to do; "" where one would."""
-    if able_workers(kind, base, queue):
-        return ""
-    if needs_base(kind) and queries.live_workers().exists():
-        return (
-            f"No running worker holds the base {base}. Put its weights under {settings.WORKER_BASES}/{base.name} "
-            "on a worker's machine, or into its Hugging Face cache."
-        )
-    return "No worker is running that could take it. Start one: make up."
-
-
-def waiting_for(job: Job) -> str:
-    """What a queued job waits for, in words; "" for one that waits for its turn only, or is not queued."""
-    return waiting_sentence(job.kind, job.base, job.queue) if job.state == State.QUEUED else ""
 
 
 def named(version: Version) -> str:
@@ -203,7 +179,7 @@ def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Versio
 
 def _fit(kind: str, inputs: Sequence[Version], version: Version) -> dict:
     """Whether `version` can stand beside the first input, and why not."""
-    if METHODS.get(kind) is None or METHODS[kind].verb == "evaluate":
+    if METHODS.get(kind) is None or METHODS[kind].verb in ("evaluate", "transfer", "discriminator"):
         return {"fits": True, "reason": ""}
     reason = _other_base(inputs[0], version)
     facts = AdapterFacts.from_dict(version.facts)
@@ -240,6 +216,8 @@ def _estimate(
         parameters = (base and base.parameters) or 1e8
         seconds = SECONDS_TO_START + rows * len(recipe.metrics) * parameters / ROWS_A_SECOND
         return {"bytes": 0, "seconds": round(seconds, 1), "memory": int(parameters * 4 * 1.3)}
+    if method.verb in ("transfer", "discriminator"):
+        return transfer_check.estimate(recipe, inputs, base)
     if method.verb == "assemble":
         return assembly_check.estimate(recipe, inputs, datasets, base)
     facts = [AdapterFacts.from_dict(version.facts) for version in inputs]

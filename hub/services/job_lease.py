@@ -16,7 +16,8 @@ from composition.errors import Cancelled
 from hub import broker, queries
 from hub.models import ALLOWED, Job, JobLog, State, Version, WorkerNode
 from hub.progress import publish_progress
-from hub.services.job_check import able_workers, needs_base
+from hub.services.job_files import let_go
+from hub.services.job_workers import able_workers, bases_of, needs_base
 from hub.services.jobs import announce, send_later
 
 HELD = (State.LOADING, State.RUNNING, State.SAVING)
@@ -86,11 +87,19 @@ def add_log(*, job_id: int, attempt: int, text: str) -> None:
 
 
 @transaction.atomic
-def finish(*, job_id: int, attempt: int, version: Version | None = None, environment: dict | None = None) -> None:
+def finish(
+    *,
+    job_id: int,
+    attempt: int,
+    version: Version | None = None,
+    environment: dict | None = None,
+    figures: dict | None = None,
+) -> None:
     """SAVING → DONE. Call it first in the transaction that writes the result: it is the fence, and holds the row."""
-    values = {"result": version, "environment": environment}
+    values = {"result": version, "environment": environment, "figures": figures}
     given = {name: value for name, value in values.items() if value is not None}
     _end(job_id, attempt, (State.SAVING,), State.DONE, progress=1.0, message="", **given)
+    let_go(job_id)
 
 
 @transaction.atomic
@@ -114,7 +123,7 @@ def release(*, job_id: int, attempt: int) -> None:
 def decline(*, job_id: int, worker: str) -> None:
     """Pass on a queued job whose base this worker doesn't hold, to one that does; without one it waits visibly."""
     job = Job.objects.select_related("base").filter(pk=job_id, state=State.QUEUED).first()
-    others = [node for node in able_workers(job.kind, job.base, job.queue) if node.name != worker] if job else []
+    others = [node for node in able_workers(job.kind, bases_of(job), job.queue) if node.name != worker] if job else []
     if others:
         idle = next((node for node in others if node.current_job_id is None), others[0])
         send_later(job, broker.direct_queue(idle.name))
@@ -173,7 +182,7 @@ def _send_again() -> list[int]:
         return []
     sent = []
     for job in queued:
-        able = able_workers(job.kind, job.base, job.queue) if needs_base(job.kind) else None
+        able = able_workers(job.kind, bases_of(job), job.queue) if needs_base(job.kind) else None
         if job.pk in there or (job.sent_at and able == []):
             continue
         with transaction.atomic():

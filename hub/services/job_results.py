@@ -5,17 +5,28 @@ evaluation or shapes appear together with DONE, or not at all.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db import transaction
 
 from hub.models import BaseModel, Job, Kind, Repository, Version
 from hub.services.bases import set_shapes
 from hub.services.checking import check_files
+from hub.services.companions import DISCRIMINATOR, keep
 from hub.services.job_check import check_output, resulting_visibility
 from hub.services.job_lease import finish
 from hub.services.manifest import Entry
-from hub.services.publishing import change_of, check_change, publish
+from hub.services.publishing import change_of, check_change, lock, publish
 from hub.services.repositories import create_repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Rows that are kept beside a result, privately: `kind`/`vN.jsonl`, named after its version."""
+
+    kind: str
+    entry: Entry
+    facts: dict
 
 
 def publish_result(
@@ -27,8 +38,9 @@ def publish_result(
     message: str,
     report: dict,
     environment: dict,
+    beside: Sequence[Beside] = (),
 ) -> Version:
-    """Publish `files` (path → (sha256, size)) where `job` wants them and end the job.
+    """Publish `files` (path → (sha256, size)) where `job` wants them, keep `beside` with them, and end the job.
 
     Raises LostLease for an attempt that is over, and whatever the owner may no longer do: then nothing is written.
     """
@@ -64,8 +76,34 @@ def publish_result(
             job=job,
             checked=checked,
         )
+        for one in beside:
+            name = f"{published.version.label}.jsonl"
+            keep(actor=job.created_by, repository=repository, kind=one.kind, files={name: one.entry}, facts=one.facts)
         Job.objects.filter(pk=job.pk).update(output=repository, result=published.version)
     return published.version
+
+
+@transaction.atomic
+def keep_discriminator(
+    *, job: Job, version: Version, files: Mapping[str, tuple[str, int]], facts: Mapping[str, object], environment: dict
+) -> None:
+    """Keep a discriminator beside its adapter, privately, in place of that version's last one, and end the job.
+
+    Raises LostLease for an attempt that is over, and PermissionDenied for an owner who may no longer write there.
+    """
+    figures = {key: value for key, value in facts.items() if isinstance(value, int | float)}
+    finish(job_id=job.pk, attempt=job.attempt, environment=environment, figures=figures)
+    check_output(job.created_by, job.kind, (job.output_namespace.name, job.output_name), [version])
+    entries = {name: Entry(*entry) for name, entry in files.items()}
+    digests = {name: entry.sha256 for name, entry in entries.items()}
+    keep(
+        actor=job.created_by,
+        repository=lock(version.repository),
+        kind=DISCRIMINATOR,
+        files={f"{version.label}/{name}": entry for name, entry in entries.items()},
+        facts={**facts, "base": str(job.base), "version": version.label, "sha256": digests, "job": job.pk},
+    )
+    Job.objects.filter(pk=job.pk).update(output=version.repository)
 
 
 @transaction.atomic

@@ -4,7 +4,7 @@ Queueing checks everything that can be known from headers, so that what a worker
 the id after the commit; if it can't be reached the job stays queued and the reaper sends it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -13,18 +13,10 @@ from hub import broker
 from hub.errors import Conflict, Invalid
 from hub.models import FINAL, BaseModel, Job, JobInput, State, User, Version
 from hub.progress import publish_progress
+from hub.services import job_files, transfer_check
 from hub.services.audit import record
-from hub.services.job_check import (
-    FINGERPRINT,
-    check_inputs,
-    check_job,
-    check_output,
-    data_of,
-    parse,
-    queue_of,
-    resulting_visibility,
-    waiting_for,
-)
+from hub.services.job_check import check_inputs, check_job, check_output, data_of, parse, resulting_visibility
+from hub.services.job_workers import FINGERPRINT, queue_of, waiting_for
 
 __all__ = ["cancel_job", "check_job", "queue_job", "retry_job", "waiting_for"]
 
@@ -42,17 +34,23 @@ def queue_job(
     output: tuple[str, str] | None = None,
     base: BaseModel | None = None,
     visibility: str | None = None,
+    files: Mapping[str, object] | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
     """A queued job. The same `idempotency_key` of the same user gives the same job, or Conflict for another request.
 
-    `output` is (namespace, name); its repository is made when the result is saved. Raises RecipeError, other
+    `output` is (namespace, name); its repository is made when the result is saved. `files` is role → text or
+    {"companion": name}, see `job_files`. Raises RecipeError, other
     CompositionErrors for unfit inputs, Invalid with the field, PermissionDenied for the output's namespace.
     """
-    parsed = None if kind == FINGERPRINT else parse(kind, recipe, inputs)
-    if parsed is not None:
+    given: list[job_files.Given] = []
+    if kind != FINGERPRINT:
+        parsed = parse(kind, recipe, inputs)
         recipe, datasets = parsed.to_dict(), data_of(actor, parsed, inputs, datasets)
+        given = job_files.find(actor=actor, kind=kind, recipe=parsed, inputs=inputs, asked=files or {})
+        output = output or transfer_check.output_of(kind, inputs)
     asked = {"kind": kind, "recipe": recipe, "inputs": inputs, "datasets": datasets, "output": output, "base": base}
+    asked["files"] = given
     if known := _known(actor, idempotency_key, asked):
         return known
     namespace, name = None, ""
@@ -62,6 +60,7 @@ def queue_job(
         recipe = {"kind": FINGERPRINT, "version": 1}
     else:
         check_inputs(kind, parsed, inputs, datasets, base)
+        transfer_check.check_files(parsed, given, datasets)
         if kind != "evaluate":
             namespace, name = check_output(actor, kind, output, inputs)
     job = Job(
@@ -86,6 +85,7 @@ def queue_job(
             JobInput(job=job, version=version, role=role, position=position, digest=version.content_digest)
             for position, version in enumerate(versions)
         )
+    job_files.hold(job, given)
     record(actor, "job.queue", f"job {job.pk}", kind=kind, output=job.output_path)
     send_later(job)
     return job
@@ -113,7 +113,8 @@ def cancel_job(*, actor: User, job: Job) -> Job:
 
 @transaction.atomic
 def retry_job(*, actor: User, job: Job) -> Job:
-    """Queue a failed or cancelled job again, as it was; Conflict in any other state."""
+    """Queue a failed or cancelled job again, as it was; Conflict in any other state, Invalid without its files."""
+    job_files.require(job)
     again = Job.objects.filter(pk=job.pk, state__in=(State.FAILED, State.CANCELLED)).update(
         state=State.QUEUED,
         cancel_requested=False,
@@ -164,6 +165,9 @@ def _known(actor: User, key: str | None, asked: dict) -> Job | None:
     output = "/".join(map(str, asked["output"])) if asked["output"] else ""
     recipe = job.recipe if asked["kind"] == FINGERPRINT else asked["recipe"]
     same = job.kind == asked["kind"] and job.recipe == recipe and before == now
+    held = set(job.files.values_list("role", "name", "digest"))
+    same = same and held == {(file.role, file.name, file.entry.sha256) for file in asked["files"]}
+    same = same and asked["base"] in (None, job.base)
     if not same or job.output_path.lower() != output.lower():
         raise Conflict(
             f"The idempotency key {key!r} stands for job {job.pk}, which asked for something else. Use a new key.",

@@ -100,7 +100,7 @@ class Merging:
             "mixtures": assemble_methods(),
             "datasets": queries.newest_datasets(self.viewer) if self.assembles else [],
             "fields": recipe_form.drawn(self.method, self.recipe, without=("weights",)),
-            "namespaces": writable(self.viewer),
+            "namespaces": queries.writable(self.viewer),
             "refused": self.refused,
             "report": report,
             "find": find,
@@ -120,7 +120,7 @@ def opened(request: HttpRequest) -> Merging:
     method = recipe_form.method_of(kind or merge_methods()[0].kind, *VERBS)
     versions = basket.versions(viewer, basket.names(request))
     recipe = assembly_growth.continued(method.kind, recipe | recipe_form.read(method, form, partly=True), versions)
-    namespace = form.get("namespace", "") or next(iter(writable(viewer)), "")
+    namespace = form.get("namespace", "") or next(iter(queries.writable(viewer)), "")
     return Merging(viewer, method, recipe, versions, namespace, name, form.get("visibility", ""), uuid.uuid4().hex)
 
 
@@ -141,13 +141,6 @@ def sent(request: HttpRequest) -> Merging:
         form.get("key", "")[:64],
         form.getlist("datasets"),
     )
-
-
-def writable(viewer: Viewer) -> list[str]:
-    """The namespaces the viewer may write to."""
-    if viewer.user is None:
-        return []
-    return [row.namespace.name for row in queries.memberships(viewer) if row.role != "reader"]
 
 
 def candidates(viewer: Viewer, find: str, chosen: list[Version], kind: str) -> list[dict]:

@@ -13,7 +13,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
-from hub.models import Kind, RefKind, Repository, Revision, Version
+from hub.models import Kind, Origin, RefKind, Repository, Revision, Version
 from hub.storage import blobs
 from hub.web import composition_chart, lineage_graph, markdown, module_chart, routing_chart, snippets
 
@@ -50,14 +50,16 @@ class Heading:
         adapter = self.repository.kind == Kind.ADAPTER
         names = [("overview", "Card", True), ("files", "Files", self.revision), ("versions", "Versions", self.version)]
         names += [("modules", "Modules", adapter and self.version)]
-        names += [("report", "Composition", self.version and self.version.report)]
+        made = self.version and self.version.report
+        moved = self.version and self.version.origin == Origin.TRANSFERRED
+        names += [("report", "Transfer" if moved else "Composition", made)]
         names += [("settings", "Settings", self.may_admin)]
         return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
 
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.namespace.name, self.repository.name]
-        if section in ("versions", "settings") or (section == "overview" and not self.ref):
+        if section in ("versions", "settings", "transfer") or (section == "overview" and not self.ref):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 

@@ -90,6 +90,18 @@ def figure(value: object) -> str:
 
 
 @register.filter
+def percent(share: float | None) -> str:
+    """A share in whole percent: 0.913 → 91 %."""
+    return "–" if share is None else f"{100 * share:.0f} %"
+
+
+@register.filter
+def points(share: float | None, sign: str = "") -> str:
+    """A share in points, one decimal: 0.913 → 91.3; with "+" always signed, and with a true minus."""
+    return "–" if share is None else f"{100 * share:{sign}.1f}".replace("-", "−")
+
+
+@register.filter
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
     return {"LORA": "LoRA", **MIXTURES}.get(name, name)

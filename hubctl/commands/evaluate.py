@@ -5,26 +5,14 @@ from typing import Any
 import click
 
 from hubctl.commands.common import connect, follow, json_option, need_token, url_option, with_hub
-from hubctl.commands.recipes import checked, hub_url, methods, options_of, recipe_of
-from hubctl.errors import HubctlError
+from hubctl.commands.recipes import RecipeCommand, checked, recipe_of
 from hubctl.output import emit, table
 
 
-class EvaluateCommand(click.Command):
+class EvaluateCommand(RecipeCommand):
     """`eval`, with the fields of the hub's evaluation recipe as options."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        asks_help = any(word in ("-h", "--help") for word in args)
-        try:
-            fields = methods("evaluate", hub_url(args))[0]["fields"]
-        except HubctlError:
-            if not asks_help:
-                raise
-            fields = []
-        ctx.meta["hubctl.fields"] = fields
-        known = {param.name for param in self.params}
-        self.params += [option for option in options_of(fields) if option.name not in known]
-        return super().parse_args(ctx, args)
+    verb = "evaluate"
 
 
 @click.command("eval", cls=EvaluateCommand)
@@ -43,7 +31,7 @@ def eval_command(ctx, name, dataset, base, wait, check, idempotency_key, as_json
         raise click.UsageError("name an adapter, or a bare base with --base.")
     with connect(url) as hub:
         need_token(hub)
-        recipe = recipe_of(ctx.meta["hubctl.fields"], options)
+        recipe = recipe_of(ctx.meta["hubctl.method"]["fields"], options)
         request = {"inputs": [name] if name else [], "datasets": [dataset], "base": base, "recipe": recipe}
         if check:
             return checked(hub, "evaluate", as_json, **request)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubctl.commands.common import connect
+from hubctl.errors import HubctlError
+from hubctl.output import size
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -16,10 +18,15 @@ if TYPE_CHECKING:
 
 def hub_url(arguments: list[str]) -> str | None:
     """The value of `--url` among arguments that are not parsed yet: options must be known before parsing."""
+    return value_of("--url", arguments)
+
+
+def value_of(option: str, arguments: list[str]) -> str | None:
+    """The value of an option among arguments that are not parsed yet."""
     for place, word in enumerate(arguments):
-        if word == "--url" and place + 1 < len(arguments):
+        if word == option and place + 1 < len(arguments):
             return arguments[place + 1]
-        if word.startswith("--url="):
+        if word.startswith(f"{option}="):
             return word.partition("=")[2]
     return None
 
@@ -28,6 +35,35 @@ def methods(verb: str, url: str | None) -> list[dict[str, Any]]:
     """The hub's methods of this verb."""
     with connect(url) as hub:
         return [method for method in hub.methods() if method["verb"] == verb]
+
+
+class RecipeCommand(click.Command):
+    """A command with the fields of one method's recipe as options; `--help` works without a hub, `verb` picks it."""
+
+    verb = ""
+    default = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.own = list(self.params)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asks_help = any(word in ("-h", "--help") for word in args)
+        kind = value_of("--method", args) or self.default
+        try:
+            known = {method["kind"]: method for method in methods(self.verb, hub_url(args))}
+        except HubctlError:
+            if not asks_help:
+                raise
+            known = {}
+        if known and kind and kind not in known:
+            raise click.BadParameter(f"{kind!r}; this hub has {', '.join(known)}.", ctx, param_hint="--method")
+        method = known.get(kind) or next(iter(known.values()), None)
+        ctx.meta["hubctl.method"] = method
+        taken = {param.name for param in self.own}
+        drawn = options_of(method["fields"] if method else [])
+        self.params = [*self.own, *(option for option in drawn if option.name not in taken)]
+        return super().parse_args(ctx, args)
 
 
 def options_of(fields: list[dict[str, Any]]) -> list[click.Option]:
@@ -84,10 +120,13 @@ def checked(hub: "Hub", kind: str, as_json: bool, **request: Any) -> int:
         return 0 if report["ok"] else 1
     for problem in report["problems"]:
         print(f"problem: {problem['message']}")
-    for line in (report.get("waiting_for"), *report.get("licence_conflicts", [])):
+    for line in (report.get("waiting_for"), *report.get("licence_conflicts", []), *report.get("notes", [])):
         if line:
             print(f"note: {line}")
+    for way in report.get("shortcuts", []):
+        print(f"shorter way: --method {way['kind']}: {way['reason']}")
     if report["ok"]:
         rank = f"rank {report['rank']}, " if report.get("rank") else ""
-        print(f"fits: {rank}about {report['seconds']} s, result {report['visibility']}")
+        memory = f", {size(report['memory'])} of memory" if report.get("memory") else ""
+        print(f"fits: {rank}about {report['seconds']} s{memory}, result {report['visibility']}")
     return 0 if report["ok"] else 1

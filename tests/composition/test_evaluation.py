@@ -163,7 +163,7 @@ def test_exact_match_of_a_model_whose_answers_are_known():
 def test_a_certain_answer_is_not_generated(monkeypatch):
     """Where each token of the completion is the likeliest, the greedy answer is known without generating."""
     follows = {WORDS.index(a): WORDS.index(b) for a, b in (("w1", "w10"), ("w10", "w11"))}
-    monkeypatch.setattr("composition.evaluation._Reader.generate", lambda *_: pytest.fail("generated"))
+    monkeypatch.setattr("composition.evaluation.Reader.generate", lambda *_: pytest.fail("generated"))
     rows = [{"prompt": "w0 w1", "completion": "w10 w11"}, {"prompt": "w7 w8 w1", "completion": "w10 w11"}]
     recipe = EvaluateRecipe(metrics=("exact_match",), max_new_tokens=3)
     assert evaluate(chain(follows), make_tokenizer(False), rows, recipe).metrics["exact_match"] == 1.0

@@ -100,6 +100,14 @@ API_ROWS = [
     row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", to={"name": "gone"}),
     row(REPOSITORY + "/versions", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
+    row(REPOSITORY + "/versions/<ref:ref>/verdict", "GET", MEMBERS),
+    # Measuring is for members who may see it: here the dataset is missing.
+    row(
+        REPOSITORY + "/versions/<ref:ref>/verdict",
+        "POST",
+        "404 404 404 404 404 403 404 401",
+        json={"dataset": "lab/none"},
+    ),
     row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS),
     row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS),
     row(REPOSITORY + "/refs", "GET", MEMBERS),
@@ -192,6 +200,11 @@ PAGE_ROWS = [
     row(f"{HERE}/versions", "GET", PAGE),
     row(f"{HERE}/modules/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/report/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/transfer", "GET", PAGE),
+    row(
+        f"{HERE}/transfer", "POST", "404 404 200 200 200", form={"check": "1", "kind": "portllm", "base": "pico/llama"}
+    ),
+    row(f"{HERE}/measure/<ref:ref>", "POST", "404 404 302 302 302"),
     row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
     row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
     row(f"{HERE}/delete", "POST", ADMINS),

@@ -11,7 +11,7 @@ from hub.errors import HubError, Invalid
 from hub.models import State
 from hub.services import jobs as services
 from hub.shapes import HIDDEN, Sight, show
-from hub.web import basket
+from hub.web import basket, job_page
 from hub.web.paging import page
 
 LOG_LINES = 500
@@ -40,6 +40,7 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
         "job": show(viewer, [found])[0],
         "method": method,
         "merges": bool(method and method.verb == "merge"),
+        **job_page.more(viewer, found, method),
         "final": found.is_final,
         "cancellable": found.state in services.CANCELLABLE,
         "retryable": found.state in (State.FAILED, State.CANCELLED),

@@ -13,7 +13,7 @@ from hub.ranges import blob_response
 from hub.services import publishing, refs, repositories
 from hub.services.downloads import count_download
 from hub.storage import blobs
-from hub.web import basket, repository_page
+from hub.web import basket, repository_page, transfer_report
 from hub.web.forms import Refused, refusal_of
 
 
@@ -66,10 +66,11 @@ def modules(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpRe
 
 @require_safe
 def report(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResponse:
-    """How a merge was composed."""
+    """How a version was made here: what fed a merge, where tokens go, what a transfer lost."""
     viewer = access.viewer_of(request)
     page = repository_page.heading(viewer, namespace, name, ref, "report", "adapter")
-    return render(request, "repository/report.html", {**repository_page.report(viewer, page), **_ticked(request)})
+    context = {**repository_page.report(viewer, page), **transfer_report.build(viewer, page, request.GET)}
+    return render(request, "repository/report.html", {**context, **_ticked(request)})
 
 
 @require_http_methods(["GET", "POST"])

@@ -6,7 +6,6 @@ from django.views.decorators.http import require_http_methods
 
 from hub import access, queries
 from hub.models import Kind, Visibility
-from hub.web.merge_page import writable
 
 
 @require_http_methods(["GET"])
@@ -19,7 +18,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     found = access.repository(viewer, namespace, name, "write") if name else None
     context = {
         "here": "upload",
-        "namespaces": writable(viewer),
+        "namespaces": queries.writable(viewer),
         "bases": queries.bases(viewer),
         "target": found,
         "kinds": [Kind.ADAPTER, Kind.DATASET],

@@ -1,0 +1,211 @@
+"""The recipe of Trans-LoRA (arXiv:2405.17258): synthesis, filter, labelling, distillation.
+
+Defaults are the paper's where it states them; what it leaves open, and what differs, says so in its help.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from composition.errors import CompositionError, RecipeError
+from composition.recipes.base import option
+from composition.recipes.memory import PRECISIONS
+from composition.recipes.synthesis import USUAL_SEEDS, SynthesisOptions, check_seeds, seed_option, targets_option
+
+DISCRIMINATOR, TOKEN_SCORE, NONE = "discriminator", "token-score", "none"
+PEFT_TYPES = ("lora", "rslora", "dora", "ia3", "vera", "loha", "lokr", "oft", "fourierft")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransLoraRecipe(SynthesisOptions):
+    """Trans-LoRA: the target invents inputs, the discriminator keeps, the source answers, the target learns."""
+
+    kind: ClassVar[str] = "trans-lora"
+
+    samples: int = option(
+        "integer",
+        default=250,
+        minimum=1,
+        maximum=100_000,
+        label="Samples",
+        help="How many invented inputs are kept and learnt from (published: 250).",
+    )
+    filter: str = option(
+        "choice",
+        default=DISCRIMINATOR,
+        choices=(DISCRIMINATOR, TOKEN_SCORE, NONE),
+        label="Filter",
+        help="discriminator: published; keeps an input when yes is likelier than no. token-score: TiTok, needs no "
+        "discriminator; keeps inputs whose answer the source adapter changes most. none: the unfiltered ablation.",
+    )
+    synthesiser: str = option(
+        "choice",
+        default="target",
+        choices=("target", "source"),
+        label="Who invents",
+        help="target: as published; any base that follows a list will do.",
+    )
+    max_candidates: float = option(
+        "number",
+        default=20.0,
+        minimum=1.0,
+        maximum=10_000.0,
+        label="Candidates",
+        help="Stop after so many candidates for each wanted sample, and go on with what was kept.",
+    )
+    oversample: float = option(
+        "number",
+        default=2.0,
+        minimum=1.0,
+        maximum=100.0,
+        label="Oversampling",
+        help="token-score alone: so many distinct candidates for each sample are answered, the best are kept.",
+    )
+    token_share: float = option(
+        "number",
+        default=0.7,
+        minimum=0.05,
+        maximum=1.0,
+        label="Share of tokens",
+        help="token-score alone: the loss is on this share of an answer's tokens, those of the highest score "
+        "(published: 0.7).",
+    )
+    answer_tokens: int = option(
+        "integer", default=64, minimum=1, maximum=4096, label="Answer tokens", help="Longest answer of the teacher."
+    )
+    labelling_batch: int = option(
+        "integer", default=32, minimum=1, maximum=1024, label="Labelling batch", help="Answered or judged at once."
+    )
+    least_per_class: int = option(
+        "integer",
+        default=1,
+        minimum=0,
+        maximum=100_000,
+        label="Least of a class",
+        help="Where the answers are a few classes, one that the seeds show and that gets fewer samples than this ends "
+        "the transfer. 0 only warns.",
+    )
+    peft_type: str = option(
+        "choice",
+        default="lora",
+        choices=PEFT_TYPES,
+        label="Adapter",
+        help="What is trained on the target. Published: lora, dora and prompt tuning.",
+    )
+    rank: int = option(
+        "integer",
+        default=8,
+        minimum=1,
+        maximum=1024,
+        label="Rank",
+        help="Of the new adapter. The paper says default configuration, in its time 8.",
+    )
+    alpha: float = option(
+        "number", default=16.0, minimum=0.001, maximum=100_000.0, label="Alpha", help="Its alpha; the paper: a default."
+    )
+    target_modules: str = targets_option("Modules")
+    epochs: int = option(
+        "integer",
+        default=20,
+        minimum=1,
+        maximum=10_000,
+        label="Epochs",
+        help="Passes over the samples (published: 20, and 10 for MMLU).",
+    )
+    learning_rate: float = option(
+        "number",
+        default=2e-4,
+        minimum=1e-7,
+        maximum=1.0,
+        label="Learning rate",
+        help="AdamW without decay or warm-up, linear to zero. Published, from 7B on: 2e-4 for MMLU, 2e-5 elsewhere; "
+        "small targets need more.",
+    )
+    batch_size: int = option(
+        "integer",
+        default=8,
+        minimum=1,
+        maximum=1024,
+        label="Batch",
+        help="Rows an update (published: 8). It is cut into smaller passes of the same gradient where memory is short.",
+    )
+    micro_batch: str = option(
+        "string",
+        default="auto",
+        label="Rows at once",
+        help="Rows in one pass of the model: a number, or auto, which halves it when memory runs out.",
+    )
+    holdout: float = option(
+        "number",
+        default=0.1,
+        minimum=0.0,
+        maximum=0.5,
+        label="Held out",
+        help="Share of the samples that early stopping is measured on; 0 turns it off, as published.",
+    )
+    patience: int = option(
+        "integer",
+        default=3,
+        minimum=1,
+        maximum=1000,
+        label="Patience",
+        help="Stop when the held-out loss has not fallen for so many epochs; the best epoch is kept.",
+    )
+    soft_targets: float = option(
+        "number",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
+        label="Soft targets",
+        help="Extension, for bases of one tokenizer: weight of the divergence to the teacher's distributions; "
+        "0 is the published loss on its text.",
+    )
+    precision: str = option(
+        "choice",
+        default="float32",
+        choices=PRECISIONS,
+        label="Precision",
+        help="How the bases are loaded; int8 needs bitsandbytes and a GPU. On CPUs float32 is often the fastest.",
+    )
+    gradient_checkpointing: bool = option(
+        "boolean",
+        default=False,
+        label="Gradient checkpointing",
+        help="Computes activations anew in the backward pass: less memory, about a third more time.",
+    )
+    max_length: int = option(
+        "integer",
+        default=512,
+        minimum=8,
+        maximum=32_768,
+        label="Longest row",
+        help="In tokens; a longer row loses the beginning of its prompt.",
+    )
+    seed: int = seed_option()
+
+    def __post_init__(self) -> None:
+        SynthesisOptions.__post_init__(self)
+        if self.micro_batch != "auto" and not (self.micro_batch.isdecimal() and int(self.micro_batch) > 0):
+            raise RecipeError(
+                "micro_batch", f"Rows at once: expected auto or a whole number above 0, got {self.micro_batch!r}."
+            )
+
+    def check_parties(self, seeds: int, discriminator: bool) -> None:
+        """Seeds there must be, and the discriminator where it filters.
+
+        Errors: `transfer.no_seeds`, `transfer.no_discriminator`.
+        """
+        check_seeds(seeds)
+        if self.filter == DISCRIMINATOR and not discriminator:
+            raise CompositionError(
+                "transfer.no_discriminator",
+                "This adapter has no discriminator, which filter=discriminator needs. Train one from real inputs, "
+                "or use filter=token-score, which needs no real data.",
+            )
+
+    def warnings(self, seeds: int) -> list[str]:
+        """What the user should know before the start."""
+        if seeds < USUAL_SEEDS:
+            return [
+                f"{seeds} seed examples; the paper uses {USUAL_SEEDS}, and 15 where a task is easily misunderstood."
+            ]
+        return []

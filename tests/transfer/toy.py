@@ -1,0 +1,127 @@
+"""A toy task that pico models learn in a second: where an animal lives, told from a sentence of three words.
+
+The tokenizer is a real one, of some eighty pieces that keep their spaces and line breaks. `base(seed)` is a two-layer
+llama that has read numbered lists, so that it can go on with one; `adapter` is a LoRA on it that knows the answers.
+"""
+
+import random
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from transfer.adapters import save_adapter
+from transfer.numbered_list import frame_of, list_prompt
+
+COLOURS = ["red", "blue", "green", "black", "white", "pink", "grey", "brown"]
+ANIMALS = {"cat": "home", "dog": "home", "hen": "home", "lion": "wild", "wolf": "wild", "bear": "wild"}
+REAL = 4
+VERBS = ["sings", "runs", "eats", "sleeps", "jumps", "hides"]
+NOISE = ["Is", "above", "question", "from", "dataset", "toy", "the", "Here", "are", "examples", "yes", "no"]
+CHAT = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+NAMES = {"source": "toy/source@1", "target": "toy/target@1"}
+
+
+def tokenizer(chat: bool = False) -> PreTrainedTokenizerFast:
+    """Pieces with the space before them; numbers, points and line breaks are pieces of their own."""
+    words = [*COLOURS, *ANIMALS, *VERBS, *NOISE, "home", "wild"]
+    pieces = ["<pad>", "<s>", "</s>", "<unk>", "<user>", "<assistant>", "\n", ".", ":", "?", " "]
+    pieces += [*words, *(f" {word}" for word in words), *map(str, range(13)), *(f" {n}" for n in range(13))]
+    made = Tokenizer(models.WordLevel({piece: n for n, piece in enumerate(pieces)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+| ?[0-9]+|\n|."), behavior="isolated")
+    made.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>"],
+    )
+    fast.chat_template = CHAT if chat else None
+    return fast
+
+
+def inputs(count: int, seed: int = 0, colours: int = REAL) -> list[str]:
+    """Distinct sentences; real ones have the first colours alone, those of the bases' lists all of them."""
+    every = [f"{c} {a} {v}" for c in COLOURS[:colours] for a in ANIMALS for v in VERBS]
+    return random.Random(seed).sample(every, count)
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
+    return [{"prompt": text, "completion": ANIMALS[text.split()[1]]} for text in inputs(count, seed)]
+
+
+def train(model, texts: list[list[str]], steps: int, rate: float, seed: int = 0) -> None:
+    """Whole texts of pieces that are tokenised apart, each ended; what asks for a gradient."""
+    read = tokenizer()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=rate)
+    rng = random.Random(seed)
+    for _ in range(steps):
+        picked = rng.sample(texts, min(16, len(texts)))
+        ids = [[*(i for piece in text for i in read(piece)["input_ids"]), 2] for text in picked]
+        width = max(map(len, ids))
+        padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])
+        labels = padded.masked_fill(padded == 0, -100)
+        model(padded, attention_mask=(padded != 0).long(), labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@lru_cache
+def _weights(seed: int, steps: int) -> dict[str, torch.Tensor]:
+    model = blank(seed)
+    rng = random.Random(seed)
+    lists = []
+    for n in range(200):
+        some = inputs(8, 1000 + n, len(COLOURS))
+        lists.append([list_prompt(some, frame_of([])).rsplit("\n", 1)[0]])
+    train(model, lists, steps, 1e-2, seed=rng.randrange(99))
+    return model.state_dict()
+
+
+def blank(seed: int = 0, **changes) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4} | changes
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer()),
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            **size,
+        )
+    ).eval()
+
+
+def base(seed: int = 0, steps: int = 120) -> LlamaForCausalLM:
+    """A base that goes on with a list; the same every time."""
+    model = blank(seed)
+    model.load_state_dict(_weights(seed, steps))
+    return model
+
+
+def adapter(folder: Path, seed: int = 0, steps: int = 150) -> Path:
+    """A LoRA on `base(seed)` that answers home or wild."""
+    torch.manual_seed(seed)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(base(seed), config)
+    train(model, [[row["prompt"], row["completion"]] for row in rows(140, 7)], steps, 5e-3)
+    save_adapter(model, folder, NAMES["source"])
+    return folder
+
+
+def loader(seed: int = 0, chat: bool = False, calls: list | None = None):
+    """A loader of `base(seed)`, a fresh copy a call, that notes its calls."""
+
+    def load():
+        if calls is not None:
+            calls.append(seed)
+        return base(seed), tokenizer(chat)
+
+    return load

@@ -1,0 +1,343 @@
+"""Transfers and discriminators from the row to what is kept: files by digest, refusals, privacy, a stop in the middle.
+
+The four stages themselves are proved in tests/transfer; here a small stand-in writes what they would.
+"""
+
+import io
+import json
+
+import pytest
+
+from composition.errors import CompositionError
+from hub.errors import Invalid
+from hub.models import BaseModel, Companion, JobFile, Origin, Repository, State, WorkerNode
+from hub.services import collection, companions, jobs
+from hub.services.manifest import manifest_of
+from hub.storage import blobs
+from tests.hub import factories
+from tests.workers.conftest import write_base
+from transfer.parties import Discriminator, TransferResult
+from workers.attempt import Stopping
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SEEDS = "".join(json.dumps({"prompt": f"w{n} + w{n} =", "completion": f"w{n + 1}"}) + "\n" for n in range(5))
+INVENTED = [{"prompt": "w7 + w8 =", "completion": "w9"}]
+
+
+@pytest.fixture
+def target(db):
+    return factories.make_base("pico/next")
+
+
+@pytest.fixture
+def adapter(owner, base):
+    return factories.make_version(owner, "sums", base=base, seed=1)
+
+
+@pytest.fixture
+def held(worker, base, target, tmp_path):
+    """Both pico bases on the worker's disk."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    for seed, name in enumerate(("llama", "next")):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG))
+        write_base(tmp_path / "bases" / "pico" / name, model)
+
+
+@pytest.fixture
+def ask(owner, adapter, target):
+    def ask(kind="trans-lora", files=None, **options):
+        recipe = {} if kind != "trans-lora" else {"filter": "none", "samples": 4, "max_length": 32}
+        given = {"inputs": [adapter], "base": target, "output": ("ada", "moved"), **options}
+        given["recipe"] = {**recipe, **given.get("recipe", {})}
+        given["files"] = {"seeds": SEEDS} if files is None and kind == "trans-lora" else files or {}
+        return jobs.queue_job(actor=owner, kind=kind, **given)
+
+    return ask
+
+
+def keep_seeds(owner, version, name="seeds.jsonl", text=SEEDS):
+    return companions.add_companion(
+        actor=owner, repository=version.repository, kind="seeds", name=name, stream=io.BytesIO(text.encode())
+    )
+
+
+def write_adapter(folder, base_name):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in factories.adapter_files(seed=5, base_name=base_name).items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """A stand-in for the four stages; what it was called with."""
+    seen = {}
+
+    def transfer(parties, recipe, *, work, progress):
+        seen.update(parties=parties, recipe=recipe, work=work, seeds=list(parties.seeds))
+        for load in (parties.source, parties.target):
+            model, tokenizer = load()
+            assert model is not None and tokenizer is not None
+        (work / "stage").write_text("done")
+        progress(0.5, "Step 2", kept=1, rejected=3)
+        report = {"synthesis": {"examples": ["w7 + w8 ="], "candidates": 4}, "summary": {"kept": 1}, "warnings": []}
+        return TransferResult(write_adapter(work / "out", parties.target_id), INVENTED, report)
+
+    monkeypatch.setattr("transfer.pipeline.transfer", transfer)
+    return seen
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """A stand-in for the discriminator's training."""
+    seen = {}
+
+    def train(load, source_adapter, real, seeds, recipe, *, work, source_name="", progress):
+        seen.update(real=list(real), seeds=list(seeds), recipe=recipe, base=load()[0])
+        return Discriminator(write_adapter(work / "out", source_name), {"recall": 0.9, "task": recipe.named_task})
+
+    monkeypatch.setattr("transfer.discriminator.train_discriminator", train)
+    return seen
+
+
+REAL = "".join(json.dumps({"prompt": f"w{n} + w{n + 1} ="}) + "\n" for n in range(20))
+
+
+@pytest.fixture
+def trained(owner, adapter, held, judge, work):
+    job = jobs.queue_job(
+        actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files={"seeds": SEEDS, "real": REAL}
+    )
+    return work(job)
+
+
+def test_a_transfer_publishes_on_the_target_with_its_rows_beside(held, stages, ask, work, adapter, target):
+    job = work(ask())
+    assert (job.state, job.error) == (State.DONE, None)
+    version = job.result
+    assert (version.origin, version.base, version.repository.base) == (Origin.TRANSFERRED, target, target)
+    assert [row.parent for row in version.parentage.all()] == [adapter]
+    assert stages["seeds"] == [json.loads(line) for line in SEEDS.splitlines()]
+    assert (stages["parties"].source_name, stages["parties"].target_name) == ("pico/llama", "pico/next")
+    assert stages["recipe"].named_task == "sums"
+    assert not stages["work"].exists()
+    (rows,) = Companion.objects.filter(repository=version.repository)
+    assert (rows.kind, rows.name, rows.visibility, rows.facts["rows"]) == ("synthetic", "v1.jsonl", "private", 1)
+    assert [json.loads(line) for line in blobs.open(rows.blob_id).read().splitlines()] == INVENTED
+
+
+def test_the_public_parts_tell_no_invented_text(held, stages, ask, work):
+    version = work(ask()).result
+    card = blobs.open(manifest_of(version.revisions.get())["README.md"].sha256).read().decode()
+    for text in (json.dumps(version.report), card):
+        assert "w7" not in text
+    assert version.report["synthesis"] == {"candidates": 4}
+    assert version.report["source"]["base"] == "pico/llama"
+
+
+def test_files_are_fixed_by_digest_and_let_go_when_the_job_is_done(held, stages, ask, work, owner, adapter):
+    keep_seeds(owner, adapter)
+    job = ask(files={})
+    (file,) = JobFile.objects.filter(job=job)
+    keep_seeds(owner, adapter, text=SEEDS[: SEEDS.index("\n") + 1])
+    assert (file.role, file.facts["rows"]) == ("seeds", 5)
+    job = work(job)
+    assert len(stages["seeds"]) == 5
+    file.refresh_from_db()
+    assert (file.blob, len(file.digest)) == (None, 64)
+
+
+def test_bytes_of_a_queued_job_outlive_their_companion_and_go_with_a_dead_job(ask, owner, adapter):
+    seeds = keep_seeds(owner, adapter)
+    job = ask(files={})
+    companions.remove_companion(actor=owner, companion=seeds)
+    held = JobFile.objects.get(job=job)
+    assert held.blob_id and held.blob not in collection.unreferenced()
+    jobs.cancel_job(actor=owner, job=job)
+    keep_seeds(owner, adapter)
+    companions.remove_companion(actor=owner, companion=Companion.objects.get())
+    assert {row.pk for row in collection.unreferenced()} >= {held.digest}
+    with pytest.raises(Invalid, match="taken away"):
+        jobs.retry_job(actor=owner, job=job)
+
+
+def test_a_discriminator_is_kept_beside_its_adapter_and_used_by_a_transfer(trained, judge, stages, ask, work, adapter):
+    assert (trained.state, trained.error) == (State.DONE, None)
+    assert trained.figures == {"recall": 0.9}
+    rows = Companion.objects.filter(kind="discriminator").order_by("name")
+    assert [row.name for row in rows] == ["v1/adapter_config.json", "v1/adapter_model.safetensors"]
+    assert {row.visibility for row in rows} == {"private"}
+    assert (rows[0].facts["recall"], rows[0].facts["base"], rows[0].facts["task"]) == (0.9, "pico/llama", "sums")
+    assert len(judge["real"]) == 20 and len(judge["seeds"]) == 5
+    # The hub has kept nothing of the real inputs.
+    assert not JobFile.objects.filter(blob__isnull=False).exists()
+    job = work(ask(recipe={"filter": "discriminator"}))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert stages["parties"].discriminator_facts["recall"] == 0.9
+    assert {path.name for path in stages["parties"].discriminator.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert {file["role"] for file in job.result.report["files"]} == {"seeds", "discriminator"}
+
+
+def test_removing_one_file_of_a_discriminator_removes_it_whole(trained, owner):
+    companions.remove_companion(actor=owner, companion=Companion.objects.filter(kind="discriminator").first())
+    assert not Companion.objects.filter(kind="discriminator").exists()
+
+
+def test_a_stopped_transfer_goes_on_in_its_folder(held, stages, ask, worker, work, monkeypatch):
+    job = ask()
+    from workers.attempt import Attempt
+    from workers.runner import run
+
+    def stop(self, fraction, message="", **figures):
+        raise Stopping
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Attempt, "progress", stop)
+        run(worker.claim(job.pk), worker)
+    job.refresh_from_db()
+    assert job.state == State.QUEUED
+    assert (worker.cache.root / f"transfer-{job.pk}" / "stage").exists()
+    assert JobFile.objects.get(job=job).blob
+    assert worker.models.ids() == []
+    assert work(job).state == State.DONE
+
+
+def test_a_private_adapter_stays_private_on_its_new_base(held, stages, ask, work, adapter):
+    Repository.objects.filter(pk=adapter.repository_id).update(visibility="private")
+    adapter.repository.refresh_from_db()
+    assert work(ask()).result.repository.visibility == "private"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "code"),
+    [
+        ({"base": None}, Invalid, "transfer.no_target"),
+        ({"base": "own"}, Invalid, "transfer.same"),
+        ({"base": "unread"}, Invalid, "base.not_ready"),
+        ({"files": {}}, CompositionError, "transfer.no_seeds"),
+        ({"files": {"seeds": ""}}, CompositionError, "seeds.no_rows"),
+        ({"files": {"seeds": "{}"}}, CompositionError, "seeds.row"),
+        ({"files": {"seeds": "{'prompt': 1}"}}, CompositionError, "seeds.json"),
+        ({"files": {"seeds": '{"prompt": "a", "prompt": "b"}'}}, CompositionError, "seeds.duplicate_key"),
+        ({"files": {"seeds": {"companion": "none.jsonl"}}}, Exception, "not_found"),
+        ({"files": {"seeds": ["a"]}}, Invalid, "invalid"),
+        ({"files": {"context": "a"}}, Invalid, "invalid"),
+        ({"recipe": {"filter": "discriminator"}}, CompositionError, "transfer.no_discriminator"),
+        ({"recipe": {"samples": 0}}, CompositionError, "recipe.invalid"),
+        ({"kind": "loram"}, Invalid, "transfer.no_index"),
+        ({"kind": "loram", "files": {"index": '{"a": {"in": [-1]}}'}}, Invalid, "invalid"),
+        ({"kind": "portllm", "base": "wide"}, Invalid, "transfer.shapes"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_moved_is_refused_before_it_is_queued(ask, base, change, error, code):
+    others = {
+        "own": lambda: base,
+        "unread": lambda: factories.make_base("pico/unread", ready=False),
+        "wide": lambda: BaseModel.objects.create(name="pico/wide", shapes={"model.embed_tokens": [64, 32]}),
+    }
+    if isinstance(change.get("base"), str):
+        change = {**change, "base": others[change["base"]]()}
+    with pytest.raises(error) as refusal:
+        ask(**change)
+    assert refusal.value.code == code
+    assert not Repository.objects.filter(name="moved").exists()
+    assert not JobFile.objects.exists()
+
+
+@pytest.mark.parametrize("real", [None, REAL[: REAL.index("\n") + 1]])
+def test_too_little_real_data_is_refused(owner, adapter, real):
+    files = {"seeds": SEEDS} | ({"real": real} if real else {})
+    with pytest.raises(CompositionError) as refusal:
+        jobs.queue_job(actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files=files)
+    assert refusal.value.code == "discriminator.too_few_real"
+
+
+def test_a_target_without_room_is_refused_before_the_start(ask, worker, base, target, held):
+    from django.utils import timezone
+
+    from hub.services.workers import report_worker
+
+    facts = {**worker.facts(), "environment": {}, "bases": [base.pk, target.pk], "model_bytes": 1000}
+    report_worker(**facts, current_job=None, started_at=timezone.now())
+    with pytest.raises(CompositionError) as refusal:
+        ask()
+    assert refusal.value.code == "transfer.memory"
+    WorkerNode.objects.all().delete()
+    worker.models.budget = 1000
+    job = ask()
+    from workers.runner import run
+
+    run(worker.claim(job.pk), worker)
+    job.refresh_from_db()
+    assert (job.state, job.error["code"]) == (State.FAILED, "transfer.memory")
+
+
+def test_a_worker_must_hold_both_bases(ask, worker, base, target, owner, adapter, tmp_path):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    write_base(tmp_path / "bases" / "pico" / "llama", LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG)))
+    job = ask()
+    assert worker.claim(job.pk) is None
+    worker.heartbeat.beat()
+    from hub.services.job_workers import waiting_for
+
+    assert "No running worker holds the base pico/next" in waiting_for(job)
+
+
+def test_the_dry_run_offers_the_shorter_way_and_stores_nothing(owner, adapter, base, target):
+    BaseModel.objects.filter(pk=target.pk).update(derived_from=base, relation="finetune")
+    target.refresh_from_db()
+    asked = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [adapter], "base": target}
+    report = jobs.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS})
+    assert report["ok"], report["problems"]
+    offered = {row["kind"]: row["reason"] for row in report["shortcuts"]}
+    assert {"portllm", "cross-lora"} == set(offered)
+    assert "derived from pico/llama (finetune)" in offered["portllm"]
+    assert report["seconds"] > 0 and report["memory"] > 0
+    assert report["files"] == [{"rows": 5, "with_completion": 5, "role": "seeds", "name": "seeds.jsonl"}]
+    few = jobs.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS.split("\n")[0]})
+    assert "1 seed" in few["notes"][0]
+    none = jobs.check_job(actor=owner, **asked, output=("ada", "moved"))
+    assert [problem["code"] for problem in none["problems"]] == ["transfer.no_seeds"]
+
+
+def test_nobody_adds_by_hand_what_jobs_measure(owner, adapter):
+    for kind in ("discriminator", "synthetic"):
+        with pytest.raises(Invalid, match="by hand"):
+            companions.add_companion(
+                actor=owner,
+                repository=adapter.repository,
+                kind=kind,
+                name="v1.jsonl",
+                stream=io.BytesIO(SEEDS.encode()),
+            )
+
+
+def test_a_stranger_finds_no_private_seeds_of_a_public_adapter(adapter, owner, target):
+    keep_seeds(owner, adapter)
+    stranger = factories.make_user("eve")
+    asked = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [adapter], "base": target}
+    with pytest.raises(CompositionError) as refusal:
+        jobs.queue_job(actor=stranger, **asked, output=("eve", "moved"))
+    assert refusal.value.code == "transfer.no_seeds"
+
+
+QUICK = {"samples": 6, "epochs": 2, "max_length": 48, "max_new_tokens": 12, "answer_tokens": 4, "synthesis_batch": 8}
+
+
+@pytest.mark.parametrize("chosen", ["none", "token-score"])
+def test_the_real_stages_move_a_pico_adapter(held, ask, work, tmp_path, chosen):
+    job = work(ask(recipe={**QUICK, "filter": chosen, "least_per_class": 0, "temperature": 1.5, "top_p": 1.0}))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.facts["peft_type"] == "LORA"
+    assert job.result.report["distillation"]["curve"]
+    assert "examples" not in json.dumps(job.result.report)
