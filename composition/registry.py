@@ -13,11 +13,13 @@ from composition.recipes import (
     AverageRecipe,
     CatRecipe,
     EvaluateRecipe,
+    GenerateRecipe,
     LegoRecipe,
     MeteoraRecipe,
     Recipe,
     SmoraRecipe,
     SvdRecipe,
+    TrainGeneratorRecipe,
 )
 
 
@@ -107,6 +109,26 @@ _ROWS = (
         function="composition.moe.assemble:assemble",
         needs=Needs(min_inputs=2, base_model=True, device="any"),
         paper="https://arxiv.org/abs/2501.15103",
+    ),
+    Method(
+        kind="generate",
+        verb="generate",
+        label="GenerativeAdapter",
+        summary="Turns a text into an adapter in one pass of the base over it, by a generator trained for that base.",
+        recipe=GenerateRecipe,
+        function="composition.generative.generate:generate",
+        needs=Needs(min_inputs=0, max_inputs=0, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2411.05877",
+    ),
+    Method(
+        kind="train-generator",
+        verb="train-generator",
+        label="Generator training",
+        summary="Trains the generator that turns texts into adapters of one base, on plain text.",
+        recipe=TrainGeneratorRecipe,
+        function="composition.generative.train:train_generator",
+        needs=Needs(min_inputs=0, max_inputs=0, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2411.05877",
     ),
     Method(
         kind="evaluate",

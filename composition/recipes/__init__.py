@@ -2,6 +2,7 @@
 
 from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_dict
 from composition.recipes.evaluate import EvaluateRecipe
+from composition.recipes.generate import GenerateRecipe, TrainGeneratorRecipe
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
 from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 
@@ -10,12 +11,14 @@ __all__ = [
     "AverageRecipe",
     "CatRecipe",
     "EvaluateRecipe",
+    "GenerateRecipe",
     "LegoRecipe",
     "MergeRecipe",
     "MeteoraRecipe",
     "Recipe",
     "SmoraRecipe",
     "SvdRecipe",
+    "TrainGeneratorRecipe",
     "option",
     "recipe_fields",
     "recipe_from_dict",
