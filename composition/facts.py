@@ -70,3 +70,22 @@ class DatasetFacts:
     def to_dict(self) -> dict[str, object]:
         """JSON form."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorFacts:
+    """A generator by its config and tensor headers; `modules` are the layers it writes adapters for."""
+
+    base_model_name: str
+    modules: list[str]
+    sizes: dict[str, int | float | str]
+    dtype: str
+    parameters: int
+    bytes: int
+    adapter_rank: int
+    adapter_parameters: int
+    training: dict[str, object] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form."""
+        return asdict(self)

@@ -3,6 +3,7 @@
 from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_dict
 from composition.recipes.discriminator import DiscriminatorRecipe
 from composition.recipes.evaluate import EvaluateRecipe
+from composition.recipes.generate import GenerateRecipe, TrainGeneratorRecipe
 from composition.recipes.memory import check_memory, memory_estimate
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
 from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
@@ -16,6 +17,7 @@ __all__ = [
     "CrossLoraRecipe",
     "DiscriminatorRecipe",
     "EvaluateRecipe",
+    "GenerateRecipe",
     "LegoRecipe",
     "LoRamRecipe",
     "MergeRecipe",
@@ -25,6 +27,7 @@ __all__ = [
     "ShortcutRecipe",
     "SmoraRecipe",
     "SvdRecipe",
+    "TrainGeneratorRecipe",
     "TransLoraRecipe",
     "check_memory",
     "memory_estimate",

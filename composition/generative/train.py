@@ -1,0 +1,259 @@
+"""Training a generator on a frozen base (arXiv:2411.05877).
+
+    L = L_reconstruct + L_complete        mean next-token cross-entropy of each, the adapter the only way to the text
+
+A step runs the base once without gradient for the states, then once over all learnt rows with each row under its own
+adapter, and back through the layers from the first adapted one. AdamW, linear warm-up, flat, linear fall to zero,
+gradients clipped. Batches follow from seed and step and nothing else is drawn, so a run that is killed and taken up
+again from `work` ends with the same bytes.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from composition.checkpoint import Notes, read_state, write_state
+from composition.errors import CompositionError
+from composition.formats.generator_config import PARTS, GeneratorConfig
+from composition.generative.encode import layer_states
+from composition.generative.hooks import adapting
+from composition.generative.layer import Generator
+from composition.generative.measure import gap, held_out
+from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch, Corpus
+from composition.progress import Progress, ignore
+from composition.recipes.generate import TrainGeneratorRecipe
+
+SECONDS_A_CHECKPOINT = 60.0
+CURVE_POINTS = 200
+AVERAGED = 0.95
+"""The figures of a step are running means: single batches differ more than training changes in a hundred steps."""
+
+
+def train_generator(
+    base: Any,
+    tokenizer: Any,
+    recipe: TrainGeneratorRecipe,
+    data: Sequence[Any],
+    *,
+    base_model: str,
+    work: Path,
+    start: Generator | None = None,
+    progress: Progress = ignore,
+    save_every: float = SECONDS_A_CHECKPOINT,
+) -> Generator:
+    """A generator for `base` (its id: `base_model`), learnt from documents or (stage questions) from rows of
+    {"context", "question", "answer"}; `start` is the generator to begin from. The base is left as it was found.
+
+    `work` is a folder that a killed run finds again. Progress gets loss, reconstruction, completion, tokens and, every
+    `measure_every` steps, gap_closed by objective. Raises CompositionError `train.*`, `generator.base_layers`, and
+    whatever `progress` raises to stop it.
+    """
+    corpus = make_corpus(tokenizer, data, recipe, start)
+    config = start.config if start is not None else recipe.config_for(base_model, linear_shapes(base))
+    generator = Generator(config)
+    if start is None:
+        generator.start(recipe.seed, base_norms(base, config))
+    else:
+        generator.load_state_dict(start.state_dict())
+    with frozen(base, recipe) as model:
+        return _Run(model, generator, corpus, recipe, work, progress, save_every).finish()
+
+
+class _Run:
+    """One training, from its start or its last checkpoint to its end."""
+
+    def __init__(
+        self,
+        base: Any,
+        generator: Generator,
+        corpus: Any,
+        recipe: TrainGeneratorRecipe,
+        work: Path,
+        progress: Progress,
+        save_every: float,
+    ) -> None:
+        self.device = next(base.parameters()).device
+        self.base, self.generator, self.corpus = base, generator.to(self.device), corpus
+        self.recipe, self.work, self.progress, self.save_every = recipe, work, progress, save_every
+        self.parameters = {part: getattr(generator, part) for part in PARTS}
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for part, p in self.parameters.items() if part != "norm"]},
+                {"params": [generator.norm], "weight_decay": 0.0},
+            ],
+            weight_decay=recipe.weight_decay,
+        )
+        self.data_digest = corpus.digest()
+        self.digest = self._digest()
+
+    def finish(self) -> Generator:
+        """The trained generator, with its record."""
+        notes = read_state(self.work, self.digest, self.parameters, {}, self.optimizer)
+        if notes is None:
+            notes = Notes(before={"tokens": 0, "seconds": 0.0})
+        else:
+            self.progress(notes.step / self.recipe.steps, f"Taken up again at step {notes.step}")
+        means: dict[str, float] = notes.before.setdefault("means", {})
+        saved = began = time.monotonic()
+        for step in range(notes.step, self.recipe.steps):
+            figures = self.step(step)
+            tokens = figures.pop("tokens")
+            for name, value in figures.items():
+                means[name] = round(AVERAGED * means.get(name, value) + (1 - AVERAGED) * value, 6)
+            notes.step, notes.before["tokens"] = step + 1, notes.before["tokens"] + tokens
+            told: dict[str, Any] = {**means, "tokens": notes.before["tokens"]}
+            last = step == self.recipe.steps - 1
+            if (step + 1) % self.recipe.measure_every == 0 or last:
+                told |= self.measure()
+            every = max(1, self.recipe.steps // CURVE_POINTS)
+            if step % every == 0 or last or "gap_completion" in told:
+                notes.curve.append({"step": step + 1, **{k: round(v, 5) for k, v in told.items()}})
+            if time.monotonic() - saved >= self.save_every or last:
+                notes.before["seconds"] = round(notes.before["seconds"] + time.monotonic() - began, 1)
+                began = saved = time.monotonic()
+                self._keep(notes)
+            try:
+                self.progress(notes.step / self.recipe.steps, f"Step {notes.step} of {self.recipe.steps}", **told)
+            except BaseException:
+                self._keep(notes)  # Whoever stops a run may take it up again.
+                raise
+        return self._trained(notes)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One update; its figures. Errors: `train.diverged`."""
+        batch = self.corpus.batch(step).to(self.device)
+        rate = self.recipe.learning_rate * self.recipe.schedule(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, figures = losses(self.base, self.generator, batch)
+        if not math.isfinite(figures["loss"]):
+            raise CompositionError(
+                "train.diverged",
+                f"The loss became {figures['loss']} at step {step + 1} of {self.recipe.steps}. Lower the learning "
+                f"rate, which is {self.recipe.learning_rate:g}.",
+                step=step,
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), self.recipe.clip)
+        self.optimizer.step()
+        return {**figures, "tokens": batch.tokens}
+
+    def measure(self) -> dict[str, float]:
+        """Gap closed against another document's adapter, by objective, on the held-out documents."""
+        documents = self.corpus.held_tokens() if self.recipe.stage == "text" else []
+        rows = held_out(self.base, self.generator, documents, self.recipe.window(0)) if len(documents) > 1 else {}
+        return {f"gap_{name}": gap(row) for name, row in rows.items()}
+
+    def _keep(self, notes: Notes) -> None:
+        write_state(self.work, self.digest, notes, self.parameters, {}, self.optimizer)
+
+    def _trained(self, notes: Notes) -> Generator:
+        record = {
+            "recipe": self.recipe.to_dict(),
+            "steps": notes.step,
+            "tokens": notes.before["tokens"],
+            "data": {"sha256": self.data_digest, "documents": len(self.corpus.documents)},
+            "curve": notes.curve,
+        }
+        return with_config(self.generator, replace(self.generator.config, training=record))
+
+    def _digest(self) -> str:
+        seen = hashlib.sha256(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
+        seen.update((self.generator.digest() + self.data_digest).encode())
+        return seen.hexdigest()
+
+
+def losses(base: Any, generator: Generator, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """(L to be minimised, {"loss", and "reconstruction", "completion" where the batch has them}) in nats a token."""
+    states = layer_states(base, generator, batch.ids, batch.ids_mask)  # [N, L, R1, R2]
+    sums = torch.einsum("ij,jlab->ilab", batch.sums.to(states.dtype), states)
+    directions = generator.directions(sums)[batch.adapters]  # [K, L, R1, R2]
+    with adapting(base, generator.config, lambda number, x: generator.update(number, x, directions[:, number])):
+        nll, count = next_token(base, batch.rows, batch.mask, batch.learnt)
+    total, figures = torch.zeros((), device=nll.device), {}
+    for name, objective in (("reconstruction", RECONSTRUCT), ("completion", COMPLETE)):
+        own = batch.objectives == objective
+        if own.any():
+            part = nll[own].sum() / count[own].sum()
+            total = total + part
+            figures[name] = float(part.detach())
+    return total, {"loss": float(total.detach()), **figures}
+
+
+def next_token(base: Any, ids: Tensor, mask: Tensor | None, learnt: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(summed −log p of the learnt tokens [K], their number [K]); without `learnt` all tokens but each row's first."""
+    hidden = base.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    wanted = torch.ones_like(ids[:, 1:], dtype=torch.bool) if learnt is None else learnt[:, 1:]
+    logits = base.get_output_embeddings()(hidden[:, :-1][wanted])  # [learnt tokens, V]
+    flat = nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
+    row = torch.arange(len(ids), device=ids.device).unsqueeze(1).expand_as(wanted)[wanted]
+    return torch.zeros(len(ids), device=ids.device).index_add(0, row, flat), wanted.sum(1)
+
+
+def make_corpus(tokenizer: Any, data: Sequence[Any], recipe: TrainGeneratorRecipe, start: Generator | None) -> Any:
+    """The corpus of the recipe's stage."""
+    if recipe.stage == "text":
+        return Corpus(tokenizer, data, recipe)
+    from composition.generative.questions import Questions
+
+    if start is None:
+        raise CompositionError(
+            "train.no_start", "The stage questions begins from a generator trained on text. Give one."
+        )
+    return Questions(tokenizer, data, recipe)
+
+
+@contextmanager
+def frozen(base: Any, recipe: TrainGeneratorRecipe) -> Iterator[Any]:
+    """The base as the recipe trains on it, without gradients of its own; afterwards as it was."""
+    wanted = {name: p.requires_grad for name, p in base.named_parameters()}
+    dtype = next(base.parameters()).dtype
+    copied = recipe.precision == "bfloat16" and dtype != torch.bfloat16
+    model = copy.deepcopy(base).to(torch.bfloat16) if copied else base
+    model.requires_grad_(False)
+    layers = [m for m in model.modules() if type(m).__mro__[1].__name__ == "GradientCheckpointingLayer"]
+    try:
+        if recipe.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            for layer in layers:
+                layer.training = True  # The layer's own switch: dropout inside it stays off.
+        yield model
+    finally:
+        if recipe.gradient_checkpointing:
+            model.gradient_checkpointing_disable()
+            for layer in layers:
+                layer.training = False
+        for name, parameter in base.named_parameters():
+            parameter.requires_grad_(wanted[name])
+
+
+def linear_shapes(base: nn.Module) -> dict[str, list[int]]:
+    """{name: [out, in]} of the base's linear layers."""
+    return {name: list(m.weight.shape) for name, m in base.named_modules() if isinstance(m, nn.Linear)}
+
+
+def base_norms(base: nn.Module, config: GeneratorConfig) -> Tensor | None:
+    """[L, D]: the weights with which the base itself norms those layers' inputs, None where it has none of that shape."""
+    found = [getattr(base.get_submodule(name), "input_layernorm", None) for name in config.layers]
+    weights = [getattr(norm, "weight", None) for norm in found]
+    if any(not isinstance(w, Tensor) or w.shape != (config.hidden,) for w in weights):
+        return None
+    return torch.stack([w.detach().float().cpu() for w in weights])
+
+
+def with_config(generator: Generator, config: GeneratorConfig) -> Generator:
+    """The same weights on the CPU under another record."""
+    made = Generator(config)
+    made.load_state_dict(generator.state_dict())
+    return made.requires_grad_(False)
