@@ -165,6 +165,8 @@ _ROWS = (
         function="transfer.discriminator:train_discriminator",
         needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
         paper="https://arxiv.org/abs/2405.17258",
+    ),
+    Method(
         kind="generate",
         verb="generate",
         label="GenerativeAdapter",
