@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from composition.checkpoint import Notes, read_state, write_state
 from composition.errors import CompositionError
-from composition.moe.checkpoint import Notes, read_state, write_state
 from composition.progress import Progress, ignore
 from composition.prompting import left_pad, positions
 from transfer.stages import Clock
