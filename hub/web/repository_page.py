@@ -9,8 +9,9 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from composition.facts import AdapterFacts
+from composition.formats.assembly_parts import CAT_WARNING
 from composition.registry import METHODS
-from hub import access, queries
+from hub import access, mixtures, queries
 from hub.access import Viewer
 from hub.errors import NotFound
 from hub.models import Kind, RefKind, Repository, Revision, Version
@@ -109,8 +110,11 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
         context["splits"] = preview(page, entries)
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
+    experts = mixtures.experts(viewer, page.revision) if mixtures.is_mixture(page.version) else []
     return context | {
-        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts),
+        "experts": experts,
+        "cat_warning": CAT_WARNING,
+        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, experts),
         "lineage": lineage,
         "graph": lineage_graph.graph(page.version, lineage),
         "evaluations": queries.evaluations(viewer, page.version),
