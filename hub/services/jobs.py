@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from composition.registry import METHODS
 from hub import broker
 from hub.errors import Conflict, Invalid
 from hub.models import FINAL, BaseModel, Job, JobInput, State, User, Version
@@ -60,7 +61,7 @@ def queue_job(
         parsed = parse(kind, recipe)
         recipe = parsed.to_dict()
         check_inputs(kind, parsed, inputs, datasets, base)
-        if kind != "evaluate":
+        if METHODS[kind].makes_adapter:
             namespace, name = check_output(actor, kind, output, inputs)
     job = Job(
         kind=kind,

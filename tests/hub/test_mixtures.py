@@ -1,4 +1,4 @@
-"""Parts of a mixture over HTTP: the source's own files for those who may see it, the same weights cut for all others."""
+"""Parts of a mixture over HTTP: the source's own files for those who see it, the same weights cut for all others."""
 
 import hashlib
 from urllib.parse import quote
