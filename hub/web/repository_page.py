@@ -49,7 +49,8 @@ class Heading:
     def tabs(self) -> list[dict]:
         """The sections this repository has, as links that keep the shown version."""
         adapter = self.repository.kind == Kind.ADAPTER
-        names = [("overview", "Card", True), ("files", "Files", self.revision), ("versions", "Versions", self.version)]
+        names = [("overview", "Card", True), ("try", "Try it", adapter and self.version)]
+        names += [("files", "Files", self.revision), ("versions", "Versions", self.version)]
         names += [("modules", "Modules", adapter and self.version)]
         names += [("report", "Composition", self.version and self.version.report)]
         names += [("settings", "Settings", self.may_admin)]
@@ -58,7 +59,7 @@ class Heading:
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.namespace.name, self.repository.name]
-        if section in ("versions", "settings") or (section == "overview" and not self.ref):
+        if section in ("versions", "settings") or (section in ("overview", "try") and not self.ref):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 
