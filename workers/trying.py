@@ -7,6 +7,7 @@ from composition.recipes import TryRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import State
 from hub.progress import publish_progress
+from hub.services.job_check import named
 from hub.services.job_results import keep_outcome
 from workers.attempt import Attempt
 from workers.devices import memory_used
@@ -31,6 +32,7 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
         voice.flush()
 
     folder = worker.input_folder(row)
+    attempt.say(f"Attaching {named(row.version)}")
     with worker.models.with_adapter(job.base, folder, replaces_base=replaces_base, say=attempt.say) as pair:
         attempt.advance(State.RUNNING)
         ask("with", *pair)

@@ -1,6 +1,7 @@
 """What to paste: an adapter in PEFT, with our client, by curl, and served by vLLM; a mixture also taken apart."""
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 
 from composition.facts import AdapterFacts
@@ -64,7 +65,8 @@ def _taken_apart(base: str, name: str, short: str, experts: Sequence[dict]) -> l
         f"hubctl pull {name} --expert {shlex.quote(expert['name'])} -o {folder}"
         for expert, folder in zip(experts, folders, strict=True)
     ]
-    cat = f"# {CAT_WARNING}\nhubctl pull {name} --as cat -o {short}-cat"
+    warning = textwrap.fill(CAT_WARNING, 56, initial_indent="# ", subsequent_indent="# ")
+    cat = f"{warning}\nhubctl pull {name} --as cat -o {short}-cat"
     rows: list[dict[str, str]] = [{"label": "One expert", "code": pulls[0]}, {"label": "All as one LoRA", "code": cat}]
     if len({expert["rank"] for expert in experts}) == 1 and experts[0]["rank"].isdigit():
         code = "\n".join(f"# {pull}" for pull in pulls) + "\n" + arrow_snippet(base, folders, 3)

@@ -11,6 +11,7 @@ from hub.access import Viewer
 from hub.errors import NotFound
 from hub.models import Job, Version
 from hub.services import jobs
+from hub.services.job_check import busy_with
 from hub.shapes import HIDDEN, show_whole
 from hub.web import recipe_form, token_chart
 from hub.web.forms import Refused
@@ -61,6 +62,7 @@ class Trying:
             "final": bool(self.job and self.job.is_final),
             "cancellable": bool(self.job and self.job.state in jobs.CANCELLABLE),
             "sides": sides,
+            "busy": busy_with(self.job) if self.job else "",
             "tokens": token_chart.drawn((answers.get("with") or {}).get("routing")),
         }
 

@@ -158,6 +158,7 @@ def test_the_page_lists_experts_with_downloads(people, mix):
         page = client.get("/lab/mix").content.decode()
         assert f"{WEIGHTS}?expert=private%20adapter%202" in page
         assert "can&#x27;t route tokens to adapters yet" in page
+        assert "answers otherwise" in page
         assert ('href="/lab/open/at/v1"' in page, "stranger/own" in page) == (True, sees)
         assert "hubctl pull lab/mix@v1 --as cat" in page
     raw = Client().get(f"/lab/mix/raw/v1/{CONFIG}", {"expert": NAMES[1]})

@@ -5,8 +5,9 @@ import re
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from hub.models import Job, JobInput, State
+from hub.models import Job, JobInput, State, WorkerNode
 from hub.services import jobs
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
@@ -81,6 +82,16 @@ def test_asking_queues_a_trial_and_shows_it(people, adapter):
     assert f'data-events="/api/v1/jobs/{job.pk}/events"' in page
     assert "No worker is running" in page
     assert 'id="text-with"' in page and 'id="text-without"' not in page
+
+
+def test_a_trial_behind_other_work_says_so(people, trial):
+    other = Job.objects.create(kind="lego", created_by=people.owner, state=State.RUNNING)
+    facts = {"queues": ["cpu"], "device": "cpu", "bases": [trial.base_id], "seen_at": timezone.now()}
+    WorkerNode.objects.create(name="w", current_job=other, started_at=timezone.now(), **facts)
+    address = f"/lab/sentiment/try?job={trial.pk}"
+    assert "is busy (LoRA-LEGO)" in signed_in(people.member).get(address).content.decode()
+    WorkerNode.objects.update(current_job=None)
+    assert 'id="waiting"' not in signed_in(people.member).get(address).content.decode()
 
 
 def test_a_refused_prompt_keeps_the_form(people, adapter):
