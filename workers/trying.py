@@ -33,7 +33,8 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
 
     folder = worker.input_folder(row)
     attempt.say(f"Attaching {named(row.version)}")
-    with worker.models.with_adapter(job.base, folder, replaces_base=replaces_base, say=attempt.say) as pair:
+    keep = {"replaces_base": replaces_base, "keep": row.digest, "say": attempt.say}
+    with worker.models.with_adapter(job.base, folder, **keep) as pair:
         attempt.advance(State.RUNNING)
         ask("with", *pair)
         if recipe.compare and not replaces_base:

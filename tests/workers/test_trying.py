@@ -109,6 +109,34 @@ def test_a_cancelled_trial_ends_at_its_next_token(held, worker, owner, strong, h
     assert (job.state, job.outcome) == (State.CANCELLED, None)
 
 
+def test_the_adapter_stays_attached_for_the_next_trial_and_for_nothing_else(
+    held, work, owner, strong, pair, base, worker, heard, monkeypatch
+):
+    from peft import PeftModel
+
+    attached, attach = [], PeftModel.from_pretrained
+    monkeypatch.setattr(PeftModel, "from_pretrained", lambda *a, **k: attached.append(1) or attach(*a, **k))
+    model, _ = worker.models.get(base)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first, again = (work(ask(owner, strong)).outcome["answers"] for _ in range(2))
+    assert len(attached) == 1
+    assert [first[side]["text"] for side in first] == [again[side]["text"] for side in again]
+    assert work(ask(owner, pair[0])).state == State.DONE
+    assert len(attached) == 2
+    bare, _ = worker.models.get(base)
+    assert bare is model
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert not hasattr(model, "peft_config")
+
+
+def test_a_refusal_costs_no_loaded_base(held, work, owner, strong, base, worker, heard):
+    model, _ = worker.models.get(base)
+    job = work(ask(owner, strong, prompt="1 " * 80))
+    assert (job.state, job.error["code"]) == (State.FAILED, "try.too_long")
+    assert worker.models.get(base)[0] is model
+
+
 def test_what_can_not_be_tried_is_refused_before_it_is_queued(owner, strong, pair):
     with pytest.raises(RecipeError, match="empty"):
         ask(owner, strong, prompt="  ")
