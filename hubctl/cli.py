@@ -30,6 +30,7 @@ COMMANDS = {
     "merge": ("merge", "Merge adapters into a new one."),
     "assemble": ("assemble", "Assemble adapters into a mixture that routes every token."),
     "eval": ("evaluate", "Measure an adapter on a dataset."),
+    "try": ("try_out", "Ask an adapter something, with and without it."),
     "compare": ("evaluate", "Compare measured versions."),
     "jobs": ("jobs", "List, watch, cancel and retry jobs."),
 }

@@ -1,8 +1,8 @@
 """From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
 
-The kinds' own work stands in `merging`, `assembling`, `evaluating` and `fingerprinting`. Here is what they share:
-whose fault an error is. The user's becomes the job's answer; ours is logged with a traceback and the job's id; the
-database's leaves the job to its lease, so that it runs again.
+The kinds' own work stands in `merging`, `assembling`, `evaluating`, `trying` and `fingerprinting`. Here is what they
+share: whose fault an error is. The user's becomes the job's answer; ours is logged with a traceback and the job's id;
+the database's leaves the job to its lease, so that it runs again.
 """
 
 import logging
@@ -21,9 +21,10 @@ from workers.attempt import Attempt, Stopping
 from workers.evaluating import evaluate
 from workers.fingerprinting import fingerprint
 from workers.merging import merge
+from workers.trying import try_out
 from workers.worker import Worker
 
-VERBS = {"merge": merge, "assemble": assemble, "evaluate": evaluate, FINGERPRINT: fingerprint}
+VERBS = {"merge": merge, "assemble": assemble, "evaluate": evaluate, "try": try_out, FINGERPRINT: fingerprint}
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_
 from composition.recipes.evaluate import EvaluateRecipe
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
 from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
+from composition.recipes.try_out import TryRecipe
 
 __all__ = [
     "AssembleRecipe",
@@ -16,6 +17,7 @@ __all__ = [
     "Recipe",
     "SmoraRecipe",
     "SvdRecipe",
+    "TryRecipe",
     "option",
     "recipe_fields",
     "recipe_from_dict",

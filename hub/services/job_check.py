@@ -47,7 +47,7 @@ def check_job(
     if parsed is not None:
         datasets = _tried(problems, lambda: data_of(actor, parsed, inputs, datasets)) or datasets
         _tried(problems, lambda: check_inputs(kind, parsed, inputs, datasets, base))
-    if METHODS.get(kind) and METHODS[kind].verb != "evaluate":
+    if METHODS.get(kind) and METHODS[kind].makes_adapter:
         _tried(problems, lambda: check_output(actor, kind, output, inputs))
     ok = not problems
     named_licences = [(named(version), version.repository.license) for version in inputs]
@@ -87,7 +87,8 @@ def check_inputs(
             if version.repository.kind != wanted:
                 raise Invalid(f"{named(version)} is a {version.repository.kind}; give {wanted}s here.", field=field)
     if len(inputs) < needs.min_inputs or (needs.max_inputs is not None and len(inputs) > needs.max_inputs):
-        wanted = f"at least {needs.min_inputs}" if needs.max_inputs is None else f"at most {needs.max_inputs}"
+        few = len(inputs) < needs.min_inputs
+        wanted = f"at least {needs.min_inputs}" if few else f"at most {needs.max_inputs}"
         raise Invalid(f"{METHODS[kind].label} takes {wanted} adapters, got {len(inputs)}.", field="inputs")
     verb = METHODS[kind].verb
     if verb != "assemble" and len(datasets) != int(verb == "evaluate"):
@@ -106,6 +107,8 @@ def check_inputs(
     recipe.check(assembly_growth.experts(kind, inputs))
     if verb == "assemble":
         assembly_check.check_data(recipe, inputs, datasets)
+    if verb == "try" and inputs[0].base is None:
+        raise Invalid(f"{named(inputs[0])} belongs to no base this hub knows: push it with its base.", field="base")
 
 
 def check_output(
@@ -178,6 +181,17 @@ def waiting_for(job: Job) -> str:
     return waiting_sentence(job.kind, job.base, job.queue) if job.state == State.QUEUED else ""
 
 
+def busy_with(job: Job) -> str:
+    """What keeps every worker that could take a queued job, in words; "" where one is free, or none is there."""
+    if job.state != State.QUEUED:
+        return ""
+    able = able_workers(job.kind, job.base, job.queue)
+    kinds = sorted({METHODS[w.current_job.kind].label for w in able if w.current_job and w.current_job.kind in METHODS})
+    if not able or any(worker.current_job_id is None for worker in able):
+        return ""
+    return f"Every worker with this base is busy ({', '.join(kinds) or 'reading a base'}); yours waits its turn."
+
+
 def named(version: Version) -> str:
     """`namespace/name@v1`."""
     return f"{version.repository.full_name}@{version.label}"
@@ -203,7 +217,7 @@ def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Versio
 
 def _fit(kind: str, inputs: Sequence[Version], version: Version) -> dict:
     """Whether `version` can stand beside the first input, and why not."""
-    if METHODS.get(kind) is None or METHODS[kind].verb == "evaluate":
+    if METHODS.get(kind) is None or not METHODS[kind].makes_adapter:
         return {"fits": True, "reason": ""}
     reason = _other_base(inputs[0], version)
     facts = AdapterFacts.from_dict(version.facts)
@@ -240,6 +254,10 @@ def _estimate(
         parameters = (base and base.parameters) or 1e8
         seconds = SECONDS_TO_START + rows * len(recipe.metrics) * parameters / ROWS_A_SECOND
         return {"bytes": 0, "seconds": round(seconds, 1), "memory": int(parameters * 4 * 1.3)}
+    if method.verb == "try":
+        parameters = (base and base.parameters) or 1e8
+        tokens = recipe.max_new_tokens * (1 + recipe.compare)
+        return {"bytes": 0, "seconds": round(tokens * parameters * 2 / FLOPS, 1), "memory": int(parameters * 4 * 1.3)}
     if method.verb == "assemble":
         return assembly_check.estimate(recipe, inputs, datasets, base)
     facts = [AdapterFacts.from_dict(version.facts) for version in inputs]

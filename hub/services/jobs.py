@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from composition.registry import METHODS
 from hub import broker
 from hub.errors import Conflict, Invalid
 from hub.models import FINAL, BaseModel, Job, JobInput, State, User, Version
@@ -62,7 +63,7 @@ def queue_job(
         recipe = {"kind": FINGERPRINT, "version": 1}
     else:
         check_inputs(kind, parsed, inputs, datasets, base)
-        if kind != "evaluate":
+        if METHODS[kind].makes_adapter:
             namespace, name = check_output(actor, kind, output, inputs)
     job = Job(
         kind=kind,

@@ -3,7 +3,7 @@
 from django.urls import path
 
 import hub.converters  # noqa: F401  registers name, ref, anypath, number
-from hub.web.views import accounts, bases, browse, compare, jobs, merge, namespaces, repository, upload
+from hub.web.views import accounts, bases, browse, compare, jobs, merge, namespaces, repository, trying, upload
 
 HERE = "<name:namespace>/<name:name>"
 
@@ -39,6 +39,8 @@ urlpatterns = [
     path(f"{HERE}/versions", repository.versions, name="versions"),
     path(f"{HERE}/modules/<ref:ref>", repository.modules, name="modules"),
     path(f"{HERE}/report/<ref:ref>", repository.report, name="report"),
+    path(f"{HERE}/try", trying.trial, name="try"),
+    path(f"{HERE}/try/<ref:ref>", trying.trial, name="try"),
     path(f"{HERE}/settings", repository.settings, name="settings"),
     path(f"{HERE}/delete", repository.delete, name="delete"),
     path(f"{HERE}/tag", repository.tag, name="tag"),

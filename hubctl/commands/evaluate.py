@@ -5,29 +5,11 @@ from typing import Any
 import click
 
 from hubctl.commands.common import connect, follow, json_option, need_token, url_option, with_hub
-from hubctl.commands.recipes import checked, hub_url, methods, options_of, recipe_of
-from hubctl.errors import HubctlError
+from hubctl.commands.recipes import RecipeCommand, checked, recipe_of
 from hubctl.output import emit, table
 
 
-class EvaluateCommand(click.Command):
-    """`eval`, with the fields of the hub's evaluation recipe as options."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        asks_help = any(word in ("-h", "--help") for word in args)
-        try:
-            fields = methods("evaluate", hub_url(args))[0]["fields"]
-        except HubctlError:
-            if not asks_help:
-                raise
-            fields = []
-        ctx.meta["hubctl.fields"] = fields
-        known = {param.name for param in self.params}
-        self.params += [option for option in options_of(fields) if option.name not in known]
-        return super().parse_args(ctx, args)
-
-
-@click.command("eval", cls=EvaluateCommand)
+@click.command("eval", cls=RecipeCommand, verb="evaluate")
 @click.argument("name", required=False, metavar="[NAME[@REF]]")
 @click.option("--dataset", required=True, metavar="NAME[@REF]", help="The data to measure on.")
 @click.option("--base", metavar="BASE", help="Measure this bare base instead of an adapter.")

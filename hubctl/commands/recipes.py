@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hubctl.commands.common import connect
+from hubctl.errors import HubctlError
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -33,6 +34,27 @@ def methods(verb: str, url: str | None) -> list[dict[str, Any]]:
 def options_of(fields: list[dict[str, Any]]) -> list[click.Option]:
     """One option a field. Bounds are shown, and kept by the hub, so that they live in one place."""
     return [_option(field) for field in fields]
+
+
+class RecipeCommand(click.Command):
+    """A command of the one method of `verb`, with the fields of its recipe as options beside the command's own."""
+
+    def __init__(self, *args: Any, verb: str, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.verb = verb
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asks_help = any(word in ("-h", "--help") for word in args)
+        try:
+            fields = methods(self.verb, hub_url(args))[0]["fields"]
+        except HubctlError:
+            if not asks_help:
+                raise
+            fields = []
+        ctx.meta["hubctl.fields"] = fields
+        known = {param.name for param in self.params}
+        self.params += [option for option in options_of(fields) if option.name not in known]
+        return super().parse_args(ctx, args)
 
 
 def _option(field: dict[str, Any]) -> click.Option:
