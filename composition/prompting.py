@@ -16,6 +16,9 @@ from typing import Any
 
 import torch
 
+WINDOW = 12
+UNFINISHED = "\ufffd"
+
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
@@ -73,6 +76,21 @@ class Prompting:
                     self.stop.add(rest[0])
                     return [rest[0]]
         return [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
+
+
+def last_piece(tokenizer: Any, ids: Sequence[int]) -> str:
+    """What the last of these ids adds to their text; "" while it is part of a character that further ids complete.
+
+    Byte-level and sentence-piece tokens mean something only behind others, so a few are decoded with it.
+    """
+    near = list(ids[-WINDOW:])
+    before, after = (str(tokenizer.decode(part)).rstrip(UNFINISHED) for part in (near[:-1], near))
+    return after[len(before) :]
+
+
+def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """The text of each id, which together are the text of all."""
+    return [last_piece(tokenizer, ids[max(0, end - WINDOW) : end]) for end in range(1, len(ids) + 1)]
 
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> list[int]:

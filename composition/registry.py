@@ -25,6 +25,7 @@ from composition.recipes import (
     SvdRecipe,
     TrainGeneratorRecipe,
     TransLoraRecipe,
+    TryRecipe,
 )
 
 
@@ -50,6 +51,11 @@ class Method:
     function: str
     needs: Needs
     paper: str | None = None
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether its result is published; the others measure or answer."""
+        return self.verb not in ("evaluate", "try")
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function. Loads torch."""
@@ -194,6 +200,15 @@ _ROWS = (
         recipe=EvaluateRecipe,
         function="composition.evaluation:evaluate",
         needs=Needs(min_inputs=0, max_inputs=1, base_model=True, device="any"),
+    ),
+    Method(
+        kind="try",
+        verb="try",
+        label="Trial",
+        summary="Answers one prompt with the adapter and, to compare, without it.",
+        recipe=TryRecipe,
+        function="composition.try_out:try_out",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
     ),
 )
 

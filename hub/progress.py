@@ -26,7 +26,8 @@ _away_until = 0.0
 
 
 def publish_progress(job_id: int, event: str, **data: object) -> None:
-    """Add an event: `state` {state, attempt}, `progress` {fraction, message, figures, attempt} or `log` {text}."""
+    """Add an event: `state` {state, attempt}, `progress` {fraction, message, figures, attempt}, `log` {text, attempt},
+    or of a trial `token` {side, text, tokens, attempt}: the answer of that side goes on with this text."""
     global _away_until
     if time.monotonic() < _away_until:
         return

@@ -200,7 +200,7 @@ def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
         found = found.filter(state=state)
     related = ("output_namespace", "output__namespace", "base", "created_by", "result__repository__namespace")
     measured = tuple(f"evaluation__{name}" for name in ("dataset__repository__namespace", "base", "created_by"))
-    heavy = ("base__config", "base__shapes", "result__facts", "result__report", "evaluation__base__shapes")
+    heavy = ("outcome", "base__config", "base__shapes", "result__facts", "result__report", "evaluation__base__shapes")
     versions = Version.objects.select_related("repository__namespace").defer("facts", "report")
     found = found.select_related(*related, *measured).defer(*heavy)
     return found.prefetch_related(Prefetch("inputs__version", versions), "files").order_by("-pk")

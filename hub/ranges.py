@@ -1,7 +1,12 @@
-"""Bytes of a blob over HTTP: blocks of 1 MiB, one Range, If-Range and If-None-Match by SHA-256 (RFC 9110 §13-14)."""
+"""Bytes over HTTP, of a blob or made on the way: blocks of 1 MiB, one Range, If-Range and If-None-Match by SHA-256.
+
+RFC 9110 §13-14.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -25,12 +30,31 @@ class OutOfRange(HubError):
         self.headers = {"Content-Range": f"bytes */{size}"}
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes whose digest and size are known; `open` gives a seekable stream of them."""
+
+    sha256: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+    @classmethod
+    def of_blob(cls, sha256: str, size: int) -> "Content":
+        """The bytes of a blob."""
+        return cls(sha256, size, partial(blobs.open, sha256))
+
+
 def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpResponseBase:
-    """The blob as an attachment: 200 or 206 (with `start`, the first byte), 304. Several ranges: the whole.
+    """A blob's bytes; see `bytes_response`."""
+    return bytes_response(request, Content.of_blob(blob.sha256, blob.size), filename)
+
+
+def bytes_response(request: HttpRequest, content: Content, filename: str) -> HttpResponseBase:
+    """The content as an attachment: 200 or 206 (with `start`, the first byte), 304. Several ranges: the whole.
 
     Errors: OutOfRange.
     """
-    etag = f'"{blob.sha256}"'
+    etag = f'"{content.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
@@ -41,16 +65,16 @@ def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpRespon
     }
     if matches(request.headers.get("If-None-Match", ""), etag):
         return HttpResponse(status=304, headers=headers)
-    part = wanted_range(request, etag, blob.size)
+    part = wanted_range(request, etag, content.size)
     if part == "unsatisfiable":
-        raise OutOfRange(blob.size)
-    start, stop = part or (0, blob.size)
+        raise OutOfRange(content.size)
+    start, stop = part or (0, content.size)
     headers["Content-Length"] = str(stop - start)
     if part:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{content.size}"
     made = HttpResponse if request.method == "HEAD" else StreamingHttpResponse
-    content = b"" if request.method == "HEAD" else blocks(blobs.open(blob.sha256), start, stop)
-    response = made(content, status=206 if part else 200, headers=headers, content_type="application/octet-stream")
+    body = b"" if request.method == "HEAD" else blocks(content.open(), start, stop)
+    response = made(body, status=206 if part else 200, headers=headers, content_type="application/octet-stream")
     response.start = start
     return response
 

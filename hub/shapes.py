@@ -54,6 +54,14 @@ class Sight:
         """The same for names anywhere in an error's facts or in figures."""
         return json.loads(self.redact(json.dumps(facts))) if facts and self.hidden else facts
 
+    def outcome(self, job: Job) -> dict | None:
+        """What a job answered; without the experts' names where its mixture can't be seen any more."""
+        known = all(row.version.repository_id in self.seen for row in job.inputs.all())
+        if job.outcome is None or known:
+            return job.outcome
+        answers = {side: {**answer, "routing": None} for side, answer in job.outcome.get("answers", {}).items()}
+        return self.redact_json({**job.outcome, "answers": answers})
+
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
         sources = tuple(row.version.base_id for row in job.inputs.all())
@@ -157,6 +165,21 @@ class JobShape(serializers.ModelSerializer):
         return [self.context["sight"].name(row.version) for row in job.inputs.all() if row.role == role]
 
 
+class WholeJobShape(JobShape):
+    """A job with what it answered."""
+
+    outcome = serializers.SerializerMethodField(
+        help_text="of a trial: {answers: {with, without}: {text, tokens, seconds, …}, memory}; else null"
+    )
+
+    class Meta(JobShape.Meta):
+        fields = (*JobShape.Meta.fields, "outcome")
+
+    @extend_schema_field(serializers.JSONField(allow_null=True))
+    def get_outcome(self, job) -> dict | None:
+        return self.context["sight"].outcome(job)
+
+
 class LogShape(serializers.ModelSerializer):
     """A line of the log."""
 
@@ -173,3 +196,8 @@ class LogShape(serializers.ModelSerializer):
 def show(viewer: access.Viewer, jobs: list[Job]) -> list[dict]:
     """Jobs as JSON for this viewer."""
     return JobShape(jobs, many=True, context={"sight": Sight(viewer, jobs)}).data
+
+
+def show_whole(viewer: access.Viewer, job: Job) -> dict:
+    """One job with what it answered."""
+    return WholeJobShape(job, context={"sight": Sight(viewer, [job])}).data

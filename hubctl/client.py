@@ -11,7 +11,7 @@ Every method returns the hub's JSON and raises `hubctl.errors.HubctlError` where
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from hubctl.errors import NotFound, Refused
 from hubctl.transport import Transport
@@ -126,10 +126,13 @@ class Hub:
         path, ref = split(name)
         return self._get(f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}")
 
-    def files(self, name: str) -> dict[str, Any]:
-        """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, else of the newest."""
+    def files(self, name: str, *, expert: str | None = None, form: str | None = None) -> dict[str, Any]:
+        """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, else of the newest.
+
+        Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them.
+        """
         path, ref = split(name)
-        return self._get(f"/repositories/{path}/files/{quote(ref or 'latest', safe='')}")
+        return self._get(f"/repositories/{path}/files/{quote(ref or 'latest', safe='')}{part_query(expert, form)}")
 
     def refs(self, name: str) -> Any:
         """Branches and tags."""
@@ -279,6 +282,12 @@ def job_body(
     given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
     given["files"] = dict(files or {})
     return body | {key: value for key, value in given.items() if value}
+
+
+def part_query(expert: str | None, form: str | None) -> str:
+    """The query that names a part of a mixture; "" for the whole."""
+    asked = {key: value for key, value in (("expert", expert), ("as", form)) if value is not None}
+    return f"?{urlencode(asked)}" if asked else ""
 
 
 def split(name: str) -> tuple[str, str | None]:

@@ -20,16 +20,27 @@ BLOCK = 1 << 20
 Moved = Callable[[str, int, int], None]
 
 
-def pull(hub: "Hub", name: str, out: str | Path, *, moved: Moved = lambda what, done, total: None) -> dict[str, Any]:
-    """Fetch `ns/name[@ref]` into the folder `out`; returns {"revision", "version", "files", "folder"}."""
-    from hubctl.client import split
+def pull(
+    hub: "Hub",
+    name: str,
+    out: str | Path,
+    *,
+    expert: str | None = None,
+    form: str | None = None,
+    moved: Moved = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Fetch `ns/name[@ref]` into the folder `out`; returns {"revision", "version", "files", "folder"}.
 
-    manifest = hub.files(name)
+    Of a mixture `expert` names one of its experts, and `form="cat"` asks for all of them as one plain LoRA.
+    """
+    from hubctl.client import part_query, split
+
+    manifest = hub.files(name, expert=expert, form=form)
     path, _ = split(name)
     folder = Path(out)
     for row in manifest["files"]:
         # The revision's id, not the ref: a tag that moves meanwhile doesn't mix two versions.
-        address = f"/repositories/{path}/files/{manifest['revision']}/{quote(row['path'])}"
+        address = f"/repositories/{path}/files/{manifest['revision']}/{quote(row['path'])}{part_query(expert, form)}"
         fetch(hub, address, local_path(folder, row["path"]), row, moved)
     return {**manifest, "folder": str(folder)}
 

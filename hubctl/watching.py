@@ -18,6 +18,7 @@ FINAL_STATES = frozenset({"done", "failed", "cancelled"})
 SECONDS_SILENT = 20.0
 SECONDS_A_TURN = 0.5
 Watch = Callable[[dict[str, Any]], None]
+Token = Callable[[dict[str, Any]], None]
 Event = tuple[str, str, dict[str, Any]]
 
 
@@ -27,11 +28,13 @@ def wait(
     *,
     watch: Watch = lambda job: None,
     log: Callable[[str], None] = lambda text: None,
+    token: Token = lambda data: None,
     patience: float = 120.0,
 ) -> dict[str, Any]:
     """The job once it is done; JobEnded when it failed or was cancelled.
 
-    `watch` is told of the job at each change, `log` of each line of its log. A hub that is away for less than
+    `watch` is told of the job at each change, `log` of each line of its log, `token` of each piece {side, text, tokens,
+    attempt} of a trial's answers. A hub that is away for less than
     `patience` seconds is waited for.
     """
     last_id, lost_since = "", None
@@ -48,7 +51,7 @@ def wait(
         if job["state"] in FINAL_STATES:
             return finished(job)
         began = time.monotonic()
-        last_id = _listen(hub, job, last_id, watch, log)
+        last_id = _listen(hub, job, last_id, watch, log, token)
         time.sleep(max(0.0, SECONDS_A_TURN - (time.monotonic() - began)))
 
 
@@ -61,7 +64,9 @@ def finished(job: dict[str, Any]) -> dict[str, Any]:
     raise JobEnded(f"job {job['id']} {job['state']}: {why}", code=error.get("code") or f"job.{job['state']}", job=job)
 
 
-def _listen(hub: "Hub", job: dict[str, Any], last_id: str, watch: Watch, log: Callable[[str], None]) -> str:
+def _listen(
+    hub: "Hub", job: dict[str, Any], last_id: str, watch: Watch, log: Callable[[str], None], token: Token
+) -> str:
     """Hand on events until the job ends or the stream does; the id of the last event."""
     import httpx
 
@@ -73,6 +78,8 @@ def _listen(hub: "Hub", job: dict[str, Any], last_id: str, watch: Watch, log: Ca
                 last_id = event_id if event_id[:1].isdigit() else last_id
                 if name == "log":
                     log(str(data.get("text", "")))
+                elif name == "token":
+                    token(data)
                 elif name == "progress":
                     job = job | {"progress": data.get("fraction"), "message": data.get("message") or ""}
                     watch(job)

@@ -1,6 +1,8 @@
 """What this process computes with, and the facts that decide whether two runs give the same bytes."""
 
 import platform
+import resource
+import sys
 from importlib.metadata import version
 
 import torch
@@ -35,3 +37,11 @@ def environment() -> dict[str, object]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
     }
+
+
+def memory_used() -> int:
+    """The most bytes this process has held since it began: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -1,7 +1,8 @@
 """The base models a worker has in memory: the last used stay, as many as the byte budget allows.
 
-An adapter is attached for one job and taken off again, which leaves the base bit for bit as it was. Adapters that
-replace the base's weights (PiSSA and kin) or carry weights of their own get a base that is thrown away afterwards.
+An adapter is attached for one job and taken off again, which leaves the base bit for bit as it was; that of a trial
+stays until something else is wanted, because people try one adapter many times. Adapters that replace the base's
+weights (PiSSA and kin) or carry weights of their own get a base that is thrown away afterwards.
 """
 
 import logging
@@ -11,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from composition.errors import CompositionError
+from composition.errors import Cancelled, CompositionError
 from hub.models import BaseModel
 from workers.bases import base_folder
 
 log = logging.getLogger(__name__)
+FLOAT = "float32"
 
 
 class LoadedBases:
@@ -24,17 +26,20 @@ class LoadedBases:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._models: OrderedDict[tuple[int, str], tuple[Any, Any, int]] = OrderedDict()
+        self._kept: dict[int, tuple[str, Any]] = {}
 
     def ids(self) -> list[int]:
         """Ids of the bases in memory, the last used last."""
         return list(dict.fromkeys(pk for pk, _ in self._models))
 
-    def get(self, base: BaseModel, say=lambda message: None, *, precision: str = "float32") -> tuple[Any, Any]:
+    def get(self, base: BaseModel, say=lambda message: None, *, precision: str = FLOAT) -> tuple[Any, Any]:
         """The base and its tokenizer, from memory or from disk.
 
         Errors: `base.not_held`, `base.other_shapes`, `base.precision`.
         """
         key = (base.pk, precision)
+        if precision == FLOAT:
+            self._take_off(base.pk)
         if key in self._models:
             self._models.move_to_end(key)
             return self._models[key][:2]
@@ -55,37 +60,65 @@ class LoadedBases:
 
     def drop(self, base: BaseModel) -> None:
         """Forget a model that is no longer what its base's name says."""
+        self._kept.pop(base.pk, None)
         for key in [key for key in self._models if key[0] == base.pk]:
             del self._models[key]
 
     @contextmanager
     def with_adapter(
-        self, base: BaseModel, folder: Path, *, replaces_base: bool, say=lambda _: None
+        self, base: BaseModel, folder: Path, *, replaces_base: bool, say=lambda _: None, keep: str = ""
     ) -> Iterator[tuple]:
-        """(model, tokenizer) with the adapter in `folder` attached, for the time of the block."""
+        """(model, tokenizer) with the adapter in `folder` attached, for the time of the block.
+
+        One with a name to `keep` it by stays attached until the base is asked for otherwise, so that the next block of
+        that name begins at once.
+        """
+        kept = self._kept.get(base.pk)
+        if kept and keep and kept[0] == keep:
+            attached, tokenizer = kept[1], self._models[base.pk, FLOAT][1]
+            self._models.move_to_end((base.pk, FLOAT))
+        else:
+            model, tokenizer = self.get(base, say)
+            attached = self._attach(base, model, folder)
+        whole = False
+        try:
+            yield attached, tokenizer
+            whole = True
+        except (Cancelled, CompositionError):
+            whole = True  # Said between two steps of a method; nothing is half done.
+            raise
+        finally:
+            self._kept[base.pk] = (keep, attached)
+            if not whole or replaces_base:
+                # After an error in the middle nobody knows what is attached; loading again is cheap.
+                self.drop(base)
+            elif not keep:
+                self._take_off(base.pk)
+
+    def _attach(self, base: BaseModel, model: Any, folder: Path) -> Any:
         from peft import PeftModel
 
         import composition.moe.lora_moe_peft  # noqa: F401 - mixtures are adapters that peft knows by this import
 
-        model, tokenizer = self.get(base, say)
-        attached, clean = None, False
         try:
-            attached = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-            attached.eval()
-            yield attached, tokenizer
-            clean = not replaces_base
-        finally:
-            if clean:
-                attached.unload()
-                if hasattr(model, "peft_config"):
-                    del model.peft_config
-            else:
-                # After an error in the middle nobody knows what is attached; loading again is cheap.
-                self.drop(base)
+            return PeftModel.from_pretrained(model, str(folder), is_trainable=False).eval()
+        except BaseException:
+            self.drop(base)
+            raise
+
+    def _take_off(self, pk: int) -> None:
+        """Detach what is attached to a base in memory."""
+        if kept := self._kept.pop(pk, None):
+            kept[1].unload()
+            model = self._models[pk, FLOAT][0]
+            if hasattr(model, "peft_config"):
+                del model.peft_config
 
     def _make_room(self, needed: int) -> None:
         while self._models and sum(size for *_, size in self._models.values()) + needed > self.budget:
             key, _ = self._models.popitem(last=False)
+            if key[1] == FLOAT:
+                self._kept.pop(key[0], None)
             log.info("dropped base %s in %s from memory", *key)
 
 

@@ -1,6 +1,6 @@
 """From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
 
-The kinds' own work stands in `merging`, `assembling`, `transferring` and their like. Here is what they share:
+The kinds' own work stands in `merging`, `assembling`, `transferring`, `trying` and their like. Here is what they share:
 whose fault an error is. The user's becomes the job's answer; ours is logged with a traceback and the job's id; the
 database's leaves the job to its lease, so that it runs again.
 """
@@ -23,6 +23,7 @@ from workers.evaluating import evaluate
 from workers.fingerprinting import fingerprint
 from workers.merging import merge
 from workers.transferring import transfer
+from workers.trying import try_out
 from workers.worker import Worker
 
 VERBS = {
@@ -31,6 +32,7 @@ VERBS = {
     "transfer": transfer,
     "discriminator": discriminate,
     "evaluate": evaluate,
+    "try": try_out,
     FINGERPRINT: fingerprint,
 }
 

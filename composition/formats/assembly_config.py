@@ -57,6 +57,12 @@ class AssemblyConfig:
         """[n]: each expert's rank in a module."""
         return list(self.raw.get("rank_pattern", {}).get(module) or [expert["r"] for expert in self.experts])
 
+    def span(self, module: str, expert: int) -> tuple[int, int]:
+        """[begin, end): an expert's rows of A, and columns of B."""
+        ranks = self.ranks(module)
+        begin = sum(ranks[:expert])
+        return begin, begin + ranks[expert]
+
     def scales(self, module: str) -> list[float]:
         """[n]: each expert's scale in a module; 0 where it leaves the module alone."""
         given = self.raw.get("scale_pattern", {}).get(module)
@@ -83,12 +89,17 @@ class AssemblyConfig:
 def read_assembly_config(folder: Path) -> AssemblyConfig:
     """The config in an assembly's folder; CompositionError `assembly.config` where it is none."""
     path = folder / CONFIG_FILE
-    raw = strict_loads(path.read_bytes(), area="config", what=CONFIG_FILE) if path.is_file() else None
+    return parse_assembly_config(path.read_bytes() if path.is_file() else None, folder.name)
+
+
+def parse_assembly_config(data: bytes | None, name: str) -> AssemblyConfig:
+    """The config from the file's bytes; `name` is what messages call the assembly."""
+    raw = strict_loads(data, area="config", what=CONFIG_FILE) if data is not None else None
     if not isinstance(raw, dict) or raw.get("peft_type") not in PREFIXES:
         given = "is not there" if raw is None else f"holds {shorten(raw)}"
         raise CompositionError(
             "assembly.config",
-            f"{folder.name} is no assembly: {CONFIG_FILE} {given}; expected peft_type METEORA or SMORA. "
+            f"{name} is no assembly: {CONFIG_FILE} {given}; expected peft_type METEORA or SMORA. "
             "Give the folder that assembling has written.",
         )
     return AssemblyConfig(raw)

@@ -1,9 +1,9 @@
 """What a generator is, torch-free: the sizes and targets in its `generator_config.json`.
 
-    base_model   the base it was trained on, and the only one it writes adapters for
-    modules      the linear layers it adapts, first to last; each belongs to the decoder layer whose number it carries
-    hidden D, in_features, out_features      of every adapted layer
-    inner R1, r R2, rank q, alpha, norm, shift      see `composition.generative`
+base_model   the base it was trained on, and the only one it writes adapters for
+modules      the linear layers it adapts, first to last; each belongs to the decoder layer whose number it carries
+hidden D, in_features, out_features      of every adapted layer
+inner R1, r R2, rank q, alpha, norm, shift      see `composition.generative`
 """
 
 import re

@@ -1,8 +1,8 @@
 """An uploaded generator, from its files to its facts: torch-free, headers alone.
 
-    generator_config.json      base, adapted layers, sizes, training record; see `generator_config`
-    generator.safetensors      {module}.A1 [R1, in], .A2 [R1, D], .A3 [R2, D], .B [out, R2], .norm [D], one dtype
-    README.md                  the card
+generator_config.json      base, adapted layers, sizes, training record; see `generator_config`
+generator.safetensors      {module}.A1 [R1, in], .A2 [R1, D], .A3 [R2, D], .B [out, R2], .norm [D], one dtype
+README.md                  the card
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,9 +6,10 @@ The reference reader takes duplicate keys (last wins), leading spaces, names wit
 67 MB header. Here one file has one reading, and reading it is cheap: at most `MAX_HEADER` bytes are ever loaded.
 """
 
+import json
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,6 +83,18 @@ def parse_header(
         with path.open("rb") as stream:
             return _Parser(file or path.name).parse(stream, size, max_header)
     return _Parser(file or "the safetensors file").parse(stream_or_path, size, max_header)
+
+
+def write_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]) -> bytes:
+    """A file up to its first tensor: length and JSON of the named (dtype, shape), which follow in this order."""
+    header: dict[str, Any] = {METADATA_KEY: dict(sorted(metadata.items()))}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        begin, end = end, end + math.prod(shape) * DTYPE_BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 class _Parser:

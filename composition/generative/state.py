@@ -33,9 +33,7 @@ class State:
     def zero(cls, generator: Any) -> "State":
         """Of no text."""
         config = generator.config
-        return cls(
-            torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest()
-        )
+        return cls(torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest())
 
     @classmethod
     def of(cls, base: Any, generator: Any, ids: list[int], recipe: Any, **more: Any) -> "State":

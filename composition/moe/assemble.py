@@ -21,7 +21,8 @@ from torch import Tensor
 
 from composition.errors import CompositionError
 from composition.formats.assembly_config import FORMAT_VERSION, AssemblyConfig
-from composition.formats.peft_save import alpha_of, cast
+from composition.formats.peft_save import cast
+from composition.formats.plain_config import alpha_of
 from composition.moe import prototypes
 from composition.progress import Progress, ignore
 from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe

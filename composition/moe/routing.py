@@ -15,7 +15,7 @@ from torch import Tensor
 from composition.moe.batches import Batch, Row, make_corpus
 from composition.moe.lora_moe_peft import MoELinear, Routing, SmoraLinear, record_routing
 from composition.progress import Progress, ignore
-from composition.prompting import Prompting
+from composition.prompting import Prompting, pieces
 from composition.recipes import AssembleRecipe, MeteoraRecipe
 
 LAYER = re.compile(r"\.(\d+)\.")
@@ -91,26 +91,44 @@ def token_routing(model: Any, tokenizer: Any, text: str, *, answer: str = "", ma
     `expert` is the index of the largest share over all modules, `layers` the same within each layer.
     """
     prompting = Prompting(tokenizer, getattr(model, "generation_config", None))
+    prompt = prompting.prompt(text)[:max_length]
     written = list(tokenizer(answer, add_special_tokens=False)["input_ids"]) if answer else []
-    ids = [*prompting.prompt(text), *written][:max_length]
-    device = _device(model)
+    written = written[: max_length - len(prompt)]
     model.eval()
     with torch.no_grad(), record_routing(model) as routing:
-        model(input_ids=torch.tensor([ids], device=device), use_cache=False)
-        found = {m: expert_weights(routing[m], routing.experts(m), routing.weights(m)).cpu() for m in routing}
+        model(input_ids=torch.tensor([[*prompt, *written]], device=_device(model)), use_cache=False)
+        return token_table(model, tokenizer, routing, prompt, written)
+
+
+def token_table(
+    model: Any, tokenizer: Any, routing: Routing, prompt: Sequence[int], written: Sequence[int], most: int = 2048
+) -> dict[str, Any]:
+    """Who served the tokens that `routing` has seen: a prompt's and an answer's, in one pass or in several.
+
+    Of more than `most` tokens the last ones are told, and how many were left out stands in "skipped"; "prompt" counts
+    those of the prompt. Special tokens carry "special". The rest as in `token_routing`.
+    """
+    ids = [*prompt, *written]
+    skipped = max(0, len(ids) - most)
+    found = {m: expert_weights(routing[m], routing.experts(m), routing.weights(m))[skipped:].cpu() for m in routing}
     layers = sorted({layer_of(module) for module in found})
-    by_layer = [torch.stack([found[m] for m in found if layer_of(m) == layer]).mean(0) for layer in layers]
+    by_layer = [torch.stack([found[m] for m in found if layer_of(m) == layer]).mean(0).argmax(-1) for layer in layers]
     shares = torch.stack(list(found.values())).mean(0)  # [T, n]
+    best, rows = shares.argmax(-1).tolist(), [[round(share, 4) for share in row] for row in shares.tolist()]
+    in_layers = torch.stack(by_layer, 1).tolist()  # [T, layers]
+    special = set(getattr(tokenizer, "all_special_ids", ()))
     tokens = [
         {
-            "text": tokenizer.decode([token]),
-            "expert": int(shares[place].argmax()),
-            "shares": [round(float(share), 4) for share in shares[place]],
-            "layers": [int(table[place].argmax()) for table in by_layer],
+            "text": text,
+            "expert": best[place],
+            "shares": rows[place],
+            "layers": in_layers[place],
+            **({"special": True} if token in special else {}),
         }
-        for place, token in enumerate(ids)
+        for place, (token, text) in enumerate(zip(ids[skipped:], pieces(tokenizer, ids)[skipped:], strict=True))
     ]
-    return {"experts": expert_names(model), "layers": layers, "tokens": tokens}
+    table = {"experts": expert_names(model), "layers": layers, "tokens": tokens}
+    return {**table, "prompt": max(0, len(prompt) - skipped), "skipped": skipped}
 
 
 def batch_shares(routing: Routing, tokens: Tensor) -> dict[str, Tensor]:

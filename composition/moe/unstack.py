@@ -19,18 +19,6 @@ from composition.formats.assembly_config import PREFIX, WEIGHTS_FILE, AssemblyCo
 from composition.formats.peft_lora import TORCH_DTYPES
 from composition.weights import Factors, LazyFactors, LoraWeights
 
-ARROW = """\
-from peft import ArrowConfig, create_arrow_model
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained({base!r})
-model = create_arrow_model(
-    base,
-    task_specific_adapter_paths={experts!r},
-    arrow_config=ArrowConfig(top_k={top_k}, router_temperature=1.0),
-)
-"""
-
 
 class StoredAssembly:
     """A folder's stack, mapped: config, modules with their shapes, and slices of the tensors."""
@@ -65,9 +53,7 @@ class StoredAssembly:
 
     def block(self, module: str, expert: int) -> Factors:
         """One expert's own factors."""
-        ranks = self.config.ranks(module)
-        begin = sum(ranks[:expert])
-        end = begin + ranks[expert]
+        begin, end = self.config.span(module, expert)
         A, B = self._slice(module, "A"), self._slice(module, "B")
         return Factors(A[begin:end, :], B[:, begin:end].contiguous(), self.config.scales(module)[expert])
 
@@ -111,11 +97,6 @@ def cat_of(folder: str | Path, *, weight: float = 1.0) -> LoraWeights:
         dtype = torch.float32 if scale is None else _dtype(stored, module)
         modules[module] = LazyFactors(fact, dtype, partial(_sum, stored, module, scale, weight))
     return _weights(stored, stored.folder.name, modules)
-
-
-def arrow_snippet(base: str, experts: list[str], top_k: int) -> str:
-    """Python that routes the same experts by PEFT's Arrow, from their folders; it wants equal ranks and targets."""
-    return ARROW.format(base=base, experts=experts, top_k=min(top_k, len(experts)))
 
 
 def _expert(stored: StoredAssembly, number: int) -> LoraWeights:

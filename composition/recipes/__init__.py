@@ -9,6 +9,7 @@ from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, Merg
 from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 from composition.recipes.shortcuts import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe, ShortcutRecipe
 from composition.recipes.transfer import TransLoraRecipe
+from composition.recipes.try_out import TryRecipe
 
 __all__ = [
     "AssembleRecipe",
@@ -29,6 +30,7 @@ __all__ = [
     "SvdRecipe",
     "TrainGeneratorRecipe",
     "TransLoraRecipe",
+    "TryRecipe",
     "check_memory",
     "memory_estimate",
     "option",

@@ -15,7 +15,7 @@ END = "end"
 
 
 def stream(job_id: int, last_id: str, redact: Callable[[str], str], seconds: float = SECONDS) -> Iterator[str]:
-    """Events `progress`, `log` and `state` after `last_id`, with heartbeat comments between."""
+    """Events `progress`, `log`, `token` and `state` after `last_id`, with heartbeat comments between."""
     until = time.monotonic() + seconds
     yield "retry: 1000\n\n"
     shown = None

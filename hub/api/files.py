@@ -1,4 +1,4 @@
-"""Files: the manifest behind a ref, and each file's bytes."""
+"""Files: the manifest behind a ref, and each file's bytes; of mixtures also one expert's, or all as one LoRA."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -7,12 +7,17 @@ from rest_framework.response import Response
 
 from hub import access, queries
 from hub.api.view import View
-from hub.ranges import blob_response
+from hub.mixtures import file_of, part_of
+from hub.ranges import bytes_response
 from hub.services.downloads import count_download
 
 TAGS = ["files"]
 BYTES = OpenApiResponse(OpenApiTypes.BINARY, "The bytes; ETag is their SHA-256.")
 RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="bytes=start-end")
+PARTS = [
+    OpenApiParameter("expert", OpenApiTypes.STR, description="of a mixture: the files of this expert, a plain LoRA"),
+    OpenApiParameter("as", OpenApiTypes.STR, enum=["cat"], description="of a mixture: one LoRA, the experts' sum"),
+]
 
 
 class FileShape(serializers.Serializer):
@@ -30,22 +35,26 @@ class ManifestShape(serializers.Serializer):
     version = serializers.CharField(allow_null=True)
     message = serializers.CharField()
     files = FileShape(many=True)
+    source = serializers.CharField(required=False, help_text="with expert: the version it is, ns/name@v1; null if cut")
+    warning = serializers.CharField(required=False, help_text="with as: how it differs from the mixture")
 
 
 class Files(View):
     """The files of what a ref stands for."""
 
-    @extend_schema(operation_id="files_list", tags=TAGS, responses=ManifestShape)
+    @extend_schema(operation_id="files_list", tags=TAGS, parameters=PARTS, responses=ManifestShape)
     def get(self, request, namespace, name, ref):
         revision = revision_of(access.repository(self.viewer, namespace, name), ref)
-        return Response(
-            {
-                "revision": revision.oid,
-                "version": revision.version and revision.version.label,
-                "message": revision.message,
-                "files": queries.files(revision),
-            }
-        )
+        part = part_of(self.viewer, revision, **wanted(request))
+        shown = {
+            "revision": revision.oid,
+            "version": revision.version and revision.version.label,
+            "message": revision.message,
+            "files": part.listing() if part else queries.files(revision),
+        }
+        if part:
+            shown |= {"source": part.source and str(part.source), "warning": part.warning}
+        return Response(shown)
 
 
 class File(View):
@@ -54,13 +63,13 @@ class File(View):
     @extend_schema(
         operation_id="files_read",
         tags=TAGS,
-        parameters=[RANGE],
+        parameters=[RANGE, *PARTS],
         responses={(200, "application/octet-stream"): BYTES, (206, "application/octet-stream"): BYTES},
     )
     def get(self, request, namespace, name, ref, path):
-        repository = access.repository(self.viewer, namespace, name)
-        blob = queries.file(revision_of(repository, ref), path)
-        response = blob_response(request._request, blob, path)
+        revision = revision_of(access.repository(self.viewer, namespace, name), ref)
+        content, repository = file_of(self.viewer, revision, path, **wanted(request))
+        response = bytes_response(request._request, content, path)
         if request.method == "GET" and response.status_code in (200, 206):
             count_download(repository=repository, path=path, start=response.start)
         return response
@@ -72,6 +81,11 @@ class File(View):
     )
     def head(self, request, namespace, name, ref, path):
         return self.get(request, namespace, name, ref, path)
+
+
+def wanted(request) -> dict:
+    """The part of a mixture that the query names, as `hub.mixtures` takes it."""
+    return {"expert": request.query_params.get("expert"), "form": request.query_params.get("as")}
 
 
 def revision_of(repository, ref: str):

@@ -15,7 +15,7 @@ from hub.api.view import View
 from hub.errors import Invalid
 from hub.models import State, Visibility
 from hub.services import jobs
-from hub.shapes import JobShape, LogShape, Sight, show
+from hub.shapes import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
 
 TAGS = ["jobs"]
 KEY = OpenApiParameter(
@@ -91,7 +91,7 @@ class JobView(View):
 
     def shown(self, pk: int) -> dict:
         """The job as its viewer sees it now."""
-        return show(self.viewer, [access.job(self.viewer, pk)])[0]
+        return show_whole(self.viewer, access.job(self.viewer, pk))
 
 
 class Jobs(JobView):
@@ -107,7 +107,7 @@ class Jobs(JobView):
         tags=TAGS,
         parameters=[KEY],
         request=JobBody,
-        responses={201: JobShape, 200: OpenApiResponse(JobShape, "The job this key stands for already.")},
+        responses={201: WholeJobShape, 200: OpenApiResponse(WholeJobShape, "The job this key stands for already.")},
     )
     def post(self, request):
         asked, key = self.asked(), idempotency_key(request)
@@ -129,7 +129,7 @@ class Check(JobView):
 class OneJob(JobView):
     """One job."""
 
-    @extend_schema(operation_id="jobs_read", tags=TAGS, responses=JobShape)
+    @extend_schema(operation_id="jobs_read", tags=TAGS, responses=WholeJobShape)
     def get(self, request, pk):
         return Response(self.shown(pk))
 
@@ -137,7 +137,7 @@ class OneJob(JobView):
 class Cancel(JobView):
     """Stop it; not while it is being saved."""
 
-    @extend_schema(operation_id="jobs_cancel", tags=TAGS, request=None, responses=JobShape)
+    @extend_schema(operation_id="jobs_cancel", tags=TAGS, request=None, responses=WholeJobShape)
     def post(self, request, pk):
         job = access.job(self.viewer, pk, "write")
         jobs.cancel_job(actor=self.actor(), job=job)
@@ -147,7 +147,7 @@ class Cancel(JobView):
 class Retry(JobView):
     """Queue it again after failure or cancelling."""
 
-    @extend_schema(operation_id="jobs_retry", tags=TAGS, request=None, responses=JobShape)
+    @extend_schema(operation_id="jobs_retry", tags=TAGS, request=None, responses=WholeJobShape)
     def post(self, request, pk):
         job = access.job(self.viewer, pk, "write")
         jobs.retry_job(actor=self.actor(), job=job)
@@ -174,7 +174,7 @@ class Log(JobView):
 
 
 class Events(JobView):
-    """Server-sent events `progress`, `log`, `state`."""
+    """Server-sent events `progress`, `log`, `state`; of a trial also `token`."""
 
     @extend_schema(
         operation_id="jobs_events",

@@ -112,6 +112,7 @@ class Migration(migrations.Migration):
                 ('progress', models.FloatField(default=0.0)),
                 ('message', models.CharField(blank=True, max_length=300)),
                 ('figures', models.JSONField(default=dict)),
+                ('outcome', models.JSONField(blank=True, help_text='the answer of a job that publishes nothing', null=True)),
                 ('error', models.JSONField(blank=True, help_text='{code, message, …facts}', null=True)),
                 ('environment', models.JSONField(blank=True, null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

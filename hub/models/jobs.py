@@ -61,6 +61,7 @@ class Job(models.Model):
     progress = models.FloatField(default=0.0)
     message = models.CharField(max_length=300, blank=True)
     figures = models.JSONField(default=dict)
+    outcome = models.JSONField(null=True, blank=True, help_text="the answer of a job that publishes nothing")
     error = models.JSONField(null=True, blank=True, help_text="{code, message, …facts}")
     environment = models.JSONField(null=True, blank=True)
 

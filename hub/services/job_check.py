@@ -52,7 +52,7 @@ def check_job(
         given = _tried(problems, lambda: job_files.find(**asked)) or []
         if not any(problem.get("field") == "files" or problem["code"].startswith("seeds") for problem in problems):
             _tried(problems, lambda: transfer_check.check_files(parsed, given, datasets))
-    if METHODS.get(kind) and METHODS[kind].verb != "evaluate":
+    if METHODS.get(kind) and METHODS[kind].makes_adapter:
         _tried(problems, lambda: check_output(actor, kind, output, inputs))
     ok = not problems
     named_licences = [(named(version), version.repository.license) for version in inputs]
@@ -96,7 +96,8 @@ def check_inputs(
             if version.repository.kind != wanted:
                 raise Invalid(f"{named(version)} is a {version.repository.kind}; give {wanted}s here.", field=field)
     if len(inputs) < needs.min_inputs or (needs.max_inputs is not None and len(inputs) > needs.max_inputs):
-        wanted = f"at least {needs.min_inputs}" if needs.max_inputs is None else f"at most {needs.max_inputs}"
+        few = len(inputs) < needs.min_inputs
+        wanted = f"at least {needs.min_inputs}" if few else f"at most {needs.max_inputs}"
         raise Invalid(f"{METHODS[kind].label} takes {wanted} adapters, got {len(inputs)}.", field="inputs")
     verb = METHODS[kind].verb
     if verb in ("transfer", "discriminator"):
@@ -118,6 +119,8 @@ def check_inputs(
     recipe.check(assembly_growth.experts(kind, inputs))
     if verb == "assemble":
         assembly_check.check_data(recipe, inputs, datasets)
+    if verb == "try" and inputs[0].base is None:
+        raise Invalid(f"{named(inputs[0])} belongs to no base this hub knows: push it with its base.", field="base")
 
 
 def check_output(
@@ -179,7 +182,8 @@ def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Versio
 
 def _fit(kind: str, inputs: Sequence[Version], version: Version) -> dict:
     """Whether `version` can stand beside the first input, and why not."""
-    if METHODS.get(kind) is None or METHODS[kind].verb in ("evaluate", "transfer", "discriminator"):
+    method = METHODS.get(kind)
+    if method is None or not method.makes_adapter or method.verb in ("transfer", "discriminator"):
         return {"fits": True, "reason": ""}
     reason = _other_base(inputs[0], version)
     facts = AdapterFacts.from_dict(version.facts)
@@ -218,6 +222,10 @@ def _estimate(
         return {"bytes": 0, "seconds": round(seconds, 1), "memory": int(parameters * 4 * 1.3)}
     if method.verb in ("transfer", "discriminator"):
         return transfer_check.estimate(recipe, inputs, base)
+    if method.verb == "try":
+        parameters = (base and base.parameters) or 1e8
+        tokens = recipe.max_new_tokens * (1 + recipe.compare)
+        return {"bytes": 0, "seconds": round(tokens * parameters * 2 / FLOPS, 1), "memory": int(parameters * 4 * 1.3)}
     if method.verb == "assemble":
         return assembly_check.estimate(recipe, inputs, datasets, base)
     facts = [AdapterFacts.from_dict(version.facts) for version in inputs]

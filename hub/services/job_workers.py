@@ -70,3 +70,14 @@ def waiting_sentence(kind: str, bases: Sequence[BaseModel], queue: str | None = 
 def waiting_for(job: Job) -> str:
     """What a queued job waits for, in words; "" for one that waits for its turn only, or is not queued."""
     return waiting_sentence(job.kind, bases_of(job), job.queue) if job.state == State.QUEUED else ""
+
+
+def busy_with(job: Job) -> str:
+    """What keeps every worker that could take a queued job, in words; "" where one is free, or none is there."""
+    if job.state != State.QUEUED:
+        return ""
+    able = able_workers(job.kind, bases_of(job), job.queue)
+    kinds = sorted({METHODS[w.current_job.kind].label for w in able if w.current_job and w.current_job.kind in METHODS})
+    if not able or any(worker.current_job_id is None for worker in able):
+        return ""
+    return f"Every worker with this base is busy ({', '.join(kinds) or 'reading a base'}); yours waits its turn."

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from composition.registry import METHODS
 from hub import broker
 from hub.errors import Conflict, Invalid
 from hub.models import FINAL, BaseModel, Job, JobInput, State, User, Version
@@ -61,7 +62,7 @@ def queue_job(
     else:
         check_inputs(kind, parsed, inputs, datasets, base)
         transfer_check.check_files(parsed, given, datasets)
-        if kind != "evaluate":
+        if METHODS[kind].makes_adapter:
             namespace, name = check_output(actor, kind, output, inputs)
     job = Job(
         kind=kind,

@@ -9,8 +9,9 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from composition.facts import AdapterFacts
+from composition.formats.assembly_parts import CAT_WARNING
 from composition.registry import METHODS
-from hub import access, queries
+from hub import access, mixtures, queries
 from hub.access import Viewer
 from hub.errors import NotFound
 from hub.models import Kind, Origin, RefKind, Repository, Revision, Version
@@ -48,7 +49,8 @@ class Heading:
     def tabs(self) -> list[dict]:
         """The sections this repository has, as links that keep the shown version."""
         adapter = self.repository.kind == Kind.ADAPTER
-        names = [("overview", "Card", True), ("files", "Files", self.revision), ("versions", "Versions", self.version)]
+        names = [("overview", "Card", True), ("try", "Try it", adapter and self.version)]
+        names += [("files", "Files", self.revision), ("versions", "Versions", self.version)]
         names += [("modules", "Modules", adapter and self.version)]
         made = self.version and self.version.report
         moved = self.version and self.version.origin == Origin.TRANSFERRED
@@ -59,7 +61,7 @@ class Heading:
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.namespace.name, self.repository.name]
-        if section in ("versions", "settings", "transfer") or (section == "overview" and not self.ref):
+        if section in ("versions", "settings", "transfer") or (section in ("overview", "try") and not self.ref):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 
@@ -111,8 +113,11 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
         context["splits"] = preview(page, entries)
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
+    experts = mixtures.experts(viewer, page.revision) if mixtures.is_mixture(page.version) else []
     return context | {
-        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts),
+        "experts": experts,
+        "cat_warning": CAT_WARNING,
+        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, experts),
         "lineage": lineage,
         "graph": lineage_graph.graph(page.version, lineage),
         "evaluations": queries.evaluations(viewer, page.version),

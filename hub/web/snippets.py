@@ -1,6 +1,11 @@
-"""What to paste: an adapter in PEFT, with our client, by curl, and served by vLLM."""
+"""What to paste: an adapter in PEFT, with our client, by curl, and served by vLLM; a mixture also taken apart."""
+
+import shlex
+import textwrap
+from collections.abc import Sequence
 
 from composition.facts import AdapterFacts
+from composition.formats.assembly_parts import CAT_WARNING, arrow_snippet
 from composition.formats.peft_types import MIXTURES
 from hub.models import Repository, Version
 
@@ -8,8 +13,10 @@ from hub.models import Repository, Version
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
-def of_adapter(site: str, repository: Repository, version: Version, facts: AdapterFacts) -> list[dict[str, str]]:
-    """[{"label", "code" or "note"}] for one version; `site` is the hub's own address."""
+def of_adapter(
+    site: str, repository: Repository, version: Version, facts: AdapterFacts, experts: Sequence[dict] = ()
+) -> list[dict[str, str]]:
+    """[{"label", "code" or "note"}] for one version; `site` is the hub's own address, `experts` are a mixture's."""
     base = version.base.name if version.base else facts.base_model_name or "org/base"
     folder = f"{repository.name}-{version.label}"
     name = f"{repository.full_name}@{version.label}"
@@ -25,10 +32,12 @@ def of_adapter(site: str, repository: Repository, version: Version, facts: Adapt
         '  curl -fsSL -H "Authorization: Bearer $HUB_TOKEN" \\\n'
         f'    --create-dirs -o "{folder}/$f" "{url}/$f"\ndone'
     )
+    taken_apart = _taken_apart(base, name, repository.name, experts) if experts else []
     return [
         {"label": "hubctl", "code": f"hubctl login {site}\n{pull}"},
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
         {"label": "curl", "code": curl},
+        *taken_apart,
         {"label": "vLLM", **_vllm(base, repository.name, folder, facts)},
     ]
 
@@ -49,9 +58,30 @@ def _loader(folder: str, facts: AdapterFacts) -> str:
     return f'import sys\n\nsys.path.append("{folder}")\nimport lora_moe_peft\n'
 
 
+def _taken_apart(base: str, name: str, short: str, experts: Sequence[dict]) -> list[dict[str, str]]:
+    """A mixture's experts, one by one, all in one LoRA, and routed by PEFT's Arrow."""
+    folders = [f"{short}-expert-{number}" for number in range(1, len(experts) + 1)]
+    pulls = [
+        f"hubctl pull {name} --expert {shlex.quote(expert['name'])} -o {folder}"
+        for expert, folder in zip(experts, folders, strict=True)
+    ]
+    warning = textwrap.fill(CAT_WARNING, 56, initial_indent="# ", subsequent_indent="# ")
+    cat = f"{warning}\nhubctl pull {name} --as cat -o {short}-cat"
+    rows: list[dict[str, str]] = [{"label": "One expert", "code": pulls[0]}, {"label": "All as one LoRA", "code": cat}]
+    if len({expert["rank"] for expert in experts}) == 1 and experts[0]["rank"].isdigit():
+        code = "\n".join(f"# {pull}" for pull in pulls) + "\n" + arrow_snippet(base, folders, 3)
+        return [*rows, {"label": "Arrow", "code": code}]
+    return [*rows, {"label": "Arrow", "note": "PEFT's Arrow wants experts of one rank; these have several."}]
+
+
 def _vllm(base: str, name: str, folder: str, facts: AdapterFacts) -> dict[str, str]:
     """vLLM knows one scale for all modules and plain LoRA; for anything else it would be silently wrong."""
     scales = {round(module.scale, 9) for module in facts.modules.values()}
+    if facts.peft_type in MIXTURES:
+        return {
+            "note": "vLLM, llama.cpp and other servers can't route tokens to adapters yet. Serve one expert, or all "
+            "as one LoRA, which answers otherwise."
+        }
     if facts.needs_base:
         return {"note": f"Not for vLLM as it is: {facts.needs_base[0]['reason']}"}
     if len(scales) > 1:

@@ -3,7 +3,19 @@
 from django.urls import path
 
 import hub.converters  # noqa: F401  registers name, ref, anypath, number
-from hub.web.views import accounts, bases, browse, compare, jobs, merge, namespaces, repository, transfer, upload
+from hub.web.views import (
+    accounts,
+    bases,
+    browse,
+    compare,
+    jobs,
+    merge,
+    namespaces,
+    repository,
+    transfer,
+    trying,
+    upload,
+)
 
 HERE = "<name:namespace>/<name:name>"
 
@@ -41,6 +53,8 @@ urlpatterns = [
     path(f"{HERE}/report/<ref:ref>", repository.report, name="report"),
     path(f"{HERE}/transfer", transfer.transfer, name="transfer"),
     path(f"{HERE}/measure/<ref:ref>", transfer.measure, name="measure"),
+    path(f"{HERE}/try", trying.trial, name="try"),
+    path(f"{HERE}/try/<ref:ref>", trying.trial, name="try"),
     path(f"{HERE}/settings", repository.settings, name="settings"),
     path(f"{HERE}/delete", repository.delete, name="delete"),
     path(f"{HERE}/tag", repository.tag, name="tag"),

@@ -12,18 +12,12 @@ from hubctl.companions import text_of
 KIND = "discriminator"
 
 
-class TrainCommand(RecipeCommand):
-    """`discriminator train`, with the fields of its recipe as options."""
-
-    verb = KIND
-
-
 @click.group(KIND)
 def discriminator_command() -> None:
     """Train what tells an adapter's real inputs from invented ones; it is kept beside the adapter, privately."""
 
 
-@discriminator_command.command("train", cls=TrainCommand)
+@discriminator_command.command("train", cls=RecipeCommand, verb=KIND)
 @click.argument("name", metavar="NAME[@REF]")
 @click.option(
     "--data",

@@ -9,13 +9,7 @@ from hubctl.commands.recipes import RecipeCommand, checked, recipe_of
 from hubctl.output import emit, table
 
 
-class EvaluateCommand(RecipeCommand):
-    """`eval`, with the fields of the hub's evaluation recipe as options."""
-
-    verb = "evaluate"
-
-
-@click.command("eval", cls=EvaluateCommand)
+@click.command("eval", cls=RecipeCommand, verb="evaluate")
 @click.argument("name", required=False, metavar="[NAME[@REF]]")
 @click.option("--dataset", required=True, metavar="NAME[@REF]", help="The data to measure on.")
 @click.option("--base", metavar="BASE", help="Measure this bare base instead of an adapter.")

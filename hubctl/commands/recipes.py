@@ -40,11 +40,9 @@ def methods(verb: str, url: str | None) -> list[dict[str, Any]]:
 class RecipeCommand(click.Command):
     """A command with the fields of one method's recipe as options; `--help` works without a hub, `verb` picks it."""
 
-    verb = ""
-    default = ""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, verb: str, default: str = "", **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.verb, self.default = verb, default
         self.own = list(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -12,14 +12,13 @@ from hubctl.errors import Refused
 KEPT = "companion:"
 
 
-class TransferCommand(RecipeCommand):
-    """`transfer`, with the fields of the chosen method as options."""
-
-    verb = "transfer"
-    default = "trans-lora"
-
-
-@click.command("transfer", cls=TransferCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    "transfer",
+    cls=RecipeCommand,
+    verb="transfer",
+    default="trans-lora",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("name", metavar="NAME[@REF]")
 @click.option("--to-base", required=True, metavar="BASE", help="The base it shall move to.")
 @click.option("--to", "output", required=True, metavar="NAME", help="Where the result goes: namespace/name.")

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 
 from composition.errors import CompositionError, RecipeError
 from composition.formats import read_adapter
+from composition.formats.assembly_parts import arrow_snippet
 from composition.moe import prototypes
 from composition.moe.assemble import assemble
 from composition.moe.lora_moe_peft import record_routing
 from composition.moe.routing import expert_weights
 from composition.moe.save import LOADER, loader_digest, save_assembly
-from composition.moe.unstack import StoredAssembly, arrow_snippet, cat_of, expert_of, experts_of
+from composition.moe.unstack import StoredAssembly, cat_of, expert_of, experts_of
 from composition.recipes import MeteoraRecipe, SmoraRecipe
 from composition.registry import METHODS, assemble_methods
 from composition.weights import Factors, LoraWeights, save_peft

@@ -210,7 +210,7 @@ def test_the_report_counts_every_token_once(experts, recipe, tmp_path):
     for task in report["tasks"].values():
         assert sum(task["shares"]) == pytest.approx(1.0, abs=1e-3)
         assert all(sum(layer) == pytest.approx(1.0, abs=1e-3) for layer in task["layers"])
-    assert [token["text"] for token in told["tokens"]] == ["9", "10", "11", "30"]
+    assert "".join(token["text"] for token in told["tokens"]) == "9 10 11 30"
     mean = torch.stack(list(weights.values())).mean(0)
     assert mean.sum(-1).tolist() == pytest.approx([1.0] * 4)
     assert [token["expert"] for token in told["tokens"]] == mean.argmax(-1).tolist()

@@ -205,6 +205,10 @@ PAGE_ROWS = [
         f"{HERE}/transfer", "POST", "404 404 200 200 200", form={"check": "1", "kind": "portllm", "base": "pico/llama"}
     ),
     row(f"{HERE}/measure/<ref:ref>", "POST", "404 404 302 302 302"),
+    row(f"{HERE}/try", "GET", PAGE),
+    row(f"{HERE}/try", "POST", "404 404 302 302 302", form={"prompt": "a"}),
+    row(f"{HERE}/try/<ref:ref>", "GET", PAGE),
+    row(f"{HERE}/try/<ref:ref>", "POST", "404 404 302 302 302", form={"prompt": "a"}),
     row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
     row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
     row(f"{HERE}/delete", "POST", ADMINS),

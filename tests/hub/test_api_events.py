@@ -1,5 +1,6 @@
 """Server-sent events of a job: in order, resumed, ended; through the real Valkey, and from the database without one."""
 
+import json
 import subprocess
 import time
 
@@ -78,8 +79,10 @@ def test_events_come_in_order_and_resume_after_the_last_seen(live, job):
     publish_progress(job.pk, "state", state="running", attempt=1)
     publish_progress(job.pk, "progress", fraction=0.5, message="half", figures={})
     publish_progress(job.pk, "log", text="a line\nand more")
+    publish_progress(job.pk, "token", side="with", text="é\n", tokens=1, attempt=1)
     found = told(listen(job))
-    assert [event["event"] for event in found] == ["state", "progress", "log"]
+    assert [event["event"] for event in found] == ["state", "progress", "log", "token"]
+    assert json.loads(found[3]["data"]) == {"side": "with", "text": "é\n", "tokens": 1, "attempt": 1}
     assert found[2]["data"] == '{"text": "a line\\nand more"}'
     rest = told(listen(job, found[0]["id"]))
     assert rest == found[1:]

@@ -86,3 +86,20 @@ def test_a_file_that_is_not_here_is_said_so(hubctl, signed_in, pair):
     refused = hubctl("assemble", "smora", *NAMES, "--data", "nowhere.jsonl", "--to", "ada/mix")
     assert refused.code == 1
     assert "nowhere.jsonl" in refused.err
+
+
+def test_a_mixtures_expert_and_its_sum_are_pulled(hubctl, signed_in, base, tmp_path):
+    from tests.hub import factories
+    from tests.hub.mixtures import make_mixture
+
+    pair = [factories.make_version(signed_in, name, base=base, seed=seed) for seed, name in enumerate(("one", "two"))]
+    make_mixture(signed_in, pair, tmp_path / "made")
+    own = factories.adapter_files(seed=1)
+    assert hubctl("pull", "ada/mix", "--expert", "ada/two@v1", "-o", tmp_path / "two").code == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()} == own
+    summed = hubctl("pull", "ada/mix@v1", "--as", "cat", "-o", tmp_path / "cat")
+    assert (summed.code, "answers otherwise" in summed.err) == (0, True)
+    assert json.loads((tmp_path / "cat" / "adapter_config.json").read_text())["r"] == 8
+    unknown = hubctl("pull", "ada/mix", "--expert", "three", "-o", tmp_path / "three")
+    assert (unknown.code, "ada/one@v1" in unknown.err) == (4, True)
+    assert not (tmp_path / "three").exists()

@@ -3,6 +3,7 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from composition.registry import METHODS
@@ -11,7 +12,7 @@ from hub.errors import HubError, Invalid
 from hub.models import State
 from hub.services import jobs as services
 from hub.shapes import HIDDEN, Sight, show
-from hub.web import basket, job_page
+from hub.web import basket, job_page, try_page
 from hub.web.paging import page
 
 LOG_LINES = 500
@@ -48,6 +49,7 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
         "log": [{"pk": line.pk, "at": line.at, "text": sight.redact(line.text)} for line in lines],
         "hidden": HIDDEN,
     }
+    context["trial"] = try_page.address(context["job"])
     return render(request, "jobs/job.html", context)
 
 
@@ -65,7 +67,7 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
         service(actor=viewer.user, job=found)
     except HubError as error:
         messages.error(request, error.message)
-    return redirect("job", pk)
+    return redirect(try_page.address(show(viewer, [found])[0]) or reverse("job", args=[pk]))
 
 
 @require_safe

@@ -9,7 +9,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from hub import access, queries
 from hub.errors import Conflict, Invalid
-from hub.ranges import blob_response
+from hub.mixtures import file_of
+from hub.ranges import bytes_response
 from hub.services import publishing, refs, repositories
 from hub.services.downloads import count_download
 from hub.storage import blobs
@@ -40,9 +41,10 @@ def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResp
 @require_safe
 def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
     """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
-    found = access.repository(access.viewer_of(request), namespace, name)
-    revision = access.resolve(found, None if ref == "latest" else ref)
-    response = blob_response(request, queries.file(revision, path), path)
+    viewer, asked = access.viewer_of(request), request.GET
+    revision = access.resolve(access.repository(viewer, namespace, name), None if ref == "latest" else ref)
+    content, found = file_of(viewer, revision, path, expert=asked.get("expert"), form=asked.get("as"))
+    response = bytes_response(request, content, path)
     if picture := repository_page.picture_type(path):
         response["Content-Type"] = picture
     if request.method == "GET" and response.status_code in (200, 206):

@@ -1,0 +1,94 @@
+"""The adapter_config.json of a plain LoRA as we write it, torch-free; the same bytes every time.
+
+Ranks and scales that differ by module become `rank_pattern` and `alpha_pattern`, whose keys peft 0.21 reads as regular
+expressions (`get_pattern_key`: `(.*\\.)?(key)$`). alpha is positive; the sign of a scale is the writer's of B.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from composition.facts import ModuleFacts
+
+PREFIX = "base_model.model."
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+
+def factor_names(module: str) -> tuple[str, str]:
+    """The names of a module's A and B in the safetensors file."""
+    return f"{PREFIX}{module}.lora_A.weight", f"{PREFIX}{module}.lora_B.weight"
+
+
+def plain_config(
+    facts: Mapping[str, ModuleFacts],
+    *,
+    base_model: str | None,
+    task_type: str | None = None,
+    suffixes: Sequence[str] = (),
+    fan_in_fan_out: bool = False,
+) -> bytes:
+    """The file: alpha and r per module by patterns where they differ, rsLoRA folded into alpha.
+
+    `suffixes` name the targets where every module ends with one of them, else the modules' full names do.
+    """
+    ranks = {module: fact.r for module, fact in facts.items()}
+    alphas = {module: alpha_of(fact.scale, fact.r) for module, fact in facts.items()}
+    r, alpha = _commonest(ranks.values()), _commonest(alphas.values())
+    keys = _pattern_keys(list(facts))
+    fields = {
+        "alpha_pattern": {keys[m]: value for m, value in alphas.items() if value != alpha},
+        "auto_mapping": None,
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "fan_in_fan_out": fan_in_fan_out,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "layers_pattern": None,
+        "layers_to_transform": None,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": r,
+        "rank_pattern": {keys[m]: value for m, value in ranks.items() if value != r},
+        "revision": None,
+        "target_modules": _targets(list(facts), tuple(suffixes)),
+        "task_type": task_type,
+        "use_dora": False,
+        "use_rslora": False,
+    }
+    return (json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def alpha_of(scale: float, rank: int) -> int | float:
+    """The alpha with alpha / rank == |scale| exactly where a float allows, whole where it can be; 1 for scale 0."""
+    scale = abs(scale) or 1.0
+    alpha = scale * rank
+    near = (round(alpha), alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
+    best = min(near, key=lambda value: abs(value / rank - scale))
+    return int(best) if best == int(best) else best
+
+
+def _commonest(values: Any) -> Any:
+    """The most frequent value, the largest of equally frequent ones."""
+    return max(Counter(values).items(), key=lambda item: (item[1], item[0]))[0]
+
+
+def _pattern_keys(modules: list[str]) -> dict[str, str]:
+    """Each module's key: its name, or an anchored escaped regex where the name would match another module too."""
+    keys = {}
+    for module in modules:
+        loose = re.compile(rf"(.*\.)?({module})$") if re.fullmatch(r"[\w.\-]+", module) else None
+        alone = loose is not None and sum(1 for other in modules if loose.match(other)) == 1
+        keys[module] = module if alone else f"^{re.escape(module)}"
+    return keys
+
+
+def _targets(modules: list[str], suffixes: tuple[str, ...]) -> list[str]:
+    if suffixes and all(m in suffixes or m.endswith(tuple(f".{suffix}" for suffix in suffixes)) for m in modules):
+        return sorted(suffixes)
+    return modules

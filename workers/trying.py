@@ -1,0 +1,68 @@
+"""A trial: one prompt answered with an adapter, then without it, heard token by token by those who watch."""
+
+import time
+
+from composition.facts import AdapterFacts
+from composition.recipes import TryRecipe, recipe_from_dict
+from composition.registry import METHODS
+from hub.models import State
+from hub.progress import publish_progress
+from hub.services.job_check import named
+from hub.services.job_results import keep_outcome
+from workers.attempt import Attempt
+from workers.devices import memory_used
+from workers.worker import Worker, inputs_of
+
+SECONDS_A_TOKEN_EVENT = 0.04
+
+
+def try_out(attempt: Attempt, worker: Worker) -> None:
+    """Answer the job's prompt and keep the answers with the job."""
+    job, function = attempt.job, METHODS[attempt.job.kind].load()
+    recipe = recipe_from_dict(job.recipe)
+    assert isinstance(recipe, TryRecipe)
+    (row,) = inputs_of(job, "adapter")
+    needs = AdapterFacts.from_dict(row.version.facts).needs_base
+    replaces_base = any(need["code"] != "mixture" for need in needs)
+    answers = {}
+
+    def ask(side: str, model, tokenizer) -> None:
+        voice = Voice(attempt, side)
+        answers[side] = function(model, tokenizer, recipe, hear=voice, progress=attempt.progress).to_dict()
+        voice.flush()
+
+    folder = worker.input_folder(row)
+    attempt.say(f"Attaching {named(row.version)}")
+    keep = {"replaces_base": replaces_base, "keep": row.digest, "say": attempt.say}
+    with worker.models.with_adapter(job.base, folder, **keep) as pair:
+        attempt.advance(State.RUNNING)
+        ask("with", *pair)
+        if recipe.compare and not replaces_base:
+            with pair[0].disable_adapter():
+                ask("without", *pair)
+    if recipe.compare and replaces_base:
+        ask("without", *worker.models.get(job.base, attempt.say))
+    attempt.advance(State.SAVING)
+    outcome = {"answers": answers, "memory": memory_used()}
+    keep_outcome(job=job, outcome=outcome, environment=worker.environment)
+
+
+class Voice:
+    """One side's pieces as events `token`, a few times a second however fast they come; ends with the attempt."""
+
+    def __init__(self, attempt: Attempt, side: str) -> None:
+        self.attempt, self.side = attempt, side
+        self._waiting, self._tokens, self._last = "", 0, 0.0
+
+    def __call__(self, piece: str, tokens: int) -> None:
+        self.attempt.check()
+        self._waiting, self._tokens = self._waiting + piece, tokens
+        if self._waiting and time.monotonic() - self._last >= SECONDS_A_TOKEN_EVENT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting:
+            where = {"side": self.side, "tokens": self._tokens, "attempt": self.attempt.job.attempt}
+            publish_progress(self.attempt.job.pk, "token", text=self._waiting, **where)
+        self._waiting, self._last = "", time.monotonic()
