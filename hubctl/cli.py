@@ -34,6 +34,7 @@ COMMANDS = {
     "discriminator": ("discriminator", "Train what tells an adapter's real inputs from invented ones."),
     "companions": ("companions", "List, fetch and remove what is kept beside a repository."),
     "eval": ("evaluate", "Measure an adapter on a dataset."),
+    "verdict": ("verdict", "Say whether a transfer lost something."),
     "compare": ("evaluate", "Compare measured versions."),
     "jobs": ("jobs", "List, watch, cancel and retry jobs."),
 }

@@ -22,7 +22,7 @@ Moved = Callable[[str, int, int], None]
 
 def pull(hub: "Hub", name: str, out: str | Path, *, moved: Moved = lambda what, done, total: None) -> dict[str, Any]:
     """Fetch `ns/name[@ref]` into the folder `out`; returns {"revision", "version", "files", "folder"}."""
-    from hubctl.client import split
+    from hubctl.requests import split
 
     manifest = hub.files(name)
     path, _ = split(name)
