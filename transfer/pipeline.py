@@ -18,9 +18,10 @@ from composition.formats.peft_save import replace_file
 from composition.progress import Progress, ignore
 from composition.recipes import TransLoraRecipe
 from composition.recipes.transfer import DISCRIMINATOR, TOKEN_SCORE
+from transfer.classes import check_classes, class_counts
 from transfer.distillation import distil
 from transfer.filtering import DiscriminatorFilter, Filtered, fewer, most_tries, seeds_warning, take_first
-from transfer.labelling import Labels, check_classes, class_counts, usable
+from transfer.labelling import Labels, usable
 from transfer.parties import Loader, Parties, TransferResult
 from transfer.soft_targets import soft_targets
 from transfer.stages import LIVE, SHOWN, Clock, Part, folder_digest, forward_only
