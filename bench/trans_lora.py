@@ -45,10 +45,11 @@ FILTERS = {"transferred": "discriminator", "unfiltered": "none", "token-score": 
 SEEDS, SAMPLES = 5, 250
 
 EVALUATION = EvaluateRecipe(metrics=("exact_match",), max_new_tokens=16, batch_size=32)
-SYNTHESIS = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 40, "synthesis_batch": 32, "similarity": 0.85}
+SYNTHESIS = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 40, "synthesis_batch": 64, "similarity": 0.85}
 TRAINING = {
     **{"peft_type": "lora", "rank": 16, "alpha": 32.0, "target_modules": "q_proj,v_proj", "learning_rate": 2e-3},
     **{"batch_size": 8, "holdout": 0.0, "answer_tokens": 16, "labelling_batch": 32},
+    "max_candidates": 8.0,
 }
 DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "epochs": 4, "least_recall": 0.8}
 

@@ -4,8 +4,8 @@
     θ_t   = argmin  Σ_{x ∈ D_syn} CE( M_t+θ_t (x),  greedy text of M_s+θ_s (x) )
 
 `filter` swaps the second line's set: token-score (TiTok, arXiv:2510.04682) answers more candidates and keeps those
-whose answers the source adapter changes most; none takes what comes. Each stage leaves its product in `work` and finds it
-again by the digest of what it came from; source and target need not be in memory at once.
+whose answers the source adapter changes most; none takes what comes. Each stage leaves its product in `work` and finds
+it again by the digest of what it came from; source and target need not be in memory at once.
 """
 
 import json
