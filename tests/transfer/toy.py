@@ -128,3 +128,11 @@ def loader(seed: int = 0, chat: bool = False, calls: list | None = None):
         return base(seed), tokenizer(chat)
 
     return load
+
+
+SYNTHESIS = {"task": "toy", "max_new_tokens": 8, "similarity": 1.0, "temperature": 1.0, "synthesis_batch": 16}
+DISCRIMINATOR = {**SYNTHESIS, "epochs": 8, "learning_rate": 1e-2, "target_modules": "all-linear"}
+TRANSFER = {
+    **SYNTHESIS,
+    **{"samples": 24, "epochs": 2, "learning_rate": 5e-3, "answer_tokens": 3, "rank": 4, "labelling_batch": 8},
+}
