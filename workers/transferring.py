@@ -29,6 +29,7 @@ from workers.attempt import Attempt
 from workers.bases import base_folder
 from workers.cache import PART
 from workers.cards import public_names, transfer_card
+from workers.leftovers import work_folder
 from workers.worker import Worker, inputs_of
 
 # What a report may not tell the public: text that was invented after private examples.
@@ -42,8 +43,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
     (row,) = inputs_of(job, "adapter")
     attempt.say(f"Reading {named(row.version)}, to be moved from {row.version.base} to {job.base}")
     source = worker.input_folder(row)
-    work = worker.cache.root / f"transfer-{job.pk}"
-    work.mkdir(exist_ok=True)
+    work = work_folder(worker.cache.root, "transfer", job)
     with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
         folder, rows = Path(name), None
         if isinstance(recipe, TransLoraRecipe):

@@ -43,6 +43,7 @@ urlpatterns = [
     path(f"{HERE}/measure/<ref:ref>", transfer.measure, name="measure"),
     path(f"{HERE}/settings", repository.settings, name="settings"),
     path(f"{HERE}/delete", repository.delete, name="delete"),
+    path(f"{HERE}/companion", repository.companion, name="companion"),
     path(f"{HERE}/tag", repository.tag, name="tag"),
     path(f"{HERE}/card", repository.edit_card, name="edit_card"),
 ]

@@ -173,3 +173,19 @@ def test_the_arms_are_measured_from_the_report(moved, people):  # noqa: F811
     assert "4 evaluations are queued" in client.get(sent.headers["Location"]).content.decode()
     client.post("/lab/new/measure/v1", {"dataset": ""})
     assert Job.objects.filter(kind="evaluate").count() == 4
+
+
+def test_settings_list_what_is_kept_and_let_it_go(people, sums):
+    companions.add_companion(
+        actor=people.owner, repository=sums.repository, kind="seeds", name="a.jsonl", stream=io.BytesIO(SEEDS.encode())
+    )
+    client = signed_in(people.owner)
+    page = client.get("/lab/sums/settings").content.decode()
+    assert "seeds/a.jsonl" in page and "5 rows" in page
+    named = {"kind": "seeds", "name": "a.jsonl"}
+    client.post("/lab/sums/companion", {**named, "act": "public"})
+    assert Companion.objects.get().visibility == "public"
+    assert client.post("/lab/sums/companion", {**named, "act": "shown"}).status_code == 422
+    assert signed_in(people.reader).post("/lab/sums/companion", {**named, "act": "remove"}).status_code == 403
+    signed_in(people.member).post("/lab/sums/companion", {**named, "act": "remove"})
+    assert not Companion.objects.exists()

@@ -384,3 +384,51 @@ def test_loram_puts_a_pruned_adapter_back(ask, work, owner, base, target):
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
     assert made[name].shape == (16, 4)
     assert (made[name][kept] == tensors[name]).all() and not made[name][1::2].any()
+
+
+def test_what_jobs_left_goes_once_nobody_goes_on_from_it(ask, worker, owner):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from hub.models import Job
+    from workers.leftovers import sweep
+
+    root = worker.cache.root
+    queued, old, fresh = (ask(output=("ada", name)) for name in ("one", "two", "three"))
+    for job, hours in ((old, 30), (fresh, 1)):
+        ended = timezone.now() - timedelta(hours=hours)
+        Job.objects.filter(pk=job.pk).update(state=State.CANCELLED, finished_at=ended)
+    names = [f"transfer-{queued.pk}", f"discriminator-{old.pk}", f"assembly-{fresh.pk}", "transfer-999999", "other-1"]
+    for name in names:
+        (root / name).mkdir(parents=True)
+    sweep(root)
+    assert {path.name for path in root.iterdir()} == {names[0], names[2], "other-1"}
+
+
+def test_a_base_is_loaded_in_the_precision_asked_for(held, worker, base):
+    import torch
+
+    full, _ = worker.models.get(base)
+    half, _ = worker.models.get(base, precision="bfloat16")
+    assert (full.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    assert worker.models.get(base)[0] is full
+    assert worker.models.ids() == [base.pk]
+    with pytest.raises(CompositionError) as refusal:
+        worker.models.get(base, precision="int8")
+    assert refusal.value.code == "base.precision"
+    worker.models.drop(base)
+    assert worker.models.ids() == []
+
+
+def test_the_same_key_is_the_same_job_whatever_is_kept_meanwhile(ask, owner, adapter, base):
+    from hub.errors import Conflict
+
+    keep_seeds(owner, adapter)
+    job = ask(files={}, idempotency_key="k")
+    keep_seeds(owner, adapter, text=SEEDS.split("\n")[0])
+    assert ask(files={}, idempotency_key="k") == job
+    with pytest.raises(Conflict):
+        ask(files={"seeds": SEEDS + SEEDS}, idempotency_key="k")
+    with pytest.raises(Conflict):
+        ask(files={}, idempotency_key="k", base=base)
