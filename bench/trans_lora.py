@@ -51,7 +51,7 @@ TRAINING = {
     **{"batch_size": 8, "holdout": 0.0, "answer_tokens": 16, "labelling_batch": 32},
     "max_candidates": 8.0,
 }
-DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "epochs": 4, "least_recall": 0.8}
+DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "epochs": 3, "least_recall": 0.8}
 
 
 class Kept:
@@ -115,7 +115,7 @@ class Experiment:
 
     def run(self, arm: str) -> dict:
         """The arm's figures, from the file where it was measured before."""
-        made_of = [arm, self.task, NAMES, EVALUATION.to_dict(), folder_digest(self.adapter), digest(self.test)]
+        made_of: list = [arm, self.task, NAMES, EVALUATION.to_dict(), folder_digest(self.adapter), digest(self.test)]
         if arm not in ("source adapter", "target base"):
             made_of += [self.recipe.to_dict(), self.seeds, self.discriminator_recipe.to_dict()]
         figures = self.kept.get(digest(made_of), lambda: {"task": self.task, "seed": self.seed} | self._make(arm))
@@ -158,7 +158,7 @@ class Experiment:
         return train_discriminator(
             self.bases.loader("source"),
             self.adapter,
-            [row["prompt"] for row in self.train],
+            [row["prompt"] for row in self.train[:SAMPLES]],
             [row["prompt"] for row in self.seeds],
             self.discriminator_recipe,
             work=self.work / "discriminator",
@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["orders"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--epochs", type=int, default=4, help="published: 20")
+    parser.add_argument("--epochs", type=int, default=2, help="published: 20")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "trans_lora")
     parser.add_argument("--quick", action="store_true", help="only print what is kept")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where results are kept")

@@ -21,7 +21,10 @@ ANIMALS = {"cat": "home", "dog": "home", "hen": "home", "lion": "wild", "wolf": 
 REAL = 4
 VERBS = ["sings", "runs", "eats", "sleeps", "jumps", "hides"]
 NOISE = ["Is", "above", "question", "from", "dataset", "toy", "the", "Here", "are", "examples", "yes", "no"]
-CHAT = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 NAMES = {"source": "toy/source@1", "target": "toy/target@1"}
 
 
@@ -131,7 +134,7 @@ def loader(seed: int = 0, chat: bool = False, calls: list | None = None):
 
 
 SYNTHESIS = {"task": "toy", "max_new_tokens": 8, "similarity": 1.0, "temperature": 1.0, "synthesis_batch": 16}
-DISCRIMINATOR = {**SYNTHESIS, "epochs": 8, "learning_rate": 1e-2, "target_modules": "all-linear"}
+DISCRIMINATOR = {**SYNTHESIS, "epochs": 16, "learning_rate": 1e-2, "target_modules": "all-linear"}
 TRANSFER = {
     **SYNTHESIS,
     **{"samples": 24, "epochs": 2, "learning_rate": 5e-3, "answer_tokens": 3, "rank": 4, "labelling_batch": 8},
