@@ -15,7 +15,7 @@ from hub.services.job_check import named
 from hub.services.job_results import keep_discriminator
 from hub.storage import blobs
 from workers.attempt import Attempt
-from workers.evaluating import read_rows
+from workers.evaluating import read_rows, replaces
 from workers.leftovers import work_folder
 from workers.transferring import loader, rows_of, with_task
 from workers.worker import Worker, inputs_of
@@ -35,7 +35,7 @@ def discriminate(attempt: Attempt, worker: Worker) -> None:
     attempt.advance(State.RUNNING)
     try:
         made = METHODS[job.kind].load()(
-            loader(attempt, worker, job.base),
+            loader(attempt, worker, job.base, fresh=replaces(row.version)),
             source,
             real,
             seeds,

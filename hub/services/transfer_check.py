@@ -94,7 +94,9 @@ def notes(recipe: Recipe | None, given: Sequence[job_files.Given]) -> list[str]:
     said = recipe.warnings(job_files.rows(given, SEEDS)) if job_files.rows(given, SEEDS) else []
     facts = next((file.facts for file in given if file.role == DISCRIMINATOR), {})
     if isinstance(facts.get("recall"), int | float):
-        said.append(f"The discriminator knows {100 * facts['recall']:.0f} % of held-out real inputs.")
+        refuses = facts.get("specificity")
+        rest = f", and refuses {100 * refuses:.0f} % of invented ones" if isinstance(refuses, int | float) else ""
+        said.append(f"The discriminator knows {100 * facts['recall']:.0f} % of held-out real inputs{rest}.")
     return said
 
 

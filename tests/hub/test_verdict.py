@@ -131,6 +131,7 @@ def test_what_is_missing_is_measured_once(moved, people):
     with pytest.raises(Invalid, match="give a dataset"):
         measure_arms(actor=people.owner, version=moved, dataset=moved)
     assert Job.objects.filter(kind="evaluate").count() == 2
+    assert measure_arms(actor=people.owner, version=moved, dataset=moved.data) == []
     again = measure_arms(actor=people.owner, version=moved, dataset=moved.data, recipe={"limit": 5})
     assert len(again) == 4
     assert {job.recipe["limit"] for job in again} == {5}

@@ -432,3 +432,22 @@ def test_the_same_key_is_the_same_job_whatever_is_kept_meanwhile(ask, owner, ada
         ask(files={"seeds": SEEDS + SEEDS}, idempotency_key="k")
     with pytest.raises(Conflict):
         ask(files={}, idempotency_key="k", base=base)
+
+
+def test_a_mixture_becomes_one_lora_on_the_next_base(held, ask, work, owner, base):
+    first, second = (factories.make_version(owner, name, base=base, seed=n) for n, name in enumerate(("one", "two")))
+    asked = {"kind": "meteora", "recipe": {"train": "prototype"}, "inputs": [first, second]}
+    mixture = work(jobs.queue_job(actor=owner, **asked, output=("ada", "mix"))).result
+    job = work(ask(recipe={**QUICK, "filter": "none", "least_per_class": 0, "temperature": 1.5}, inputs=[mixture]))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.facts["peft_type"] == "LORA"
+
+
+def test_a_base_that_an_adapter_replaces_is_loaded_anew_for_every_stage(
+    held, stages, ask, work, worker, base, monkeypatch
+):
+    monkeypatch.setattr("workers.transferring.replaces", lambda version: True)
+    kept, _ = worker.models.get(base)
+    assert work(ask()).state == State.DONE
+    assert base.pk not in worker.models.ids()
+    assert worker.models.get(base)[0] is not kept
