@@ -116,9 +116,9 @@ def test_the_job_page_shows_stages_examples_and_files_to_its_owner_alone(people,
     job = Job.objects.get()
     own = signed_in(people.member).get(f"/jobs/{job.pk}").content.decode()
     assert 'data-stage="distillation"' in own and "7 + 1 =" in own and "no &lt;b&gt;" in own
-    assert "seeds.jsonl" in own
+    assert "seeds, 5 rows" in own
     others = signed_in(people.reader).get(f"/jobs/{job.pk}").content.decode()
-    assert "seeds.jsonl" not in others and job.files.get().digest not in others
+    assert "5 rows" not in others and job.files.get().digest not in others
     assert signed_in(people.stranger).get(f"/jobs/{job.pk}").status_code == 404
 
 
