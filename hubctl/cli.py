@@ -35,6 +35,7 @@ COMMANDS = {
     "companions": ("companions", "List, fetch and remove what is kept beside a repository."),
     "eval": ("evaluate", "Measure an adapter on a dataset."),
     "try": ("try_out", "Ask an adapter something, with and without it."),
+    "verdict": ("verdict", "Say whether a transfer lost something."),
     "compare": ("evaluate", "Compare measured versions."),
     "jobs": ("jobs", "List, watch, cancel and retry jobs."),
 }

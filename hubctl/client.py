@@ -11,9 +11,10 @@ Every method returns the hub's JSON and raises `hubctl.errors.HubctlError` where
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from hubctl.errors import NotFound, Refused
+from hubctl.requests import job_body, part_query, plain, split
 from hubctl.transport import Transport
 
 if TYPE_CHECKING:
@@ -239,6 +240,19 @@ class Hub:
             params.append(("dataset", dataset))
         return self.transport.json("GET", "/compare", params=params)
 
+    def verdict(self, name: str, **named: str | None) -> dict[str, Any]:
+        """Whether the transferred `name[@ref]` lost something; `dataset` and `oracle` are names."""
+        path, ref = split(name)
+        params = {key: value for key, value in named.items() if value}
+        where = f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}/verdict"
+        return self.transport.json("GET", where, params=params)
+
+    def measure_arms(self, name: str, dataset: str, **named: Any) -> list[dict[str, Any]]:
+        """Queue the evaluations that verdict lacks; `oracle` is a name, `recipe` the evaluations'."""
+        path, ref = split(name)
+        body = {"dataset": dataset, **{key: value for key, value in named.items() if value}}
+        return self._post(f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}/verdict", body)
+
     # Plumbing
 
     def _get(self, path: str) -> Any:
@@ -265,43 +279,3 @@ class Hub:
             if not following or (limit is not None and count >= limit):
                 return
             page = self.transport.json("GET", following)
-
-
-def job_body(
-    kind: str,
-    inputs: Sequence[str],
-    datasets: Sequence[str],
-    output: str | None,
-    base: str | None,
-    recipe: Mapping[str, Any] | None,
-    private: bool | None,
-    files: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The JSON that starts or checks a job; what was not said is left out, so that the hub's defaults hold."""
-    body: dict[str, Any] = {"kind": kind, "recipe": dict(recipe or {}), "inputs": list(inputs)}
-    given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
-    given["files"] = dict(files or {})
-    return body | {key: value for key, value in given.items() if value}
-
-
-def part_query(expert: str | None, form: str | None) -> str:
-    """The query that names a part of a mixture; "" for the whole."""
-    asked = {key: value for key, value in (("expert", expert), ("as", form)) if value is not None}
-    return f"?{urlencode(asked)}" if asked else ""
-
-
-def split(name: str) -> tuple[str, str | None]:
-    """`ns/name@ref` → ("ns/name", "ref"); the ref is None where none is given."""
-    path, _, ref = name.partition("@")
-    namespace, slash, short = path.partition("/")
-    if not slash or not namespace or not short or "/" in short:
-        raise Refused(f"{name!r} names no repository; write namespace/name or namespace/name@v1.")
-    return f"{quote(namespace, safe='')}/{quote(short, safe='')}", ref or None
-
-
-def plain(name: str) -> str:
-    """`ns/name`, refusing a ref."""
-    path, ref = split(name)
-    if ref:
-        raise Refused(f"{name!r} names one version; here the repository is meant: {path}")
-    return path

@@ -33,7 +33,7 @@ def pull(
 
     Of a mixture `expert` names one of its experts, and `form="cat"` asks for all of them as one plain LoRA.
     """
-    from hubctl.client import part_query, split
+    from hubctl.requests import part_query, split
 
     manifest = hub.files(name, expert=expert, form=form)
     path, _ = split(name)

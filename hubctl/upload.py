@@ -92,7 +92,7 @@ def push(
     Returns {"revision", "version", "created"}; `created` is False where the hub held exactly this already.
     `moved(what, done, total)` is told of bytes hashed and sent.
     """
-    from hubctl.client import plain
+    from hubctl.requests import plain
 
     path = plain(name)
     files = hashed(collect(source), moved)

@@ -2,6 +2,7 @@
 
 const box = document.getElementById("stages");
 const order = box ? box.dataset.stages.split(" ") : [];
+const TITLES = { synthesis: "Invented", filter: "Kept", labelling: "Answered" };
 const losses = [];
 const held = [];
 
@@ -11,6 +12,7 @@ export function stages(message, figures) {
   for (const name of ["kept", "rejected"]) {
     if (typeof figures[name] === "number") box.querySelector(`[data-count=${name}]`).textContent = figures[name];
   }
+  if (figures.examples?.length) box.querySelector("[data-title]").textContent = TITLES[figures.stage] ?? "Kept";
   list("kept", figures.examples);
   list("rejected", figures.rejected_examples);
   if (typeof figures.loss === "number" && typeof figures.step === "number") loss(figures);
@@ -30,7 +32,7 @@ function stage(name, message) {
 
 function list(name, rows) {
   if (!rows?.length) return;
-  document.getElementById("said").hidden = false;
+  document.getElementById("said").hidden = box.querySelector(`.${name}`).hidden = false;
   const said = rows.map((row) => {
     const item = document.createElement("li");
     item.textContent = typeof row === "string" ? row : `${row.prompt} → ${row.completion}`;

@@ -21,10 +21,11 @@ from composition.prompting import Prompted, Prompting
 from composition.reading import Reader
 from composition.recipes import DiscriminatorRecipe
 from transfer.adapters import lora_config, save_adapter, trainable
+from transfer.loss import Example
 from transfer.parties import Discriminator, Loader
 from transfer.stages import SHOWN, Clock, Part, Product, digest, folder_digest
 from transfer.synthesis import Candidates
-from transfer.training import Example, Plan, fit
+from transfer.training import Plan, fit
 
 QUESTIONS = {
     "main": "{x}\nIs the above question from {name} dataset?",
@@ -32,6 +33,8 @@ QUESTIONS = {
 }
 JUDGED_AT_ONCE = 32
 FEWEST_NEGATIVES = 8
+NOT_LEARNT = ("least_recall", "split")
+"""Fields that change nothing in what is trained: a refused discriminator is accepted under a lower demand as it is."""
 
 
 def train_discriminator(
@@ -74,7 +77,8 @@ def train_discriminator(
         held[name] = [texts[place] for place in sorted(order[:count])]
         train[name] = [texts[place] for place in sorted(order[count:])]
     data = digest("real", real)
-    key = digest("discriminator", recipe.to_dict(), source_name, folder_digest(source_adapter), data, negatives)
+    fields = {name: value for name, value in recipe.to_dict().items() if name not in NOT_LEARNT}
+    key = digest("discriminator", fields, source_name, folder_digest(source_adapter), data, negatives)
     product = Product(work / "discriminator.json", key)
     folder = work / f"discriminator-{key[:12]}"
     facts = product.read()

@@ -15,11 +15,12 @@ from composition.reading import Reader
 from composition.recipes import TransLoraRecipe
 from composition.recipes.transfer import TOKEN_SCORE
 from transfer.adapters import adapter_config, save_adapter, trainable
+from transfer.loss import Example
 from transfer.parties import Parties
 from transfer.soft_targets import SoftTargets
 from transfer.stages import Product, digest
 from transfer.token_score import token_mask
-from transfer.training import Example, Plan, fit
+from transfer.training import Plan, fit
 
 FEWEST_FOR_HOLDOUT = 10
 FIELDS = (

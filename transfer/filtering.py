@@ -1,8 +1,8 @@
 """Which invented inputs are kept: those the discriminator takes for real, the best by token score, or just the first.
 
 The discriminator's way is rejection sampling: more is invented until |D_syn| inputs are kept or the cap on candidates
-is reached. Generator and judge stand on different bases, so it goes in rounds, each as large as the acceptance rate so far
-asks for; the kept ones are the first that were accepted, in the order of the stream, however the rounds fell.
+is reached. Generator and judge stand on different bases, so it goes in rounds, each as large as the acceptance rate so
+far asks for; the kept ones are the first that were accepted, in the order of the stream, however the rounds fell.
 """
 
 import math

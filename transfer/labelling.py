@@ -4,7 +4,6 @@ Answers are text, so that any target can learn them. One that ran into `answer_t
 counted; an empty one is dropped.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from composition.reading import Reader
 from transfer.parties import Loader
 from transfer.stages import LIVE, Clock, Product, attached, digest
 from transfer.token_score import span_scores
-
-MOST_CLASSES_SHARE = 10
-FEWEST_FOR_CLASSES = 20
 
 
 class Labels:
@@ -102,34 +98,6 @@ class Labels:
 def usable(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows with an answer."""
     return [row for row in rows if row["completion"]]
-
-
-def class_counts(completions: Sequence[str]) -> dict[str, int]:
-    """How often each answer occurs, where the answers are classes: few kinds for many rows. Else nothing."""
-    counts = Counter(completions)
-    if len(completions) < FEWEST_FOR_CLASSES or len(counts) * MOST_CLASSES_SHARE > len(completions):
-        return {}
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def check_classes(counts: dict[str, int], seeds: Sequence[str], least: int) -> list[str]:
-    """Warnings for thin classes. Error `transfer.starved` where one that the seeds show gets fewer than `least`."""
-    if not counts:
-        return []
-    wanted = {name: counts.get(name, 0) for name in dict.fromkeys(seed.strip() for seed in seeds if seed.strip())}
-    starved = {name: count for name, count in wanted.items() if count < least}
-    told = ", ".join(f"{name}: {count}" for name, count in {**wanted, **counts}.items())
-    if starved:
-        raise CompositionError(
-            "transfer.starved",
-            f"The samples starve {', '.join(starved)}: the answers are {told}, and each class of the seeds shall have "
-            f"at least {least}. Give more seeds of the starved classes, more samples or another filter, or set "
-            "least_per_class=0 to go on knowingly. The samples are kept.",
-            classes={**wanted, **counts},
-        )
-    fair = sum(counts.values()) / len({**wanted, **counts})
-    thin = [name for name, count in {**wanted, **counts}.items() if count < fair / 4]
-    return [f"Few samples for {', '.join(thin)}: the answers are {told}."] if thin else []
 
 
 def _refuse_too_long(reader: Reader, rows: Sequence[Prompted], answer_tokens: int, first: int) -> None:

@@ -4,8 +4,8 @@
     θ_t   = argmin  Σ_{x ∈ D_syn} CE( M_t+θ_t (x),  greedy text of M_s+θ_s (x) )
 
 `filter` swaps the second line's set: token-score (TiTok, arXiv:2510.04682) answers more candidates and keeps those
-whose answers the source adapter changes most; none takes what comes. Each stage leaves its product in `work` and finds it
-again by the digest of what it came from; source and target need not be in memory at once.
+whose answers the source adapter changes most; none takes what comes. Each stage leaves its product in `work` and finds
+it again by the digest of what it came from; source and target need not be in memory at once.
 """
 
 import json
@@ -18,9 +18,10 @@ from composition.formats.peft_save import replace_file
 from composition.progress import Progress, ignore
 from composition.recipes import TransLoraRecipe
 from composition.recipes.transfer import DISCRIMINATOR, TOKEN_SCORE
+from transfer.classes import check_classes, class_counts
 from transfer.distillation import distil
 from transfer.filtering import DiscriminatorFilter, Filtered, fewer, most_tries, seeds_warning, take_first
-from transfer.labelling import Labels, check_classes, class_counts, usable
+from transfer.labelling import Labels, usable
 from transfer.parties import Loader, Parties, TransferResult
 from transfer.soft_targets import soft_targets
 from transfer.stages import LIVE, SHOWN, Clock, Part, folder_digest, forward_only

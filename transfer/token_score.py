@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from composition.prompting import Prompting
+from transfer.classes import class_counts, quotas
 
 Spans = list[list[float]]
 """[characters, score] runs that cover an answer's text, and [0, score] of its end."""
@@ -34,9 +35,22 @@ def mean_score(spans: Spans) -> float:
 
 
 def best_samples(rows: Sequence[dict[str, Any]], most: int) -> list[int]:
-    """Places of the `most` rows of the highest mean score, in their order; the earlier of equals."""
+    """Places of the `most` rows of the highest mean score, in their order; the earlier of equals.
+
+    Where the answers are classes the best of each are taken in proportion, a deviation: one ranking keeps the class
+    whose answers the adapter changed most, and starves the others.
+    """
     ranked = sorted(range(len(rows)), key=lambda place: (-mean_score(rows[place]["scores"]), place))
-    return sorted(ranked[:most])
+    counts = class_counts([row["completion"] for row in rows])
+    if not counts:
+        return sorted(ranked[:most])
+    left, kept = quotas(counts, most), []
+    for place in ranked:
+        name = rows[place]["completion"]
+        if left[name]:
+            left[name] -= 1
+            kept.append(place)
+    return sorted(kept)
 
 
 def token_mask(prompting: Prompting, answer: Sequence[int], spans: Spans, share: float) -> list[bool]:

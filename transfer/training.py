@@ -1,12 +1,11 @@
 """One training loop for discriminator and distillation: a PEFT adapter, the next token's cross-entropy on answers.
 
 AdamW without decay, linear to zero, gradients clipped to norm 1, no dropout. A batch is cut into passes of as many rows
-as memory holds, weighed so that the gradient is that of the whole batch; logits are made for answers alone. Which rows
-stand in step t follows from the seed and t, and the state (parameters, moments, best so far, notes) is kept every 30 s
-and whenever the run is stopped: taken up again it ends with the same bytes.
+as memory holds, weighed so that the gradient is that of the whole batch. Which rows stand in step t follows from the
+seed and t, and the state (parameters, moments, best so far, notes) is kept every 30 s and whenever the run is stopped:
+taken up again it ends with the same bytes.
 """
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,27 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from composition.checkpoint import Notes, read_state, write_state
 from composition.errors import CompositionError
 from composition.progress import Progress, ignore
-from composition.prompting import left_pad, positions
+from transfer.loss import AnswerLoss, Example
 from transfer.stages import Clock
 
 CLIP = 1.0
 CURVE_POINTS = 200
 SECONDS_A_CHECKPOINT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Token ids that end with the answer; `learnt` says which of the answer's tokens the loss is on."""
-
-    ids: list[int]
-    learnt: list[bool]
-    soft: tuple[Tensor, Tensor] | None = None
-    """Teacher's likeliest ids [answer, k] and their log p [answer, k], where soft targets are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +94,7 @@ class _Run:
         self.best = {f"best {n}": p.detach().clone() for n, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=plan.rate, weight_decay=0.0)
         self.device = next(iter(self.parameters.values())).device
-        self.keeps = keeps_logits(model)
+        self.loss = AnswerLoss(model, [*train, *held], plan.pad)
         self.tokens = 0
 
     def finish(self) -> Record:
@@ -175,7 +164,7 @@ class _Run:
         def read() -> float:
             size, total = notes.before["rows_at_once"], sum(sum(row.learnt) for row in self.held)
             pieces = [self.held[start : start + size] for start in range(0, len(self.held), size)]
-            return sum(float(self._loss(piece, total, soft=0.0)) for piece in pieces)
+            return sum(float(self.loss(piece, total, soft=0.0)) for piece in pieces)
 
         return round(self._fitting(notes, read), 6)
 
@@ -184,37 +173,10 @@ class _Run:
         total = sum(sum(row.learnt) for row in rows)
         value = 0.0
         for start in range(0, len(rows), at_once):
-            loss = self._loss(rows[start : start + at_once], total, self.plan.soft)
+            loss = self.loss(rows[start : start + at_once], total, self.plan.soft)
             loss.backward()
             value += float(loss.detach())
         return value
-
-    def _loss(self, rows: Sequence[Example], total: int, soft: float) -> Tensor:
-        """Σ over these rows' learnt tokens / `total`."""
-        ids, mask = left_pad([row.ids for row in rows], self.plan.pad)
-        keep = max(len(row.learnt) for row in rows)
-        wanted = torch.full((len(rows), keep), -100)
-        for number, row in enumerate(rows):
-            answer = torch.tensor(row.ids[len(row.ids) - len(row.learnt) :])
-            wanted[number, keep - len(row.learnt) :] = answer.masked_fill(~torch.tensor(row.learnt), -100)
-        some = {"logits_to_keep": keep + 1} if self.keeps else {}
-        logits = (
-            self.model(
-                input_ids=ids.to(self.device),
-                attention_mask=mask.to(self.device),
-                position_ids=positions(mask).to(self.device),
-                use_cache=False,
-                **some,
-            )
-            .logits[:, -keep - 1 : -1]
-            .float()
-        )  # [rows, keep, vocabulary]: what stands before each token of the answers
-        hard = nn.functional.cross_entropy(
-            logits.flatten(0, 1), wanted.flatten().to(self.device), ignore_index=-100, reduction="sum"
-        )
-        if not soft:
-            return hard / total
-        return ((1 - soft) * hard + soft * soft_loss(logits, rows)) / total
 
     def _fitting(self, notes: Notes, run: Callable[[], float]) -> float:
         while True:
@@ -263,27 +225,6 @@ class _Run:
         if notes.before["held"]:
             figures["held_out_loss"] = notes.before["held"][-1]["loss"]
         self.progress(notes.step / self.plan.steps, f"Step {notes.step} of {self.plan.steps}", **figures)
-
-
-def soft_loss(logits: Tensor, rows: Sequence[Example]) -> Tensor:
-    """Σ over learnt tokens of −Σ_v p_teacher(v) log p(v), on the teacher's likeliest tokens, renormalised.
-
-    Cross-entropy to the teacher's distribution: its divergence up to a constant.
-    """
-    total = logits.new_zeros(())
-    for number, row in enumerate(rows):
-        assert row.soft is not None
-        ids, log_p = (part.to(logits.device) for part in row.soft)
-        own = logits[number, logits.shape[1] - len(row.learnt) :].log_softmax(-1).gather(1, ids)
-        each = -(log_p.softmax(-1) * own).sum(-1)
-        total = total + each[torch.tensor(row.learnt, device=logits.device)].sum()
-    return total
-
-
-def keeps_logits(model: Any) -> bool:
-    """Whether the model can be asked for the last positions' logits alone."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 def out_of_memory(error: BaseException) -> bool:

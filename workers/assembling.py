@@ -28,6 +28,7 @@ from workers.attempt import Attempt
 from workers.cache import PART
 from workers.cards import HIDDEN, assembly_card, public_names
 from workers.evaluating import read_rows
+from workers.leftovers import work_folder
 from workers.worker import Worker, inputs_of, versions
 
 WEIGHTS = "adapter_model.safetensors"
@@ -50,8 +51,7 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
     model, tokenizer = worker.models.get(job.base, attempt.say)
 
     attempt.advance(State.RUNNING)
-    work = worker.cache.root / f"assembly-{job.pk}"
-    work.mkdir(exist_ok=True)
+    work = work_folder(worker.cache.root, "assembly", job)
     sources = [_source(row) for row in joining]
     if mixture:
         from composition.moe.grow import add_experts

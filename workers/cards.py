@@ -62,14 +62,14 @@ def assembly_card(job: Job, method: Method, parents: Sequence[Version], report: 
 
 def transfer_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
     """The Markdown of a transferred adapter's card: from where to where, and how it was filtered."""
-    intro = [
-        f"An adapter for `{job.base.name}`, moved from `{parents[0].base.name}` by {method.label}. {method.summary}",
-        "",
-    ]
-    if job.recipe.get("filter"):
-        intro.append(f"Invented inputs were filtered by: {job.recipe['filter']}. The rows stay with the owner.")
+    intro = [f"An adapter for `{job.base.name}`, moved from `{parents[0].base.name}` by {method.label}.", ""]
+    if chosen := job.recipe.get("filter"):
+        filtered = "kept as they came" if chosen == "none" else f"filtered by {chosen}"
+        intro.append(
+            f"It learnt the old adapter's answers to invented inputs, {filtered}; the rows stay with its owner."
+        )
     else:
-        intro.append("Nothing was trained: measure it against the bare target before you rely on it.")
+        intro.append(f"{method.summary} Measure it against the bare target before you rely on it.")
     return _card(
         job, method, parents, names, report, tag="transfer", intro=intro, load=_plainly(job), of=f"to {job.base}"
     )

@@ -15,7 +15,8 @@ from hub.services.job_check import named
 from hub.services.job_results import keep_discriminator
 from hub.storage import blobs
 from workers.attempt import Attempt
-from workers.evaluating import read_rows
+from workers.evaluating import read_rows, replaces
+from workers.leftovers import work_folder
 from workers.transferring import loader, rows_of, with_task
 from workers.worker import Worker, inputs_of
 
@@ -30,12 +31,11 @@ def discriminate(attempt: Attempt, worker: Worker) -> None:
     source = worker.input_folder(row)
     real = [one["prompt"] for one in _real(attempt, worker, recipe)]
     seeds = [one["prompt"] for one in rows_of(attempt, SEEDS)]
-    work = worker.cache.root / f"discriminator-{job.pk}"
-    work.mkdir(exist_ok=True)
+    work = work_folder(worker.cache.root, "discriminator", job)
     attempt.advance(State.RUNNING)
     try:
         made = METHODS[job.kind].load()(
-            loader(attempt, worker, job.base),
+            loader(attempt, worker, job.base, fresh=replaces(row.version)),
             source,
             real,
             seeds,

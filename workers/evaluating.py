@@ -8,7 +8,7 @@ from pathlib import Path
 from composition.facts import AdapterFacts
 from composition.recipes import recipe_from_dict
 from composition.registry import METHODS
-from hub.models import State
+from hub.models import State, Version
 from hub.services.evaluations import record_evaluation
 from hub.services.job_check import named
 from workers.attempt import Attempt
@@ -46,6 +46,11 @@ def read_rows(folder: Path, split: str) -> list[dict]:
         return [json.loads(line) for line in lines if line.strip()]
 
 
+def replaces(version: Version) -> bool:
+    """True for adapters that change the base's own weights where they are attached (PiSSA and kin)."""
+    return any(need["code"] != "mixture" for need in AdapterFacts.from_dict(version.facts).needs_base)
+
+
 def hits_of(per_row: list[dict]) -> dict[str, str]:
     """By metric that counts rows, a digit a row in the dataset's order; where not every row has it, it is left out."""
     found = {}
@@ -63,9 +68,7 @@ def _model(attempt: Attempt, worker: Worker) -> Iterator[tuple]:
     if not adapters:
         yield worker.models.get(job.base, attempt.say)
         return
-    version = adapters[0].version
-    needs = AdapterFacts.from_dict(version.facts).needs_base
-    replaces_base = any(need["code"] != "mixture" for need in needs)
+    version, replaces_base = adapters[0].version, replaces(adapters[0].version)
     folder = worker.input_folder(adapters[0])
     attempt.say(f"Attaching {named(version)}")
     with worker.models.with_adapter(job.base, folder, replaces_base=replaces_base, say=attempt.say) as pair:

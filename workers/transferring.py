@@ -9,7 +9,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from workers.attempt import Attempt
 from workers.bases import base_folder
 from workers.cache import PART
 from workers.cards import public_names, transfer_card
+from workers.evaluating import replaces
+from workers.leftovers import work_folder
 from workers.worker import Worker, inputs_of
 
 # What a report may not tell the public: text that was invented after private examples.
@@ -42,8 +44,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
     (row,) = inputs_of(job, "adapter")
     attempt.say(f"Reading {named(row.version)}, to be moved from {row.version.base} to {job.base}")
     source = worker.input_folder(row)
-    work = worker.cache.root / f"transfer-{job.pk}"
-    work.mkdir(exist_ok=True)
+    work = work_folder(worker.cache.root, "transfer", job)
     with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
         folder, rows = Path(name), None
         if isinstance(recipe, TransLoraRecipe):
@@ -62,12 +63,13 @@ def _by_data(
     attempt: Attempt, worker: Worker, recipe: TransLoraRecipe, row: JobInput, source: Path, work: Path
 ) -> tuple[Path, list[dict[str, Any]], dict[str, Any]]:
     """(PEFT folder, invented rows, report) of the four stages."""
+    import composition.moe.lora_moe_peft  # noqa: F401 - mixtures are adapters that peft knows by this import
     from transfer.parties import Parties
 
-    job = attempt.job
+    job, fresh = attempt.job, replaces(row.version)
     check_memory(memory_of(recipe, job.base), worker.models.budget, str(job.base))
     parties = Parties(
-        source=loader(attempt, worker, row.version.base, recipe.precision),
+        source=loader(attempt, worker, row.version.base, recipe.precision, fresh=fresh),
         source_adapter=source,
         source_name=str(row.version.base),
         target=loader(attempt, worker, job.base, recipe.precision),
@@ -85,6 +87,8 @@ def _by_data(
         worker.models.drop(row.version.base)
         worker.models.drop(job.base)
         raise
+    if fresh:
+        worker.models.drop(row.version.base)
     return result.folder, result.rows, result.report
 
 
@@ -144,9 +148,17 @@ def _publish(
     )
 
 
-def loader(attempt: Attempt, worker: Worker, base: BaseModel, precision: str = "float32") -> Any:
-    """Gives (model, tokenizer) of a base when called, from memory or from disk."""
-    return lambda: worker.models.get(base, attempt.say, precision=precision)
+def loader(
+    attempt: Attempt, worker: Worker, base: BaseModel, precision: str = "float32", *, fresh: bool = False
+) -> Callable[[], tuple[Any, Any]]:
+    """Gives (model, tokenizer) of a base when called, from memory or from disk; `fresh`: always from disk."""
+
+    def load() -> tuple[Any, Any]:
+        if fresh:
+            worker.models.drop(base)
+        return worker.models.get(base, attempt.say, precision=precision)
+
+    return load
 
 
 def rows_of(attempt: Attempt, role: str) -> list[dict[str, Any]]:

@@ -24,7 +24,18 @@ class WorkerShape(serializers.ModelSerializer):
 
     class Meta:
         model = WorkerNode
-        fields = ("name", "queues", "device", "bases", "loaded", "environment", "busy", "alive", "started_at")
+        fields = (
+            "name",
+            "queues",
+            "device",
+            "bases",
+            "loaded",
+            "model_bytes",
+            "environment",
+            "busy",
+            "alive",
+            "started_at",
+        )
         fields += ("seen_at",)
 
     def get_bases(self, worker) -> list[str]:

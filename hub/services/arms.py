@@ -4,9 +4,9 @@ from django.db import transaction
 
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Job, Kind, User, Version
+from hub.models import FINAL, Job, Kind, User, Version
 from hub.services.jobs import queue_job
-from hub.verdict import arms_of, verdict
+from hub.verdict import Arm, arms_of, verdict
 
 
 @transaction.atomic
@@ -17,11 +17,11 @@ def measure_arms(
     dataset: Version,
     oracle: Version | None = None,
     recipe: dict | None = None,
-    again: bool = False,
 ) -> list[Job]:
-    """The queued evaluations, all of one recipe, so that the arms can be compared row by row; `again` repeats all.
+    """The queued evaluations, all of one recipe, so that the arms can be compared row by row.
 
-    Raises what `queue_job` raises, and Invalid where the dataset is none; then nothing is queued.
+    With a recipe every arm is measured by it. What the actor has under way already is not queued twice. Raises what
+    `queue_job` raises, and Invalid where the dataset is none; then nothing is queued.
     """
     if dataset.repository.kind != Kind.DATASET:
         raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="dataset")
@@ -29,8 +29,16 @@ def measure_arms(
     told = verdict(viewer, version, dataset=dataset, oracle=oracle)
     queued = []
     for arm in arms_of(viewer, version, oracle):
-        if again or recipe or not told["metric"] or arm.role in told["missing"]:
+        if recipe or not told["metric"] or arm.role in told["missing"]:
             inputs = [arm.version] if arm.version else []
             asked = {"kind": "evaluate", "recipe": recipe or {}, "inputs": inputs, "datasets": [dataset]}
-            queued.append(queue_job(actor=actor, **asked, base=arm.base))
+            if not _under_way(actor, arm, dataset, recipe or {}):
+                queued.append(queue_job(actor=actor, **asked, base=arm.base))
     return queued
+
+
+def _under_way(actor: User, arm: Arm, dataset: Version, recipe: dict) -> bool:
+    wanted = {("dataset", dataset.pk)} | ({("adapter", arm.version.pk)} if arm.version else set())
+    mine = Job.objects.filter(created_by=actor, kind="evaluate", base=arm.base).exclude(state__in=FINAL)
+    same = [job for job in mine.prefetch_related("inputs") if recipe.items() <= job.recipe.items()]
+    return any({(row.role, row.version_id) for row in job.inputs.all()} == wanted for job in same)

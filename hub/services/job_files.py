@@ -129,14 +129,23 @@ def _sent(role: str, text: str) -> Given:
 
 
 def _index_facts(data: bytes) -> dict:
-    """{"modules": how many}; Invalid for what is no map {module: {"in": [index, …], "out": [index, …]}}."""
+    """{"modules": how many}; Invalid for what is no index map."""
     index = strict_loads(data, area="index", what="index.json")
-    sides = index.values() if isinstance(index, dict) else [None]
-    good = all(isinstance(side, dict) and set(side) <= {"in", "out"} for side in sides)
-    numbers = [n for side in sides for row in side.values() for n in row] if good else []
-    if not good or not all(type(n) is int and n >= 0 for n in numbers):
-        raise Invalid('The index map is {"module": {"in": [0, 2, …], "out": [0, 1, …]}}, whole numbers.', field="files")
+    if not isinstance(index, dict) or not index or not all(_is_entry(entry) for entry in index.values()):
+        raise Invalid(
+            'The index map is {"module": {"in": [0, 2, …], "out": [0, 1, …], "name": "in the full base"}}: whole '
+            "numbers; what was not pruned or renamed is left out.",
+            field="files",
+        )
     return {"modules": len(index)}
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not set(entry) <= {"in", "out", "name"}:
+        return False
+    sides = [entry[side] for side in ("in", "out") if entry.get(side) is not None]
+    whole = all(isinstance(side, list) and all(type(n) is int and n >= 0 for n in side) for side in sides)
+    return whole and isinstance(entry.get("name", ""), str)
 
 
 def _companion_name(role: str, value: object) -> str | None:

@@ -51,7 +51,8 @@ def queue_job(
         given = job_files.find(actor=actor, kind=kind, recipe=parsed, inputs=inputs, asked=files or {})
         output = output or transfer_check.output_of(kind, inputs)
     asked = {"kind": kind, "recipe": recipe, "inputs": inputs, "datasets": datasets, "output": output, "base": base}
-    asked["files"] = given
+    # Only files that the request names are compared: what is kept beside the adapter may have changed since.
+    asked["files"] = {(file.role, file.name, file.entry.sha256) for file in given if file.role in (files or {})}
     if known := _known(actor, idempotency_key, asked):
         return known
     namespace, name = None, ""
@@ -166,9 +167,8 @@ def _known(actor: User, key: str | None, asked: dict) -> Job | None:
     output = "/".join(map(str, asked["output"])) if asked["output"] else ""
     recipe = job.recipe if asked["kind"] == FINGERPRINT else asked["recipe"]
     same = job.kind == asked["kind"] and job.recipe == recipe and before == now
-    held = set(job.files.values_list("role", "name", "digest"))
-    same = same and held == {(file.role, file.name, file.entry.sha256) for file in asked["files"]}
-    same = same and asked["base"] in (None, job.base)
+    same = same and asked["files"] <= set(job.files.values_list("role", "name", "digest"))
+    same = same and job.base == (asked["base"] or (asked["inputs"][0].base if asked["inputs"] else None))
     if not same or job.output_path.lower() != output.lower():
         raise Conflict(
             f"The idempotency key {key!r} stands for job {job.pk}, which asked for something else. Use a new key.",

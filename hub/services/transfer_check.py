@@ -94,7 +94,9 @@ def notes(recipe: Recipe | None, given: Sequence[job_files.Given]) -> list[str]:
     said = recipe.warnings(job_files.rows(given, SEEDS)) if job_files.rows(given, SEEDS) else []
     facts = next((file.facts for file in given if file.role == DISCRIMINATOR), {})
     if isinstance(facts.get("recall"), int | float):
-        said.append(f"The discriminator knows {100 * facts['recall']:.0f} % of held-out real inputs.")
+        refuses = facts.get("specificity")
+        rest = f", and refuses {100 * refuses:.0f} % of invented ones" if isinstance(refuses, int | float) else ""
+        said.append(f"The discriminator knows {100 * facts['recall']:.0f} % of held-out real inputs{rest}.")
     return said
 
 
@@ -169,7 +171,7 @@ def _misfit(kind: str, version: Version, base: BaseModel) -> str:
     shapes, facts = base.shapes or {}, AdapterFacts.from_dict(version.facts)
     for name, module in facts.modules.items():
         there = shapes.get(name)
-        if there is None and kind != "cross-lora":
+        if there is None and kind == "portllm":
             return f"{base} has no module {name}, which {version} adapts. A transfer by data (trans-lora) needs none."
         here = [module.out_features, module.in_features]
         if kind == "portllm" and list(there or ()) != here:
@@ -177,7 +179,7 @@ def _misfit(kind: str, version: Version, base: BaseModel) -> str:
                 f"{name} is {here} in {version} and {list(there or ())} in {base}; this way needs equal shapes. "
                 "Use trans-lora, or cross-lora."
             )
-        if kind == "loram" and any(full < part for full, part in zip(there or (), here, strict=False)):
+        if kind == "loram" and there and any(full < part for full, part in zip(there, here, strict=False)):
             return (
                 f"{name} is {here} in {version} and only {list(there or ())} in {base}; recovery goes to the full base."
             )

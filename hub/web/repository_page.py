@@ -177,6 +177,16 @@ def report(viewer: Viewer, page: Heading) -> dict:
     }
 
 
+def beside(viewer: Viewer, repository: Repository) -> list[dict]:
+    """What is kept beside it: [{"kind", "name", "visibility", "size", "facts"}], a folder as one thing."""
+    rows: dict[tuple, dict] = {}
+    for companion in access.companions(viewer, repository):
+        name = companion.name.partition("/")[0]
+        row = rows.setdefault((companion.kind, name), {"kind": companion.kind, "name": name, "size": 0})
+        row |= {"visibility": companion.visibility, "facts": companion.facts, "size": row["size"] + companion.blob.size}
+    return list(rows.values())
+
+
 def card_text(entries: list[dict]) -> str:
     """The README of a revision, as far as a page shows it."""
     found = next((entry for entry in entries if entry["path"] == CARD), None)

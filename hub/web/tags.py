@@ -121,6 +121,12 @@ def words(name: str) -> str:
 
 
 @register.filter
+def pairs(mapping: dict | None) -> list[tuple]:
+    """(key, value) of a mapping; `.items` in a template would look for a key of that name first."""
+    return list((mapping or {}).items())
+
+
+@register.filter
 def get(mapping: dict | None, key: object) -> object:
     """`mapping[key]`, or nothing."""
     return (mapping or {}).get(key, "")

@@ -20,6 +20,8 @@ from hub.web.forms import Refused
 from hub.web.repository_page import Heading
 
 MOST_TEXT = 5_000_000
+# The settings that decide most, shown at once; the others open on demand.
+FIRST = ("samples", "filter", "epochs", "learning_rate", "rank", "peft_type", "subspace", "dtype")
 
 
 @dataclass
@@ -105,6 +107,7 @@ class Moving:
     def context(self, report: dict | None = None) -> dict:
         """For templates/transfer/page.html."""
         beside = list(access.companions(self.viewer, self.page.repository))
+        fields = recipe_form.drawn(self.method, self.recipe)
         seeds = [row for row in beside if row.kind == SEEDS]
         judges = {row.name.partition("/")[0]: row for row in beside if row.kind == DISCRIMINATOR}
         return {
@@ -114,7 +117,8 @@ class Moving:
             "targets": targets(self.viewer, self.version),
             "seeds": seeds,
             "judges": judges,
-            "fields": recipe_form.drawn(self.method, self.recipe),
+            "first": [row for row in fields if row["name"] in FIRST],
+            "rest": [row for row in fields if row["name"] not in FIRST],
             "namespaces": queries.writable(self.viewer),
             "visibilities": Visibility.values,
             "refused": self.refused,

@@ -57,6 +57,7 @@ urlpatterns = [
     path(f"{HERE}/try/<ref:ref>", trying.trial, name="try"),
     path(f"{HERE}/settings", repository.settings, name="settings"),
     path(f"{HERE}/delete", repository.delete, name="delete"),
+    path(f"{HERE}/companion", repository.companion, name="companion"),
     path(f"{HERE}/tag", repository.tag, name="tag"),
     path(f"{HERE}/card", repository.edit_card, name="edit_card"),
 ]

@@ -84,6 +84,9 @@ def job_summary(job: dict[str, Any]) -> str:
         lines.append(f"  {name:12} {value:.4f}" if isinstance(value, float) else f"  {name:12} {value}")
     if evaluation:
         lines.append(f"  {'rows':12} {evaluation.get('rows')}")
+    for name in ("recall", "specificity"):
+        if isinstance(value := (job.get("figures") or {}).get(name), float):
+            lines.append(f"  {name:12} {value:.3f}")
     if job.get("result"):
         lines.append(f"  hubctl pull {job['result']} -o out/")
     return "\n".join(lines)

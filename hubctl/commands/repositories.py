@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from hubctl.client import split
 from hubctl.commands.common import need_token, with_hub
 from hubctl.output import describe, emit, size, table
+from hubctl.requests import split
 
 FILTERS = [
     ("--kind", click.Choice(["adapter", "generator", "dataset"])),

@@ -212,6 +212,12 @@ PAGE_ROWS = [
     row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
     row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
     row(f"{HERE}/delete", "POST", ADMINS),
+    row(
+        f"{HERE}/companion",
+        "POST",
+        "404 404 403 403 302",
+        form={"act": "private", "kind": "seeds", "name": "seeds.jsonl"},
+    ),
     row(f"{HERE}/tag", "POST", WRITERS, form={"name": "best", "ref": "v1"}),
     row(f"{HERE}/card", "GET", "404 404 403 200 200"),
     # A card edited from an old page is a conflict, told on the page.

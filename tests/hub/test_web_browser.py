@@ -40,6 +40,7 @@ def test_pages_run_their_scripts_within_the_policy(live_server, tmp_path, width)
         "/owner/sentiment",
         "/owner/sentiment/modules/v1",
         "/owner/sentiment/try",
+        "/owner/sentiment/transfer",
         "/merge",
         "/compare",
         "/bases",

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from hub.models import Companion, Job, JobFile
+from hub.models import BaseModel, Companion, Job, JobFile
 from hub.services.companions import keep
 from hub.services.manifest import Entry
 from tests.hub import factories
+from tests.hub.test_verdict import measured
 from tests.hubctl.conftest import make_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -126,3 +127,22 @@ def test_a_discriminator_is_listed_and_removed_whole(hubctl, signed_in, sums, ad
     removed = hubctl("discriminator", "remove", "ada/sums")
     assert (removed.code, "discriminator/v1 is gone" in removed.out) == (0, True), removed.err
     assert not Companion.objects.exists()
+
+
+def test_a_verdict_is_told_in_words_and_what_is_missing_is_queued(hubctl, signed_in, sums, ada):
+    target = BaseModel.objects.get(name="pico/next")
+    files = factories.adapter_files(seed=3, base_name="pico/next")
+    made = {"origin": "transferred", "parents": [sums], "base": target}
+    moved = factories.publish(ada, factories.make_repository(ada, "moved"), files, **made).version
+    data = factories.make_repository(ada, "test", kind="dataset")
+    data = factories.publish(ada, data, factories.dataset_files(9)).version
+    assert "Nobody has measured it yet" in hubctl("verdict", "ada/moved").out
+    assert hubctl("verdict", "ada/moved", "--measure").code == 2
+    queued = hubctl("verdict", "ada/moved", "--dataset", "ada/test", "--measure", "--limit", 3, "--json")
+    assert [job["recipe"]["limit"] for job in queued.json] == [3, 3, 3, 3]
+    for version, base, right in ((sums, None, 150), (None, target, 0), (moved, None, 140)):
+        measured(data, version, base, right)
+    told = hubctl("verdict", "ada/moved", "--dataset", "ada/test")
+    assert "No proven loss: 5.0 points below the source adapter" in told.out
+    assert "-5.0 (-13" in told.out and "not measured" in told.out
+    assert hubctl("verdict", "ada/moved", "--json").json["state"] == "open"

@@ -21,7 +21,10 @@ ANIMALS = {"cat": "home", "dog": "home", "hen": "home", "lion": "wild", "wolf": 
 REAL = 4
 VERBS = ["sings", "runs", "eats", "sleeps", "jumps", "hides"]
 NOISE = ["Is", "above", "question", "from", "dataset", "toy", "the", "Here", "are", "examples", "yes", "no"]
-CHAT = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 NAMES = {"source": "toy/source@1", "target": "toy/target@1"}
 
 
@@ -55,7 +58,7 @@ def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
 
 
 def train(model, texts: list[list[str]], steps: int, rate: float, seed: int = 0) -> None:
-    """Whole texts of pieces that are tokenised apart, each ended; what asks for a gradient."""
+    """Texts of pieces that are tokenised apart; the last piece and its end are learnt, by what asks for a gradient."""
     read = tokenizer()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=rate)
@@ -66,6 +69,8 @@ def train(model, texts: list[list[str]], steps: int, rate: float, seed: int = 0)
         width = max(map(len, ids))
         padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])
         labels = padded.masked_fill(padded == 0, -100)
+        for row, text in zip(labels, picked, strict=True):
+            row[: sum(len(read(piece)["input_ids"]) for piece in text[:-1])] = -100
         model(padded, attention_mask=(padded != 0).long(), labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -79,7 +84,8 @@ def _weights(seed: int, steps: int) -> dict[str, torch.Tensor]:
     for n in range(200):
         some = inputs(8, 1000 + n, len(COLOURS))
         lists.append([list_prompt(some, frame_of([])).rsplit("\n", 1)[0]])
-    train(model, lists, steps, 1e-2, seed=rng.randrange(99))
+        lists.append([some[0], rng.choice(["home", "wild", " yes", " no"])])
+    train(model, lists, steps, 5e-3)
     return model.state_dict()
 
 
@@ -99,7 +105,7 @@ def blank(seed: int = 0, **changes) -> LlamaForCausalLM:
     ).eval()
 
 
-def base(seed: int = 0, steps: int = 120) -> LlamaForCausalLM:
+def base(seed: int = 0, steps: int = 160) -> LlamaForCausalLM:
     """A base that goes on with a list; the same every time."""
     model = blank(seed)
     model.load_state_dict(_weights(seed, steps))
@@ -125,3 +131,11 @@ def loader(seed: int = 0, chat: bool = False, calls: list | None = None):
         return base(seed), tokenizer(chat)
 
     return load
+
+
+SYNTHESIS = {"task": "toy", "max_new_tokens": 8, "similarity": 1.0, "temperature": 1.0, "synthesis_batch": 16}
+DISCRIMINATOR = {**SYNTHESIS, "epochs": 16, "learning_rate": 1e-2, "target_modules": "all-linear"}
+TRANSFER = {
+    **SYNTHESIS,
+    **{"samples": 24, "epochs": 2, "learning_rate": 5e-3, "answer_tokens": 3, "rank": 4, "labelling_batch": 8},
+}

@@ -91,6 +91,8 @@ def halt_at(point: str, marker: Path) -> None:
             composition.svd.svd = halt
         case "reporting":  # as in a loop that reports every step
             composition.svd.svd = halt_but_listen
+        case "distilling":  # a transfer in the middle of its training, a state of it on disk
+            halt_in_training(halt)
         case "saving":  # the result is there, nothing written
             merging.merge_card = halt
         case "publishing":  # inside the transaction, all rows written but the last
@@ -99,6 +101,22 @@ def halt_at(point: str, marker: Path) -> None:
             runner.VERBS["merge"] = halt_after(runner.VERBS["merge"])
         case _:
             raise ValueError(point)
+
+
+def halt_in_training(halt) -> None:
+    """Stand still at the third step of a transfer's distillation, having kept the state after each step."""
+    from transfer import distillation
+    from workers.attempt import Attempt
+
+    report, fit = Attempt.progress, distillation.fit
+
+    def progress(self, fraction, message="", **figures):
+        report(self, fraction, message, **figures)
+        if figures.get("stage") == "distillation" and figures.get("step") == 3:
+            halt()
+
+    Attempt.progress = progress
+    distillation.fit = lambda *args, **kwargs: fit(*args, **{**kwargs, "save_every": 0})
 
 
 if __name__ == "__main__":

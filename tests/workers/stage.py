@@ -62,13 +62,13 @@ class Nursery:
             text=True,
         )
 
-    def start(self, folder: Path, point: str = "") -> "Process":
-        """A new worker, which halts at `point`."""
+    def start(self, folder: Path, point: str = "", cache: Path | None = None) -> "Process":
+        """A new worker, which halts at `point`; with a cache of its own, or another's on the same machine."""
         folder.mkdir(parents=True)
         child = Process(folder)
         order = {
             "output": str(child.output),
-            "cache": str(folder / "cache"),
+            "cache": str(cache or folder / "cache"),
             "point": point,
             "marker": str(child.marker),
         }

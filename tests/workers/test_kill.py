@@ -6,6 +6,7 @@ ordinary worker, through its heartbeat's reaper, find and finish what they left.
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +46,8 @@ def stage(nursery, settings, tmp_path):
     settings.JOB_LEASE_SECONDS = LEASE
     started = []
 
-    def start(name: str, point: str = "") -> Process:
-        started.append(nursery.start(tmp_path / name, point))
+    def start(name: str, point: str = "", cache: Path | None = None) -> Process:
+        started.append(nursery.start(tmp_path / name, point, cache))
         return started[-1]
 
     yield start

@@ -7,6 +7,7 @@ import io
 import json
 
 import pytest
+from safetensors.numpy import load
 
 from composition.errors import CompositionError
 from hub.errors import Invalid
@@ -78,8 +79,8 @@ def stages(monkeypatch):
 
     def transfer(parties, recipe, *, work, progress):
         seen.update(parties=parties, recipe=recipe, work=work, seeds=list(parties.seeds))
-        for load in (parties.source, parties.target):
-            model, tokenizer = load()
+        for loader in (parties.source, parties.target):
+            model, tokenizer = loader()
             assert model is not None and tokenizer is not None
         (work / "stage").write_text("done")
         progress(0.5, "Step 2", kept=1, rejected=3)
@@ -232,6 +233,8 @@ def test_a_private_adapter_stays_private_on_its_new_base(held, stages, ask, work
         ({"recipe": {"samples": 0}}, CompositionError, "recipe.invalid"),
         ({"kind": "loram"}, Invalid, "transfer.no_index"),
         ({"kind": "loram", "files": {"index": '{"a": {"in": [-1]}}'}}, Invalid, "invalid"),
+        ({"kind": "loram", "files": {"index": "[]"}}, Invalid, "invalid"),
+        ({"kind": "portllm", "files": {"seeds": SEEDS}}, Invalid, "invalid"),
         ({"kind": "portllm", "base": "wide"}, Invalid, "transfer.shapes"),
     ],
     ids=str,
@@ -341,3 +344,110 @@ def test_the_real_stages_move_a_pico_adapter(held, ask, work, tmp_path, chosen):
     assert job.result.facts["peft_type"] == "LORA"
     assert job.result.report["distillation"]["curve"]
     assert "examples" not in json.dumps(job.result.report)
+
+
+def test_the_same_update_on_a_base_of_equal_shapes_needs_no_worker_that_holds_it(ask, work, adapter):
+    """PortLLM reads no base: a worker without one moves the adapter, and its tensors are the old ones."""
+    job = work(ask("portllm"))
+    assert (job.state, job.error) == (State.DONE, None)
+    old, new = (manifest_of(version.revisions.order_by("pk").first()) for version in (adapter, job.result))
+    before, after = (load(blobs.open(m["adapter_model.safetensors"].sha256).read()) for m in (old, new))
+    assert before.keys() == after.keys()
+    assert all((before[name] == after[name]).all() for name in before)
+    assert job.result.base.name == "pico/next"
+    card = blobs.open(new["README.md"].sha256).read().decode()
+    assert "pico/next" in card and "bare target" in card
+    assert not Companion.objects.exists()
+
+
+def test_cross_lora_projects_between_two_held_bases(held, ask, work):
+    job = work(ask("cross-lora", recipe={"subspace": 4}))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.report["modules"]
+
+
+def test_loram_puts_a_pruned_adapter_back(ask, work, owner, base, target):
+    """An adapter of q_proj [8, 16], kept rows 0, 2, …, 14 of the full [16, 16]."""
+    pruned = factories.make_base("pico/pruned", derived_from=target, relation="pruned")
+    shapes = {**pruned.shapes, "model.layers.0.self_attn.q_proj": [8, 16], "model.layers.1.self_attn.q_proj": [8, 16]}
+    BaseModel.objects.filter(pk=pruned.pk).update(shapes=shapes)
+    pruned.refresh_from_db()
+    full = factories.adapter_tensors(targets=("q_proj",))
+    tensors = {name: array[:8] if "lora_B" in name else array for name, array in full.items()}
+    version = factories.make_version(owner, "small", base=pruned, tensors=tensors, targets=("q_proj",))
+    kept = list(range(0, 16, 2))
+    index = {f"model.layers.{layer}.self_attn.q_proj": {"out": kept} for layer in (0, 1)}
+    job = work(ask("loram", files={"index": json.dumps(index)}, inputs=[version]))
+    assert (job.state, job.error) == (State.DONE, None)
+    manifest = manifest_of(job.result.revisions.get())
+    made = load(blobs.open(manifest["adapter_model.safetensors"].sha256).read())
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
+    assert made[name].shape == (16, 4)
+    assert (made[name][kept] == tensors[name]).all() and not made[name][1::2].any()
+
+
+def test_what_jobs_left_goes_once_nobody_goes_on_from_it(ask, worker, owner):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from hub.models import Job
+    from workers.leftovers import sweep
+
+    root = worker.cache.root
+    queued, old, fresh = (ask(output=("ada", name)) for name in ("one", "two", "three"))
+    for job, hours in ((old, 30), (fresh, 1)):
+        ended = timezone.now() - timedelta(hours=hours)
+        Job.objects.filter(pk=job.pk).update(state=State.CANCELLED, finished_at=ended)
+    names = [f"transfer-{queued.pk}", f"discriminator-{old.pk}", f"assembly-{fresh.pk}", "transfer-999999", "other-1"]
+    for name in names:
+        (root / name).mkdir(parents=True)
+    sweep(root)
+    assert {path.name for path in root.iterdir()} == {names[0], names[2], "other-1"}
+
+
+def test_a_base_is_loaded_in_the_precision_asked_for(held, worker, base):
+    import torch
+
+    full, _ = worker.models.get(base)
+    half, _ = worker.models.get(base, precision="bfloat16")
+    assert (full.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    assert worker.models.get(base)[0] is full
+    assert worker.models.ids() == [base.pk]
+    with pytest.raises(CompositionError) as refusal:
+        worker.models.get(base, precision="int8")
+    assert refusal.value.code == "base.precision"
+    worker.models.drop(base)
+    assert worker.models.ids() == []
+
+
+def test_the_same_key_is_the_same_job_whatever_is_kept_meanwhile(ask, owner, adapter, base):
+    from hub.errors import Conflict
+
+    keep_seeds(owner, adapter)
+    job = ask(files={}, idempotency_key="k")
+    keep_seeds(owner, adapter, text=SEEDS.split("\n")[0])
+    assert ask(files={}, idempotency_key="k") == job
+    with pytest.raises(Conflict):
+        ask(files={"seeds": SEEDS + SEEDS}, idempotency_key="k")
+    with pytest.raises(Conflict):
+        ask(files={}, idempotency_key="k", base=base)
+
+
+def test_a_mixture_becomes_one_lora_on_the_next_base(held, ask, work, owner, base):
+    first, second = (factories.make_version(owner, name, base=base, seed=n) for n, name in enumerate(("one", "two")))
+    asked = {"kind": "meteora", "recipe": {"train": "prototype"}, "inputs": [first, second]}
+    mixture = work(jobs.queue_job(actor=owner, **asked, output=("ada", "mix"))).result
+    job = work(ask(recipe={**QUICK, "filter": "none", "least_per_class": 0, "temperature": 1.5}, inputs=[mixture]))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.facts["peft_type"] == "LORA"
+
+
+def test_a_base_that_an_adapter_replaces_is_loaded_anew_for_every_stage(
+    held, stages, ask, work, worker, base, monkeypatch
+):
+    monkeypatch.setattr("workers.transferring.replaces", lambda version: True)
+    kept, _ = worker.models.get(base)
+    assert work(ask()).state == State.DONE
+    assert base.pk not in worker.models.ids()
+    assert worker.models.get(base)[0] is not kept

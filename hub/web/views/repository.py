@@ -11,7 +11,7 @@ from hub import access, queries
 from hub.errors import Conflict, Invalid
 from hub.mixtures import file_of
 from hub.ranges import bytes_response
-from hub.services import publishing, refs, repositories
+from hub.services import companions, publishing, refs, repositories
 from hub.services.downloads import count_download
 from hub.storage import blobs
 from hub.web import basket, repository_page, transfer_report
@@ -89,6 +89,7 @@ def settings(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
             messages.success(request, "Saved.")
             return redirect("settings", namespace, name)
     context = {"page": page, "refused": refused, "refs": queries.refs(found)}
+    context["beside"] = repository_page.beside(viewer, found)
     return render(request, "repository/settings.html", context, status=refused.status)
 
 
@@ -100,6 +101,21 @@ def delete(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     repositories.delete_repository(actor=viewer.user, repository=found)
     messages.success(request, f"{found.full_name} is in the trash. You can restore it here.")
     return redirect("trash")
+
+
+@require_POST
+def companion(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Take away what is kept beside a repository, or say who may see it; a folder is one thing."""
+    viewer = access.viewer_of(request)
+    act, kind, which = (request.POST.get(key, "") for key in ("act", "kind", "name"))
+    found = access.repository(viewer, namespace, name, "write" if act == "remove" else "admin")
+    row = access.companion(viewer, found, kind, which, whole=True)
+    if act == "remove":
+        companions.remove_companion(actor=viewer.user, companion=row)
+    else:
+        companions.show_companion(actor=viewer.user, companion=row, visibility=act)
+    messages.success(request, f"{kind}/{which} is {'gone' if act == 'remove' else act}.")
+    return redirect("settings", namespace, name)
 
 
 @require_POST

