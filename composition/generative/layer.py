@@ -94,7 +94,7 @@ class Generator(nn.Module):
 
     def digest(self) -> str:
         """SHA-256 hex of sizes and weights: what a state belongs to."""
-        seen = hashlib.sha256(repr((self.config.to_dict() | {"training": None})).encode())
+        seen = hashlib.sha256(repr(self.config.to_dict() | {"training": None}).encode())
         for part in PARTS:
             seen.update(getattr(self, part).detach().float().cpu().contiguous().numpy().tobytes())
         return seen.hexdigest()

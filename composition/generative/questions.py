@@ -1,7 +1,7 @@
 """The second stage: rows of context, question and answer; the answer is learnt, the context seen by the adapter alone.
 
-    state     the context, cut into equal chunks of at most `window` tokens, through the bare base
-    learnt    question as the user's turn, answer as the assistant's, under the context's adapter
+state     the context, cut into equal chunks of at most `window` tokens, through the bare base
+learnt    question as the user's turn, answer as the assistant's, under the context's adapter
 """
 
 import json

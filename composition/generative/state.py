@@ -3,7 +3,7 @@
     S(a and b) = S(a) + S(b),      S(a and b) − S(b) = S(a)
 
 A state is kept in float64: the normalisation raises the weakest direction of a text to the strength of the strongest,
-and float32's rounding of a sum would be raised with it. Kept as one safetensors file, S [L, R1, R2], tokens in the header.
+and float32's rounding of a sum would be raised with it. Kept as one safetensors file, S [L, R1, R2].
 """
 
 import json
@@ -33,9 +33,7 @@ class State:
     def zero(cls, generator: Any) -> "State":
         """Of no text."""
         config = generator.config
-        return cls(
-            torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest()
-        )
+        return cls(torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest())
 
     @classmethod
     def of(cls, base: Any, generator: Any, ids: list[int], recipe: Any, **more: Any) -> "State":

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from composition.base_models import adapter_attached
+from composition.checkpoint import Notes, read_state, write_state
 from composition.errors import CompositionError
 from composition.moe.assemble import Assembly
 from composition.moe.batches import Batch, Corpus, Row, make_corpus
-from composition.checkpoint import Notes, read_state, write_state
 from composition.moe.lora_moe_peft import Routing, SmoraLinear, record_routing
 from composition.moe.routing import batch_shares, expert_names, forward
 from composition.moe.save import save_assembly

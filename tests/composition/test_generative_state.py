@@ -166,6 +166,6 @@ def test_a_generator_of_another_base_is_refused():
     assert caught.value.code == "generator.other_base"
     base = pico_llama()
     base.model.layers[1].self_attn.o_proj = torch.nn.Linear(16, 32)
-    with pytest.raises(CompositionError, match="layers.1") as caught:
+    with pytest.raises(CompositionError, match=r"layers\.1") as caught:
         generate(base, Numbers(), pico_generator(), text(8), GenerateRecipe())
     assert caught.value.code == "generator.shape"
