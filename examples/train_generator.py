@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "steps": 4000,
     "learning_rate": 3e-3,
     "precision": "bfloat16",
-    "measure_every": 100,
+    "measure_every": 50,
     "holdout": 12,
 }
 

@@ -5,7 +5,7 @@ A step takes a few documents, n segments of `window` tokens of each (arXiv:2411.
     adapter i    of S_0 + … + S_i                                            so contexts of 1 to n segments are learnt
     complete     segment i+1 under adapter i
     reconstruct  a window that begins anywhere in segments 0 … i and ends in them, under adapter i
-Attention never crosses a segment, so they are rows of a batch. Which rows stand in step t follows from seed and t alone,
+Attention never crosses a segment, so they are rows of a batch. Which rows stand in step t follows from seed and t,
 so nothing but the step has to be kept, and documents may be any sequence that reads its items when they are asked for.
 """
 

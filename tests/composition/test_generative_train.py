@@ -9,10 +9,11 @@ import torch
 from composition.errors import Cancelled, CompositionError, RecipeError
 from composition.generative import train
 from composition.generative.files import load_generator, save_generator
+from composition.generative.generate import generate
 from composition.generative.measure import gap, held_out
 from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch, Corpus, Documents, build, seeded
-from composition.generative.train import losses, train_generator
-from composition.recipes import TrainGeneratorRecipe
+from composition.generative.train import kept_generator, losses, train_generator
+from composition.recipes import GenerateRecipe, TrainGeneratorRecipe
 from tests.composition.generators import SIZES, SMALL, Numbers, corpus, pico_generator, text
 from tests.pico import BASE, pico_llama
 
@@ -210,6 +211,28 @@ def test_figures_by_progress(tmp_path):
     record = generator.config.training
     assert record["steps"] == 6 and record["tokens"] == told[-1]["tokens"] and record["curve"][-1]["step"] == 6
     assert gap({"other": 3.0, "own": 2.5, "ceiling": 2.0}) == 0.5 and gap({"other": 1.0, "own": 0, "ceiling": 2}) == 0
+
+
+def test_a_stopped_run_can_be_looked_at(tmp_path):
+    def stop(fraction, message="", **_):
+        if message.startswith("Step 2"):
+            raise Cancelled
+
+    recipe = TrainGeneratorRecipe(**{**SIZES, **SMALL})
+    with pytest.raises(CompositionError) as caught:
+        kept_generator(tmp_path, pico_llama(), recipe, BASE)
+    assert caught.value.code == "train.nothing_kept"
+    with pytest.raises(Cancelled):
+        trained(tmp_path, progress=stop)
+    kept = kept_generator(tmp_path, pico_llama(), recipe, BASE)
+    assert kept.config.training["steps"] == 2 and kept.config.training["tokens"] == 64
+    assert kept.B.abs().max() > 0 and not trained(tmp_path).B.equal(kept.B)
+
+
+def test_only_upper_layers_are_adapted_where_that_is_asked_for(tmp_path):
+    generator = trained(tmp_path, first_layer=1)
+    result = generate(pico_llama(), Numbers(), generator, text(8), GenerateRecipe())
+    assert list(result.weights) == ["model.layers.1.self_attn.o_proj"] and result.weights.target_modules is None
 
 
 def test_a_generator_comes_back_from_its_folder(tmp_path):
