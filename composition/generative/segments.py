@@ -143,7 +143,9 @@ def build(documents: Sequence[Tensor], random: torch.Generator, objective: str =
     """The batch of documents as segments [n, W] each; windows to reconstruct are drawn from `random`."""
     ids, window = torch.cat(list(documents)), documents[0].shape[1]
     sums = torch.zeros(len(ids), len(ids))
-    rows, adapters, objectives = [], [], []
+    rows: list[Tensor] = []
+    adapters: list[int] = []
+    objectives: list[int] = []
     first = 0
     for document in documents:
         count, flat = len(document), document.flatten()

@@ -19,6 +19,7 @@ from composition.errors import CompositionError
 from composition.formats.peft_save import replace_file, safetensors_header, tensor_bytes
 
 KEY = "state"
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,14 @@ class State:
                 f"A state of {other.tokens:,} tokens can't be taken from one of {self.tokens:,}. "
                 "Take away only a text that was added before.",
             )
-        S = self.S - other.S if self.tokens > other.tokens else torch.zeros_like(self.S)
+        S = self.S - other.S
+        if self.tokens == other.tokens:
+            if S.norm() > NOTHING * self.S.norm():
+                raise CompositionError(
+                    "state.not_part",
+                    "Both states have as many tokens and are not of the same texts. Take away only a text that was added.",
+                )
+            S = torch.zeros_like(S)  # What rounding leaves would be normalised to full strength.
         return State(S, self.tokens - other.tokens, self.generator)
 
     def save(self, path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from composition.checkpoint import STATE_FILE, Notes, read_state, write_state
 from composition.errors import CompositionError
@@ -199,7 +200,7 @@ def losses(base: Any, generator: Generator, batch: Batch, *, learn: bool = False
     directions = generator.directions(sums)[batch.adapters]  # [K, L, R1, R2]
     with adapting(base, generator.config, lambda number, x: generator.update(number, x, directions[:, number])):
         nll, count = next_token(base, batch.rows, batch.mask, batch.learnt)
-        total, figures = torch.zeros((), device=nll.device), {}
+        total, figures = torch.zeros((), device=nll.device), dict[str, float]()
         for name, objective in (("reconstruction", RECONSTRUCT), ("completion", COMPLETE)):
             own = batch.objectives == objective
             if own.any():
@@ -243,7 +244,7 @@ def frozen(base: Any, recipe: TrainGeneratorRecipe) -> Iterator[Any]:
     copied = recipe.precision == "bfloat16" and dtype != torch.bfloat16
     model = copy.deepcopy(base).to(torch.bfloat16) if copied else base
     model.requires_grad_(False)
-    layers = [m for m in model.modules() if type(m).__mro__[1].__name__ == "GradientCheckpointingLayer"]
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     try:
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -78,6 +78,15 @@ def test_a_config_that_is_not_the_weights_is_refused(folder, fields, code):
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"{", "json"), (b'{"r": 1, "r": 2}', "duplicate_key"), (b'{"r": NaN}', "not_finite"), (b"[]", "config")],
+)
+def test_a_config_that_has_no_one_reading_is_refused(folder, content, code):
+    (folder / CONFIG).write_bytes(content)
+    assert refusal(folder).code == f"generator.{code}"
+
+
 def test_weights_of_two_kinds_are_refused(folder):
     tensors = load_file(folder / WEIGHTS)
     save_file({**tensors, "model.layers.0.self_attn.o_proj.B": torch.zeros(32, 10)}, folder / WEIGHTS)
