@@ -60,7 +60,7 @@ class State:
             if S.norm() > NOTHING * self.S.norm():
                 raise CompositionError(
                     "state.not_part",
-                    "Both states have as many tokens and are not of the same texts. Take away only a text that was added.",
+                    "Both states have equally many tokens, of other texts. Take away only a text that was added.",
                 )
             S = torch.zeros_like(S)  # What rounding leaves would be normalised to full strength.
         return State(S, self.tokens - other.tokens, self.generator)

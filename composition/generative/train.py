@@ -102,11 +102,11 @@ class _Run:
         """The trained generator, with its record."""
         notes = read_state(self.work, self.digest, self.parameters, {}, self.optimizer)
         if notes is None:
-            notes = Notes(before={"tokens": 0, "seconds": 0.0})
+            notes = Notes(before={"tokens": 0})
         else:
             self.progress(notes.step / self.recipe.steps, f"Taken up again at step {notes.step}")
         means: dict[str, float] = notes.before.setdefault("means", {})
-        saved = began = time.monotonic()
+        saved = time.monotonic()
         for step in range(notes.step, self.recipe.steps):
             figures = self.step(step)
             tokens = figures.pop("tokens")
@@ -121,8 +121,7 @@ class _Run:
             if step % every == 0 or last or "gap_completion" in told:
                 notes.curve.append({"step": step + 1, **{k: round(v, 5) for k, v in told.items()}})
             if time.monotonic() - saved >= self.save_every or last:
-                notes.before["seconds"] = round(notes.before["seconds"] + time.monotonic() - began, 1)
-                began = saved = time.monotonic()
+                saved = time.monotonic()
                 self._keep(notes)
             try:
                 self.progress(notes.step / self.recipe.steps, f"Step {notes.step} of {self.recipe.steps}", **told)
