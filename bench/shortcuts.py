@@ -3,8 +3,8 @@
     python bench/shortcuts.py [--quick] [--json FILE]
 
 The further-trained base is made here: all weights, on the instruction rows of the three other example tasks, AdamW at
-1e-5, so that it drifts as a base of a later release does. Arms, exact match on the test rows of `orders`: the adapter on
-its own base, the bare new base, PortLLM (unchanged ΔW), Cross-LoRA at the paper's 320 directions and at all of them.
+1e-5, so that it drifts as a base of a later release does. Arms, exact match on the test rows of `orders`: the adapter
+on its own base, the bare new base, PortLLM (unchanged ΔW), Cross-LoRA at the paper's 320 directions and at all of them.
 "ours" is the arm, "theirs" the bare new base.
 """
 
@@ -89,8 +89,8 @@ def main() -> None:
         shapes = module_shapes(json.loads((root / "further" / "config.json").read_text()))
         bases = {"source": source, "target": root / "further"}
         arms = {
-            "source adapter": ("source", lambda: ADAPTER),
             "target base": ("target", lambda: None),
+            "source adapter": ("source", lambda: ADAPTER),
             "PortLLM": ("target", lambda: portllm([adapter], PortLlmRecipe(), base_name=NAME, shapes=shapes)),
             "Cross-LoRA, 320": ("target", lambda: cross_lora([adapter], CrossLoraRecipe(), base_name=NAME, **bases)),
             "Cross-LoRA, all": (
