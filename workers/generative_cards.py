@@ -38,7 +38,8 @@ def generator_card(job: Job, method: Method, parents: Sequence[Version], config:
     summary = report["summary"]
     lines = [
         f"Turns a text into a LoRA of rank {config.adapter_rank} for `{job.base.name}`, in one pass of the base over "
-        f"the text. {config.parameters:,} parameters on {len(config.modules)} layers, `{config.modules[0]}` and its like.",
+        f"the text. {config.parameters:,} parameters on {len(config.modules)} layers: `{config.modules[0]}` and its "
+        "like.",
         "",
         "| figure | value |",
         "|---|---|",

@@ -1,6 +1,6 @@
 """An uploaded dataset: JSONL files, one a split, read line by line. All rows of a split are of one kind:
 
-completion   {"prompt": "…", "completion": "…", "choices": ["…", "…"]}   choices may be left out, and holds the completion
+completion   {"prompt": "…", "completion": "…", "choices": ["…", "…"]}   choices are optional, and hold the completion
 text         {"text": "…"}                                                  documents that a generator learns from
 questions    {"context": "…", "question": "…", "answer": "…"}
 """

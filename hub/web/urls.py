@@ -3,7 +3,19 @@
 from django.urls import path
 
 import hub.converters  # noqa: F401  registers name, ref, anypath, number
-from hub.web.views import accounts, bases, browse, compare, jobs, merge, namespaces, repository, transfer, upload
+from hub.web.views import (
+    accounts,
+    bases,
+    browse,
+    compare,
+    generate,
+    jobs,
+    merge,
+    namespaces,
+    repository,
+    transfer,
+    upload,
+)
 
 HERE = "<name:namespace>/<name:name>"
 
@@ -11,6 +23,7 @@ urlpatterns = [
     path("", browse.browse, name="browse"),
     path("merge", merge.merge, name="merge"),
     path("merge/basket", browse.change_basket, name="basket"),
+    path("generate", generate.generate, name="generate"),
     path("compare", compare.compare, name="compare"),
     path("upload", upload.upload, name="upload"),
     path("jobs", jobs.jobs, name="jobs"),

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from hub.errors import Invalid
 from hub.models import Companion, JobFile, Origin, State
 from hub.services import jobs
 from tests.hub import factories
