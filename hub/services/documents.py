@@ -135,7 +135,8 @@ def _pdf(name: str, data: bytes) -> tuple[str, int]:
     if not text.strip():
         raise _refused(
             "scan",
-            f"{name} has {count} pages and no text: it is a scan. Run text recognition (OCR) over it first.",
+            f"{name} has {count} page{'s' if count != 1 else ''} and no text: it is a scan. Run text recognition (OCR) "
+            "over it first.",
             name,
         )
     return text, count

@@ -13,7 +13,7 @@ from composition.recipes.generate import TRAIN_VERB, VERB
 from composition.registry import METHODS
 from hub import access, broker, generators
 from hub.errors import Invalid
-from hub.models import BaseModel, Kind, Origin, User, Version, Visibility
+from hub.models import BaseModel, Kind, User, Version, Visibility
 from hub.services.bases import require_shapes
 from hub.services.generation_files import CONTEXT, ONTO, WITHOUT
 from hub.services.job_files import Given
@@ -33,6 +33,11 @@ Others = Mapping[str, Version]
 def verb_of(kind: str) -> str:
     """The verb of a kind of job; "" for a kind that is no method."""
     return METHODS[kind].verb if kind in METHODS else ""
+
+
+def makes_or_uses(kind: str) -> bool:
+    """Whether a job of this kind trains a generator, or writes with one."""
+    return verb_of(kind) in ROLES
 
 
 def completed(
@@ -233,8 +238,3 @@ def _newest(actor: User, base: BaseModel | None) -> Version:
             base=str(base),
         )
     return found[0]
-
-
-def is_generated(version: Version) -> bool:
-    """Whether a version was made from a text."""
-    return version.origin == Origin.GENERATED

@@ -84,14 +84,14 @@ def check_job(
         "licence_conflicts": conflicts(named_licences),
         "visibility": resulting_visibility(parents, visibility),
         "workers": [worker.name for worker in able_workers(kind, needed)],
-        "waiting_for": waiting_sentence(kind, needed),
+        "waiting_for": waiting_sentence(kind, needed) if base or not generation_check.makes_or_uses(kind) else "",
         "files": [{**file.facts, "role": file.role, "name": file.name} for file in given],
         "notes": transfer_check.notes(parsed, given)
         + generation_check.notes(parsed, given, others, resulting_visibility(parents, visibility)),
         "shortcuts": transfer_check.shortcuts(kind, inputs, target),
         **dict.fromkeys(("ranks", "rank", "bytes", "seconds", "memory")),
     }
-    if ok and METHODS[kind].verb in generation_check.ROLES:
+    if ok and generation_check.makes_or_uses(kind):
         return report | generation_check.estimate(parsed, given, base, others)
     return report | (_estimate(METHODS[kind], parsed, inputs, datasets, base) if ok else {})
 
@@ -117,7 +117,7 @@ def check_inputs(
 ) -> None:
     """Refuse inputs that this method can't take: too many, of the wrong kind, of different bases, of unfit facts."""
     needs = METHODS[kind].needs
-    if METHODS[kind].verb in generation_check.ROLES:
+    if generation_check.makes_or_uses(kind):
         generation_check.check_parties(kind, recipe, inputs, datasets, base, others or {})
         return
     for wanted, versions, field in ((Kind.ADAPTER, inputs, "inputs"), (Kind.DATASET, datasets, "datasets")):

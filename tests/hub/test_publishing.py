@@ -108,7 +108,7 @@ class TestVersions:
     def test_what_is_no_generator_is_not_stored_as_one(self, people):
         generator = factories.make_repository(people.owner, "gen", kind="generator")
         assert publish(people.owner, generator, CARD).version is None
-        with pytest.raises(CompositionError, match="generator_config.json and generator.safetensors"):
+        with pytest.raises(CompositionError, match=r"generator_config\.json and generator"):
             publish(people.owner, generator, {"model.safetensors": b"x"})
 
     def test_a_version_never_changes(self, owner, repository):
