@@ -27,7 +27,14 @@ def generator(people, base):
 
 @pytest.fixture
 def form(generator):
-    return {"base": "pico/llama", "namespace": "lab", "name": "doc", "window": "32", "text": TEXT, "visibility": "private"}
+    return {
+        "base": "pico/llama",
+        "namespace": "lab",
+        "name": "doc",
+        "window": "32",
+        "text": TEXT,
+        "visibility": "private",
+    }
 
 
 def text_of(response) -> str:
@@ -132,9 +139,7 @@ def test_a_generated_adapter_shows_what_it_was_made_from(people, base, generator
     repository = factories.make_repository(people.owner, "doc", namespace=people.lab)
     factories.publish(people.owner, repository, factories.adapter_files(), base=base, **made)
     entry = Entry(*factories.store({"state": b"state"})["state"])
-    companions.keep(
-        actor=people.owner, repository=repository, kind="state", files={"v1.safetensors": entry}, facts={}
-    )
+    companions.keep(actor=people.owner, repository=repository, kind="state", files={"v1.safetensors": entry}, facts={})
     for address in ("/lab/doc", "/lab/doc/report/v1"):
         shown = text_of(signed_in(people.member).get(address))
         for told in ("Made from", "abababababababab", "900", "/lab/gen/at/v1", "Add a text"):

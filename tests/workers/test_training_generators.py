@@ -119,7 +119,12 @@ def test_a_base_none_named_is_the_starts(train, base, owner):
 def test_a_trained_generator_writes_adapters_at_once(held, train, work, owner, base):
     work(train())
     job = jobs.queue_job(
-        actor=owner, kind="generate", recipe={"window": 32}, base=base, output=("ada", "doc"), files={"context": DOCUMENTS[0]}
+        actor=owner,
+        kind="generate",
+        recipe={"window": 32},
+        base=base,
+        output=("ada", "doc"),
+        files={"context": DOCUMENTS[0]},
     )
     assert work(job).result.parentage.get().parent.repository.name == "gen"
 
