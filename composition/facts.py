@@ -60,9 +60,10 @@ class AdapterFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetFacts:
-    """A dataset of JSONL files: rows per split (the file's stem) and whether any row offers choices."""
+    """A dataset of JSONL files: rows per split (the file's stem), and of what kind they are; see `dataset_files`."""
 
     splits: dict[str, int]
+    kinds: dict[str, str]
     columns: list[str]
     has_choices: bool
     bytes: int

@@ -99,6 +99,7 @@ class JobShape(serializers.ModelSerializer):
     waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it; null else")
     inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
     datasets = serializers.SerializerMethodField()
+    others = serializers.SerializerMethodField(help_text="role → ns/name@v1: generator, onto, without")
     files = serializers.SerializerMethodField(help_text="private inputs; for who asked for the job only")
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
     output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
@@ -115,6 +116,8 @@ class JobShape(serializers.ModelSerializer):
             "recipe",
             "inputs",
             "datasets",
+            "others",
+            "keep",
             "files",
             "base",
             "output",
@@ -138,6 +141,10 @@ class JobShape(serializers.ModelSerializer):
 
     def get_datasets(self, job) -> list[str]:
         return self._named(job, "dataset")
+
+    def get_others(self, job) -> dict[str, str]:
+        rows = [row for row in job.inputs.all() if row.role not in ("adapter", "dataset")]
+        return {row.role: self.context["sight"].name(row.version) for row in rows}
 
     @extend_schema_field(JobFileShape(many=True))
     def get_files(self, job) -> list[dict]:

@@ -30,6 +30,8 @@ COMMANDS = {
     "merge": ("merge", "Merge adapters into a new one."),
     "assemble": ("assemble", "Assemble adapters into a mixture that routes every token."),
     "transfer": ("transfer", "Move an adapter to another base model."),
+    "generate": ("generate", "Turn texts into an adapter that knows them."),
+    "generator": ("generator", "Train what turns texts into adapters of a base."),
     "seeds": ("companions", "Keep seed examples with an adapter."),
     "discriminator": ("discriminator", "Train what tells an adapter's real inputs from invented ones."),
     "companions": ("companions", "List, fetch and remove what is kept beside a repository."),

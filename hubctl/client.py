@@ -184,23 +184,24 @@ class Hub:
         output: str | None = None,
         base: str | None = None,
         recipe: Mapping[str, Any] | None = None,
-        private: bool = False,
         files: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        **rest: Any,
     ) -> dict[str, Any]:
         """Start a job. With an idempotency key the same request made twice answers with the same job.
 
-        `files` are private inputs by role: JSONL text, or {"companion": name} for one kept beside the adapter.
+        `files` are private inputs by role: JSONL text, or {"companion": name} for one kept beside the adapter. `rest`
+        are private, public, keep, and inputs with a role of their own: generator, onto, without.
         """
-        body = job_body(kind, inputs, datasets, output, base, recipe, private, files)
+        given = {"datasets": datasets, "output": output, "base": base, "recipe": recipe, "files": files}
+        body = job_body(kind, inputs, **given, **rest)
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         repeat = idempotency_key is not None
         return self.transport.json("POST", "/jobs", json=body, headers=headers, repeat=repeat)
 
     def check_job(self, kind: str, *, inputs: Sequence[str] = (), datasets: Sequence[str] = (), **rest: Any) -> dict:
         """What would come of it: problems, ranks, size, time. Nothing is started. `rest` as in `queue_job`."""
-        given = [rest.get(name) for name in ("output", "base", "recipe", "private", "files")]
-        body = job_body(kind, inputs, datasets, *given)
+        body = job_body(kind, inputs, datasets=datasets, **rest)
         return self.transport.json("POST", "/jobs/check", json=body, repeat=True)
 
     def jobs(self, state: str = "", *, limit: int = 30) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Names and bodies of requests, as the hub's REST interface wants them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -8,20 +8,12 @@ from hubctl.errors import Refused
 
 
 def job_body(
-    kind: str,
-    inputs: Sequence[str],
-    datasets: Sequence[str],
-    output: str | None,
-    base: str | None,
-    recipe: Mapping[str, Any] | None,
-    private: bool | None,
-    files: Mapping[str, Any] | None = None,
+    kind: str, inputs: Sequence[str], *, private: bool | None = False, public: bool = False, **given: Any
 ) -> dict[str, Any]:
     """The JSON that starts or checks a job; what was not said is left out, so that the hub's defaults hold."""
-    body: dict[str, Any] = {"kind": kind, "recipe": dict(recipe or {}), "inputs": list(inputs)}
-    given = {"datasets": list(datasets), "output": output, "base": base, "visibility": "private" if private else None}
-    given["files"] = dict(files or {})
-    return body | {key: value for key, value in given.items() if value}
+    body: dict[str, Any] = {"kind": kind, "recipe": dict(given.pop("recipe", None) or {}), "inputs": list(inputs)}
+    visibility = "private" if private else "public" if public else None
+    return body | {key: value for key, value in {**given, "visibility": visibility}.items() if value}
 
 
 def split(name: str) -> tuple[str, str | None]:

@@ -76,6 +76,7 @@ function show() {
   const kind = form.elements.kind;
   if (kind.tagName === "SELECT" && paths.some((path) => path.endsWith(".jsonl"))) kind.value = "dataset";
   if (kind.tagName === "SELECT" && paths.includes("adapter_config.json")) kind.value = "adapter";
+  if (kind.tagName === "SELECT" && paths.includes("generator_config.json")) kind.value = "generator";
   for (const field of form.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
 }
 

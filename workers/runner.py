@@ -10,6 +10,7 @@ import logging
 from django.db import InterfaceError, OperationalError
 
 from composition.errors import Cancelled, CompositionError
+from composition.recipes.generate import TRAIN_VERB, VERB
 from composition.registry import METHODS
 from hub.errors import HubError
 from hub.models import Job
@@ -21,7 +22,9 @@ from workers.attempt import Attempt, Stopping
 from workers.discriminating import discriminate
 from workers.evaluating import evaluate
 from workers.fingerprinting import fingerprint
+from workers.generating import generate
 from workers.merging import merge
+from workers.training_generators import train
 from workers.transferring import transfer
 from workers.trying import try_out
 from workers.worker import Worker
@@ -33,6 +36,8 @@ VERBS = {
     "discriminator": discriminate,
     "evaluate": evaluate,
     "try": try_out,
+    VERB: generate,
+    TRAIN_VERB: train,
     FINGERPRINT: fingerprint,
 }
 

@@ -1,6 +1,8 @@
-"""An uploaded dataset: JSONL files, one a split, read line by line.
+"""An uploaded dataset: JSONL files, one a split, read line by line. All rows of a split are of one kind:
 
-{"prompt": "…", "completion": "…", "choices": ["…", "…"]}      choices may be left out, and holds the completion
+completion   {"prompt": "…", "completion": "…", "choices": ["…", "…"]}   choices are optional, and hold the completion
+text         {"text": "…"}                                                  documents that a generator learns from
+questions    {"context": "…", "question": "…", "answer": "…"}
 """
 
 from typing import BinaryIO
@@ -16,6 +18,8 @@ MAX_ROW = 1024 * 1024
 MAX_CHOICES = 1000
 MAX_COLUMNS = 64
 ROWS = ".jsonl"
+COMPLETION, TEXT, QUESTIONS = "completion", "text", "questions"
+REQUIRED = {COMPLETION: ("prompt", "completion"), TEXT: ("text",), QUESTIONS: ("context", "question", "answer")}
 BESIDE = (DOCUMENTS | IMAGES) - {".json", ".jsonl", ".csv", ".model"}
 
 
@@ -49,25 +53,27 @@ def validate_dataset(files: Files) -> DatasetFacts:
         raise CompositionError(
             "dataset.no_rows",
             "The upload has no .jsonl file. Push for example test.jsonl with one object a line: "
-            '{"prompt": "…", "completion": "…"}.',
+            '{"prompt": "…", "completion": "…"}, or {"text": "…"} to train a generator on.',
             files=sorted(files)[:20],
         )
     splits: dict[str, int] = {}
-    columns: dict[str, None] = {"prompt": None, "completion": None}
+    kinds: dict[str, str] = {}
+    columns: dict[str, None] = {}
     for split, path in paths.items():
         with files[path].open() as stream:
-            splits[split] = _check_rows(stream, path, columns)
+            splits[split], kinds[split] = _check_rows(stream, path, columns)
     return DatasetFacts(
         splits=splits,
+        kinds=kinds,
         columns=list(columns),
-        has_choices="choices" in columns,
+        has_choices="choices" in columns and COMPLETION in kinds.values(),
         bytes=sum(files[path].size for path in paths.values()),
     )
 
 
-def _check_rows(stream: BinaryIO, path: str, columns: dict[str, None]) -> int:
-    """The number of rows; adds their columns to `columns`."""
-    rows, line, blank = 0, 0, 0
+def _check_rows(stream: BinaryIO, path: str, columns: dict[str, None]) -> tuple[int, str]:
+    """The number of rows and their kind; adds their columns to `columns`."""
+    rows, line, blank, kind = 0, 0, 0, ""
     while data := stream.readline(MAX_ROW + 2):
         line += 1
         if len(data.rstrip(b"\r\n")) > MAX_ROW:
@@ -80,26 +86,37 @@ def _check_rows(stream: BinaryIO, path: str, columns: dict[str, None]) -> int:
         if line == 1 and data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
             raise _row(path, line, "json", "begins with a byte order mark", "Save the file as UTF-8 without one.")
         row = strict_loads(data, area="dataset", what=f"{path}, line {line}", file=path, line=line)
-        _check_row(row, path, line)
-        assert isinstance(row, dict)
+        if not isinstance(row, dict):
+            raise _row(path, line, "row", f"holds {shorten(row)}", "Write one JSON object a line.")
+        if not kind:
+            kind = _kind(row)
+            columns.update(dict.fromkeys(REQUIRED[kind]))
+        _check_row(row, kind, path, line)
         columns.update(dict.fromkeys(row))
         if len(columns) > MAX_COLUMNS:
             raise _row(path, line, "columns", f"brings the columns to over {MAX_COLUMNS}", "Use fewer keys.")
         rows += 1
     if not rows:
         raise CompositionError("dataset.no_rows", f"{path} holds no row. Fill it, or leave it out.", file=path)
-    return rows
+    return rows, kind
 
 
-def _check_row(row: object, path: str, line: int) -> None:
-    if not isinstance(row, dict):
-        raise _row(path, line, "row", f"holds {shorten(row)}", "Write one JSON object a line.")
-    for column in ("prompt", "completion"):
+def _kind(row: dict) -> str:
+    """What the first row of a split is, and so must all be."""
+    if "prompt" in row or "completion" in row:
+        return COMPLETION
+    if "text" in row:
+        return TEXT
+    return QUESTIONS if "context" in row or "question" in row else COMPLETION
+
+
+def _check_row(row: dict, kind: str, path: str, line: int) -> None:
+    for column in REQUIRED[kind]:
         value = row.get(column)
         if not isinstance(value, str) or not value:
             given = shorten(value) if column in row else "missing"
-            raise _row(path, line, "row", f"has {column} {given}; expected text that is not empty", "Fill it.")
-    if "choices" not in row:
+            raise _row(path, line, "row", f"has {column} {given}; expected text that is not empty", _do(row, kind))
+    if "choices" not in row or kind != COMPLETION:
         return
     choices = row["choices"]
     if (
@@ -113,6 +130,13 @@ def _check_row(row: object, path: str, line: int) -> None:
     if row["completion"] not in choices:
         problem = f"has the completion {shorten(row['completion'])}, which is none of its choices {shorten(choices)}"
         raise _row(path, line, "choices", problem, "Put the right answer among the choices, letter for letter.")
+
+
+def _do(row: dict, kind: str) -> str:
+    other = _kind(row)
+    return (
+        "Fill it." if other == kind else f"All rows of a file are alike: this file began with {kind}. Split it in two."
+    )
 
 
 def _row(path: str, line: int, code: str, problem: str, do: str) -> CompositionError:

@@ -21,6 +21,7 @@ TAGS = ["jobs"]
 KEY = OpenApiParameter(
     "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="the same key and body: the same job"
 )
+OTHERS = ("generator", "onto", "without")
 VERSION_NAME = "ns/name@v1, @tag, or nothing for the newest"
 
 
@@ -33,7 +34,15 @@ class JobBody(Body):
     datasets = serializers.ListField(child=Text(max_length=400), default=list, max_length=200)
     base = Text(max_length=300, default=None, allow_null=True)
     output = Text(max_length=200, default=None, allow_null=True, help_text="ns/name")
-    files = Object(default=dict, help_text='private inputs by role: JSONL text, or {"companion": name}')
+    files = Object(
+        default=dict,
+        help_text='private inputs by role: JSONL text, or {"companion": name}; context: text, or documents '
+        '{"name", "text" or "base64"}',
+    )
+    generator = Text(max_length=400, default=None, allow_null=True, help_text="else the base's newest")
+    onto = Text(max_length=400, default=None, allow_null=True, help_text="a generated adapter that a text is added to")
+    without = Text(max_length=400, default=None, allow_null=True, help_text="a generated adapter that is taken away")
+    keep = serializers.ListField(child=Text(max_length=40), default=list, max_length=10, help_text="context, state")
     visibility = serializers.ChoiceField(Visibility.choices, default=None, allow_null=True)
 
 
@@ -87,6 +96,8 @@ class JobView(View):
         wanted["datasets"] = [access.parse_input(self.viewer, text) for text in wanted["datasets"]]
         wanted["base"] = wanted["base"] and access.base(wanted["base"])
         wanted["output"] = wanted["output"] and output_name(wanted["output"])
+        others = {role: wanted.pop(role) for role in OTHERS}
+        wanted["others"] = {role: access.parse_input(self.viewer, text) for role, text in others.items() if text}
         return wanted
 
     def shown(self, pk: int) -> dict:

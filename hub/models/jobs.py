@@ -47,6 +47,7 @@ class Job(models.Model):
         "Namespace", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs"
     )
     output_name = models.CharField(max_length=96, blank=True, help_text="`output` is made when the result is saved")
+    keep = models.JSONField(default=list, help_text="kinds of companions to keep beside the result")
     output_visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="jobs")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)

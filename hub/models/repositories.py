@@ -26,6 +26,7 @@ class Origin(models.TextChoices):
     TRANSFERRED = "transferred"
     GENERATED = "generated"
     ASSEMBLED = "assembled"
+    TRAINED = "trained"
 
 
 class Repository(models.Model):
@@ -44,7 +45,9 @@ class Repository(models.Model):
     base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="repositories")
     origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.UPLOADED)
     peft_type = models.CharField(max_length=40, blank=True)
-    rank = models.PositiveIntegerField(null=True, blank=True, help_text="the largest over the modules")
+    rank = models.PositiveIntegerField(
+        null=True, blank=True, help_text="the largest over the modules; of what a generator writes"
+    )
     license = models.CharField(max_length=100, blank=True)
     size = models.BigIntegerField(default=0, help_text="bytes of the newest version's files")
     downloads = models.PositiveIntegerField(default=0)

@@ -119,13 +119,13 @@ def match_base(name: str | None, revision: str | None = None) -> BaseModel | Non
     return alias.base if alias else None
 
 
-def unknown_base(name: str | None) -> Invalid:
-    """The refusal of an adapter whose base isn't known: what it says, what there is, what to do."""
+def unknown_base(name: str | None, config: str = "adapter_config.json") -> Invalid:
+    """The refusal of files whose base isn't known: what their config says, what there is, what to do."""
     known = list(BaseModel.objects.order_by("name").values_list("name", flat=True).distinct()[:20])
     said = (
-        f"adapter_config.json names the base {name!r}, which is not registered here"
+        f"{config} names the base {name!r}, which is not registered here"
         if name
-        else "adapter_config.json names no base model (base_model_name_or_path)"
+        else f"{config} names no base model (base_model_name_or_path)"
     )
     there = f"Registered are: {', '.join(known)}." if known else "No base is registered yet."
     return Invalid(

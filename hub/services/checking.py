@@ -9,13 +9,23 @@ from dataclasses import dataclass
 
 from composition.formats.assembly_files import check_loader
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
+from composition.formats.generator_files import read_config, validate_generator
 from composition.formats.peft_config import parse_peft_config
 from composition.formats.validate import validate_adapter, validate_dataset
-from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version
 from hub.services.bases import match_base, require_shapes, unknown_base
 from hub.services.cards import Card, read_card
-from hub.services.manifest import ADAPTER_CONFIG, CARD, BlobSource, Manifest, Source, content_digest, read_whole
+from hub.services.manifest import (
+    ADAPTER_CONFIG,
+    CARD,
+    CONFIGS,
+    GENERATOR_CONFIG,
+    BlobSource,
+    Manifest,
+    Source,
+    content_digest,
+    read_whole,
+)
 
 # A ZIP's directory lies at its end, before a comment of at most 64 KiB.
 TAIL_BYTES = 66_000
@@ -64,17 +74,14 @@ def check_files(
             return Checked(
                 manifest=manifest, card=card, digest=digest, base=version.base, facts=version.facts, same_as=version
             )
-    if kind == Kind.ADAPTER:
-        base = base or _base_of(every, versions)
-        facts = validate_adapter(every, base_shapes=require_shapes(base) if base else None)
-        if base is None:
-            raise unknown_base(facts.base_model_name)
-    elif kind == Kind.DATASET:
+    if kind == Kind.DATASET:
         base, facts = None, validate_dataset(every)
     else:
-        raise Invalid(
-            f"This hub can't check a {kind} yet, so it stores none; push its README.md alone.", code="kind.unchecked"
-        )
+        base = base or _base_of(kind, every, versions)
+        validate = validate_adapter if kind == Kind.ADAPTER else validate_generator
+        facts = validate(every, base_shapes=require_shapes(base) if base else None)
+        if base is None:
+            raise unknown_base(facts.base_model_name, CONFIGS[kind])
     return Checked(manifest=manifest, card=card, digest=digest, base=base, facts=facts.to_dict())
 
 
@@ -88,13 +95,16 @@ def check_content(path: str, source: Source) -> None:
     check_loader(path, source)
 
 
-def _base_of(sources: Mapping[str, Source], versions: Collection[Version]) -> BaseModel | None:
+def _base_of(kind: str, sources: Mapping[str, Source], versions: Collection[Version]) -> BaseModel | None:
     """The base nobody named: that of the version before if the config still says the same name, else by that name."""
-    if ADAPTER_CONFIG not in sources:
+    if CONFIGS[kind] not in sources:
         return None
-    config = parse_peft_config(read_whole(sources[ADAPTER_CONFIG]))
+    if kind == Kind.GENERATOR:
+        name, revision = read_config({GENERATOR_CONFIG: sources[GENERATOR_CONFIG]}).base_model, None
+    else:
+        config = parse_peft_config(read_whole(sources[ADAPTER_CONFIG]))
+        name, revision = config.base_model_name, config.raw.get("revision")
     for version in versions:
-        if version.base and version.facts.get("base_model_name") == config.base_model_name:
+        if version.base and version.facts.get("base_model_name") == name:
             return version.base
-    revision = config.raw.get("revision")
-    return match_base(config.base_model_name, revision if isinstance(revision, str) else None)
+    return match_base(name, revision if isinstance(revision, str) else None)

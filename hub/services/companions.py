@@ -2,6 +2,7 @@
 
 `seeds/NAME.jsonl` are rows that are checked when they come. `discriminator/V/…` are the two files of a PEFT folder, and
 `synthetic/V.jsonl` the rows a transfer invented: jobs make both, so that what they claim of themselves was measured.
+`context/V/…` and `state/V.safetensors` are the texts of a generated adapter and what they left in the generator.
 Names with a folder stand together: what is shown or removed of one file is so of all in its folder.
 """
 
@@ -26,9 +27,12 @@ from hub.storage import blobs
 
 KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 SEEDS, DISCRIMINATOR, SYNTHETIC = "seeds", "discriminator", "synthetic"
+CONTEXT, STATE = "context", "state"
 HOW_MADE = {
     DISCRIMINATOR: "a discriminator is trained and measured here: hubctl discriminator train",
     SYNTHETIC: "synthetic data come from a transfer: hubctl transfer",
+    CONTEXT: "the text an adapter was made from is kept on demand: hubctl generate --keep-text",
+    STATE: "a text's state is kept on demand: hubctl generate --keep-state",
 }
 
 

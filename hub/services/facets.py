@@ -20,7 +20,7 @@ def refresh(
         repository.base = version.base
         repository.origin = version.origin
         repository.peft_type = version.facts.get("peft_type", "") if repository.kind == Kind.ADAPTER else ""
-        repository.rank = max(version.facts.get("ranks") or [0]) or None
+        repository.rank = max(version.facts.get("ranks") or [version.facts.get("adapter_rank") or 0]) or None
         repository.size = sum(ManifestEntry.objects.filter(revision=revision).values_list("blob__size", flat=True))
     if main:
         _apply_card(repository, checked.card or Card(), revision)

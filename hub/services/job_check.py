@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts
+from composition.formats.dataset_files import COMPLETION
 from composition.recipes import Recipe, recipe_from_dict
+from composition.recipes.generate import TRAIN_VERB, VERB
 from composition.registry import METHODS, Method
 from hub import access
 from hub.errors import HubError, Invalid
 from hub.licences import combined, conflicts
 from hub.models import BaseModel, Kind, Namespace, Repository, User, Version, Visibility
 from hub.names import check_repository
-from hub.services import assembly_check, assembly_growth, job_files, transfer_check
+from hub.services import assembly_check, assembly_growth, generation_check, job_files, transfer_check
 from hub.services.job_workers import able_workers, bases_for, waiting_sentence
 
 # Rough rates of one core, measured on merges of 8B-shaped adapters and on a 135M base in fp32; good to a factor of 3.
@@ -19,6 +21,7 @@ FLOPS = 2e10
 BYTES_READ = 3e8
 ROWS_A_SECOND = 4e8  # evaluated rows a second, times the base's parameters
 SECONDS_TO_START = 1.0
+ARTICLE = {Kind.ADAPTER: "an", Kind.GENERATOR: "a", Kind.DATASET: "a"}
 ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -33,6 +36,8 @@ def check_job(
     base: BaseModel | None = None,
     visibility: str | None = None,
     files: Mapping[str, object] | None = None,
+    others: Mapping[str, Version] | None = None,
+    keep: Sequence[str] = (),
 ) -> dict:
     """What `queue_job` with the same arguments would meet.
 
@@ -44,18 +49,31 @@ def check_job(
     problems: list[dict] = []
     given: list[job_files.Given] = []
     parsed = _tried(problems, lambda: parse(kind, recipe, inputs))
+    base, others = _tried(problems, lambda: generation_check.completed(actor, kind, base, others or {})) or (base, {})
+    _tried(problems, lambda: generation_check.check_keep(kind, keep))
     fits = [{"name": named(version), **_fit(kind, inputs, version)} for version in inputs]
     if parsed is not None:
         datasets = _tried(problems, lambda: data_of(actor, parsed, inputs, datasets)) or datasets
-        _tried(problems, lambda: check_inputs(kind, parsed, inputs, datasets, base))
-        asked = {"actor": actor, "kind": kind, "recipe": parsed, "inputs": inputs, "asked": files or {}}
+        if not problems:
+            _tried(problems, lambda: check_inputs(kind, parsed, inputs, datasets, base, others))
+        asked = {
+            "actor": actor,
+            "kind": kind,
+            "recipe": parsed,
+            "inputs": inputs,
+            "asked": files or {},
+            "others": others,
+        }
         given = _tried(problems, lambda: job_files.find(**asked)) or []
         if not any(problem.get("field") == "files" or problem["code"].startswith("seeds") for problem in problems):
             _tried(problems, lambda: transfer_check.check_files(parsed, given, datasets))
+            _tried(problems, lambda: generation_check.check_files(parsed, base, given))
+    parents = generation_check.parents_of(kind, inputs, datasets, others)
+    visibility = generation_check.asked_visibility(kind, visibility)
     if METHODS.get(kind) and METHODS[kind].makes_adapter:
-        _tried(problems, lambda: check_output(actor, kind, output, inputs))
+        _tried(problems, lambda: check_output(actor, kind, output, parents, visibility))
     ok = not problems
-    named_licences = [(named(version), version.repository.license) for version in inputs]
+    named_licences = [(named(version), version.repository.license) for version in parents]
     target, base = base, base or (inputs[0].base if inputs else None)
     needed = bases_for(kind, inputs, base)
     report = {
@@ -64,14 +82,17 @@ def check_job(
         "inputs": fits,
         "licence": combined([licence for _, licence in named_licences])[0],
         "licence_conflicts": conflicts(named_licences),
-        "visibility": resulting_visibility(inputs, visibility),
+        "visibility": resulting_visibility(parents, visibility),
         "workers": [worker.name for worker in able_workers(kind, needed)],
-        "waiting_for": waiting_sentence(kind, needed),
+        "waiting_for": waiting_sentence(kind, needed) if base or not generation_check.makes_or_uses(kind) else "",
         "files": [{**file.facts, "role": file.role, "name": file.name} for file in given],
-        "notes": transfer_check.notes(parsed, given),
+        "notes": transfer_check.notes(parsed, given)
+        + generation_check.notes(parsed, given, others, resulting_visibility(parents, visibility)),
         "shortcuts": transfer_check.shortcuts(kind, inputs, target),
         **dict.fromkeys(("ranks", "rank", "bytes", "seconds", "memory")),
     }
+    if ok and generation_check.makes_or_uses(kind):
+        return report | generation_check.estimate(parsed, given, base, others)
     return report | (_estimate(METHODS[kind], parsed, inputs, datasets, base) if ok else {})
 
 
@@ -87,10 +108,18 @@ def data_of(actor: User, recipe: Recipe, inputs: Sequence[Version], datasets: Se
 
 
 def check_inputs(
-    kind: str, recipe: Recipe, inputs: Sequence[Version], datasets: Sequence[Version], base: BaseModel | None
+    kind: str,
+    recipe: Recipe,
+    inputs: Sequence[Version],
+    datasets: Sequence[Version],
+    base: BaseModel | None,
+    others: Mapping[str, Version] | None = None,
 ) -> None:
     """Refuse inputs that this method can't take: too many, of the wrong kind, of different bases, of unfit facts."""
     needs = METHODS[kind].needs
+    if generation_check.makes_or_uses(kind):
+        generation_check.check_parties(kind, recipe, inputs, datasets, base, others or {})
+        return
     for wanted, versions, field in ((Kind.ADAPTER, inputs, "inputs"), (Kind.DATASET, datasets, "datasets")):
         for version in versions:
             if version.repository.kind != wanted:
@@ -124,11 +153,19 @@ def check_inputs(
 
 
 def check_output(
-    actor: User, kind: str, output: tuple[str, str] | None, inputs: Sequence[Version]
+    actor: User,
+    kind: str,
+    output: tuple[str, str] | None,
+    parents: Sequence[Version],
+    asked: str | None = None,
 ) -> tuple[Namespace, str]:
-    """Where the result may go: a free name, or an adapter repository the actor may write to."""
+    """Where the result may go: a free name, or a repository of its kind the actor may write to."""
+    wanted = result_kind(kind)
     if not output or not all(output):
-        raise Invalid(f"{METHODS[kind].label} makes an adapter; say where it goes: namespace/name.", field="output")
+        raise Invalid(
+            f"{METHODS[kind].label} makes {ARTICLE[wanted]} {wanted}; say where it goes: namespace/name.",
+            field="output",
+        )
     viewer = access.Viewer(user=actor)
     namespace = access.namespace(viewer, str(output[0]), "write")
     name = check_repository(output[1])
@@ -137,16 +174,27 @@ def check_output(
         return namespace, name
     if taken.deleted_at:
         raise Invalid(f"{namespace.name}/{name} is in the trash; restore it or choose another name.", field="output")
-    if taken.kind != Kind.ADAPTER:
-        raise Invalid(f"{taken.full_name} is a {taken.kind}; the result is an adapter.", field="output")
-    if taken.visibility == Visibility.PUBLIC and resulting_visibility(inputs) == Visibility.PRIVATE:
+    if taken.kind != wanted:
         raise Invalid(
-            f"{taken.full_name} is public, but what is made of a private adapter is private. "
+            f"{taken.full_name} is {ARTICLE[taken.kind]} {taken.kind}; the result is {ARTICLE[wanted]} {wanted}.",
+            field="output",
+        )
+    if taken.visibility == Visibility.PUBLIC and resulting_visibility(parents, asked) == Visibility.PRIVATE:
+        raise Invalid(
+            f"{taken.full_name} is public, but {_why_private(kind, parents)}. "
             "Choose another name, or make it private first.",
             code="output.too_public",
             field="output",
         )
     return namespace, taken.name
+
+
+def _why_private(kind: str, parents: Sequence[Version]) -> str:
+    if resulting_visibility(parents) == Visibility.PRIVATE:
+        return f"what is made of a private {parents[0].repository.kind} is private"
+    if generation_check.verb_of(kind) == VERB:
+        return "what is made from a text is private unless you ask for a public adapter"
+    return "you ask for a private result"
 
 
 def resulting_visibility(inputs: Sequence[Version], asked: str | None = None) -> str:
@@ -155,6 +203,11 @@ def resulting_visibility(inputs: Sequence[Version], asked: str | None = None) ->
         raise Invalid(f"{asked!r} is no visibility; choose public or private.", field="visibility")
     all_of_them = [asked, *(version.repository.visibility for version in inputs)]
     return Visibility.PRIVATE if Visibility.PRIVATE in all_of_them else Visibility.PUBLIC
+
+
+def result_kind(kind: str) -> str:
+    """The kind of repository that a job of this kind makes."""
+    return Kind.GENERATOR if generation_check.verb_of(kind) == TRAIN_VERB else Kind.ADAPTER
 
 
 def named(version: Version) -> str:
@@ -173,6 +226,11 @@ def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Versio
             f"{named(dataset)} has no split {recipe.split!r}; it has {', '.join(sorted(splits)) or 'none'}.",
             field="split",
         )
+    if (rows := dataset.facts.get("kinds", {}).get(recipe.split, COMPLETION)) != COMPLETION:
+        raise Invalid(
+            f"{named(dataset)}, split {recipe.split}, has rows of {rows}; an evaluation needs prompt and completion.",
+            field="datasets",
+        )
     if "choice" in recipe.metrics and not dataset.facts.get("has_choices"):
         raise Invalid(
             f"{named(dataset)} has no row with choices, which the metric `choice` needs. Leave that metric out.",
@@ -183,7 +241,8 @@ def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Versio
 def _fit(kind: str, inputs: Sequence[Version], version: Version) -> dict:
     """Whether `version` can stand beside the first input, and why not."""
     method = METHODS.get(kind)
-    if method is None or not method.makes_adapter or method.verb in ("transfer", "discriminator"):
+    own = ("transfer", "discriminator", *generation_check.ROLES)
+    if method is None or not method.makes_adapter or method.verb in own:
         return {"fits": True, "reason": ""}
     reason = _other_base(inputs[0], version)
     facts = AdapterFacts.from_dict(version.facts)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from composition.formats.seed_rows import read_seeds, seed_facts
 from composition.formats.strict_json import strict_loads
+from composition.recipes.generate import VERB
 from composition.recipes.synthesis import SynthesisOptions
 from composition.registry import METHODS
 from hub import access
@@ -47,12 +48,22 @@ def roles_of(kind: str) -> tuple[str, ...]:
 
 
 def find(
-    *, actor: User, kind: str, recipe: object, inputs: Sequence[Version], asked: Mapping[str, object]
+    *,
+    actor: User,
+    kind: str,
+    recipe: object,
+    inputs: Sequence[Version],
+    asked: Mapping[str, object],
+    others: Mapping[str, Version] = {},
 ) -> list[Given]:
     """The job's files. `asked` is role → JSONL text, or {"companion": name}; what isn't named is looked for.
 
     Raises Invalid for roles and names, CompositionError `seeds.*` for rows.
     """
+    if kind in METHODS and METHODS[kind].verb == VERB:
+        from hub.services import generation_files
+
+        return generation_files.find(actor=actor, recipe=recipe, others=others, asked=asked)
     roles = roles_of(kind)
     for role in asked:
         if role not in roles:

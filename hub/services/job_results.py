@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from hub.models import BaseModel, Job, Kind, Repository, Version
+from hub.models import BaseModel, Job, Repository, Version
 from hub.services.bases import set_shapes
 from hub.services.checking import check_files
 from hub.services.companions import DISCRIMINATOR, keep
-from hub.services.job_check import check_output, resulting_visibility
+from hub.services.job_check import check_output, result_kind, resulting_visibility
 from hub.services.job_lease import finish
 from hub.services.manifest import Entry
 from hub.services.publishing import change_of, check_change, lock, publish
@@ -22,11 +22,12 @@ from hub.services.repositories import create_repository
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """Rows that are kept beside a result, privately: `kind`/`vN.jsonl`, named after its version."""
+    """Bytes that are kept beside a result, privately: `kind`/`vN` + `suffix`, named after its version."""
 
     kind: str
     entry: Entry
     facts: dict
+    suffix: str = ".jsonl"
 
 
 def publish_result(
@@ -44,21 +45,23 @@ def publish_result(
 
     Raises LostLease for an attempt that is over, and whatever the owner may no longer do: then nothing is written.
     """
+    kind = result_kind(job.kind)
     found = Repository.objects.filter(
         namespace=job.output_namespace, name__iexact=job.output_name, deleted_at=None
     ).first()
     if found:
         checked = check_change(repository=found, change=change_of(files=files, replace=True), base=job.base)
     else:
-        checked = check_files(Kind.ADAPTER, {p: Entry(*entry) for p, entry in sorted(files.items())}, base=job.base)
+        checked = check_files(kind, {p: Entry(*entry) for p, entry in sorted(files.items())}, base=job.base)
     with transaction.atomic():
         finish(job_id=job.pk, attempt=job.attempt, environment=environment)
-        namespace, name = check_output(job.created_by, job.kind, (job.output_namespace.name, job.output_name), parents)
+        where = (job.output_namespace.name, job.output_name)
+        namespace, name = check_output(job.created_by, job.kind, where, parents, job.output_visibility)
         repository = Repository.objects.filter(namespace=namespace, name__iexact=name).first() or create_repository(
             actor=job.created_by,
             namespace=namespace,
             name=name,
-            kind=Kind.ADAPTER,
+            kind=kind,
             visibility=resulting_visibility(parents, job.output_visibility),
         )
         published = publish(
@@ -77,7 +80,7 @@ def publish_result(
             checked=checked,
         )
         for one in beside:
-            name = f"{published.version.label}.jsonl"
+            name = f"{published.version.label}{one.suffix}"
             keep(actor=job.created_by, repository=repository, kind=one.kind, files={name: one.entry}, facts=one.facts)
         Job.objects.filter(pk=job.pk).update(output=repository, result=published.version)
     return published.version

@@ -14,7 +14,7 @@ from hub import broker
 from hub.errors import Conflict, Invalid
 from hub.models import FINAL, BaseModel, Job, JobInput, State, User, Version
 from hub.progress import publish_progress
-from hub.services import job_files, transfer_check
+from hub.services import generation_check, job_files, transfer_check
 from hub.services.audit import record
 from hub.services.job_check import check_inputs, check_job, check_output, data_of, parse, resulting_visibility
 from hub.services.job_workers import FINGERPRINT, queue_of, waiting_for
@@ -36,35 +36,44 @@ def queue_job(
     base: BaseModel | None = None,
     visibility: str | None = None,
     files: Mapping[str, object] | None = None,
+    others: Mapping[str, Version] | None = None,
+    keep: Sequence[str] = (),
     idempotency_key: str | None = None,
 ) -> Job:
     """A queued job. The same `idempotency_key` of the same user gives the same job, or Conflict for another request.
 
     `output` is (namespace, name); its repository is made when the result is saved. `files` is role → text or
-    {"companion": name}, see `job_files`. Raises RecipeError, other
+    {"companion": name}, see `job_files`; `others` is role → version of inputs with a role of their own, see
+    `generation_check`; `keep` are kinds of companions to keep beside the result. Raises RecipeError, other
     CompositionErrors for unfit inputs, Invalid with the field, PermissionDenied for the output's namespace.
     """
+    base, others = generation_check.completed(actor, kind, base, others or {})
+    keep = generation_check.check_keep(kind, keep)
+    visibility = generation_check.asked_visibility(kind, visibility)
     given: list[job_files.Given] = []
     if kind != FINGERPRINT:
         parsed = parse(kind, recipe, inputs)
         recipe, datasets = parsed.to_dict(), data_of(actor, parsed, inputs, datasets)
-        given = job_files.find(actor=actor, kind=kind, recipe=parsed, inputs=inputs, asked=files or {})
+        given = job_files.find(actor=actor, kind=kind, recipe=parsed, inputs=inputs, asked=files or {}, others=others)
         output = output or transfer_check.output_of(kind, inputs)
     asked = {"kind": kind, "recipe": recipe, "inputs": inputs, "datasets": datasets, "output": output, "base": base}
     # Only files that the request names are compared: what is kept beside the adapter may have changed since.
-    asked["files"] = {(file.role, file.name, file.entry.sha256) for file in given if file.role in (files or {})}
+    named = {(file.role, file.name, file.entry.sha256) for file in given if file.role in (files or {})}
+    asked |= {"files": named, "others": others, "keep": keep}
     if known := _known(actor, idempotency_key, asked):
         return known
     namespace, name = None, ""
+    parents = generation_check.parents_of(kind, inputs, datasets, others)
     if kind == FINGERPRINT:
         if base is None:
             raise Invalid("A fingerprint is a base's; name the base.", field="base")
         recipe = {"kind": FINGERPRINT, "version": 1}
     else:
-        check_inputs(kind, parsed, inputs, datasets, base)
+        check_inputs(kind, parsed, inputs, datasets, base, others)
         transfer_check.check_files(parsed, given, datasets)
+        generation_check.check_files(parsed, base, given)
         if METHODS[kind].makes_adapter:
-            namespace, name = check_output(actor, kind, output, inputs)
+            namespace, name = check_output(actor, kind, output, parents, visibility)
     job = Job(
         kind=kind,
         recipe=recipe,
@@ -72,7 +81,8 @@ def queue_job(
         base=base or (inputs[0].base if inputs else None),
         output_namespace=namespace,
         output_name=name,
-        output_visibility=resulting_visibility(inputs, visibility),
+        output_visibility=resulting_visibility(parents, visibility),
+        keep=keep,
         created_by=actor,
         idempotency_key=idempotency_key or None,
     )
@@ -82,7 +92,7 @@ def queue_job(
     except IntegrityError:
         # The same key at the same moment, from another request.
         return _known(actor, idempotency_key, asked)
-    for role, versions in (("adapter", inputs), ("dataset", datasets)):
+    for role, versions in _roles(inputs, datasets, others):
         JobInput.objects.bulk_create(
             JobInput(job=job, version=version, role=role, position=position, digest=version.content_digest)
             for position, version in enumerate(versions)
@@ -157,18 +167,26 @@ def announce(job: Job) -> None:
     transaction.on_commit(lambda: publish_progress(job.pk, "state", **data))
 
 
+def _roles(inputs: Sequence[Version], datasets: Sequence[Version], others: Mapping[str, Version]) -> list[tuple]:
+    """[(role, its versions in order)], by role, as the job's inputs are kept."""
+    rest = [(role, [version]) for role, version in others.items()]
+    return sorted([("adapter", inputs), ("dataset", datasets), *rest], key=lambda row: row[0])
+
+
 def _known(actor: User, key: str | None, asked: dict) -> Job | None:
     """The job this key stands for, if it was the same request."""
     job = Job.objects.filter(created_by=actor, idempotency_key=key).first() if key else None
     if job is None:
         return None
     before = list(job.inputs.values_list("role", "version_id"))
-    now = [("adapter", v.pk) for v in asked["inputs"]] + [("dataset", v.pk) for v in asked["datasets"]]
+    roles = _roles(asked["inputs"], asked["datasets"], asked["others"])
+    now = [(role, version.pk) for role, versions in roles for version in versions]
     output = "/".join(map(str, asked["output"])) if asked["output"] else ""
     recipe = job.recipe if asked["kind"] == FINGERPRINT else asked["recipe"]
     same = job.kind == asked["kind"] and job.recipe == recipe and before == now
     same = same and asked["files"] <= set(job.files.values_list("role", "name", "digest"))
     same = same and job.base == (asked["base"] or (asked["inputs"][0].base if asked["inputs"] else None))
+    same = same and job.keep == asked["keep"]
     if not same or job.output_path.lower() != output.lower():
         raise Conflict(
             f"The idempotency key {key!r} stands for job {job.pk}, which asked for something else. Use a new key.",

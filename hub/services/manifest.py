@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import BinaryIO, NamedTuple, Protocol
 
 from composition.errors import CompositionError
+from composition.formats.generator_config import CONFIG_FILE as GENERATOR_CONFIG
 from composition.formats.strict_json import strict_loads
 from hub.errors import Invalid
 from hub.models import Kind, ManifestEntry, Revision
@@ -17,7 +18,7 @@ from hub.storage import blobs
 
 CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"
-CONFIGS = {Kind.ADAPTER: ADAPTER_CONFIG, Kind.GENERATOR: "config.json"}
+CONFIGS = {Kind.ADAPTER: ADAPTER_CONFIG, Kind.GENERATOR: GENERATOR_CONFIG}
 MAX_FILES = 2000
 MAX_JSON = 1 << 20
 

@@ -19,7 +19,7 @@ LABELS = {
     "owner": "Owner",
 }
 SORTS = {"updated": "Recently updated", "created": "Newest", "downloads": "Most downloaded", "name": "Name"}
-KINDS = {Kind.ADAPTER.value: "Adapters", Kind.DATASET.value: "Datasets"}
+KINDS = {Kind.ADAPTER.value: "Adapters", Kind.GENERATOR.value: "Generators", Kind.DATASET.value: "Datasets"}
 SHOWN = 8
 
 

@@ -53,8 +53,8 @@ class Heading:
         names += [("files", "Files", self.revision), ("versions", "Versions", self.version)]
         names += [("modules", "Modules", adapter and self.version)]
         made = self.version and self.version.report
-        moved = self.version and self.version.origin == Origin.TRANSFERRED
-        names += [("report", "Transfer" if moved else "Composition", made)]
+        label = {Origin.TRANSFERRED: "Transfer", Origin.GENERATED: "Text"}.get(self.version and self.version.origin)
+        names += [("report", label or "Composition", adapter and made)]
         names += [("settings", "Settings", self.may_admin)]
         return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
 
@@ -108,6 +108,8 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
     entries = queries.files(page.revision)
     context = {"page": page, "card": card_html(page, entries), "files": entries}
     if page.version is None:
+        return context
+    if page.repository.kind == Kind.GENERATOR:
         return context
     if page.repository.kind == Kind.DATASET:
         context["splits"] = preview(page, entries)

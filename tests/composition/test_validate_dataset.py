@@ -41,3 +41,32 @@ def test_any_bytes_as_rows_never_crash(data):
         validate_dataset({"test.jsonl": MemoryFile(data)})
     except CompositionError as error:
         assert error.code.partition(".")[0] in ("dataset", "content")
+
+
+def row(**columns) -> bytes:
+    return json.dumps(columns).encode() + b"\n"
+
+
+def test_texts_and_questions_are_datasets_too():
+    asked = row(context="c", question="q", answer="a")
+    files = {"train.jsonl": row(text="One.", source="x") + row(text="Two."), "asked.jsonl": asked}
+    facts = validate_dataset({name: MemoryFile(data) for name, data in files.items()})
+    assert facts.kinds == {"train": "text", "asked": "questions"}
+    assert facts.splits == {"train": 2, "asked": 1}
+    assert not facts.has_choices
+
+
+@pytest.mark.parametrize(
+    ("data", "say"),
+    [
+        (row(text=""), "text ''"),
+        (row(text=3), "text 3"),
+        (row(context="c", question="q"), "answer missing"),
+        (row(text="a") + row(prompt="p", completion="c"), "began with text"),
+        (row(prompt="p", completion="c") + row(text="a"), "began with completion"),
+        (row(other="a"), "prompt missing"),
+    ],
+)
+def test_rows_of_a_file_are_alike_and_whole(data, say):
+    with pytest.raises(CompositionError, match=say):
+        validate_dataset({"train.jsonl": MemoryFile(data)})

@@ -194,3 +194,35 @@ def make_version(user: User, name: str = "sentiment", *, base: BaseModel | None 
     fields = {key: options.pop(key) for key in ("visibility", "namespace") if key in options}
     repository = make_repository(user, name, **fields)
     return publish(user, repository, adapter_files(**options), base=base).version
+
+
+def generator_files(
+    *, seed: int = 0, base_name: str = "pico/llama", layers: int = 2, **config: object
+) -> dict[str, bytes]:
+    """The files of a valid pico generator on o_proj, all its tensors random; `config` overrides fields."""
+    sizes = {"hidden": 16, "in_features": 16, "out_features": 16, "inner": 6, "r": 5, "rank": 4, "alpha": 5.0}
+    modules = [f"model.layers.{layer}.self_attn.o_proj" for layer in range(layers)]
+    curve = [{"step": n, "loss": 5.0 - n, "gap_completion": 0.1 * n, "gap_reconstruction": 0.2 * n} for n in (1, 2)]
+    fields = {
+        "format_version": 1,
+        "base_model": base_name,
+        "modules": modules,
+        **sizes,
+        "training": {"steps": 2, "tokens": 64, "curve": curve},
+        **config,
+    }
+    rng = np.random.default_rng(seed)
+    shapes = {"A1": (6, 16), "A2": (6, 16), "A3": (5, 16), "B": (16, 5), "norm": (16,)}
+    tensors = {
+        f"{module}.{part}": rng.standard_normal(shape).astype("float32")
+        for module in modules
+        for part, shape in shapes.items()
+    }
+    return {"generator_config.json": json.dumps(fields).encode(), "generator.safetensors": save(tensors)}
+
+
+def make_generator(user: User, name: str = "gen", *, base: BaseModel | None = None, **options: object) -> Version:
+    """A repository with one valid generator version."""
+    fields = {key: options.pop(key) for key in ("visibility", "namespace") if key in options}
+    repository = make_repository(user, name, kind=Kind.GENERATOR, **fields)
+    return publish(user, repository, generator_files(**options), base=base).version

@@ -167,6 +167,8 @@ PAGE_ROWS = [
     row("merge", "GET", ALL),
     row("merge", "POST", "in 404 200 200 200", form={"check": "1", "kind": "lego", "inputs": "lab/secret@v1"}),
     row("merge/basket", "POST", "302 302 302 302 302", form={"clear": "1"}),
+    row("generate", "GET", ALL),
+    row("generate", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama", "text": "A text."}),
     row("compare", "GET", PAGE, query="version=lab/secret@v1"),
     row("upload", "GET", "in 404 403 200 200", query="to=lab/secret"),
     row("jobs", "GET", IN),

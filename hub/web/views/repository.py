@@ -14,7 +14,7 @@ from hub.ranges import bytes_response
 from hub.services import companions, publishing, refs, repositories
 from hub.services.downloads import count_download
 from hub.storage import blobs
-from hub.web import basket, repository_page, transfer_report
+from hub.web import basket, generated_page, repository_page, transfer_report
 from hub.web.forms import Refused, refusal_of
 
 
@@ -25,6 +25,7 @@ def repository(request: HttpRequest, namespace: str, name: str, ref: str | None 
     page = repository_page.heading(viewer, namespace, name, ref, "overview")
     site = request.build_absolute_uri("/").rstrip("/")
     context = repository_page.overview(viewer, page, site)
+    context |= generated_page.training(viewer, page, context.get("files", [])) | generated_page.made_from(viewer, page)
     return render(request, f"repository/{page.repository.kind}.html", {**context, **_ticked(request)})
 
 
@@ -72,6 +73,7 @@ def report(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpRes
     viewer = access.viewer_of(request)
     page = repository_page.heading(viewer, namespace, name, ref, "report", "adapter")
     context = {**repository_page.report(viewer, page), **transfer_report.build(viewer, page, request.GET)}
+    context |= generated_page.made_from(viewer, page)
     return render(request, "repository/report.html", {**context, **_ticked(request)})
 
 

@@ -21,7 +21,7 @@ def upload(request: HttpRequest) -> HttpResponse:
         "namespaces": queries.writable(viewer),
         "bases": queries.bases(viewer),
         "target": found,
-        "kinds": [Kind.ADAPTER, Kind.DATASET],
+        "kinds": list(Kind),
         "visibilities": Visibility.values,
     }
     return render(request, "repository/upload.html", context)

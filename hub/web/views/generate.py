@@ -1,0 +1,28 @@
+"""Turning texts into an adapter: the form, its preview, its check, its start."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from hub import access
+from hub.services import jobs
+from hub.web import generate_page
+from hub.web.forms import refusal_of
+
+
+@require_http_methods(["GET", "POST"])
+def generate(request: HttpRequest) -> HttpResponse:
+    """The form; sent with `preview` it shows the chunks, with `check` what would come of it, else it starts the job."""
+    if request.method == "GET":
+        return render(request, "generate/page.html", generate_page.read(request, sent=False).context())
+    access.require_user(access.viewer_of(request))
+    generating, report = generate_page.read(request, sent=True), None
+    only = next((name for name in ("preview", "check") if request.POST.get(name)), "")
+    if not generating.refused and only != "preview":
+        with refusal_of(generating.refused):
+            if not only:
+                return redirect("job", jobs.queue_job(**generating.asked(), idempotency_key=generating.key).pk)
+            report = jobs.check_job(**generating.asked())
+    part = {"preview": "generate/preview.html", "check": "merge/check.html"}.get(only) if request.htmx else None
+    status = 200 if part else generating.refused.status
+    return render(request, part or "generate/page.html", generating.context(report), status=status)

@@ -1,0 +1,92 @@
+"""Documents as people hand them in: what is read, and what each that can't be read is told."""
+
+import io
+
+import pytest
+
+from hub.errors import Invalid
+from hub.services.documents import read_document
+
+
+def pdf(*pages: str) -> bytes:
+    """A PDF with one line of text a page; an empty one is drawn without."""
+    from pypdf import PdfWriter
+    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+    writer = PdfWriter()
+    for text in pages:
+        page = writer.add_blank_page(width=300, height=300)
+        if text:
+            font = DictionaryObject(
+                {
+                    NameObject("/Type"): NameObject("/Font"),
+                    NameObject("/Subtype"): NameObject("/Type1"),
+                    NameObject("/BaseFont"): NameObject("/Helvetica"),
+                }
+            )
+            fonts = DictionaryObject({NameObject("/F1"): writer._add_object(font)})
+            page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+            stream = DecodedStreamObject()
+            stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode())
+            page[NameObject("/Contents")] = writer._add_object(stream)
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def locked() -> bytes:
+    from pypdf import PdfReader, PdfWriter
+
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf("Secret"))))
+    writer.encrypt("password", algorithm="RC4-128")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def test_plain_text_is_kept_letter_for_letter_but_its_line_ends():
+    found = read_document("a/b/notes.md", "\ufeffStraße\r\n日本\rend".encode())
+    assert (found.name, found.text, found.pages) == ("notes.md", "Straße\n日本\nend", None)
+    assert found.facts() == {"characters": 13, "tokens_about": 5}
+
+
+def test_a_pdf_gives_its_text_page_by_page():
+    found = read_document("x.pdf", pdf("Pump two is red", "It rests on Sundays"))
+    assert (found.text, found.pages) == ("Pump two is red\n\nIt rests on Sundays", 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "say"),
+    [
+        (b"", "empty", "is empty"),
+        (b" \n\t", "empty", "is empty"),
+        (b"a\0b", "binary", "a binary file"),
+        (b"PK\x03\x04rest", "binary", "Word or OpenDocument"),
+        (b"\x89PNG\r\n", "binary", "a picture"),
+        ("Straße".encode("latin-1"), "encoding", "byte 4 is 0xdf"),
+        ("a text".encode("utf-16"), "encoding", "UTF-16"),
+        (b"%PDF-1.7 rubbish", "pdf", "damaged"),
+        (pdf(""), "scan", "1 page and no text"),
+        (locked(), "pdf", "password"),
+        (b"a" * 4_000_001, "too_large", "4,000,000"),
+        (b"a" * 20_000_001, "too_large", "20,000,000"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_no_text_says_what_it_is(data, code, say):
+    with pytest.raises(Invalid, match=say) as refusal:
+        read_document("file", data)
+    assert refusal.value.code == f"document.{code}"
+    assert refusal.value.facts["file"] == "file"
+
+
+def test_chunks_are_equal_parts_no_longer_than_the_window():
+    found = read_document("x.txt", b"abcdefgh" * 100)
+    assert [len(chunk) for chunk in found.chunks(64)] == [200] * 4
+    assert "".join(found.chunks(7)) == found.text
+    assert found.chunks(1024) == [found.text]
+
+
+def test_names_can_hold_no_path_and_no_markup():
+    assert read_document("..\\..\\<b>.txt", b"a").name == "_b_.txt"
+    assert read_document("///", b"a").name == "text.txt"

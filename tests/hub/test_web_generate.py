@@ -1,0 +1,149 @@
+"""The page that makes adapters from texts: preview, check, start, refusals that lose nothing; generators' own pages."""
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from hub.models import Job
+from hub.services import companions
+from hub.services.manifest import Entry
+from tests.hub import factories
+from tests.hub.test_documents import pdf
+
+pytestmark = pytest.mark.django_db
+TEXT = "Pump two is red. " * 40
+
+
+def signed_in(user) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def generator(people, base):
+    return factories.make_generator(people.owner, base=base, namespace=people.lab)
+
+
+@pytest.fixture
+def form(generator):
+    return {
+        "base": "pico/llama",
+        "namespace": "lab",
+        "name": "doc",
+        "window": "32",
+        "text": TEXT,
+        "visibility": "private",
+    }
+
+
+def text_of(response) -> str:
+    return response.content.decode()
+
+
+def test_without_a_generator_the_page_says_how_to_train_one(people, base):
+    shown = text_of(signed_in(people.owner).get("/generate"))
+    assert "hubctl generator train" in shown
+    assert "pico/llama (no generator yet)" in shown
+
+
+def test_the_page_offers_bases_with_their_generators(people, generator):
+    shown = text_of(signed_in(people.owner).get("/generate"))
+    assert '<option value="pico/llama" selected>' in shown
+    assert "lab/gen@v1, rank 4, closes" not in shown  # It was pushed; no job measured it here.
+    assert "lab/gen@v1, rank 4" in shown
+    assert "sign in" in text_of(Client().get("/generate"))
+
+
+def test_a_preview_shows_chunks_of_texts_and_pdfs(people, form):
+    files = [SimpleUploadedFile("a.md", TEXT.encode()), SimpleUploadedFile("b.pdf", pdf("Blue harbour"))]
+    sent = {**form, "files": files, "preview": "1"}
+    shown = text_of(signed_in(people.owner).post("/generate", sent, headers={"HX-Request": "true"}))
+    assert "<html" not in shown
+    for told in ("a.md", "b.pdf", "1 pages", "pasted.txt", "Blue harbour", "Pump two is red.", "6 chunks"):
+        assert told in shown, told
+    assert not Job.objects.exists()
+
+
+def test_a_check_says_what_would_come_of_it(people, form):
+    shown = text_of(signed_in(people.owner).post("/generate", {**form, "check": "1"}, headers={"HX-Request": "true"}))
+    assert "This can start" in shown
+    assert "Written by lab/gen@v1" in shown
+    assert "members only" in shown
+
+
+def test_a_start_queues_the_job_once(people, form):
+    client = signed_in(people.member)
+    sent = {**form, "key": "k", "keep_state": "on"}
+    assert client.post("/generate", sent).url == client.post("/generate", sent).url
+    job = Job.objects.get()
+    assert (job.kind, job.keep, job.output_path, job.recipe["window"]) == ("generate", ["state"], "lab/doc", 32)
+    shown = text_of(client.get(f"/jobs/{job.pk}"))
+    assert "lab/gen@v1" in shown and "pasted.txt" in shown
+    assert "pasted.txt" not in text_of(signed_in(people.owner).get(f"/jobs/{job.pk}"))
+
+
+def test_a_refusal_keeps_the_texts(people, form):
+    sent = {**form, "name": "-bad-", "files": [SimpleUploadedFile("a.md", b"Kept words.")]}
+    refused = signed_in(people.owner).post("/generate", sent)
+    assert refused.status_code == 422
+    shown = text_of(refused)
+    assert "Kept from before" in shown and "\nKept words.</textarea>" in shown
+    again = {**form, "text": "", "kept_name": ["a.md"], "kept_text": ["Kept words."]}
+    assert signed_in(people.owner).post("/generate", again).status_code == 302
+    assert Job.objects.get().files.get().facts["characters"] == 11
+
+
+def test_a_bad_file_is_named_and_the_others_stay(people, form):
+    files = [SimpleUploadedFile("a.md", b"Good."), SimpleUploadedFile("b.bin", b"a\0b")]
+    refused = signed_in(people.owner).post("/generate", {**form, "text": "", "files": files})
+    assert refused.status_code == 422
+    assert "b.bin is a binary file" in text_of(refused)
+    assert "<strong>a.md</strong>" in text_of(refused)
+    assert signed_in(people.owner).post("/generate", {**form, "text": ""}).status_code == 422
+
+
+def test_readers_and_strangers_may_not_write_into_a_namespace(people, form):
+    for user in (people.reader, people.stranger):
+        assert signed_in(user).post("/generate", form).status_code == 403
+    assert Client().post("/generate", form).status_code == 302
+    assert not Job.objects.exists()
+
+
+def test_what_one_cannot_see_is_404(people, base):
+    factories.make_generator(people.owner, "hush", base=base, namespace=people.lab, visibility="private")
+    for who, status in ((people.reader, 200), (people.stranger, 404)):
+        assert signed_in(who).get("/generate?generator=lab/hush@v1").status_code == status
+        assert signed_in(who).get("/lab/hush").status_code == status
+    assert "lab/hush" not in text_of(signed_in(people.stranger).get("/generate"))
+
+
+def test_a_generators_page_shows_sizes_training_and_use(people, generator):
+    shown = text_of(Client().get("/lab/gen"))
+    for told in ("rank 4", "Gap closed, completion", "20 %", "hubctl generate --base pico/llama", "Loss over 2 steps"):
+        assert told in shown, told
+    listed = text_of(Client().get("/?kind=generator"))
+    assert "lab/" in listed and "writes rank 4" in listed and "pico/llama" in listed
+
+
+@pytest.mark.parametrize("training", [{}, {"curve": "no list"}, {"curve": [3, {"loss": "x"}], "recipe": 5, "data": []}])
+def test_a_strange_training_record_breaks_no_page(people, base, training):
+    factories.make_generator(people.owner, "odd", base=base, namespace=people.lab, training=training)
+    assert "no record of its training" in text_of(Client().get("/lab/odd"))
+
+
+def test_a_generated_adapter_shows_what_it_was_made_from(people, base, generator):
+    documents = [{"sha256": "ab" * 32, "tokens": 900, "chunks": 2, "boundaries": [[0, 450], [450, 900]]}]
+    report = {"method": "generate", "documents": documents, "states": {}, "summary": {"tokens": 900}}
+    made = {"origin": "generated", "report": report, "recipe": {"kind": "generate"}, "parents": [generator]}
+    repository = factories.make_repository(people.owner, "doc", namespace=people.lab)
+    factories.publish(people.owner, repository, factories.adapter_files(), base=base, **made)
+    entry = Entry(*factories.store({"state": b"state"})["state"])
+    companions.keep(actor=people.owner, repository=repository, kind="state", files={"v1.safetensors": entry}, facts={})
+    for address in ("/lab/doc", "/lab/doc/report/v1"):
+        shown = text_of(signed_in(people.member).get(address))
+        for told in ("Made from", "abababababababab", "900", "/lab/gen/at/v1", "Add a text"):
+            assert told in shown, (address, told)
+    assert "Add a text" not in text_of(signed_in(people.stranger).get("/lab/doc"))
+    onto = text_of(signed_in(people.member).get("/generate?onto=lab/doc@v1"))
+    assert "is added to what" in onto and 'name="onto" value="lab/doc@v1"' in onto

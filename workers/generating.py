@@ -1,0 +1,154 @@
+"""A generation: each text is read once by the base, what it left adds up, and the generator writes a LoRA from the sum.
+
+Where the job names kept states, the texts are added `onto` the one and the other is taken away `without`; nothing of
+those texts is read again. The text itself stays with the job, and beside the result only where its owner asked for it.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from composition.recipes import GenerateRecipe, recipe_from_dict
+from composition.registry import METHODS
+from hub.models import Job, Origin, State
+from hub.services import job_files
+from hub.services.companions import CONTEXT, STATE
+from hub.services.generation_files import ONTO, WITHOUT
+from hub.services.job_check import named
+from hub.services.job_results import Beside, publish_result
+from hub.services.manifest import Entry
+from hub.storage import blobs
+from workers.attempt import Attempt
+from workers.cache import PART
+from workers.generative_cards import generated_card
+from workers.worker import Worker, inputs_of
+
+
+def generate(attempt: Attempt, worker: Worker) -> None:
+    """Make the job's adapter. Raises what the method refuses, and LostLease when the attempt is over."""
+    from composition.generative import load_generator
+
+    job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
+    assert isinstance(recipe, GenerateRecipe)
+    (row,) = inputs_of(job, "generator")
+    attempt.say(f"Reading {named(row.version)}")
+    generator = load_generator(worker.input_folder(row))
+    kept = {name: _load(worker, name, entry) for name, entry in job_files.files_of(job, STATE).items()}
+    model, tokenizer = worker.models.get(job.base, attempt.say)
+
+    attempt.advance(State.RUNNING)
+    state, documents = _read(attempt, (model, tokenizer, generator), recipe, kept)
+    parents = [row.version, *(one.version for role in (ONTO, WITHOUT) for one in inputs_of(job, role))]
+    report = _report(generator, state, documents, {role: one.tokens for role, one in kept.items()})
+    with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
+        folder = Path(name)
+        _write(folder, generator, state, model, recipe, job.base.name)
+        attempt.advance(State.SAVING)
+        (folder / "README.md").write_text(generated_card(job, METHODS[job.kind], parents, report), encoding="utf-8")
+        files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
+        beside = _beside(job, folder, state, report, named(row.version))
+    publish_result(
+        job=job,
+        files=files,
+        parents=parents,
+        origin=Origin.GENERATED,
+        message=f"Generated from {len(documents)} texts, {report['summary']['tokens']:,} tokens",
+        report=report,
+        environment=worker.environment,
+        beside=beside,
+    )
+
+
+def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str, Any]) -> tuple[Any, list[dict]]:
+    """(state, [{"sha256", "tokens", "chunks", "boundaries"}]) of the job's texts and the kept states."""
+    from composition.generative import State as Sum
+    from composition.generative.chunking import boundaries
+    from composition.generative.generate import check_generator
+
+    model, tokenizer, generator = made
+    check_generator(model, generator)
+    generator.to(next(model.parameters()).device)
+    state = kept[ONTO] + Sum.zero(generator) if ONTO in kept else Sum.zero(generator)
+    texts, documents = _texts(attempt.job), []
+    longest = getattr(model.config, "max_position_embeddings", None)
+    for number, (sha256, text) in enumerate(texts):
+        recipe.check_text(text)
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        recipe.check_length(len(ids), longest)
+
+        def progress(fraction: float, message: str = "", before: int = number, **figures: float) -> None:
+            said = f"Text {before + 1} of {len(texts)}: {message}" if len(texts) > 1 else message
+            attempt.progress((before + fraction) / len(texts), said, **figures)
+
+        state = state + Sum.of(model, generator, ids, recipe, progress=progress)
+        cut = boundaries(len(ids), len(ids) if recipe.mode == "concat" else recipe.window)
+        documents.append(
+            {"sha256": sha256, "tokens": len(ids), "chunks": len(cut), "boundaries": [list(pair) for pair in cut]}
+        )
+        attempt.say(f"Text {number + 1}: {len(ids):,} tokens in {len(cut)} chunks")
+    if WITHOUT in kept:
+        state = state - kept[WITHOUT]
+    return state, documents
+
+
+def _write(folder: Path, generator: Any, state: Any, model: Any, recipe: GenerateRecipe, base: str) -> None:
+    """The PEFT folder of a state."""
+    import torch
+
+    from composition.generative import adapter_of
+    from composition.weights import save_peft
+
+    weights = adapter_of(generator.cpu(), state, model, dtype=getattr(torch, recipe.dtype))
+    save_peft(weights, folder, base_model=base)
+
+
+def _texts(job: Job) -> list[tuple[str, str]]:
+    """[(digest, text)] in the order of their names."""
+    found = []
+    for _, entry in sorted(job_files.files_of(job, CONTEXT).items()):
+        with blobs.open(entry.sha256) as stream:
+            found.append((entry.sha256, stream.read().decode("utf-8")))
+    return found
+
+
+def _load(worker: Worker, name: str, entry: Entry) -> Any:
+    from composition.generative import State as Sum
+
+    path = f"{name}.safetensors"
+    return Sum.load(worker.cache.folder({path: entry}) / path)
+
+
+def _report(generator: Any, state: Any, documents: list[dict], states: dict[str, int]) -> dict[str, Any]:
+    """What the page shows: digests, tokens and chunks of the texts; never their names or words."""
+    config = generator.config
+    return {
+        "method": "generate",
+        "summary": {
+            "texts": len(documents),
+            "tokens": sum(one["tokens"] for one in documents),
+            "chunks": sum(one["chunks"] for one in documents),
+            "tokens_in_all": state.tokens,
+            "rank": config.adapter_rank,
+        },
+        "documents": documents,
+        "states": states,
+        "generator": {"sha256": state.generator, "parameters": config.parameters, "norm": config.norm},
+        "warnings": [],
+    }
+
+
+def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any], generator: str) -> list[Beside]:
+    """What the owner asked to keep: the texts under their names, the state."""
+    digests = [one["sha256"] for one in report["documents"]]
+    facts = {"tokens": state.tokens, "generator": generator, "job": job.pk}
+    beside = []
+    if CONTEXT in job.keep:
+        for name, entry in job_files.files_of(job, CONTEXT).items():
+            stem = name if name.lower().endswith((".txt", ".md")) else f"{name}.txt"
+            beside.append(Beside(kind=CONTEXT, entry=entry, facts={"sha256": entry.sha256}, suffix=f"/{stem}"))
+    if STATE in job.keep:
+        path = folder / "state.safetensors"
+        state.save(path)
+        entry = Entry(*blobs.add(path))
+        beside.append(Beside(kind=STATE, entry=entry, facts={**facts, "texts": digests}, suffix=".safetensors"))
+    return beside

@@ -1,0 +1,103 @@
+"""Training a generator: datasets of text (or of context, question, answer) and a base in, a generator repository out.
+
+The training's state lies in the worker's cache under the job's number: a worker that is killed, or another on the same
+machine, goes on from there and comes to the same bytes. Documents are read from the disk when a step asks for them.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from composition.recipes import TrainGeneratorRecipe, recipe_from_dict
+from composition.registry import METHODS
+from hub.models import Origin, State
+from hub.services.generation_check import splits_of
+from hub.services.job_check import named
+from hub.services.job_results import publish_result
+from hub.storage import blobs
+from workers.attempt import Attempt
+from workers.cache import PART
+from workers.evaluating import read_rows
+from workers.generative_cards import generator_card
+from workers.worker import Worker, inputs_of, versions
+
+
+def train(attempt: Attempt, worker: Worker) -> None:
+    """Train and publish the job's generator. Raises what the method refuses, and LostLease when the attempt is over."""
+    from composition.generative import load_generator, save_generator
+
+    job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
+    assert isinstance(recipe, TrainGeneratorRecipe)
+    starts = inputs_of(job, "generator")
+    start = load_generator(worker.input_folder(starts[0])) if starts else None
+    data = _data(attempt, worker, recipe.stage)
+    model, tokenizer = worker.models.get(job.base, attempt.say)
+    work = worker.cache.root / f"generator-{job.pk}"
+    work.mkdir(exist_ok=True)
+
+    attempt.advance(State.RUNNING)
+    how = {"base_model": job.base.name, "work": work, "start": start, "progress": attempt.progress}
+    try:
+        generator = METHODS[job.kind].load()(model, tokenizer, recipe, data, **how)
+    except BaseException:
+        # Nobody knows what is hooked in the middle of a step; loading again is cheap.
+        worker.models.drop(job.base)
+        raise
+    parents = [*versions(starts), *versions(inputs_of(job, "dataset"))]
+    report = report_of(generator.config)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
+        folder = Path(name)
+        save_generator(
+            generator, folder, card=generator_card(job, METHODS[job.kind], parents, generator.config, report)
+        )
+        attempt.advance(State.SAVING)
+        files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
+    publish_result(
+        job=job,
+        files=files,
+        parents=parents,
+        origin=Origin.TRAINED,
+        message=f"Trained for {job.base} on {report['summary']['tokens']:,} tokens",
+        report=report,
+        environment=worker.environment,
+    )
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def report_of(config: Any) -> dict[str, Any]:
+    """What the page shows: the last figures, and the curve."""
+    training = config.training
+    curve = training.get("curve") or []
+    measured = [point for point in curve if "gap_completion" in point]
+    last = (measured or curve or [{}])[-1]
+    figures = {key: value for key, value in last.items() if key not in ("step", "tokens")}
+    return {
+        "method": "train-generator",
+        "summary": {
+            "steps": training.get("steps"),
+            "tokens": training.get("tokens", 0),
+            "documents": (training.get("data") or {}).get("documents"),
+            "parameters": config.parameters,
+            **figures,
+        },
+        "data": training.get("data") or {},
+        "warnings": [],
+    }
+
+
+def _data(attempt: Attempt, worker: Worker, stage: str) -> Sequence[Any]:
+    """Documents, or rows of questions, of all datasets in their order."""
+    from composition.generative.segments import Documents
+
+    paths, rows = [], []
+    for row in inputs_of(attempt.job, "dataset"):
+        folder = worker.input_folder(row)
+        for split in splits_of(row.version, stage):
+            (path,) = (path for path in sorted(folder.rglob("*.jsonl")) if path.stem == split)
+            paths.append(path)
+            if stage == "questions":
+                rows += read_rows(folder, split)
+            attempt.say(f"{row.version.facts['splits'][split]:,} rows of {named(row.version)}, split {split}")
+    return rows if stage == "questions" else Documents(paths)
