@@ -59,7 +59,8 @@ def evaluate(
         model.eval()
         with torch.inference_mode():
             progress(0.0, f"reading {len(rows)} rows")
-            reader.read_prefix([row.prompt for row in encoded])
+            answers = [len(ids) for row in encoded for ids in (row.completion, *row.choices)]
+            reader.read_prefix([row.prompt for row in encoded], max([recipe.max_new_tokens, *answers]))
             for done in range(0, len(order), recipe.batch_size):
                 numbers = order[done : done + recipe.batch_size]
                 batch = reader.read([encoded[number] for number in numbers])

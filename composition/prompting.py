@@ -15,6 +15,7 @@ from itertools import takewhile
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,17 @@ def left_pad(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, tor
 def positions(mask: torch.Tensor) -> torch.Tensor:
     """Position ids [rows, width] that count only what isn't padding."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def whole_cache(config: Any, longest: int) -> Any:
+    """An empty cache whose layers all keep every key, where sliding layers see rows of `longest` ids whole anyway.
+
+    None elsewhere: the model makes its own, whose sliding layers hand out no views and forget.
+    """
+    text = config.get_text_config()
+    kinds, window = set(getattr(text, "layer_types", None) or ()), getattr(text, "sliding_window", None)
+    fits = "sliding_attention" in kinds and kinds <= {"full_attention", "sliding_attention"}
+    return DynamicCache() if fits and window and longest <= window else None
 
 
 def with_rows(cache: Any, rows: torch.Tensor | None = None) -> Any:

@@ -12,7 +12,16 @@ from typing import Any
 import torch
 
 from composition.errors import CompositionError
-from composition.prompting import Prompted, Prompting, expand, left_pad, positions, shared_prefix, with_rows
+from composition.prompting import (
+    Prompted,
+    Prompting,
+    expand,
+    left_pad,
+    positions,
+    shared_prefix,
+    whole_cache,
+    with_rows,
+)
 
 
 @dataclass(slots=True)
@@ -42,6 +51,7 @@ class Reader:
         self.model, self.prompting = model, prompting
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self.config = inner.config
         self.longest = getattr(inner.config, "max_position_embeddings", None)
         self.device = next(model.parameters()).device
         pad = prompting.tokenizer.pad_token_id
@@ -60,12 +70,15 @@ class Reader:
                     row=number,
                 )
 
-    def read_prefix(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Read what all prompts open with, once; not where a layer forgets (sliding windows, recurrent states)."""
+    def read_prefix(self, prompts: Sequence[Sequence[int]], answer: int = 0) -> None:
+        """Read what all prompts open with, once; not where a layer forgets (recurrent states, or a sliding window
+        that is shorter than the longest prompt with an `answer` of so many ids; 0 is an answer of unknown length)."""
         prefix = shared_prefix(prompts)
         if not prefix:
             return
-        _, cache = self.forward(torch.tensor([prefix]), torch.ones(1, len(prefix), dtype=torch.long), None, 1)
+        longest = max(map(len, prompts)) + answer
+        empty = whole_cache(self.config, longest) if answer else None
+        _, cache = self.forward(torch.tensor([prefix]), torch.ones(1, len(prefix), dtype=torch.long), empty, 1)
         layers = getattr(cache, "layers", None) or []
         if layers and all(type(layer).__name__ == "DynamicLayer" for layer in layers):
             self.prefix, self.prefix_cache = prefix, cache

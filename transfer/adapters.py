@@ -47,12 +47,8 @@ def adapter_config(recipe: TransLoraRecipe) -> Any:
             return peft.VeraConfig(**modules, r=recipe.rank)
         case "loha":
             return peft.LoHaConfig(**modules, r=recipe.rank, alpha=int(recipe.alpha))
-        case "lokr":
-            return peft.LoKrConfig(**modules, r=recipe.rank, alpha=int(recipe.alpha))
         case "oft":
             return peft.OFTConfig(**modules, r=recipe.rank, oft_block_size=0)
-        case "fourierft":
-            return peft.FourierFTConfig(**modules)
     raise CompositionError("recipe.invalid", f"There is no adapter type {recipe.peft_type!r}.", field="peft_type")
 
 

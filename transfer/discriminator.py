@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from composition.base_models import adapter_attached
 from composition.errors import CompositionError
 from composition.moe.batches import shuffled
 from composition.progress import Progress, ignore
@@ -23,7 +22,7 @@ from composition.recipes import DiscriminatorRecipe
 from transfer.adapters import lora_config, save_adapter, trainable
 from transfer.loss import Example
 from transfer.parties import Discriminator, Loader
-from transfer.stages import SHOWN, Clock, Part, Product, digest, folder_digest
+from transfer.stages import SHOWN, Clock, Part, Product, attached, digest, folder_digest
 from transfer.synthesis import Candidates
 from transfer.training import Plan, fit
 
@@ -138,7 +137,7 @@ class Judge:
         """(log p(yes), log p(no)) of each text, read in one batch."""
         reader = Reader(self.model, self.prompting)
         rows = [Prompted(self.ids(text), [], []) for text in texts]
-        reader.read_prefix([row.prompt for row in rows])
+        reader.read_prefix([row.prompt for row in rows], 1)
         logits = reader.read(rows).logits  # [rows, vocabulary]
         log_p = logits[:, [self.yes, self.no]] - logits.logsumexp(1, keepdim=True)
         return [(round(yes, 6), round(no, 6)) for yes, no in log_p.tolist()]
@@ -211,7 +210,7 @@ def _measure(
 ) -> dict[str, Any]:
     model, tokenizer = load()
     said: dict[str, list[bool]] = {}
-    with adapter_attached(model, folder) as adapted:
+    with attached(model, folder, "The discriminator", "") as adapted:
         judge = Judge(adapted, tokenizer, recipe.named_task, recipe.question, recipe.max_length)
         for name, texts in held.items():
             said[name] = []

@@ -75,7 +75,7 @@ class Labels:
         reader = Reader(teacher, prompting)
         encoded = [Prompted(prompting.prompt(text), [], []) for text in texts]
         _refuse_too_long(reader, encoded, self.answer_tokens, first)
-        reader.read_prefix([row.prompt for row in encoded])
+        reader.read_prefix([row.prompt for row in encoded], self.answer_tokens)
         batch = reader.read(encoded)
         written = reader.generate(batch, range(len(texts)), self.answer_tokens)
         rows: list[dict[str, Any]] = []
@@ -88,7 +88,7 @@ class Labels:
             with_adapter = reader.score(batch, list(enumerate(written)))
             with teacher.disable_adapter():
                 bare = Reader(teacher, prompting)
-                bare.read_prefix([row.prompt for row in encoded])
+                bare.read_prefix([row.prompt for row in encoded], self.answer_tokens)
                 without = bare.score(bare.read(encoded), list(enumerate(written)))
             for row, ids, high, low in zip(rows, written, with_adapter, without, strict=True):
                 row["scores"] = span_scores(prompting, ids, high.each, low.each)

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from composition.prompting import expand, left_pad, positions, shared_prefix
+from composition.prompting import expand, left_pad, positions, shared_prefix, whole_cache
 
 SHORTEST_PREFIX = 4
 
@@ -89,16 +88,9 @@ class AnswerLoss:
         """A cache of one row."""
         some: dict[str, Any] = {"logits_to_keep": 1} if self.keeps else {}
         ids = torch.tensor([self.prefix], device=self.device)
-        output = self.model(input_ids=ids, past_key_values=self._empty_cache(), use_cache=True, **some)
+        empty = whole_cache(self.model.config, max(len(row.ids) for row in self.examples))
+        output = self.model(input_ids=ids, past_key_values=empty, use_cache=True, **some)
         return getattr(output, "past_key_values", None)
-
-    def _empty_cache(self) -> Any:
-        """A plain one where sliding layers see the longest row whole: their own cache hands out no views to expand."""
-        config = self.model.config.get_text_config()
-        kinds, window = set(getattr(config, "layer_types", None) or ()), getattr(config, "sliding_window", None)
-        longest = max(len(row.ids) for row in self.examples)
-        sliding = "sliding_attention" in kinds and kinds <= {"full_attention", "sliding_attention"}
-        return DynamicCache() if sliding and window and longest <= window else None
 
 
 def soft_loss(logits: Tensor, rows: Sequence[Example]) -> Tensor:

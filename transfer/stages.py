@@ -85,6 +85,12 @@ class Clock:
 @contextmanager
 def attached(model: Any, folder: Path, what: str, base: str) -> Iterator[Any]:
     """The base with the adapter on it, as it was afterwards. Error: `transfer.wrong_base` where they don't fit."""
+    with unchanged(model), _attached(model, folder, what, base) as adapted:
+        yield adapted
+
+
+@contextmanager
+def _attached(model: Any, folder: Path, what: str, base: str) -> Iterator[Any]:
     context = adapter_attached(model, folder)
     try:
         adapted = context.__enter__()

@@ -27,9 +27,10 @@ def memory_estimate(
     """Bytes that training this recipe's adapter on a base of so many parameters takes, by part, and their `total`.
 
     `length` is the longest row in tokens (default: recipe.max_length), `trained` the adapter's parameters (default: a
-    LoRA on two square modules a layer). Rough on purpose, and on the high side: AdamW keeps three float32 copies of
-    the gradient's size beside the adapter, activations are 34 bytes a token, layer and unit of width in half precision
-    (twice in float32), of which checkpointing keeps 2, and logits are made for the answer's tokens alone.
+    LoRA on two square modules a layer); with micro_batch=auto it is that of one row at once, the least. Rough on
+    purpose, and on the high side: AdamW keeps three float32 copies of the gradient's size beside the adapter,
+    activations are 34 bytes a token, layer and unit of width in half precision (twice in float32), of which
+    checkpointing keeps 2, and logits are made for the answer's tokens alone.
     """
     rows = recipe.batch_size if recipe.micro_batch == "auto" else min(int(recipe.micro_batch), recipe.batch_size)
     rows = 1 if recipe.micro_batch == "auto" else rows

@@ -12,7 +12,7 @@ from composition.recipes.memory import PRECISIONS
 from composition.recipes.synthesis import USUAL_SEEDS, SynthesisOptions, check_seeds, seed_option, targets_option
 
 DISCRIMINATOR, TOKEN_SCORE, NONE = "discriminator", "token-score", "none"
-PEFT_TYPES = ("lora", "rslora", "dora", "ia3", "vera", "loha", "lokr", "oft", "fourierft")
+PEFT_TYPES = ("lora", "rslora", "dora", "ia3", "vera", "loha", "oft")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class TransLoraRecipe(SynthesisOptions):
         default="lora",
         choices=PEFT_TYPES,
         label="Adapter",
-        help="What is trained on the target. Published: lora, dora and prompt tuning.",
+        help="What is trained on the target. Published: lora and dora (and prompt tuning, which is not offered).",
     )
     rank: int = option(
         "integer",

@@ -169,9 +169,7 @@ def test_rows_at_once_are_halved_until_a_pass_fits(tmp_path, monkeypatch):
 
     def small_memory(self, rows, total, soft):
         if len(rows) > 1:
-            raise RuntimeError(
-                "[enforce fail] DefaultCPUAllocator: can't allocate memory"
-            )
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         return original(self, rows, total, soft)
 
     _, wanted = run(tmp_path / "a", rows_at_once=1)
