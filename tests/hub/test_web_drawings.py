@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from composition.facts import AdapterFacts, ModuleFacts
-from hub.web import compare_table, composition_chart, module_chart, routing_chart, tags
+from hub.web import compare_table, composition_chart, loss_chart, module_chart, routing_chart, tags
 from hub.web.snippets import _vllm
 
 
@@ -153,3 +153,37 @@ def test_routing_is_drawn_by_task_layer_and_expert():
 def test_experts_of_one_name_are_told_apart():
     labels = routing_chart.short(["a/same@v1", "b/same@v1", "a/" + "x" * 40, "b/" + "x" * 40])
     assert len(set(labels)) == 4
+
+
+def test_a_loss_is_drawn_from_its_highest_to_zero_over_all_steps():
+    training = {
+        "steps": 10,
+        "curve": [{"step": 1, "loss": 4.0}, {"step": 5, "loss": 2.0}, {"step": 10, "loss": 0.0}],
+        "held_out": [{"epoch": 0, "loss": 4.0}, {"epoch": 2, "loss": 1.0}],
+    }
+    drawn = loss_chart.curve(training)
+    places = [tuple(map(float, pair.split())) for pair in drawn.line.lstrip("M").split("L")]
+    assert [y for _, y in places] == [6, 101, 196]
+    assert [x for x, _ in places] == pytest.approx([110.2, 343.0, 634.0], abs=0.1)
+    assert [x for x, _ in drawn.dots] == [52.0, 634.0]
+    assert (drawn.end, [tick["label"] for tick in drawn.ticks]) == (10, ["0", "2", "4"])
+
+
+@pytest.mark.parametrize("training", [None, {}, {"curve": [{"step": 1, "loss": 1.0}]}], ids=str)
+def test_too_few_points_are_no_drawing(training):
+    assert loss_chart.curve(training) is None
+
+
+def test_what_is_no_number_is_left_out_of_a_loss():
+    curve = [{"step": n, "loss": float("nan") if n == 2 else 1.0} for n in range(1, 4)]
+    assert "nan" not in loss_chart.curve({"curve": curve}).line
+
+
+def test_a_key_named_items_hides_nothing():
+    assert tags.pairs({"items": 1, "b": 2}) == [("items", 1), ("b", 2)]
+    assert tags.pairs(None) == []
+
+
+def test_shares_read_as_points_and_percent():
+    assert (tags.percent(0.913), tags.percent(None)) == ("91 %", "–")
+    assert (tags.points(-0.0312), tags.points(0.2, "+"), tags.points(None)) == ("−3.1", "+20.0", "–")
