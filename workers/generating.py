@@ -5,6 +5,7 @@ those texts is read again. The text itself stays with the job, and beside the re
 """
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ def _report(generator: Any, state: Any, documents: list[dict], states: dict[str,
 
 def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any], generator: str) -> list[Beside]:
     """What the owner asked to keep: the texts under their names, the state."""
-    digests = [one["sha256"] for one in report["documents"]]
+    texts = Counter(one["sha256"] for one in report["documents"])
+    before = {file.name: file.facts.get("texts", []) for file in job.files.filter(role=STATE)}
+    texts.update(before.get(ONTO, []))
+    texts.subtract(before.get(WITHOUT, []))
     facts = {"tokens": state.tokens, "generator": generator, "job": job.pk}
     beside = []
     if CONTEXT in job.keep:
@@ -150,5 +154,7 @@ def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any], generato
         path = folder / "state.safetensors"
         state.save(path)
         entry = Entry(*blobs.add(path))
-        beside.append(Beside(kind=STATE, entry=entry, facts={**facts, "texts": digests}, suffix=".safetensors"))
+        beside.append(
+            Beside(kind=STATE, entry=entry, facts={**facts, "texts": sorted(texts.elements())}, suffix=".safetensors")
+        )
     return beside

@@ -7,6 +7,7 @@ to its adapter.
 import base64
 import binascii
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 
 from composition.recipes import GenerateRecipe
@@ -35,6 +36,8 @@ def find(*, actor: User, recipe: GenerateRecipe, others: Mapping[str, Version], 
     if sum(len(file.data) for file in given) > 2 * MOST_TEXT:
         raise Invalid(f"The texts are longer than {2 * MOST_TEXT:,} bytes together. Give fewer.", field="files")
     states = [_state(actor, others[role], role) for role in (ONTO, WITHOUT) if role in others]
+    if len(states) == 2:
+        _check_part(*states)
     if not given and WITHOUT not in others:
         raise Invalid(
             "Give a text that the adapter should know, as files.context.", field="files", code="generate.empty"
@@ -88,6 +91,18 @@ def _given(document: Document) -> Given:
     data = document.text.encode()
     entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
     return Given(role=CONTEXT, name=document.name, entry=entry, facts=document.facts(), data=data)
+
+
+def _check_part(onto: Given, without: Given) -> None:
+    """Refuse to take away texts that were never added: their state would be subtracted all the same."""
+    left = Counter(onto.facts.get("texts", []))
+    left.subtract(without.facts.get("texts", []))
+    if any(count < 0 for count in left.values()):
+        raise Invalid(
+            "The adapter that shall be taken away knows texts that were never added. Take away only what was added.",
+            field=WITHOUT,
+            code="state.not_part",
+        )
 
 
 def _state(actor: User, version: Version, role: str) -> Given:

@@ -1,4 +1,4 @@
-"""Evaluation data: JSONL files of prompt, completion and maybe choices."""
+"""Datasets: JSONL files of prompt and completion, of text, or of context, question and answer."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hubctl.errors import Refused
 
 @click.group("dataset")
 def dataset_command() -> None:
-    """Push evaluation data."""
+    """Push data to measure on and to learn from."""
 
 
 @dataset_command.command("push")
@@ -24,7 +24,8 @@ def dataset_command() -> None:
 def push(hub, sources, name, message, private, tags, as_json) -> None:
     """Push a FOLDER, or FILES (train.jsonl, test.jsonl, README.md), as the dataset NAME.
 
-    Each row of a .jsonl file is an object with prompt, completion and, where one is to be chosen, choices.
+    Each row of a .jsonl file is an object with prompt, completion and, where one is to be chosen, choices; or with
+    text; or with context, question and answer. All rows of a file are alike.
     """
     source: str | dict[str, Path] = sources[0]
     if len(sources) > 1:

@@ -130,6 +130,9 @@ def test_a_text_is_added_to_a_kept_state_and_taken_away_again(made):
     assert distance(both, first) > 1e-2
     assert distance(back, first) < 1e-6
     assert back.report["summary"]["tokens_in_all"] == 9
+    with pytest.raises(Invalid) as refusal:
+        made(name="none", others={"onto": first, "without": other})
+    assert refusal.value.code == "state.not_part"
 
 
 def test_texts_add_up_in_any_order(made):
