@@ -24,7 +24,7 @@ from transfer.filtering import DiscriminatorFilter, Filtered, fewer, most_tries,
 from transfer.labelling import Labels, usable
 from transfer.parties import Loader, Parties, TransferResult
 from transfer.soft_targets import soft_targets
-from transfer.stages import LIVE, SHOWN, Clock, Part, folder_digest, forward_only
+from transfer.stages import LIVE, SHOWN, Part, folder_digest, forward_only
 from transfer.synthesis import Candidates
 from transfer.token_score import best_samples, mean_score
 
@@ -43,7 +43,7 @@ def transfer(parties: Parties, recipe: TransLoraRecipe, *, work: Path, progress:
     `transfer.too_long`, `transfer.memory`, `train.diverged`, and whatever `progress` raises. What was made stays.
     """
     recipe.check_parties(len(parties.seeds), parties.discriminator is not None)
-    clock, progress = Clock(), forward_only(progress)
+    progress = forward_only(progress)
     warnings = recipe.warnings(len(parties.seeds))
     stream = Candidates(*_generator(parties, recipe), _prompts(parties), recipe, recipe.seed, work / "candidates.json")
     choose = _by_token_score if recipe.filter == TOKEN_SCORE else _by_inputs
@@ -59,13 +59,14 @@ def transfer(parties: Parties, recipe: TransLoraRecipe, *, work: Path, progress:
     folder, distillation = distil(
         parties, recipe, rows, work=work, progress=Part(progress, "distillation", 0.55, 1.0), soft=soft
     )
+    parts = (synthesis, filtered.report, labelling, distillation)
     summary = {
         "candidates": synthesis["tries"],
         "samples": len(rows),
         "acceptance": filtered.report.get("acceptance"),
         "steps": distillation["steps"],
         "held_out_loss": min((epoch["loss"] for epoch in distillation["held_out"]), default=None),
-        "seconds": clock.seconds,
+        "seconds": round(sum(part.get("seconds") or 0.0 for part in parts), 2),
     }
     report = {
         "method": recipe.kind,

@@ -40,7 +40,8 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
         mass = heap.gather(1, inside).squeeze(1)
         place = (heap <= (uniform[open_rows].double() * mass)[:, None]).sum(1, keepdim=True)
         place = torch.minimum(place, inside)
-        found[open_rows[enough]] = ids.gather(1, place).squeeze(1)[enough].cpu()
+        token, enough = ids.gather(1, place).squeeze(1).cpu(), enough.cpu()
+        found[open_rows[enough]] = token[enough]
         open_rows, width = open_rows[~enough], min(width * WIDER, scaled.shape[1])
     return found
 
