@@ -11,6 +11,7 @@ NEEDED := requirements.txt requirements-models.txt
 STAMP := $(VENV)/.ready-$(shell cat $(NEEDED) | cksum | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.txt)
 TRITON := triton==3.9.0
+BENCHES := $(addprefix bench/,$(addsuffix .py,merge moe moe_gpu moe_toy transfer generate))
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
@@ -51,9 +52,9 @@ test-kernels: setup ## run the GPU kernels under Triton's interpreter (fetches T
 	@test -d build/$(TRITON) || $(PIP) install --quiet --no-deps --target build/$(TRITON) $(TRITON)
 	PYTHONPATH=build/$(TRITON) TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest tests/composition/test_moe_kernels.py
 
-bench: setup ## run every benchmark against its named peer
+bench: setup ## run every benchmark of speed against its named peer; bench/README.md names the others, which take hours
 	@mkdir -p build/bench
-	@for script in bench/*.py; do \
+	@for script in $(BENCHES); do \
 		echo "== $$script"; \
 		$(ONE_THREAD) $(BIN)/python $$script $(BENCH_OPTIONS) --json build/bench/$$(basename $$script .py).json || exit 1; \
 	done
