@@ -20,6 +20,8 @@ DOMAINS = ("docstrings", "code")
 HELD_OUT = ("sklearn", "django", "celery", "hypothesis", "botocore", "rest_framework", "pygments", "rich")
 FEWEST_CHARACTERS = 700
 MOST_CHARACTERS = 12_000
+# Of the code to train on one document in so many is kept, so that both domains are of one size.
+CODE_KEPT = 3
 SKIPPED = ("tests", "test", "testing", "_vendor", "migrations", "locale", "locales")
 
 
@@ -41,11 +43,13 @@ def documents(domain: str, held_out: bool) -> Iterator[tuple[str, str]]:
         if (package in HELD_OUT) != held_out:
             continue
         for path in paths:
-            for text in _texts(path, domain):
+            for whole in _texts(path, domain):
+                text = whole[:MOST_CHARACTERS]
                 digest = hashlib.sha256(text.encode()).digest()
-                if len(text) >= FEWEST_CHARACTERS and digest not in seen:
+                rare = domain == "code" and not held_out and digest[0] % CODE_KEPT
+                if len(text) >= FEWEST_CHARACTERS and digest not in seen and not rare:
                     seen.add(digest)
-                    yield package, text[:MOST_CHARACTERS]
+                    yield package, text
 
 
 def write(folder: Path) -> dict[str, Path]:

@@ -1,13 +1,13 @@
 """What a generator is, torch-free: the sizes and targets in its `generator_config.json`.
 
-    base_model   the base it was trained on, and the only one it writes adapters for
-    modules      the linear layers it adapts, first to last; each belongs to the decoder layer whose number it carries
-    hidden D, in_features, out_features      of every adapted layer
-    inner R1, r R2, rank q, alpha, norm, shift      see `composition.generative`
+base_model   the base it was trained on, and the only one it writes adapters for
+modules      the linear layers it adapts, first to last; each belongs to the decoder layer whose number it carries
+hidden D, in_features, out_features      of every adapted layer
+inner R1, r R2, rank q, alpha, norm, shift      see `composition.generative`
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -123,6 +123,33 @@ def layer_of(module: str) -> str:
     if found is None:
         raise _wrong("modules", "names with a layer's number, such as model.layers.0.self_attn.o_proj", module)
     return found[1]
+
+
+def adapted_modules(
+    shapes: Mapping[str, Sequence[int]], target: str, first_layer: int = 0
+) -> tuple[list[str], tuple[int, int]]:
+    """(the layers of a base that end in `target`, first to last, their common (out, in)) out of {name: [out, in]}.
+
+    Errors: `generator.base_layers` where there is none, or their shapes differ.
+    """
+    found = [name for name in shapes if name.rpartition(".")[2] == target and _LAYER.fullmatch(name)]
+    numbered = sorted((int(layer_of(name).rpartition(".")[2]), name) for name in found)
+    modules = [name for number, name in numbered if number >= first_layer]
+    if not modules:
+        raise CompositionError(
+            "generator.base_layers",
+            f"This base has no {target} from layer {first_layer} on. Choose another target or layer.",
+            target=target,
+        )
+    sizes = {tuple(int(size) for size in shapes[module]) for module in modules}
+    if len(sizes) > 1:
+        raise CompositionError(
+            "generator.base_layers",
+            f"The layers {target} of this base differ in shape: {sorted(sizes)[:3]}. Choose another target.",
+            target=target,
+        )
+    out_features, in_features = sizes.pop()
+    return modules, (out_features, in_features)
 
 
 def _whole(value: object, low: int, high: int) -> bool:

@@ -1,8 +1,8 @@
 """An uploaded generator, from its files to its facts: torch-free, headers alone.
 
-    generator_config.json      base, adapted layers, sizes, training record; see `generator_config`
-    generator.safetensors      {module}.A1 [R1, in], .A2 [R1, D], .A3 [R2, D], .B [out, R2], .norm [D], one dtype
-    README.md                  the card
+generator_config.json      base, adapted layers, sizes, training record; see `generator_config`
+generator.safetensors      {module}.A1 [R1, in], .A2 [R1, D], .A3 [R2, D], .B [out, R2], .norm [D], one dtype
+README.md                  the card
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ MAX_CONFIG = 8 * 1024 * 1024
 
 
 def validate_generator(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None) -> GeneratorFacts:
-    """Check config and tensor headers, and that the layers are the base's ({name: [out, in]}) where its shapes are given.
+    """Check config and tensor headers, and against the base's shapes ({name: [out, in]}) where they are given.
 
     Raises CompositionError `path.*`, `content.*`, `safetensors.*`, and `generator.missing_file`, `.extra_file`,
     `.config`, `.version`, `.tensors`, `.dtype`, `.shape`.

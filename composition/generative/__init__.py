@@ -1,7 +1,7 @@
 """GenerativeAdapter (arXiv:2411.05877): a generator trained once for a base turns a text into a LoRA in one pass.
 
-    generator = load_generator(folder)                               # one folder: files.py; torch-free check: formats/generator_files.py
-    result = generate(base, tokenizer, generator, text, GenerateRecipe())     # GenerateResult(weights, state, report)
+    generator = load_generator(folder)                  # torch-free check: formats.generator_files.validate_generator
+    result = generate(base, tokenizer, generator, text, GenerateRecipe())    # GenerateResult(weights, state, report)
     save_peft(result.weights, out)                                   # an ordinary PEFT LoRA
 
     both = result.state + generate(…, other_text, …).state           # what both texts left; `-` takes one away again

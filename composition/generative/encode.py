@@ -31,6 +31,7 @@ def read(
 ) -> State:
     """The state of a text of at least one token. Progress counts chunks."""
     device = next(base.parameters()).device
+    generator.to(device)
     parts = chunks(ids, len(ids) if recipe.mode == "concat" else recipe.window)
     empty = State.zero(generator)
     total = empty.S.to(device)

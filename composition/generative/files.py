@@ -1,6 +1,6 @@
 """A generator on disk: one folder, written one tensor at a time, the same bytes every time.
 
-    generator_config.json, generator.safetensors, README.md (the card; left alone where one is there)
+generator_config.json, generator.safetensors, README.md (the card; left alone where one is there)
 """
 
 import json
@@ -93,7 +93,9 @@ def _last_figures(training: dict[str, Any]) -> str:
 
 def _safetensors(generator: Generator, dtype: torch.dtype) -> Iterator[bytes]:
     config = generator.config
-    shapes = {f"{module}.{part}": (dtype, shape) for module in config.modules for part, shape in config.shapes().items()}
+    shapes = {
+        f"{module}.{part}": (dtype, shape) for module in config.modules for part, shape in config.shapes().items()
+    }
     yield safetensors_header(shapes, {})
     for layer, module in enumerate(config.modules):
         for part in PARTS:

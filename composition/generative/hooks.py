@@ -27,7 +27,7 @@ def reading(model: nn.Module, config: GeneratorConfig, see: Callable[[int, Tenso
 
 @contextmanager
 def adapting(model: nn.Module, config: GeneratorConfig, update: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
-    """The base with `update(i, x)` [N, T, out] added to what the i-th adapted module makes of its input x [N, T, in]."""
+    """The base with `update(i, x)` [N, T, out] added to what the i-th adapted module makes of x [N, T, in]."""
     with ExitStack() as stack:
         for number, name in enumerate(config.modules):
 

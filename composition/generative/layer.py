@@ -83,12 +83,12 @@ class Generator(nn.Module):
         """
         config, modules = self.config, {}
         for layer, module in enumerate(config.modules):
-            a1, b = self.A1[layer].double(), self.B[layer].double()
+            a1, b, S = (t[layer].detach().cpu().double() for t in (self.A1, self.B, state))
             if config.norm == "svd":
-                u, _, v = svd(state[layer].double(), config.rank)
+                u, _, v = svd(S, config.rank)
                 A, B = u.T @ a1, b @ v
             else:
-                A, B = normalise(state[layer].double(), config.norm, config.rank).T @ a1, b
+                A, B = normalise(S, config.norm, config.rank).T @ a1, b
             modules[module] = Factors(A.float().contiguous(), B.float().contiguous(), config.scale)
         return LoraWeights(modules, base_model=config.base_model, task_type="CAUSAL_LM", target_modules=targets)
 

@@ -41,7 +41,7 @@ def normalise(state: Tensor, norm: str, rank: int) -> Tensor:
 
 
 def svd(state: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(U [..., R1, q], kept [..., q] of 0 and 1, V [..., R2, q]), exact; each column of U has its largest entry positive.
+    """(U [..., R1, q], kept [..., q], V [..., R2, q]), exact; the largest entry of each column of U is positive.
 
     Columns that are not kept are zero. Errors: `generator.not_finite`.
     """

@@ -1,9 +1,10 @@
 """The second stage: rows of context, question and answer; the answer is learnt, the context seen by the adapter alone.
 
-    state     the context, cut into equal chunks of at most `window` tokens, through the bare base
-    learnt    question as the user's turn, answer as the assistant's, under the context's adapter
+state     the context, cut into equal chunks of at most `window` tokens, through the bare base
+learnt    question as the user's turn, answer as the assistant's, under the context's adapter
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,14 +33,17 @@ class Questions:
     def batch(self, step: int) -> Batch:
         """As many rows as fit into the step's tokens, at least one. Errors: `train.row`."""
         recipe, random = self.recipe, seeded(f"{self.recipe.seed} step {step}")
-        contexts, pairs, left = [], [], recipe.batch_tokens
+        contexts: list[list[list[int]]] = []
+        pairs: list[tuple[list[int], list[int]]] = []
+        left = recipe.batch_tokens
         while left > 0:
-            row = self._row(int(torch.randint(len(self.documents), (1,), generator=random)))
-            if pairs and sum(map(len, row[0])) > left:
+            parts, prompt, answer = self._row(int(torch.randint(len(self.documents), (1,), generator=random)))
+            size = sum(map(len, parts))
+            if pairs and size > left:
                 break
-            left -= sum(map(len, row[0]))
-            contexts.append(row[0])
-            pairs.append(row[1:])
+            left -= size
+            contexts.append(parts)
+            pairs.append((prompt, answer))
         flat = [part for context in contexts for part in context]
         ids, ids_mask = _right_pad(flat)
         sums, first = torch.zeros(len(contexts), len(flat)), 0
@@ -59,8 +63,6 @@ class Questions:
 
     def digest(self) -> str:
         """SHA-256 of the rows, in their order."""
-        import hashlib
-
         seen = hashlib.sha256()
         for number in range(len(self.documents)):
             row = {name: self.documents[number].get(name) for name in COLUMNS}

@@ -5,8 +5,8 @@ A step takes a few documents, n segments of `window` tokens of each (arXiv:2411.
     adapter i    of S_0 + … + S_i                                            so contexts of 1 to n segments are learnt
     complete     segment i+1 under adapter i
     reconstruct  a window that begins anywhere in segments 0 … i and ends in them, under adapter i
-Attention never crosses a segment, so they are rows of a batch. Which rows stand in step t follows from seed and t alone:
-nothing but the step has to be kept, and documents may be any sequence that reads its items when they are asked for.
+Attention never crosses a segment, so they are rows of a batch. Which rows stand in step t follows from seed and t,
+so nothing but the step has to be kept, and documents may be any sequence that reads its items when they are asked for.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ class Corpus:
         if len(documents) < recipe.holdout + 2:
             raise CompositionError(
                 "train.few_documents",
-                f"{len(documents)} documents were given, and {recipe.holdout} are held out. Give more, or hold out less.",
+                f"{len(documents)} documents were given, {recipe.holdout} are held out. Give more, or hold out less.",
             )
         self.tokenizer, self.documents, self.recipe = tokenizer, documents, recipe
         order = torch.randperm(len(documents), generator=seeded(f"{recipe.seed} held out")).tolist()
@@ -143,7 +143,9 @@ def build(documents: Sequence[Tensor], random: torch.Generator, objective: str =
     """The batch of documents as segments [n, W] each; windows to reconstruct are drawn from `random`."""
     ids, window = torch.cat(list(documents)), documents[0].shape[1]
     sums = torch.zeros(len(ids), len(ids))
-    rows, adapters, objectives = [], [], []
+    rows: list[Tensor] = []
+    adapters: list[int] = []
+    objectives: list[int] = []
     first = 0
     for document in documents:
         count, flat = len(document), document.flatten()

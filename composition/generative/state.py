@@ -3,7 +3,7 @@
     S(a and b) = S(a) + S(b),      S(a and b) − S(b) = S(a)
 
 A state is kept in float64: the normalisation raises the weakest direction of a text to the strength of the strongest,
-and float32's rounding of a sum would be raised with it. Kept as one safetensors file, S [L, R1, R2], tokens in the header.
+and float32's rounding of a sum would be raised with it. Kept as one safetensors file, S [L, R1, R2].
 """
 
 import json
@@ -19,6 +19,7 @@ from composition.errors import CompositionError
 from composition.formats.peft_save import replace_file, safetensors_header, tensor_bytes
 
 KEY = "state"
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,7 @@ class State:
     def zero(cls, generator: Any) -> "State":
         """Of no text."""
         config = generator.config
-        return cls(
-            torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest()
-        )
+        return cls(torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest())
 
     @classmethod
     def of(cls, base: Any, generator: Any, ids: list[int], recipe: Any, **more: Any) -> "State":
@@ -56,7 +55,14 @@ class State:
                 f"A state of {other.tokens:,} tokens can't be taken from one of {self.tokens:,}. "
                 "Take away only a text that was added before.",
             )
-        S = self.S - other.S if self.tokens > other.tokens else torch.zeros_like(self.S)
+        S = self.S - other.S
+        if self.tokens == other.tokens:
+            if S.norm() > NOTHING * self.S.norm():
+                raise CompositionError(
+                    "state.not_part",
+                    "Both states have equally many tokens, of other texts. Take away only a text that was added.",
+                )
+            S = torch.zeros_like(S)  # What rounding leaves would be normalised to full strength.
         return State(S, self.tokens - other.tokens, self.generator)
 
     def save(self, path: Path) -> None:

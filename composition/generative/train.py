@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from composition.checkpoint import Notes, read_state, write_state
+from composition.checkpoint import STATE_FILE, Notes, read_state, write_state
 from composition.errors import CompositionError
 from composition.formats.generator_config import PARTS, GeneratorConfig
 from composition.generative.encode import layer_states
@@ -100,11 +102,11 @@ class _Run:
         """The trained generator, with its record."""
         notes = read_state(self.work, self.digest, self.parameters, {}, self.optimizer)
         if notes is None:
-            notes = Notes(before={"tokens": 0, "seconds": 0.0})
+            notes = Notes(before={"tokens": 0})
         else:
             self.progress(notes.step / self.recipe.steps, f"Taken up again at step {notes.step}")
         means: dict[str, float] = notes.before.setdefault("means", {})
-        saved = began = time.monotonic()
+        saved = time.monotonic()
         for step in range(notes.step, self.recipe.steps):
             figures = self.step(step)
             tokens = figures.pop("tokens")
@@ -119,8 +121,7 @@ class _Run:
             if step % every == 0 or last or "gap_completion" in told:
                 notes.curve.append({"step": step + 1, **{k: round(v, 5) for k, v in told.items()}})
             if time.monotonic() - saved >= self.save_every or last:
-                notes.before["seconds"] = round(notes.before["seconds"] + time.monotonic() - began, 1)
-                began = saved = time.monotonic()
+                saved = time.monotonic()
                 self._keep(notes)
             try:
                 self.progress(notes.step / self.recipe.steps, f"Step {notes.step} of {self.recipe.steps}", **told)
@@ -136,7 +137,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss, figures = losses(self.base, self.generator, batch)
+        figures = losses(self.base, self.generator, batch, learn=True)
         if not math.isfinite(figures["loss"]):
             raise CompositionError(
                 "train.diverged",
@@ -144,7 +145,6 @@ class _Run:
                 f"rate, which is {self.recipe.learning_rate:g}.",
                 step=step,
             )
-        loss.backward()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.recipe.clip)
         self.optimizer.step()
         return {**figures, "tokens": batch.tokens}
@@ -174,21 +174,42 @@ class _Run:
         return seen.hexdigest()
 
 
-def losses(base: Any, generator: Generator, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """(L to be minimised, {"loss", and "reconstruction", "completion" where the batch has them}) in nats a token."""
+def kept_generator(work: Path, base: Any, recipe: TrainGeneratorRecipe, base_model: str) -> Generator:
+    """The generator as a run that was stopped left it in `work`, to be looked at. Errors: `train.nothing_kept`."""
+    path = work / STATE_FILE
+    if not path.is_file():
+        raise CompositionError("train.nothing_kept", f"{work.name} holds no state of a training. Start one.")
+    config = recipe.config_for(base_model, linear_shapes(base))
+    with safe_open(path, framework="pt") as source, torch.no_grad():
+        known = json.loads(source.metadata()["state"])
+        record = {"recipe": recipe.to_dict(), "steps": known["step"], "tokens": known["before"]["tokens"]}
+        generator = Generator(replace(config, training={**record, "curve": known["curve"]}))
+        for part in PARTS:
+            getattr(generator, part).copy_(source.get_tensor(f"parameter {part}"))
+    return generator.requires_grad_(False)
+
+
+def losses(base: Any, generator: Generator, batch: Batch, *, learn: bool = False) -> dict[str, float]:
+    """{"loss": L, and "reconstruction", "completion" where the batch has them} in nats a token.
+
+    With `learn` L's gradient goes into the generator, unless L is not finite.
+    """
     states = layer_states(base, generator, batch.ids, batch.ids_mask)  # [N, L, R1, R2]
     sums = torch.einsum("ij,jlab->ilab", batch.sums.to(states.dtype), states)
     directions = generator.directions(sums)[batch.adapters]  # [K, L, R1, R2]
     with adapting(base, generator.config, lambda number, x: generator.update(number, x, directions[:, number])):
         nll, count = next_token(base, batch.rows, batch.mask, batch.learnt)
-    total, figures = torch.zeros((), device=nll.device), {}
-    for name, objective in (("reconstruction", RECONSTRUCT), ("completion", COMPLETE)):
-        own = batch.objectives == objective
-        if own.any():
-            part = nll[own].sum() / count[own].sum()
-            total = total + part
-            figures[name] = float(part.detach())
-    return total, {"loss": float(total.detach()), **figures}
+        total, figures = torch.zeros((), device=nll.device), dict[str, float]()
+        for name, objective in (("reconstruction", RECONSTRUCT), ("completion", COMPLETE)):
+            own = batch.objectives == objective
+            if own.any():
+                part = nll[own].sum() / count[own].sum()
+                total = total + part
+                figures[name] = float(part.detach())
+        figures["loss"] = float(total.detach())
+        if learn and math.isfinite(figures["loss"]):
+            total.backward()  # While the hooks stand: gradient checkpointing runs layers again.
+    return figures
 
 
 def next_token(base: Any, ids: Tensor, mask: Tensor | None, learnt: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -222,7 +243,7 @@ def frozen(base: Any, recipe: TrainGeneratorRecipe) -> Iterator[Any]:
     copied = recipe.precision == "bfloat16" and dtype != torch.bfloat16
     model = copy.deepcopy(base).to(torch.bfloat16) if copied else base
     model.requires_grad_(False)
-    layers = [m for m in model.modules() if type(m).__mro__[1].__name__ == "GradientCheckpointingLayer"]
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     try:
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -244,7 +265,7 @@ def linear_shapes(base: nn.Module) -> dict[str, list[int]]:
 
 
 def base_norms(base: nn.Module, config: GeneratorConfig) -> Tensor | None:
-    """[L, D]: the weights with which the base itself norms those layers' inputs, None where it has none of that shape."""
+    """[L, D]: the weights with which the base itself norms those layers' inputs, None where it has no such."""
     found = [getattr(base.get_submodule(name), "input_layernorm", None) for name in config.layers]
     weights = [getattr(norm, "weight", None) for norm in found]
     if any(not isinstance(w, Tensor) or w.shape != (config.hidden,) for w in weights):

@@ -1,12 +1,11 @@
 """The recipes of GenerativeAdapter (arXiv:2411.05877): making an adapter from a text, and training what makes it."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from composition.errors import CompositionError, RecipeError
-from composition.formats.generator_config import NORMS, GeneratorConfig, layer_of
+from composition.formats.generator_config import NORMS, GeneratorConfig, adapted_modules
 from composition.recipes.base import Recipe, option
 
 VERB = "generate"
@@ -72,7 +71,7 @@ class GenerateRecipe(Recipe):
         if tokens > self.max_tokens:
             raise CompositionError(
                 "generate.too_long",
-                f"The text has {tokens:,} tokens; at most {self.max_tokens:,} are read. Shorten it, or raise max_tokens.",
+                f"The text has {tokens:,} tokens; the most is {self.max_tokens:,}. Shorten it, or raise max_tokens.",
                 tokens=tokens,
                 limit=self.max_tokens,
             )
@@ -144,7 +143,7 @@ class TrainGeneratorRecipe(Recipe):
         default="svd",
         choices=NORMS,
         label="Normalisation",
-        help="svd: published. polar: by Newton-Schulz products, cheaper, needs rank = R1 = R2. frobenius, none: ablations.",
+        help="svd: published. polar: by products, cheaper, needs rank = R1 = R2. frobenius, none: ablations.",
     )
     shift: int = option(
         "integer",
@@ -278,14 +277,7 @@ class TrainGeneratorRecipe(Recipe):
 
     def config_for(self, base_model: str, shapes: Any) -> GeneratorConfig:
         """The generator for a base of these linear layers ({name: [out, in]}). Errors: `generator.base_layers`."""
-        modules = self._modules(shapes)
-        out_features, in_features = (int(size) for size in shapes[modules[0]])
-        if any(list(shapes[module]) != [out_features, in_features] for module in modules):
-            raise CompositionError(
-                "generator.base_layers",
-                f"The layers {self.target} of this base differ in shape. Choose another target.",
-                target=self.target,
-            )
+        modules, (out_features, in_features) = adapted_modules(shapes, self.target, self.first_layer)
         hidden = out_features  # Both targets write into the residual stream that the layers read.
         return GeneratorConfig(
             base_model=base_model,
@@ -301,15 +293,3 @@ class TrainGeneratorRecipe(Recipe):
             shift=self.shift,
             training={},
         )
-
-    def _modules(self, shapes: Any) -> Sequence[str]:
-        found = [name for name in shapes if name.rpartition(".")[2] == self.target and any(p.isdigit() for p in name)]
-        numbered = sorted((int(layer_of(name).rpartition(".")[2]), name) for name in found)
-        modules = [name for number, name in numbered if number >= self.first_layer]
-        if not modules:
-            raise CompositionError(
-                "generator.base_layers",
-                f"This base has no {self.target} from layer {self.first_layer} on. Choose another target or layer.",
-                target=self.target,
-            )
-        return modules

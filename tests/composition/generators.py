@@ -37,4 +37,4 @@ def text(length: int, seed: int = 0) -> str:
 
 def corpus(count: int = 8, length: int = 40) -> list[str]:
     """Documents, each a short cycle of words of its own: what comes next can be learnt from the text alone."""
-    return [" ".join((text(4, seed) + " ") .split() * (length // 4)) for seed in range(count)]
+    return [" ".join((text(4, seed) + " ").split() * (length // 4)) for seed in range(count)]

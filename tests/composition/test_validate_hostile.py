@@ -57,5 +57,10 @@ def test_the_page_lists_every_code_and_no_other():
             area = code.partition(".")[0] or area
             listed.add(f"{area}.{code.partition('.')[2]}")
     of_mixtures = {"assembly.config", "assembly.tensors"}  # whose cases stand in test_assembly_files.py
-    assert listed - of_mixtures == {case.code for case in CASES}
+    of_generators = {code for code in listed if code.startswith("generator.")}  # and in test_generator_files.py
+    assert listed - of_mixtures - of_generators == {case.code for case in CASES}
     assert listed >= of_mixtures
+    source = "".join((FOLDER / f"generator_{name}.py").read_text() for name in ("config", "files"))
+    refused_early = {"generator.base_layers"}  # by the recipe, before there is a generator
+    strict = {f"generator.{code}" for code in ("json", "duplicate_key", "not_finite")}
+    assert of_generators == set(re.findall(r'"(generator\.[a-z_]+)"', source)) - refused_early | strict
