@@ -1,18 +1,19 @@
 """Trans-LoRA on real models: SmolLM2-135M-Instruct → Gemma 3 270M, every arm on the same held-out test rows.
 
-    python bench/trans_lora.py --target build/bases/gemma3-270m [--tasks orders triage] [--seeds 0 1 2] [--json FILE]
+    python bench/trans_lora.py --target build/bases/gemma3-270m [--tasks orders triage] [--seeds 0 1 2]
 
 One of the examples' adapters is moved to a base of another family with another tokenizer. Arms: the source adapter on
 its own base, the bare target, transferred (discriminator), unfiltered, token-score, seeds only (the five seeds as
-training data), oracle (as many real rows). All five trained arms use one recipe; those that invent share one synthesis.
+training data), oracle (as many real rows). The five trained arms use one recipe; those that invent share one synthesis.
 Test rows come from templates that neither seeds nor training rows show. Figures are greedy exact match with 95 %
-intervals (Wilson); every result is kept in the JSON file under the digest of what made it, so that a run that is cut
-goes on, and a finished one prints its table in a second.
+intervals (Wilson); every result is kept in bench/trans_lora.json under the digest of what made it, so that a run that
+is cut goes on, and a finished one prints its table in a second. Without --target what is kept is printed.
 
 The target is not a dependency of this project (Gemma has its own terms); docs/transfer.md says how to get it.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -119,8 +120,8 @@ class Experiment:
         made_of: list = [arm, self.task, NAMES, EVALUATION.to_dict(), folder_digest(self.adapter), digest(self.test)]
         if arm not in ("source adapter", "target base"):
             made_of += [self.recipe.to_dict(), self.seeds, self.discriminator_recipe.to_dict()]
-        figures = self.kept.get(digest(made_of), lambda: {"task": self.task, "seed": self.seed} | self._make(arm))
-        return figures | {"arm": arm}
+        told = {"task": self.task, "seed": self.seed, "arm": arm}
+        return self.kept.get(digest(made_of), lambda: told | self._make(arm))
 
     def _make(self, arm: str) -> dict:
         print(f"{time.strftime('%H:%M:%S')} {self.task} seed {self.seed}: {arm}", flush=True)
@@ -225,11 +226,23 @@ def table(results: list[dict]) -> str:
             cells.append(f"{arms[arm]['exact_match']:.3f} ({low:.3f}–{high:.3f})")
         lines.append(f"| {task}, {seed} | " + " | ".join(cells) + " |")
     for (task, seed), arms in groups.items():
-        for other in ARMS:
-            if "transferred" in arms and other in arms and other != "transferred":
-                mean, low, high = paired(arms["transferred"]["right"], arms[other]["right"])
-                lines.append(f"{task}, {seed}: transferred − {other} = {mean:+.3f} ({low:+.3f} to {high:+.3f})")
+        for arm, other in itertools.product(FILTERS, ("source adapter", "target base", "seeds only", "oracle")):
+            if arm in arms and other in arms:
+                mean, low, high = paired(arms[arm]["right"], arms[other]["right"])
+                lines.append(f"{task}, {seed}: {arm} − {other} = {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
+
+
+def bench_rows(results: list[dict]) -> list[dict]:
+    """What other benchmarks write: every arm against the bare target."""
+    bare = {(row["task"], row["seed"]): row["exact_match"] for row in results if row["arm"] == "target base"}
+    rows = []
+    for row in results:
+        theirs = bare.get((row["task"], row["seed"]))
+        rows.append({"case": f"{row['task']}, seed {row['seed']}: {row['arm']}", "peer": "target base",
+                     "ours": row["exact_match"], "theirs": theirs, "unit": "exact match",
+                     "ratio": row["exact_match"] / theirs if theirs else None})  # fmt: skip
+    return rows
 
 
 def show(fraction: float, message: str = "", **figures) -> None:
@@ -247,29 +260,37 @@ LAST = 0.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=SOURCE)
-    parser.add_argument("--target", type=Path, default=ROOT / "build" / "bases" / "gemma3-270m")
+    parser.add_argument("--target", type=Path, help="the target's folder; without it, what is kept is printed")
     parser.add_argument("--tasks", nargs="+", default=["orders"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--epochs", type=int, default=2, help="published: 20")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "trans_lora")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where results are kept")
     parser.add_argument("--quick", action="store_true", help="only print what is kept")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="where results are kept")
+    parser.add_argument("--json", type=Path, help="write the arms to this file")
     options = parser.parse_args()
-    if options.quick or not (options.target / "config.json").is_file():
-        print("Printing what is kept. To measure: get the target (docs/transfer.md) and give --target FOLDER.")
-        rows = list(json.loads(RESULTS.read_text()).values()) if RESULTS.exists() else []
-        print(table([row for row in rows if "arm" in row]))
-        return
-    kept, bases = Kept(options.json), Bases(options.source, options.target)
-    results = []
+    kept = Kept(options.results)
+    results = list(kept.rows.values())
+    if options.target and not options.quick:
+        results = measured(options, kept)
+    else:
+        print("What is kept. To measure, get the target (docs/transfer.md) and give --target FOLDER.")
+    print(table(results))
+    if options.json:
+        options.json.write_text(json.dumps(bench_rows(results), indent=1) + "\n")
+
+
+def measured(options: argparse.Namespace, kept: Kept) -> list[dict]:
+    """Every arm of every task and seed that was asked for."""
+    bases, results = Bases(options.source, options.target), []
     for task in options.tasks:
         for seed in options.seeds:
             experiment = Experiment(task, seed, options.epochs, bases, kept, options.work)
             for arm in options.arms:
                 results.append(experiment.run(arm))
                 print(json.dumps({k: v for k, v in results[-1].items() if k != "right"}), flush=True)
-    print(table(results))
+    return results
 
 
 if __name__ == "__main__":

@@ -134,7 +134,6 @@ def training(model, tokenizer, steps: int) -> list[tuple[float, float]]:
             Trainer(adapted, settings, train_dataset=data,
                     data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=None)).train()  # fmt: skip
         adapted.unload()
-        del model.peft_config
         return tokens
 
     return rates(ours, theirs)
