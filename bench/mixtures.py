@@ -1,0 +1,299 @@
+"""A real run: LoRAs of SmolLM2-135M-Instruct, assembled both ways, beside what else one can do with the same files.
+
+    python bench/mixtures.py DATA [--quick] [--json FILE]
+
+DATA is a folder of BIG-Bench Hard's JSON files. The four adapters of examples/ are joined by LoRAs for BBH's tasks,
+trained by examples/train.py; no adapter and no router sees a row that is measured. Figures are exact match, greedy, at
+most 16 new tokens, on every task's own test rows; composite-3 has three questions in a prompt, 48 tokens, and counts
+every answer. Intervals are 95 %, bootstrapped over rows, and paired where two are compared. What takes long is kept in
+build/bench/mixtures under a digest of what it came from, so a run that is cut goes on. Seconds are CPU seconds of one
+thread.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from base import DEFAULT, ready  # noqa: E402
+from mixture_tasks import BBH, EXAMPLES, WORK, Row, Size, Task, answered, composites, example, hard  # noqa: E402
+from peft import ArrowConfig, create_arrow_model  # noqa: E402
+
+from composition.base_models import adapter_attached, load_base  # noqa: E402
+from composition.evaluation import evaluate  # noqa: E402
+from composition.formats import read_adapter  # noqa: E402
+from composition.lego import LegoRecipe, lego  # noqa: E402
+from composition.moe.assemble import assemble  # noqa: E402
+from composition.moe.save import save_assembly  # noqa: E402
+from composition.moe.train import train_assembly  # noqa: E402
+from composition.moe.unstack import cat_of  # noqa: E402
+from composition.recipes import AssembleRecipe, EvaluateRecipe, MeteoraRecipe, SmoraRecipe  # noqa: E402
+from composition.weights import Factors, LoraWeights, save_peft  # noqa: E402
+
+torch.set_num_threads(1)
+BASE, OWN, COMPOSITE = "base", "own adapter", "composite-3"
+METEORA, SMORA, UNTRAINED = "MeteoRA", "SMoRA", "MeteoRA, no data"
+AVERAGE, LEGO, ARROW = "average of ΔW", "LEGO, rank 8", "PEFT Arrow"
+FULL = Size(rows=100, prompts=50, train_rows=None, steps=200, batch=8)
+QUICK = Size(rows=4, prompts=2, train_rows=16, steps=2, batch=3)
+Attach = Callable[[], AbstractContextManager[Any]]
+Scores = dict[str, dict[str, list[bool]]]
+"""By variant and task, which answers were right; all variants were asked the same."""
+
+
+def digest(*parts: Any) -> str:
+    """Of JSON values and of an adapter folder's two files."""
+    seen = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            files = (part / "adapter_config.json", part / "adapter_model.safetensors")
+            seen.update(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
+        else:
+            seen.update(json.dumps(part, sort_keys=True).encode())
+    return seen.hexdigest()[:16]
+
+
+def kept(path: Path, compute: Callable[[], Any]) -> Any:
+    """The JSON value at `path`, computed where it isn't there yet."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        value = compute()
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(value) + "\n")
+        part.rename(path)
+    return json.loads(path.read_text())
+
+
+class Bench:
+    """One base, its adapters, and all that is made of them."""
+
+    def __init__(self, tasks: list[Task], size: Size) -> None:
+        self.tasks, self.size = tasks, size
+        self.model, self.tokenizer = load_base(ready(DEFAULT))
+        self.adapters = [read_adapter(task.adapter) for task in tasks]
+        self.sources = [digest(task.adapter) for task in tasks]
+
+    def mixture(self, recipe: AssembleRecipe, data: dict[str, list[Row]]) -> Path:
+        """The folder of a trained or training-free mixture."""
+        folder = WORK / "made" / f"{recipe.kind}-{digest(recipe.to_dict(), self.sources, data)}"
+        if not (folder / "adapter_config.json").exists():
+            start = time.process_time()
+            assembly = assemble(self.adapters, recipe)
+            if recipe.trains:
+                work = folder.with_suffix(".work")
+                assembly = train_assembly(
+                    self.model, self.tokenizer, assembly, recipe, data, work=work, progress=partial(tell, recipe.kind)
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "seconds.json").write_text(json.dumps(time.process_time() - start))
+            save_assembly(assembly, folder)
+        return folder
+
+    def plain(self, name: str, make: Callable[[], LoraWeights]) -> Path:
+        """The folder of a merge."""
+        folder = WORK / "made" / f"{name}-{digest(self.sources)}"
+        if not (folder / "adapter_config.json").exists():
+            save_peft(make(), folder)
+        return folder
+
+    def padded(self) -> list[Path]:
+        """The adapters at one rank, as PEFT's Arrow wants them: rows of zeros under A, columns of zeros beside B."""
+        rank = max(weights.module_facts(module).r for weights in self.adapters for module in weights)
+        return [self.plain(f"padded-{weights.name}", partial(pad, weights, rank)) for weights in self.adapters]
+
+    def answers(self, key: str, rows: list[Row], tokens: int, attach: Attach) -> dict[str, Any]:
+        """{"predictions", "seconds"} of one model on some rows; `key` says which model it is."""
+
+        def compute() -> dict[str, Any]:
+            start = time.process_time()
+            with attach() as model:
+                recipe = EvaluateRecipe(metrics=("exact_match",), max_new_tokens=tokens, batch_size=25)
+                found = evaluate(model, self.tokenizer, rows, recipe)
+            seconds = time.process_time() - start
+            return {"predictions": [row["prediction"] for row in found.per_row], "seconds": round(seconds, 1)}
+
+        return kept(WORK / "figures" / f"{digest(key, rows, tokens)}.json", compute)
+
+    @contextmanager
+    def arrow(self, folders: list[Path]) -> Iterator[Any]:
+        """PEFT's Arrow on a base of its own, for it leaves traces."""
+        base, _ = load_base(ready(DEFAULT))
+        yield create_arrow_model(base, [str(folder) for folder in folders], ArrowConfig()).eval()
+
+    def attached(self, folder: Path) -> tuple[str, Attach]:
+        return digest(folder), partial(adapter_attached, self.model, folder)
+
+
+def pad(weights: LoraWeights, rank: int) -> LoraWeights:
+    modules = {}
+    for module, factors in weights.items():
+        more = rank - factors.rank
+        A = torch.nn.functional.pad(factors.A, (0, 0, 0, more))
+        B = torch.nn.functional.pad(factors.B, (0, more))
+        modules[module] = Factors(A, B, factors.scale)
+    return LoraWeights(
+        modules, base_model=weights.base_model, name=weights.name, task_type=weights.task_type,
+        target_modules=weights.target_modules,
+    )  # fmt: skip
+
+
+def hotter(folder: Path, temperature: float) -> Path:
+    """The same mixture with another router temperature."""
+    other = folder.with_name(f"{folder.name}-T{temperature:g}")
+    shutil.copytree(folder, other, dirs_exist_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps(config | {"router_temperature": temperature}))
+    return other
+
+
+def tell(what: str, fraction: float, message: str = "", **figures: Any) -> None:
+    shown = " ".join(f"{k} {v:.3f}" for k, v in figures.items() if isinstance(v, float))
+    print(f"{what} {message} {shown}", file=sys.stderr, flush=True)
+
+
+class Measured:
+    """Scores of all variants, filled as they come."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.scores: Scores = {}
+        self.seconds: dict[str, float] = {}
+        self.together = composites(bench.tasks, bench.size)
+
+    def single(self, name: str, task: Task, key: str, attach: Attach) -> None:
+        """A task's own rows."""
+        said = self._ask(name, task.name, task.test, 16, key, attach)
+        self._note(name, task.name, [a == row["completion"].strip() for a, row in zip(said, task.test, strict=True)])
+
+    def composite(self, name: str, key: str, attach: Attach) -> None:
+        """The three answers of every composite prompt."""
+        said = self._ask(name, COMPOSITE, self.together, 48, key, attach)
+        lists = [(answered(text), row["wanted"]) for text, row in zip(said, self.together, strict=True)]
+        self._note(name, COMPOSITE, [given.get(n) == a for given, wanted in lists for n, a in enumerate(wanted, 1)])
+
+    def _ask(self, name: str, task: str, rows: list[Row], tokens: int, key: str, attach: Attach) -> list[str]:
+        plain = [{part: row[part] for part in ("prompt", "completion")} for row in rows]
+        found = self.bench.answers(key, plain, tokens, attach)
+        self.seconds[name] = self.seconds.get(name, 0.0) + found["seconds"]
+        return found["predictions"]
+
+    def _note(self, name: str, task: str, right: list[bool]) -> None:
+        self.scores.setdefault(name, {})[task] = right
+        print(f"{name}, {task}: {sum(right)} of {len(right)}", file=sys.stderr, flush=True)
+
+
+def run(bench: Bench) -> tuple[Measured, dict[str, float]]:
+    """(everything measured, CPU seconds of training each mixture)."""
+    tasks, size = bench.tasks, bench.size
+    by_task = {task.name: task.train for task in tasks}
+    mixed = {"mixed": [row for task in tasks for row in task.train]}
+    common = {"steps": size.steps, "batch_size": size.batch}
+    found = Measured(bench)
+    for task in tasks:
+        found.single(OWN, task, *bench.attached(task.adapter))
+    meteora = bench.mixture(MeteoraRecipe(**common), by_task)
+    smora = bench.mixture(SmoraRecipe(**common), mixed)
+    untrained = bench.mixture(MeteoraRecipe(train="prototype"), {})
+    everyone = {BASE: (BASE, lambda: nullcontext(bench.model))}
+    everyone |= {METEORA: bench.attached(meteora), SMORA: bench.attached(smora), UNTRAINED: bench.attached(untrained)}
+    everyone[AVERAGE] = bench.attached(bench.plain("average", lambda: cat_of(untrained, weight=1 / len(tasks))))
+    everyone[LEGO] = bench.attached(bench.plain("lego8", lambda: lego(bench.adapters, LegoRecipe(rank=8)).weights))
+    padded = bench.padded()
+    everyone[ARROW] = (digest("arrow", *padded), lambda: bench.arrow(padded))
+    for name, (key, attach) in everyone.items():
+        for task in tasks:
+            found.single(name, task, key, attach)
+    everyone[f"{METEORA}, T = 15"] = bench.attached(hotter(meteora, 15.0))
+    everyone |= {f"adapter {task.name}": bench.attached(task.adapter) for task in tasks}
+    for name, (key, attach) in everyone.items():
+        found.composite(name, key, attach)
+    trained = {METEORA: meteora, SMORA: smora}
+    return found, {name: json.loads((folder / "seconds.json").read_text()) for name, folder in trained.items()}
+
+
+def interval(ours: list[list[bool]], theirs: list[list[bool]] | None = None) -> tuple[float, float, float]:
+    """(mean over tasks, or its ratio to theirs on the same rows, and the 95 % interval of it)."""
+    rng = np.random.default_rng(0)
+    draws: list[np.ndarray] = []
+    for right in zip(ours, theirs or ours, strict=True):
+        pair = np.array(right, dtype=float)  # [2, rows]
+        picked = rng.integers(0, pair.shape[1], (4000, pair.shape[1]))
+        picked[0] = np.arange(pair.shape[1])  # The first draw is the sample itself.
+        draws.append(pair[:, picked].mean(-1))
+    above, below = np.mean(draws, axis=0)
+    values = above / np.maximum(below, 1e-9) if theirs else above
+    return float(values[0]), *map(float, np.quantile(values[1:], (0.025, 0.975)))
+
+
+def table(found: Measured, trained: dict[str, float]) -> str:
+    """Markdown: tasks, their mean, its share of the oracle's, composite-3, seconds."""
+    names = [t.name for t in found.bench.tasks]
+    columns = [BASE, OWN, METEORA, SMORA, UNTRAINED, AVERAGE, LEGO, ARROW]
+    own = [found.scores[OWN][t] for t in names]
+    lines = [["task", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[t, *(f"{np.mean(found.scores[c][t]):.2f}" for c in columns)] for t in names]
+    all_of = {c: [found.scores[c][t] for t in names] for c in columns}
+    lines.append(["mean", *("{:.3f} ({:.2f} to {:.2f})".format(*interval(all_of[c])) for c in columns)])
+    lines.append(["of own adapter", *("{:.0%} ({:.0%} to {:.0%})".format(*interval(all_of[c], own)) for c in columns)])
+    best = max((n for n in found.scores if n.startswith("adapter ")), key=lambda n: np.mean(found.scores[n][COMPOSITE]))
+    together = {OWN: found.scores[best], **{c: found.scores[c] for c in columns if c != OWN}}
+    cells = ["{:.2f} ({:.2f} to {:.2f})".format(*interval([together[c][COMPOSITE]])) for c in columns]
+    lines.append([COMPOSITE, *cells])
+    lines.append(["training, CPU s", *(f"{trained[c]:.0f}" if c in trained else "" for c in columns)])
+    lines.append(["answering, CPU s", *(f"{found.seconds[c]:.0f}" for c in columns)])
+    hot = "{:.2f} ({:.2f} to {:.2f})".format(*interval([found.scores[f"{METEORA}, T = 15"][COMPOSITE]]))
+    rest = f"\n\n{COMPOSITE}: own adapter is {best[8:]}, the best single one; MeteoRA at temperature 15: {hot}"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + rest
+
+
+def rows_of(found: Measured) -> list[dict[str, Any]]:
+    """Both mixtures' means against everything, and every single figure."""
+    names = [task.name for task in found.bench.tasks]
+    rows: list[dict[str, Any]] = []
+    for ours in (METEORA, SMORA):
+        mine = [found.scores[ours][t] for t in names]
+        for peer in (BASE, OWN, UNTRAINED, AVERAGE, LEGO, ARROW):
+            theirs = [found.scores[peer][t] for t in names]
+            ratio, low, high = interval(mine, theirs)
+            values = {"ours": interval(mine)[0], "theirs": interval(theirs)[0], "ratio": ratio, "interval": [low, high]}
+            rows.append({"case": f"{ours}, mean of {len(names)} tasks", "peer": peer, "unit": "exact match", **values})
+    for variant, tasks in found.scores.items():
+        figures = {task: [sum(right), len(right)] for task, right in tasks.items()}
+        rows.append({"case": "right answers", "peer": variant, "figures": figures, "seconds": found.seconds[variant]})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", help="folder of BIG-Bench Hard's JSON files")
+    parser.add_argument("--quick", action="store_true", help="three tasks of examples/, a few rows and steps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    arguments = parser.parse_args()
+    if not arguments.quick and arguments.data is None:
+        parser.error("DATA is needed: the folder of BIG-Bench Hard's JSON files (or --quick, which needs none)")
+    size = QUICK if arguments.quick else FULL
+    tasks = [example(name, size) for name in (EXAMPLES[:3] if arguments.quick else EXAMPLES)]
+    tasks += [] if arguments.quick else [hard(name, arguments.data, size) for name in BBH]
+    found, trained = run(Bench(tasks, size))
+    print(table(found, trained))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows_of(found), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
