@@ -172,7 +172,8 @@ def test_an_adapter_that_needs_its_base_is_no_expert(ask, owner, base, pair, odd
             tensors[name.replace("lora_B.weight", "lora_magnitude_vector")] = abs(tensors[name]).sum(1)
     else:
         config = {"modules_to_save": ["lm_head"]}
-        tensors["base_model.model.lm_head.weight"] = np.ones([factories.PICO_CONFIG[key] for key in ("vocab_size", "hidden_size")], np.float32)
+        head = [factories.PICO_CONFIG[size] for size in ("vocab_size", "hidden_size")]
+        tensors["base_model.model.lm_head.weight"] = np.ones(head, np.float32)
     version = factories.make_version(owner, odd, base=base, config=config, tensors=tensors)
     with pytest.raises(CompositionError, match="can't be assembled") as refusal:
         ask(inputs=[pair[0], version], train="prototype")
