@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "bench" / "mixtures"
 EXAMPLES = ("dates", "mood", "orders", "triage")
-BBH = {"boolean_expressions": ("4", "21", "120"), "sports_understanding": ("4", "22", "80")}
+BBH = {"boolean_expressions": ("4", "21", "120"), "disambiguation_qa": ("4", "22", "80")}
 """Rank, seed and steps of each further LoRA."""
 HEAD = "Answer the three questions with a numbered list of three short answers.\n\n"
 Row = dict[str, Any]

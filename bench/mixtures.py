@@ -47,10 +47,10 @@ from composition.weights import Factors, LoraWeights, save_peft  # noqa: E402
 
 torch.set_num_threads(1)
 BASE, OWN, COMPOSITE = "base", "own adapter", "composite-3"
-METEORA, SMORA, UNTRAINED = "MeteoRA", "SMoRA", "MeteoRA, no data"
+METEORA, HOT, SMORA, UNTRAINED = "MeteoRA", "MeteoRA, T = 15", "SMoRA", "MeteoRA, no data"
 AVERAGE, LEGO, ARROW = "average of ΔW", "LEGO, rank 8", "PEFT Arrow"
-FULL = Size(rows=100, prompts=50, train_rows=None, steps=200, batch=8)
-QUICK = Size(rows=4, prompts=2, train_rows=16, steps=2, batch=3)
+FULL = Size(rows=100, prompts=50, train_rows=None, steps=120, batch=8)
+QUICK = Size(rows=2, prompts=1, train_rows=16, steps=2, batch=3)
 Attach = Callable[[], AbstractContextManager[Any]]
 Scores = dict[str, dict[str, list[bool]]]
 """By variant and task, which answers were right; all variants were asked the same."""
@@ -87,6 +87,7 @@ class Bench:
         self.model, self.tokenizer = load_base(ready(DEFAULT))
         self.adapters = [read_adapter(task.adapter) for task in tasks]
         self.sources = [digest(task.adapter) for task in tasks]
+        self.trained: dict[str, Path] = {}
 
     def mixture(self, recipe: AssembleRecipe, data: dict[str, list[Row]]) -> Path:
         """The folder of a trained or training-free mixture."""
@@ -102,6 +103,8 @@ class Bench:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "seconds.json").write_text(json.dumps(time.process_time() - start))
             save_assembly(assembly, folder)
+        if recipe.trains:
+            self.trained[recipe.kind] = folder
         return folder
 
     def plain(self, name: str, make: Callable[[], LoraWeights]) -> Path:
@@ -197,33 +200,38 @@ class Measured:
         print(f"{name}, {task}: {sum(right)} of {len(right)}", file=sys.stderr, flush=True)
 
 
-def run(bench: Bench) -> tuple[Measured, dict[str, float]]:
-    """(everything measured, CPU seconds of training each mixture)."""
+def contestants(bench: Bench) -> Iterator[tuple[str, str, Attach]]:
+    """(name, key, how to attach it) of everything that answers all tasks, made when it is its turn."""
     tasks, size = bench.tasks, bench.size
-    by_task = {task.name: task.train for task in tasks}
-    mixed = {"mixed": [row for task in tasks for row in task.train]}
-    common = {"steps": size.steps, "batch_size": size.batch}
-    found = Measured(bench)
-    for task in tasks:
-        found.single(OWN, task, *bench.attached(task.adapter))
-    meteora = bench.mixture(MeteoraRecipe(**common), by_task)
-    smora = bench.mixture(SmoraRecipe(**common), mixed)
+    common = {"steps": size.steps, "batch_size": size.batch, "holdout": 0.05}
+    meteora = bench.mixture(MeteoraRecipe(**common), {task.name: task.train for task in tasks})
+    yield METEORA, *bench.attached(meteora)
+    mixed = [row for task in tasks for row in task.train]
+    yield SMORA, *bench.attached(bench.mixture(SmoraRecipe(**common), {"mixed": mixed}))
     untrained = bench.mixture(MeteoraRecipe(train="prototype"), {})
-    everyone = {BASE: (BASE, lambda: nullcontext(bench.model))}
-    everyone |= {METEORA: bench.attached(meteora), SMORA: bench.attached(smora), UNTRAINED: bench.attached(untrained)}
-    everyone[AVERAGE] = bench.attached(bench.plain("average", lambda: cat_of(untrained, weight=1 / len(tasks))))
-    everyone[LEGO] = bench.attached(bench.plain("lego8", lambda: lego(bench.adapters, LegoRecipe(rank=8)).weights))
+    yield UNTRAINED, *bench.attached(untrained)
+    yield LEGO, *bench.attached(bench.plain("lego8", lambda: lego(bench.adapters, LegoRecipe(rank=8)).weights))
+    yield AVERAGE, *bench.attached(bench.plain("average", lambda: cat_of(untrained, weight=1 / len(tasks))))
     padded = bench.padded()
-    everyone[ARROW] = (digest("arrow", *padded), lambda: bench.arrow(padded))
-    for name, (key, attach) in everyone.items():
-        for task in tasks:
+    yield ARROW, digest("arrow", *padded), lambda: bench.arrow(padded)
+    yield BASE, BASE, lambda: nullcontext(bench.model)
+
+
+def run(bench: Bench) -> Measured:
+    """Everybody on every task, then on composite prompts, where hot routers and single adapters are asked too."""
+    found = Measured(bench)
+    for task in bench.tasks:
+        found.single(OWN, task, *bench.attached(task.adapter))
+    everyone = []
+    for name, key, attach in contestants(bench):
+        everyone.append((name, key, attach))
+        for task in bench.tasks:
             found.single(name, task, key, attach)
-    everyone[f"{METEORA}, T = 15"] = bench.attached(hotter(meteora, 15.0))
-    everyone |= {f"adapter {task.name}": bench.attached(task.adapter) for task in tasks}
-    for name, (key, attach) in everyone.items():
+    everyone.insert(1, (HOT, *bench.attached(hotter(bench.trained["meteora"], 15.0))))
+    everyone += [(f"adapter {task.name}", *bench.attached(task.adapter)) for task in bench.tasks]
+    for name, key, attach in everyone:
         found.composite(name, key, attach)
-    trained = {METEORA: meteora, SMORA: smora}
-    return found, {name: json.loads((folder / "seconds.json").read_text()) for name, folder in trained.items()}
+    return found
 
 
 def interval(ours: list[list[bool]], theirs: list[list[bool]] | None = None) -> tuple[float, float, float]:
@@ -240,9 +248,11 @@ def interval(ours: list[list[bool]], theirs: list[list[bool]] | None = None) -> 
     return float(values[0]), *map(float, np.quantile(values[1:], (0.025, 0.975)))
 
 
-def table(found: Measured, trained: dict[str, float]) -> str:
+def table(found: Measured) -> str:
     """Markdown: tasks, their mean, its share of the oracle's, composite-3, seconds."""
     names = [t.name for t in found.bench.tasks]
+    took = {METEORA: found.bench.trained["meteora"], SMORA: found.bench.trained["smora"]}
+    trained = {name: json.loads((folder / "seconds.json").read_text()) for name, folder in took.items()}
     columns = [BASE, OWN, METEORA, SMORA, UNTRAINED, AVERAGE, LEGO, ARROW]
     own = [found.scores[OWN][t] for t in names]
     lines = [["task", *columns], ["---"] * (len(columns) + 1)]
@@ -256,7 +266,7 @@ def table(found: Measured, trained: dict[str, float]) -> str:
     lines.append([COMPOSITE, *cells])
     lines.append(["training, CPU s", *(f"{trained[c]:.0f}" if c in trained else "" for c in columns)])
     lines.append(["answering, CPU s", *(f"{found.seconds[c]:.0f}" for c in columns)])
-    hot = "{:.2f} ({:.2f} to {:.2f})".format(*interval([found.scores[f"{METEORA}, T = 15"][COMPOSITE]]))
+    hot = "{:.2f} ({:.2f} to {:.2f})".format(*interval([found.scores[HOT][COMPOSITE]]))
     rest = f"\n\n{COMPOSITE}: own adapter is {best[8:]}, the best single one; MeteoRA at temperature 15: {hot}"
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + rest
 
@@ -289,8 +299,8 @@ def main() -> None:
     size = QUICK if arguments.quick else FULL
     tasks = [example(name, size) for name in (EXAMPLES[:3] if arguments.quick else EXAMPLES)]
     tasks += [] if arguments.quick else [hard(name, arguments.data, size) for name in BBH]
-    found, trained = run(Bench(tasks, size))
-    print(table(found, trained))
+    found = run(Bench(tasks, size))
+    print(table(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows_of(found), indent=1) + "\n")
 
