@@ -52,8 +52,6 @@ AVERAGE, LEGO, ARROW = "average of ΔW", "LEGO, rank 8", "PEFT Arrow"
 FULL = Size(rows=100, prompts=50, train_rows=None, steps=120, batch=8)
 QUICK = Size(rows=2, prompts=1, train_rows=16, steps=2, batch=3)
 Attach = Callable[[], AbstractContextManager[Any]]
-Scores = dict[str, dict[str, list[bool]]]
-"""By variant and task, which answers were right; all variants were asked the same."""
 
 
 def digest(*parts: Any) -> str:
@@ -115,7 +113,7 @@ class Bench:
         return folder
 
     def padded(self) -> list[Path]:
-        """The adapters at one rank, as PEFT's Arrow wants them: rows of zeros under A, columns of zeros beside B."""
+        """The adapters at the largest rank of all, for PEFT's Arrow wants equal ones."""
         rank = max(weights.module_facts(module).r for weights in self.adapters for module in weights)
         return [self.plain(f"padded-{weights.name}", partial(pad, weights, rank)) for weights in self.adapters]
 
@@ -143,16 +141,12 @@ class Bench:
 
 
 def pad(weights: LoraWeights, rank: int) -> LoraWeights:
+    """The same update with rows of zeros under A and columns of zeros beside B, at the same scale."""
     modules = {}
     for module, factors in weights.items():
-        more = rank - factors.rank
-        A = torch.nn.functional.pad(factors.A, (0, 0, 0, more))
-        B = torch.nn.functional.pad(factors.B, (0, more))
-        modules[module] = Factors(A, B, factors.scale)
-    return LoraWeights(
-        modules, base_model=weights.base_model, name=weights.name, task_type=weights.task_type,
-        target_modules=weights.target_modules,
-    )  # fmt: skip
+        more, zeros = rank - factors.rank, torch.nn.functional.pad
+        modules[module] = Factors(zeros(factors.A, (0, 0, 0, more)), zeros(factors.B, (0, more)), factors.scale)
+    return LoraWeights(modules, base_model=weights.base_model, name=weights.name, task_type=weights.task_type)
 
 
 def hotter(folder: Path, temperature: float) -> Path:
@@ -170,11 +164,11 @@ def tell(what: str, fraction: float, message: str = "", **figures: Any) -> None:
 
 
 class Measured:
-    """Scores of all variants, filled as they come."""
+    """By variant and task, which answers were right, filled as they come; all variants are asked the same."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.scores: Scores = {}
+        self.scores: dict[str, dict[str, list[bool]]] = {}
         self.seconds: dict[str, float] = {}
         self.together = composites(bench.tasks, bench.size)
 
