@@ -91,15 +91,10 @@ class Bench:
         """The folder of a trained or training-free mixture."""
         folder = WORK / "made" / f"{recipe.kind}-{digest(recipe.to_dict(), self.sources, data)}"
         if not (folder / "adapter_config.json").exists():
-            start = time.process_time()
             assembly = assemble(self.adapters, recipe)
             if recipe.trains:
-                work = folder.with_suffix(".work")
-                assembly = train_assembly(
-                    self.model, self.tokenizer, assembly, recipe, data, work=work, progress=partial(tell, recipe.kind)
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "seconds.json").write_text(json.dumps(time.process_time() - start))
+                work, clock = folder.with_suffix(".work"), Clock(folder.with_suffix(".seconds"), recipe.kind)
+                assembly = train_assembly(self.model, self.tokenizer, assembly, recipe, data, work=work, progress=clock)
             save_assembly(assembly, folder)
         if recipe.trains:
             self.trained[recipe.kind] = folder
@@ -158,9 +153,19 @@ def hotter(folder: Path, temperature: float) -> Path:
     return other
 
 
-def tell(what: str, fraction: float, message: str = "", **figures: Any) -> None:
-    shown = " ".join(f"{k} {v:.3f}" for k, v in figures.items() if isinstance(v, float))
-    print(f"{what} {message} {shown}", file=sys.stderr, flush=True)
+class Clock:
+    """Shows a training's progress and keeps the CPU seconds it took, over all its attempts."""
+
+    def __init__(self, file: Path, what: str) -> None:
+        self.file, self.what = file, what
+        self.before = json.loads(file.read_text()) if file.exists() else 0.0
+        self.start = time.process_time()
+
+    def __call__(self, fraction: float, message: str = "", **figures: Any) -> None:
+        shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items() if isinstance(value, float))
+        print(f"{self.what} {message} {shown}", file=sys.stderr, flush=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps(self.before + time.process_time() - self.start))
 
 
 class Measured:
@@ -246,7 +251,7 @@ def table(found: Measured) -> str:
     """Markdown: tasks, their mean, its share of the oracle's, composite-3, seconds."""
     names = [t.name for t in found.bench.tasks]
     took = {METEORA: found.bench.trained["meteora"], SMORA: found.bench.trained["smora"]}
-    trained = {name: json.loads((folder / "seconds.json").read_text()) for name, folder in took.items()}
+    trained = {name: json.loads(folder.with_suffix(".seconds").read_text()) for name, folder in took.items()}
     columns = [BASE, OWN, METEORA, SMORA, UNTRAINED, AVERAGE, LEGO, ARROW]
     own = [found.scores[OWN][t] for t in names]
     lines = [["task", *columns], ["---"] * (len(columns) + 1)]
