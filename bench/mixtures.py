@@ -49,7 +49,7 @@ torch.set_num_threads(1)
 BASE, OWN, COMPOSITE = "base", "own adapter", "composite-3"
 METEORA, HOT, SMORA, UNTRAINED = "MeteoRA", "MeteoRA, T = 15", "SMoRA", "MeteoRA, no data"
 AVERAGE, LEGO, ARROW = "average of ΔW", "LEGO, rank 8", "PEFT Arrow"
-FULL = Size(rows=100, prompts=50, train_rows=None, steps=120, batch=8)
+FULL = Size(rows=100, prompts=40, train_rows=None, steps=120, batch=8)
 QUICK = Size(rows=2, prompts=1, train_rows=16, steps=2, batch=3)
 Attach = Callable[[], AbstractContextManager[Any]]
 
