@@ -205,8 +205,8 @@ def contestants(bench: Bench) -> Iterator[tuple[str, str, Attach]]:
     common = {"steps": size.steps, "batch_size": size.batch, "holdout": 0.05}
     meteora = bench.mixture(MeteoraRecipe(**common), {task.name: task.train for task in tasks})
     yield METEORA, *bench.attached(meteora)
-    mixed = [row for task in tasks for row in task.train]
-    yield SMORA, *bench.attached(bench.mixture(SmoraRecipe(**common), {"mixed": mixed}))
+    texts = {f"text {number}": task.train for number, task in enumerate(tasks, 1)}  # no labels, but equal parts
+    yield SMORA, *bench.attached(bench.mixture(SmoraRecipe(**common), texts))
     untrained = bench.mixture(MeteoraRecipe(train="prototype"), {})
     yield UNTRAINED, *bench.attached(untrained)
     yield LEGO, *bench.attached(bench.plain("lego8", lambda: lego(bench.adapters, LegoRecipe(rank=8)).weights))
