@@ -3,7 +3,8 @@
 A BBH task's rows are shuffled and split 60 : 40; examples/train.py makes a LoRA of the first part, which is kept under
 its rank, seed and steps. A composite-3 prompt holds the questions of three different tasks, after two worked examples
 from the training rows that show every task, as MeteoRA's composite-n does (arXiv:2405.13053, official data); its answer
-is a numbered list, of which each of the three entries counts.
+is a numbered list, of which each of the three entries counts. "One of three" asks the same questions without examples
+and wants the answer to one of them, which needs no skill at lists.
 """
 
 import json
@@ -82,7 +83,17 @@ def composites(tasks: Sequence[Task], size: Size) -> list[Row]:
         picked = [(task, rng.choice(task.test)) for task in rng.sample(list(tasks), 3)]
         _, questions, answers = _three(picked)
         wanted = [row["completion"].strip() for _, row in picked]
-        rows.append({"prompt": HEAD + shots + questions, "completion": answers, "wanted": wanted})
+        rows.append({"prompt": HEAD + shots + questions, "completion": answers, "wanted": wanted, "bare": questions})
+    return rows
+
+
+def by_number(together: Sequence[Row], prompts: int) -> list[Row]:
+    """The questions of some composite prompts, all three in every prompt, asked for one at a time."""
+    rows = []
+    for row in together[:prompts]:
+        questions = row["bare"].removesuffix("Answers:")
+        for number, answer in enumerate(row["wanted"], 1):
+            rows.append({"prompt": f"{questions}Answer question {number} alone.", "completion": answer})
     return rows
 
 

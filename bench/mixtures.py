@@ -4,10 +4,9 @@
 
 DATA is a folder of BIG-Bench Hard's JSON files. The four adapters of examples/ are joined by LoRAs for BBH's tasks,
 trained by examples/train.py; no adapter and no router sees a row that is measured. Figures are exact match, greedy, at
-most 16 new tokens, on every task's own test rows; composite-3 has three questions in a prompt, 48 tokens, and counts
-every answer. Intervals are 95 %, bootstrapped over rows, and paired where two are compared. What takes long is kept in
-build/bench/mixtures under a digest of what it came from, so a run that is cut goes on. Seconds are CPU seconds of one
-thread.
+most 16 new tokens (48 for a list), on every task's own test rows and on prompts with three tasks' questions. What takes
+long is kept in build/bench/mixtures under a digest of what it came from, so a run that is cut goes on. Seconds are CPU
+seconds of one thread.
 """
 
 import argparse
@@ -28,10 +27,25 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from base import DEFAULT, ready  # noqa: E402
-from mixture_tasks import BBH, EXAMPLES, WORK, Row, Size, Task, answered, composites, example, hard  # noqa: E402
+from mixture_table import (  # noqa: E402
+    ARROW,
+    AVERAGE,
+    BASE,
+    COMPOSITE,
+    HOT,
+    LEGO,
+    METEORA,
+    ONE,
+    OWN,
+    SINGLE,
+    SMORA,
+    UNTRAINED,
+    rows_of,
+    table,
+)
+from mixture_tasks import BBH, EXAMPLES, WORK, Row, Size, Task, answered, by_number, composites, example, hard  # noqa: E402
 from peft import ArrowConfig, create_arrow_model  # noqa: E402
 
 from composition.base_models import adapter_attached, load_base  # noqa: E402
@@ -46,10 +60,7 @@ from composition.recipes import AssembleRecipe, EvaluateRecipe, MeteoraRecipe, S
 from composition.weights import Factors, LoraWeights, save_peft  # noqa: E402
 
 torch.set_num_threads(1)
-BASE, OWN, COMPOSITE = "base", "own adapter", "composite-3"
-METEORA, HOT, SMORA, UNTRAINED = "MeteoRA", "MeteoRA, T = 15", "SMoRA", "MeteoRA, no data"
-AVERAGE, LEGO, ARROW = "average of ΔW", "LEGO, rank 8", "PEFT Arrow"
-FULL = Size(rows=100, prompts=40, train_rows=None, steps=120, batch=8)
+FULL = Size(rows=100, prompts=50, train_rows=None, steps=120, batch=8)
 QUICK = Size(rows=2, prompts=1, train_rows=16, steps=2, batch=3)
 Attach = Callable[[], AbstractContextManager[Any]]
 
@@ -174,7 +185,7 @@ class Measured:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.scores: dict[str, dict[str, list[bool]]] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, dict[str, float]] = {"training": {}, "answering": {}}
         self.together = composites(bench.tasks, bench.size)
 
     def single(self, name: str, task: Task, key: str, attach: Attach) -> None:
@@ -191,7 +202,9 @@ class Measured:
     def _ask(self, name: str, task: str, rows: list[Row], tokens: int, key: str, attach: Attach) -> list[str]:
         plain = [{part: row[part] for part in ("prompt", "completion")} for row in rows]
         found = self.bench.answers(key, plain, tokens, attach)
-        self.seconds[name] = self.seconds.get(name, 0.0) + found["seconds"]
+        if task not in (COMPOSITE, ONE):
+            took = self.seconds["answering"]
+            took[name] = took.get(name, 0.0) + found["seconds"]
         return found["predictions"]
 
     def _note(self, name: str, task: str, right: list[bool]) -> None:
@@ -226,65 +239,16 @@ def run(bench: Bench) -> Measured:
         everyone.append((name, key, attach))
         for task in bench.tasks:
             found.single(name, task, key, attach)
+    for name, kind in ((METEORA, "meteora"), (SMORA, "smora")):
+        found.seconds["training"][name] = json.loads(bench.trained[kind].with_suffix(".seconds").read_text())
+    numbered = Task(ONE, Path(), [], by_number(found.together, 20))
     everyone.insert(1, (HOT, *bench.attached(hotter(bench.trained["meteora"], 15.0))))
-    everyone += [(f"adapter {task.name}", *bench.attached(task.adapter)) for task in bench.tasks]
+    everyone += [(SINGLE + task.name, *bench.attached(task.adapter)) for task in bench.tasks]
+    for name, key, attach in everyone:
+        found.single(name, numbered, key, attach)
     for name, key, attach in everyone:
         found.composite(name, key, attach)
     return found
-
-
-def interval(ours: list[list[bool]], theirs: list[list[bool]] | None = None) -> tuple[float, float, float]:
-    """(mean over tasks, or its ratio to theirs on the same rows, and the 95 % interval of it)."""
-    rng = np.random.default_rng(0)
-    draws: list[np.ndarray] = []
-    for right in zip(ours, theirs or ours, strict=True):
-        pair = np.array(right, dtype=float)  # [2, rows]
-        picked = rng.integers(0, pair.shape[1], (4000, pair.shape[1]))
-        picked[0] = np.arange(pair.shape[1])  # The first draw is the sample itself.
-        draws.append(pair[:, picked].mean(-1))
-    above, below = np.mean(draws, axis=0)
-    values = above / np.maximum(below, 1e-9) if theirs else above
-    return float(values[0]), *map(float, np.quantile(values[1:], (0.025, 0.975)))
-
-
-def table(found: Measured) -> str:
-    """Markdown: tasks, their mean, its share of the oracle's, composite-3, seconds."""
-    names = [t.name for t in found.bench.tasks]
-    took = {METEORA: found.bench.trained["meteora"], SMORA: found.bench.trained["smora"]}
-    trained = {name: json.loads(folder.with_suffix(".seconds").read_text()) for name, folder in took.items()}
-    columns = [BASE, OWN, METEORA, SMORA, UNTRAINED, AVERAGE, LEGO, ARROW]
-    own = [found.scores[OWN][t] for t in names]
-    lines = [["task", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[t, *(f"{np.mean(found.scores[c][t]):.2f}" for c in columns)] for t in names]
-    all_of = {c: [found.scores[c][t] for t in names] for c in columns}
-    lines.append(["mean", *("{:.3f} ({:.2f} to {:.2f})".format(*interval(all_of[c])) for c in columns)])
-    lines.append(["of own adapter", *("{:.0%} ({:.0%} to {:.0%})".format(*interval(all_of[c], own)) for c in columns)])
-    best = max((n for n in found.scores if n.startswith("adapter ")), key=lambda n: np.mean(found.scores[n][COMPOSITE]))
-    together = {OWN: found.scores[best], **{c: found.scores[c] for c in columns if c != OWN}}
-    cells = ["{:.2f} ({:.2f} to {:.2f})".format(*interval([together[c][COMPOSITE]])) for c in columns]
-    lines.append([COMPOSITE, *cells])
-    lines.append(["training, CPU s", *(f"{trained[c]:.0f}" if c in trained else "" for c in columns)])
-    lines.append(["answering, CPU s", *(f"{found.seconds[c]:.0f}" for c in columns)])
-    hot = "{:.2f} ({:.2f} to {:.2f})".format(*interval([found.scores[HOT][COMPOSITE]]))
-    rest = f"\n\n{COMPOSITE}: own adapter is {best[8:]}, the best single one; MeteoRA at temperature 15: {hot}"
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + rest
-
-
-def rows_of(found: Measured) -> list[dict[str, Any]]:
-    """Both mixtures' means against everything, and every single figure."""
-    names = [task.name for task in found.bench.tasks]
-    rows: list[dict[str, Any]] = []
-    for ours in (METEORA, SMORA):
-        mine = [found.scores[ours][t] for t in names]
-        for peer in (BASE, OWN, UNTRAINED, AVERAGE, LEGO, ARROW):
-            theirs = [found.scores[peer][t] for t in names]
-            ratio, low, high = interval(mine, theirs)
-            values = {"ours": interval(mine)[0], "theirs": interval(theirs)[0], "ratio": ratio, "interval": [low, high]}
-            rows.append({"case": f"{ours}, mean of {len(names)} tasks", "peer": peer, "unit": "exact match", **values})
-    for variant, tasks in found.scores.items():
-        figures = {task: [sum(right), len(right)] for task, right in tasks.items()}
-        rows.append({"case": "right answers", "peer": variant, "figures": figures, "seconds": found.seconds[variant]})
-    return rows
 
 
 def main() -> None:
@@ -299,9 +263,10 @@ def main() -> None:
     tasks = [example(name, size) for name in (EXAMPLES[:3] if arguments.quick else EXAMPLES)]
     tasks += [] if arguments.quick else [hard(name, arguments.data, size) for name in BBH]
     found = run(Bench(tasks, size))
-    print(table(found))
+    names = [task.name for task in tasks]
+    print(table(found.scores, names, found.seconds))
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows_of(found), indent=1) + "\n")
+        arguments.json.write_text(json.dumps(rows_of(found.scores, names, found.seconds), indent=1) + "\n")
 
 
 if __name__ == "__main__":
