@@ -10,6 +10,7 @@ SMoRA 1.25 times what its products (router, A and B of all R ranks) predict of a
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -258,6 +259,12 @@ def model_rows(depth: int, n: int, r: int, prompt: int, answer: int, rounds: int
     return rows
 
 
+def keep(rows: list[dict], file: Path | None) -> None:
+    """Write what there is so far."""
+    if file:
+        file.write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute: one width, fewer layers and rounds")
@@ -265,14 +272,14 @@ def main() -> None:
     arguments = parser.parse_args()
     widths, ranks = ([1024], [8]) if arguments.quick else ([1024, 2048, 4096], [8, 16])
     rounds, budget = (5, 0.01) if arguments.quick else (9, 0.03)
-    rows = []
+    depth, prompt, answer = (4, 64, 8) if arguments.quick else (30, 256, 16)
+    rows: list[dict] = []
     with torch.no_grad():
-        for d in widths:
-            for n in (8, 28):
-                for r in ranks:
-                    rows += layer_rows(d, n, r, [1, 16, 512], rounds, budget)
-        depth, prompt, answer = (4, 64, 8) if arguments.quick else (30, 256, 16)
+        for d, n, r in itertools.product(widths, (8, 28), ranks):
+            rows += layer_rows(d, n, r, [1, 16, 512], rounds, budget)
+            keep(rows, arguments.json)
         rows += model_rows(depth, 8, 8, prompt, answer, 2 if arguments.quick else 3)
+        keep(rows, arguments.json)
     width, peers = (max(len(r[key]) for r in rows) for key in ("case", "peer"))
     print(f"{'case':{width}}  {'peer':{peers}} {'ours':>9} {'theirs':>9} {'ratio':>8}")
     for r in rows:
@@ -282,8 +289,6 @@ def main() -> None:
     print(f"{len(rows)} rows; below a limit or behind a peer: {len(missed)}")
     for r in missed:
         print(f"  {r['case']}: {r['ratio']:.2f} of {r['peer']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("task")
     add_base_option(parser)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=HERE / "data", help="folder of <task>/train.jsonl")
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--alpha", type=float, help="default: twice the rank, with rsLoRA twice its root (scale 2)")
     parser.add_argument("--rslora", action="store_true")
@@ -114,7 +115,7 @@ def main() -> None:
     prompting = Prompting(tokenizer, model.generation_config)
     model = get_peft_model(model, config).train()
 
-    lines = (HERE / "data" / arguments.task / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (arguments.data / arguments.task / "train.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [prompting.row(json.loads(line)) for line in lines]
     prefix = shared_prefix([row.prompt for row in rows])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0

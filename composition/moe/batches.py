@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 MOST_HELD = 64
 FEWEST_ROWS = 4
 """A task with fewer rows holds none out."""
+WORTH_CUTTING = 0.2
+"""Share of a batch's places that reading it in two pieces must save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,16 @@ class Corpus:
 
     def batch(self, step: int) -> Batch:
         """The batch of this step, the same in every run."""
-        drawn = range(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size)
-        return collate([self._example(number) for number in drawn], self.pad, self.recipe.loss_on)
+        return collate(self._drawn(step), self.pad, self.recipe.loss_on)
+
+    def pieces(self, step: int) -> list[Batch]:
+        """The rows of this step's batch, in two batches, short rows and long ones, where that spares much padding."""
+        rows = sorted(self._drawn(step), key=lambda example: len(example.ids))
+        widths, count = [len(row.ids) for row in rows], len(rows)
+        places, cut = min((c * widths[c - 1] + (count - c) * widths[-1], c) for c in range(count))
+        if places > (1 - WORTH_CUTTING) * count * widths[-1]:
+            cut = 0
+        return [collate(part, self.pad, self.recipe.loss_on) for part in (rows[:cut], rows[cut:]) if part]
 
     def held(self) -> list[tuple[str, list[Batch]]]:
         """Batches of what each task holds out."""
@@ -100,6 +110,10 @@ class Corpus:
             for examples in (task.examples, task.held):
                 seen.update(repr((task.name, [(e.ids, e.answer, e.expert) for e in examples])).encode())
         return seen.hexdigest()
+
+    def _drawn(self, step: int) -> list[Example]:
+        size = self.recipe.batch_size
+        return [self._example(number) for number in range(step * size, (step + 1) * size)]
 
     def _example(self, number: int) -> Example:
         turn, which = divmod(number, len(self.tasks))

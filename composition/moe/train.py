@@ -131,12 +131,15 @@ class _Run:
 
     def step(self, step: int, routing: Routing, detailed: bool) -> dict[str, Any]:
         """One update; its figures."""
-        batch = self.corpus.batch(step).to(self.device)
+        pieces = [piece.to(self.device) for piece in self.corpus.pieces(step)]
+        tokens = torch.cat([piece.tokens for piece in pieces])
+        learnt = [int(piece.learnt.sum()) for piece in pieces]
         routing.clear()
-        losses = {"lm_loss": language_loss(forward(self.model, batch, batch.answers + 1), batch)}
-        loss = losses["lm_loss"]
+        means = [language_loss(forward(self.model, piece, piece.answers + 1), piece) for piece in pieces]
+        loss = torch.stack([mean * count for mean, count in zip(means, learnt, strict=True)]).sum() / sum(learnt)
+        losses = {"lm_loss": loss}
         if isinstance(self.recipe, MeteoraRecipe):
-            losses["gate_loss"], accuracy = gate_loss(routing, batch)
+            losses["gate_loss"], accuracy = gate_loss(routing, *pieces)
             loss = loss + self.recipe.beta * losses["gate_loss"]
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * schedule(step, self.steps, self.recipe.warmup)
@@ -155,12 +158,12 @@ class _Run:
         if isinstance(self.recipe, SmoraRecipe) and self.recipe.bias_update:
             for module, layer in routing.items():
                 assert isinstance(layer, SmoraLinear)
-                layer.update_bias(routing.experts(module)[batch.tokens], self.recipe.bias_update)
+                layer.update_bias(routing.experts(module)[tokens], self.recipe.bias_update)
         figures: dict[str, Any] = {"loss": value} | {name: float(part.detach()) for name, part in losses.items()}
         if isinstance(self.recipe, MeteoraRecipe):
             figures["gate_accuracy"] = float(accuracy)
         if detailed:
-            figures["shares"] = self._shares(batch_shares(routing, batch.tokens), int(batch.tokens.sum()))
+            figures["shares"] = self._shares(batch_shares(routing, tokens), int(tokens.sum()))
         return figures
 
     @torch.no_grad()
@@ -229,10 +232,14 @@ def language_loss(logits: Tensor, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(scores.flatten(0, 1), wanted.flatten(), ignore_index=-100)
 
 
-def gate_loss(routing: Routing, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(L_gate, the share of tokens whose largest logit is their own expert's) over all modules and real tokens."""
-    real = batch.tokens & (batch.labels >= 0)
-    labels = batch.labels[real]
+def gate_loss(routing: Routing, *batches: Batch) -> tuple[Tensor, Tensor]:
+    """(L_gate, the share of tokens whose largest logit is their own expert's) over all modules and real tokens.
+
+    `batches` are those that were read, in order, while `routing` took notes.
+    """
+    labels = torch.cat([batch.labels for batch in batches])
+    real = torch.cat([batch.tokens for batch in batches]) & (labels >= 0)
+    labels = labels[real]
     logits = torch.stack([routing.logits(module)[real] for module in routing])  # [modules, tokens, n]
     wanted = labels.expand(len(logits), -1)
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())

@@ -187,6 +187,34 @@ def test_batches_follow_from_the_step_and_take_tasks_in_turn():
     assert corpus.digest() != batches.make_corpus(Words(), {**text, "b": rows(2, 5)}, ["a", "b"], recipe).digest()
 
 
+def test_a_batch_in_two_pieces_is_the_same_step(experts, tmp_path):
+    text = {"a": rows(0, 8), "b": [{**row, "prompt": row["prompt"] + " 3 4 5 6 7 8 9" * 2} for row in rows(1, 8)]}
+    recipe = MeteoraRecipe(batch_size=6, holdout=0)
+    save_assembly(assemble(experts, recipe), tmp_path, draft=True)
+    with adapter_attached(pico_llama(), tmp_path, trainable=True) as model:
+        corpus = batches.make_corpus(Words(), text | {"c": rows(2, 8)}, list("abc"), recipe, model)
+        whole, pieces = corpus.batch(0), corpus.pieces(0)
+        assert [len(piece.ids) for piece in pieces] == [4, 2] and len({piece.ids.shape[1] for piece in pieces}) == 2
+        assert sum(piece.ids.numel() for piece in pieces) < 0.8 * whole.ids.numel()
+        gates = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        found = []
+        for parts in ([whole], pieces):
+            learnt = [int(part.learnt.sum()) for part in parts]
+            with record_routing(model, logits=True) as routing:
+                means = [train.language_loss(train.forward(model, part, part.answers + 1), part) for part in parts]
+                gate, accuracy = train.gate_loss(routing, *parts)
+            loss = sum(mean * count for mean, count in zip(means, learnt, strict=True)) / sum(learnt)
+            found.append((loss, gate, accuracy, *torch.autograd.grad(loss + gate, gates)))
+        for one, two in zip(*found, strict=True):
+            torch.testing.assert_close(one, two)
+
+
+def test_rows_of_one_length_stay_together():
+    recipe = MeteoraRecipe(batch_size=4, holdout=0)
+    corpus = batches.make_corpus(Words(), {"a": [{"prompt": "5 6 7", "completion": "8"}] * 4}, ["a"], recipe)
+    assert [len(piece.ids) for piece in corpus.pieces(0)] == [4]
+
+
 def test_long_rows_keep_their_answer():
     row = {"prompt": " ".join(["9"] * 20), "completion": "10 11"}
     recipe = MeteoraRecipe(train="prototype", max_length=8)

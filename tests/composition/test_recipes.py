@@ -154,6 +154,15 @@ def test_every_merge_refuses_other_shapes_and_adapters_that_need_their_base(kind
     assert caught.value.code == "merge.needs_base"
 
 
+@pytest.mark.parametrize("kind", ["meteora", "smora"])
+@pytest.mark.parametrize("code", ["dora", "modules_to_save"])
+def test_a_mixture_refuses_what_needs_its_base_and_says_what_to_do(kind, code):
+    need = [{"code": code, "reason": "It changes the base.", "do": "Convert it first."}]
+    with pytest.raises(CompositionError, match=r"me/odd can't be assembled: It changes.*Convert it") as caught:
+        METHODS[kind].recipe().check([TWO, ("me/odd", facts({"q": (4, 32, 32)}, needs_base=need))])
+    assert caught.value.code == "assemble.needs_base"
+
+
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, 1.0), (1.0, 0.0)])
 def test_weights_must_be_one_an_adapter_and_none_zero(weights):
     with pytest.raises(RecipeError) as caught:

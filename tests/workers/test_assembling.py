@@ -3,6 +3,7 @@
 import json
 import threading
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -152,6 +153,32 @@ def test_what_can_not_be_assembled_is_refused_before_it_is_queued(ask, datasets,
 def test_one_adapter_is_no_mixture(ask, pair):
     with pytest.raises(Invalid, match="at least 2"):
         ask(inputs=pair[:1], train="prototype")
+
+
+def test_adapters_of_another_base_are_no_experts(ask, owner, pair):
+    other = factories.make_version(owner, "far", base=factories.make_base("pico/other"), base_name="pico/other")
+    with pytest.raises(Invalid, match=r"far.*pico/other") as refusal:
+        ask(inputs=[pair[0], other], train="prototype")
+    assert refusal.value.code == "merge.bases_differ"
+    assert not Repository.objects.filter(name="mix").exists()
+
+
+@pytest.mark.parametrize("odd", ["dora", "modules_to_save"])
+def test_an_adapter_that_needs_its_base_is_no_expert(ask, owner, base, pair, odd):
+    tensors = factories.adapter_tensors()
+    if odd == "dora":
+        config = {"use_dora": True}
+        for name in [name for name in tensors if "lora_B" in name]:
+            tensors[name.replace("lora_B.weight", "lora_magnitude_vector")] = abs(tensors[name]).sum(1)
+    else:
+        config = {"modules_to_save": ["lm_head"]}
+        head = [factories.PICO_CONFIG[size] for size in ("vocab_size", "hidden_size")]
+        tensors["base_model.model.lm_head.weight"] = np.ones(head, np.float32)
+    version = factories.make_version(owner, odd, base=base, config=config, tensors=tensors)
+    with pytest.raises(CompositionError, match="can't be assembled") as refusal:
+        ask(inputs=[pair[0], version], train="prototype")
+    assert (refusal.value.code, refusal.value.facts["needs_base"][0]["code"]) == ("assemble.needs_base", odd)
+    assert not Repository.objects.filter(name="mix").exists()
 
 
 def test_more_datasets_than_adapters_are_refused(ask, datasets):
