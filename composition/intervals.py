@@ -43,7 +43,7 @@ def paired_difference(hits: Sequence[int], other_hits: Sequence[int]) -> Interva
     both, neither = pairs.count((True, True)), pairs.count((False, False))
     only, other_only = pairs.count((True, False)), pairs.count((False, True))
     product = (both + only) * (other_only + neither) * (both + other_only) * (only + neither)
-    agreement = both * neither - only * other_only
+    agreement: float = both * neither - only * other_only
     if agreement > 0:
         agreement = max(agreement - rows / 2, 0)
     phi = agreement / sqrt(product) if product else 0.0

@@ -88,13 +88,11 @@ class _Run:
         self.base, self.generator, self.corpus = base, generator.to(self.device), corpus
         self.recipe, self.work, self.progress, self.save_every = recipe, work, progress, save_every
         self.parameters = {part: getattr(generator, part) for part in PARTS}
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for part, p in self.parameters.items() if part != "norm"]},
-                {"params": [generator.norm], "weight_decay": 0.0},
-            ],
-            weight_decay=recipe.weight_decay,
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": [p for part, p in self.parameters.items() if part != "norm"]},
+            {"params": [generator.norm], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         self.data_digest = corpus.digest()
         self.digest = self._digest()
 
@@ -268,9 +266,8 @@ def base_norms(base: nn.Module, config: GeneratorConfig) -> Tensor | None:
     """[L, D]: the weights with which the base itself norms those layers' inputs, None where it has no such."""
     found = [getattr(base.get_submodule(name), "input_layernorm", None) for name in config.layers]
     weights = [getattr(norm, "weight", None) for norm in found]
-    if any(not isinstance(w, Tensor) or w.shape != (config.hidden,) for w in weights):
-        return None
-    return torch.stack([w.detach().float().cpu() for w in weights])
+    known = [w.detach().float().cpu() for w in weights if isinstance(w, Tensor) and w.shape == (config.hidden,)]
+    return torch.stack(known) if len(known) == len(weights) else None
 
 
 def with_config(generator: Generator, config: GeneratorConfig) -> Generator:
