@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -26,6 +25,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
+from memory import AnonymousPeak  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
@@ -40,34 +40,6 @@ warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 VOCABULARY, QUESTION, ANSWER, ROW, WINDOW = 49152, 16, 8, 512, 1024
 MODES = ("parallel", "sequential-long")
-
-
-class AnonymousPeak:
-    """Samples RssAnon of this process every 2 ms; `mebibytes` is the peak over what was there at the start."""
-
-    def __enter__(self) -> "AnonymousPeak":
-        self.start = self.peak = self.now()
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-
-    def watch(self) -> None:
-        while not self.stop.wait(0.002):
-            self.peak = max(self.peak, self.now())
-
-    @staticmethod
-    def now() -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
-
-    @property
-    def mebibytes(self) -> float:
-        return (self.peak - self.start) / 1024
 
 
 def smollm2(depth: int) -> LlamaForCausalLM:
