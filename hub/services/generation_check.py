@@ -15,7 +15,7 @@ from hub import access, broker, generators
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, User, Version, Visibility
 from hub.services.bases import require_shapes
-from hub.services.generation_files import CONTEXT, ONTO, WITHOUT
+from hub.services.generation_files import CONTEXT, ONTO, STATE, WITHOUT, check_part
 from hub.services.job_files import Given
 from hub.services.job_workers import queue_of
 
@@ -123,8 +123,11 @@ def check_keep(kind: str, keep: Sequence[str]) -> list[str]:
 
 
 def check_files(recipe: Recipe, base: BaseModel | None, given: Sequence[Given]) -> None:
-    """Refuse a text that is too long by any count of its tokens: `generate.too_long`."""
+    """Refuse a text too long by any count of its tokens (`generate.too_long`), and a state that is no part of another."""
     if isinstance(recipe, GenerateRecipe):
+        states = {file.name: file for file in given if file.role == STATE}
+        if len(states) == 2:
+            check_part(states[ONTO], states[WITHOUT])
         sees = (base.config if base else {}).get("max_position_embeddings")
         for file in given:
             if file.role == CONTEXT:

@@ -36,8 +36,6 @@ def find(*, actor: User, recipe: GenerateRecipe, others: Mapping[str, Version], 
     if sum(len(file.data) for file in given) > 2 * MOST_TEXT:
         raise Invalid(f"The texts are longer than {2 * MOST_TEXT:,} bytes together. Give fewer.", field="files")
     states = [_state(actor, others[role], role) for role in (ONTO, WITHOUT) if role in others]
-    if len(states) == 2:
-        _check_part(*states)
     if not given and WITHOUT not in others:
         raise Invalid(
             "Give a text that the adapter should know, as files.context.", field="files", code="generate.empty"
@@ -87,13 +85,7 @@ def _document(value: object) -> Document:
         raise Invalid(f"files.{CONTEXT}: {name} is no base64: {error}.", field="files") from None
 
 
-def _given(document: Document) -> Given:
-    data = document.text.encode()
-    entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
-    return Given(role=CONTEXT, name=document.name, entry=entry, facts=document.facts(), data=data)
-
-
-def _check_part(onto: Given, without: Given) -> None:
+def check_part(onto: Given, without: Given) -> None:
     """Refuse to take away texts that were never added: their state would be subtracted all the same."""
     left = Counter(onto.facts.get("texts", []))
     left.subtract(without.facts.get("texts", []))
@@ -103,6 +95,12 @@ def _check_part(onto: Given, without: Given) -> None:
             field=WITHOUT,
             code="state.not_part",
         )
+
+
+def _given(document: Document) -> Given:
+    data = document.text.encode()
+    entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
+    return Given(role=CONTEXT, name=document.name, entry=entry, facts=document.facts(), data=data)
 
 
 def _state(actor: User, version: Version, role: str) -> Given:
