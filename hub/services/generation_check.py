@@ -123,7 +123,7 @@ def check_keep(kind: str, keep: Sequence[str]) -> list[str]:
 
 
 def check_files(recipe: Recipe, base: BaseModel | None, given: Sequence[Given]) -> None:
-    """Refuse a text too long by any count of its tokens (`generate.too_long`), and a state that is no part of another."""
+    """Refuse a text too long by any count of its tokens, `generate.too_long`, and a state that holds no other."""
     if isinstance(recipe, GenerateRecipe):
         states = {file.name: file for file in given if file.role == STATE}
         if len(states) == 2:
