@@ -42,8 +42,8 @@ demo: setup ## publish, merge, evaluate and pull real adapters, and print what c
 up: setup ## serve the hub with a worker at http://127.0.0.1:8000 (HOST=, PORT=)
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
-test: setup ## run the whole suite, without the slow proofs
-	$(ONE_THREAD) $(BIN)/python -m pytest $(TESTS)
+test: setup ## run the whole suite on two cores, without the slow proofs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(TESTS)
 
 test-slow: setup ## run the proofs that take minutes
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(TESTS)
