@@ -14,7 +14,6 @@ from django.db.models import Prefetch
 from composition.errors import CompositionError
 from composition.formats.assembly_config import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.assembly_parts import CAT_WARNING, Stack, cat_files, expert_files, read_stack
-from composition.formats.peft_types import MIXTURES
 from composition.formats.sources import FileSource
 from hub import queries
 from hub.access import Viewer, visible
@@ -98,15 +97,10 @@ def experts(viewer: Viewer, revision: Revision) -> list[dict]:
     return rows
 
 
-def is_mixture(version: Version | None) -> bool:
-    """Whether a version routes tokens to experts."""
-    return bool(version) and version.facts.get("peft_type") in MIXTURES
-
-
 def _stack(revision: Revision) -> tuple[dict[str, Entry], Stack]:
     """The manifest and the stack of a mixture's revision."""
     version = revision.version
-    if version is None or revision.repository.kind != Kind.ADAPTER or not is_mixture(version):
+    if version is None or revision.repository.kind != Kind.ADAPTER or not version.is_mixture:
         raise NotFound("This is no mixture, so it has no experts. Leave expert and as out.", code="no_mixture")
     manifest = manifest_of(revision)
     return manifest, read_stack(*(BlobSource(manifest[path]) for path in (CONFIG_FILE, WEIGHTS_FILE)))

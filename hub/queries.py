@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from composition.errors import CompositionError, RecipeError
 from composition.facts import AdapterFacts
-from composition.recipes.growth import is_mixture
 from composition.registry import METHODS
 from hub import access
 from hub.access import Viewer, visible
@@ -262,7 +261,7 @@ def _unfit(first: Version, version: Version, kind: str) -> str:
         return ""  # adapters may join this mixture
     if facts.needs_base:
         return " ".join(f"{need['reason']} {need['do']}" for need in facts.needs_base)
-    if method.verb == "assemble" and is_mixture(AdapterFacts.from_dict(first.facts)):
+    if method.verb == "assemble" and first.is_mixture:
         return ""
     chosen = [(str(first), AdapterFacts.from_dict(first.facts)), (str(version), facts)]
     try:

@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from composition.facts import AdapterFacts
 from composition.formats import read_adapter
 from composition.formats.assembly_config import read_assembly_config
 from composition.recipes import AssembleRecipe, recipe_from_dict
-from composition.recipes.growth import is_mixture
 from composition.registry import METHODS
 from composition.weights import LoraWeights
 from hub.models import JobInput, Origin, State
@@ -41,7 +39,7 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
     assert isinstance(recipe, AssembleRecipe)
     rows = inputs_of(job, "adapter")
     parents = versions(rows)
-    mixture = worker.input_folder(rows[0]) if is_mixture(AdapterFacts.from_dict(parents[0].facts)) else None
+    mixture = worker.input_folder(rows[0]) if parents[0].is_mixture else None
     there = read_assembly_config(mixture).names if mixture else []
     joining = rows[1:] if mixture else rows
     own = _own_names(public_names(job, parents)[-len(joining) :], there)

@@ -2,7 +2,6 @@
 
 import time
 
-from composition.facts import AdapterFacts
 from composition.recipes import TryRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import State
@@ -11,6 +10,7 @@ from hub.services.job_check import named
 from hub.services.job_results import keep_outcome
 from workers.attempt import Attempt
 from workers.devices import memory_used
+from workers.evaluating import replaces
 from workers.worker import Worker, inputs_of
 
 SECONDS_A_TOKEN_EVENT = 0.04
@@ -22,8 +22,7 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
     recipe = recipe_from_dict(job.recipe)
     assert isinstance(recipe, TryRecipe)
     (row,) = inputs_of(job, "adapter")
-    needs = AdapterFacts.from_dict(row.version.facts).needs_base
-    replaces_base = any(need["code"] != "mixture" for need in needs)
+    replaces_base = replaces(row.version)
     answers = {}
 
     def ask(side: str, model, tokenizer) -> None:

@@ -20,11 +20,6 @@ ROUTING = {
 }
 
 
-def is_mixture(facts: AdapterFacts) -> bool:
-    """Whether these are the facts of an assembled mixture."""
-    return facts.peft_type in METHODS
-
-
 def routing_of(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe's fields that an `adapter_config.json` decides: stage and routing."""
     return {"train": raw["trained"], **{name: raw[name] for name in ROUTING[raw["peft_type"]] if name in raw}}

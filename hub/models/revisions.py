@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import models
 
+from composition.formats.peft_types import MIXTURES
+
 from .blobs import Blob
 from .repositories import Origin, Repository
 
@@ -65,6 +67,11 @@ class Version(models.Model):
     def label(self) -> str:
         """`v3`."""
         return f"v{self.number}"
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether it routes tokens to experts."""
+        return self.facts.get("peft_type") in MIXTURES
 
 
 class Parentage(models.Model):

@@ -11,7 +11,7 @@ from composition.formats.assembly_config import AssemblyConfig
 from composition.formats.strict_json import strict_loads
 from composition.recipes import AssembleRecipe
 from composition.recipes.base import Inputs
-from composition.recipes.growth import check_growth, expert_facts, is_mixture, routing_of
+from composition.recipes.growth import check_growth, expert_facts, routing_of
 from composition.registry import METHODS
 from hub import access, queries
 from hub.errors import Invalid
@@ -22,7 +22,7 @@ from hub.services.manifest import ADAPTER_CONFIG, BlobSource, manifest_of, read_
 def grows(kind: str, inputs: Sequence[Version]) -> bool:
     """Whether this job adds adapters to a mixture."""
     method = METHODS.get(kind)
-    return bool(method and method.verb == "assemble" and inputs and is_mixture(facts_of(inputs[0])))
+    return bool(method and method.verb == "assemble" and inputs and inputs[0].is_mixture)
 
 
 def facts_of(version: Version) -> AdapterFacts:
@@ -32,7 +32,7 @@ def facts_of(version: Version) -> AdapterFacts:
 
 def continued(kind: str, recipe: dict, inputs: Sequence[Version]) -> dict:
     """The recipe with what the mixture decides where it says nothing: stage, routing, the split of its data."""
-    if not grows(kind, inputs) or facts_of(inputs[0]).peft_type != kind.upper():
+    if not grows(kind, inputs) or inputs[0].facts["peft_type"] != kind.upper():
         return recipe
     before = {"split": inputs[0].recipe["split"]} if inputs[0].recipe else {}
     return before | routing_of(config_of(inputs[0]).raw) | recipe
@@ -49,7 +49,7 @@ def experts(kind: str, inputs: Sequence[Version]) -> Inputs:
 def check(recipe: AssembleRecipe, inputs: Sequence[Version]) -> None:
     """Refuse what can't join a mixture; nothing where no mixture is among the inputs."""
     for version in inputs[1:]:
-        if is_mixture(facts_of(version)):
+        if version.is_mixture:
             raise Invalid(
                 f"{version} is a mixture itself. Adapters join a mixture that stands first; two mixtures don't join: "
                 "give the second one's experts as adapters.",

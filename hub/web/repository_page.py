@@ -115,7 +115,7 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
         context["splits"] = preview(page, entries)
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
-    experts = mixtures.experts(viewer, page.revision) if mixtures.is_mixture(page.version) else []
+    experts = mixtures.experts(viewer, page.revision) if page.version and page.version.is_mixture else []
     return context | {
         "experts": experts,
         "cat_warning": CAT_WARNING,
