@@ -107,11 +107,12 @@ def convert_gguf(gguf_path: str | Path, out_folder: str | Path, *, base_id: str 
     return out_folder
 
 
-def load_base(folder: str | Path, precision: str = "float32") -> tuple[Any, Any]:
+def load_base(folder: str | Path, precision: str = "float32", *, device_map: Any = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a local folder: eval mode, on the CPU; never reaches for the network.
 
-    `precision` is float32, bfloat16, or int8, which lies on the first GPU. Errors: `base.folder_missing` when the
-    folder holds no `config.json`, `base.precision` where int8 can't be had.
+    `precision` is float32, bfloat16, or int8, which needs a GPU. `device_map` is accelerate's: {"": device}, a device a
+    module, or auto, which fills the GPUs one after another, then the machine's memory. Errors: `base.folder_missing`
+    when the folder holds no `config.json`, `base.precision` where int8 can't be had.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -125,12 +126,27 @@ def load_base(folder: str | Path, precision: str = "float32") -> tuple[Any, Any]
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     wanted: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
     if precision == "int8":
-        wanted = _eight_bit()
+        wanted, device_map = {"quantization_config": _eight_bit()}, device_map or {"": 0}
+    if device_map is not None:
+        wanted["device_map"] = device_map
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **wanted)
+    if (head := model.get_output_embeddings()) is not None:
+        head.register_forward_pre_hook(_in_one_piece)
     return model.eval(), tokenizer
 
 
-def _eight_bit() -> dict[str, Any]:
+def _in_one_piece(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The last positions' hidden states [rows, kept, width], copied together: models slice them out of all positions.
+
+    Of a slice torch's linear makes a product a row, and in bfloat16 copies the vocabulary's matrix for each: the last
+    token of 32 rows takes 1.4 s instead of 0.18 s with Gemma's 262,144 words in float32, 45 s instead of 0.05 s in
+    bfloat16.
+    """
+    hidden = inputs[0]
+    return (hidden.reshape(-1, hidden.shape[-1]).contiguous().view(hidden.shape), *inputs[1:])
+
+
+def _eight_bit() -> Any:
     """What loads a base in 8 bits."""
     if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
         raise CompositionError(
@@ -139,7 +155,7 @@ def _eight_bit() -> dict[str, Any]:
         )
     from transformers import BitsAndBytesConfig
 
-    return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": 0}}
+    return BitsAndBytesConfig(load_in_8bit=True)
 
 
 @contextmanager

@@ -56,10 +56,17 @@ def adapter_config(recipe: TransLoraRecipe) -> Any:
 def trainable(model: Any, config: Any, seed: int, *, checkpointing: bool = False) -> Iterator[Any]:
     """The base with a fresh adapter, ready to be trained without dropout; afterwards the base as it was.
 
-    Error: `transfer.targets` where the base has no such modules.
+    Errors: `transfer.targets` where the base has no such modules, `transfer.memory` where accelerate had to leave a
+    part of it on the disk or in the machine's memory: such a base answers, but gradients find no way through it.
     """
     from peft import get_peft_model
 
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise CompositionError(
+            "transfer.memory",
+            "The base does not fit into this worker's GPUs, so a part of it lies outside, where it can answer but not "
+            "be trained on. Use precision=bfloat16 or int8, a smaller base, or a worker with more memory.",
+        )
     with unchanged(model), torch.random.fork_rng():
         torch.manual_seed(seed)
         try:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from composition.base_models import load_base
 from composition.moe.batches import shuffled
+from composition.parallel import ALONE, Replicas, launch
 from composition.progress import Progress
 from composition.prompting import Prompting
 from composition.reading import Reader
-from composition.recipes import TransLoraRecipe
+from composition.recipes import TransLoraRecipe, recipe_from_dict
 from composition.recipes.transfer import TOKEN_SCORE
 from transfer.adapters import adapter_config, save_adapter, trainable
 from transfer.loss import Example
@@ -37,14 +39,28 @@ def distil(
     work: Path,
     progress: Progress,
     soft: SoftTargets | None = None,
+    replicas: Replicas = ALONE,
 ) -> tuple[Path, dict[str, Any]]:
-    """(the adapter's folder, the report's part). Errors: `train.diverged`, `transfer.memory`, `transfer.targets`."""
+    """(the adapter's folder, the report's part). Errors: `train.diverged`, `transfer.memory`, `transfer.targets`.
+
+    With soft targets, which would have to travel, one process trains.
+    """
     fields = {name: getattr(recipe, name) for name in FIELDS}
     key = digest("distillation", fields, parties.target_name, parties.target_id, list(rows))
     product, folder = Product(work / "distillation.json", key), work / f"adapter-{key[:12]}"
     report = product.read()
     if report is not None and folder.is_dir():
         return folder, report
+    if parties.processes > 1 and parties.target_folder is not None and soft is None:
+        arguments = {
+            "target": str(parties.target_folder),
+            "names": {"target_name": parties.target_name, "target_id": parties.target_id},
+            "recipe": recipe.to_dict(),
+            "rows": list(rows),
+            "work": str(work),
+        }
+        task = f"{__name__}:distil_share"
+        return folder, launch(task, arguments, processes=parties.processes, progress=progress)
     model, tokenizer = parties.target()
     config = adapter_config(recipe)
     with trainable(model, config, recipe.seed, checkpointing=recipe.gradient_checkpointing) as adapted:
@@ -70,9 +86,11 @@ def distil(
             state=work / "distillation-state",
             key=key,
             progress=progress,
+            replicas=replicas,
         )
         trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-        save_adapter(adapted, folder, parties.target_id or parties.target_name)
+        if replicas.first:
+            save_adapter(adapted, folder, parties.target_id or parties.target_name)
     report = {
         "rows": kept_count,
         "held_out_rows": len(held),
@@ -89,8 +107,22 @@ def distil(
         "seconds": record.seconds,
         "tokens_per_second": round(record.tokens / record.seconds, 1) if record.seconds else None,
     }
-    product.write(report)
+    if replicas.first:
+        product.write(report)
     return folder, report
+
+
+def distil_share(arguments: dict[str, Any], replicas: Replicas, progress: Progress) -> dict[str, Any]:
+    """One of several processes of `distil`; the report's part."""
+    recipe, folder = recipe_from_dict(arguments["recipe"]), Path(arguments["target"])
+    assert isinstance(recipe, TransLoraRecipe)
+
+    def target() -> tuple[Any, Any]:
+        return load_base(folder, recipe.precision, device_map={"": replicas.device})
+
+    parties = Parties(source=target, source_adapter=folder, target=target, seeds=[], **arguments["names"])
+    work = Path(arguments["work"])
+    return distil(parties, recipe, arguments["rows"], work=work, progress=progress, replicas=replicas)[1]
 
 
 def held_out(rows: int, recipe: TransLoraRecipe) -> tuple[list[int], list[int]]:

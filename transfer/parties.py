@@ -17,7 +17,8 @@ class Parties:
     (`target_id` where the config shall name the base without a revision) and in the digests by which a stage that is
     done is found again. `seeds` are rows of `prompt` and, if possible, `completion`. `discriminator` is the folder that
     `train_discriminator` left, and `discriminator_facts` its facts. `synthesiser` invents the inputs where it is
-    neither the target nor the source.
+    neither the target nor the source. With `processes` above 1 (one a GPU) the last stage trains in as many, each of
+    which loads the target from `target_folder`.
     """
 
     source: Loader
@@ -31,6 +32,8 @@ class Parties:
     discriminator_facts: Mapping[str, Any] = field(default_factory=dict)
     synthesiser: Loader | None = None
     synthesiser_name: str = ""
+    target_folder: Path | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     probability reaches `top_p`.
     """
     scaled = logits.float() / temperature
-    whole = scaled.logsumexp(1)
+    peak = scaled.amax(1, keepdim=True)
+    whole = peak.squeeze(1) + (scaled - peak).exp_().sum(1).log_()  # torch.logsumexp is four times as slow
     found = torch.empty(len(scaled), dtype=torch.long)
     open_rows = torch.arange(len(scaled))
     width = min(LOOKED_AT, scaled.shape[1])

@@ -18,6 +18,7 @@ from torch import nn
 
 from composition.checkpoint import Notes, read_state, write_state
 from composition.errors import CompositionError
+from composition.parallel import ALONE, Replicas
 from composition.progress import Progress, ignore
 from transfer.loss import AnswerLoss, Example
 from transfer.stages import Clock
@@ -66,12 +67,13 @@ def fit(
     key: str,
     progress: Progress = ignore,
     save_every: float = SECONDS_A_CHECKPOINT,
+    replicas: Replicas = ALONE,
 ) -> Record:
     """Train what asks for a gradient, from the start or from the state of this `key`; the best epoch's values stay.
 
     Errors: `train.diverged`, `transfer.memory` where one row does not fit, and whatever `progress` raises to stop.
     """
-    return _Run(model, train, held, plan, state, key, progress, save_every).finish()
+    return _Run(model, train, held, plan, state, key, progress, save_every, replicas).finish()
 
 
 class _Run:
@@ -85,7 +87,9 @@ class _Run:
         key: str,
         progress: Progress,
         save_every: float,
+        replicas: Replicas,
     ) -> None:
+        self.replicas = replicas
         self.model, self.train, self.held, self.plan = model, train, held, plan
         self.state, self.key, self.progress, self.save_every = state, key, progress, save_every
         self.parameters = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
@@ -144,7 +148,10 @@ class _Run:
         rows = [self.train[number] for number in self.plan.order(notes.step)]
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate * (1 - notes.step / self.plan.steps)
-        value = self._fitting(notes, lambda: self._backward(rows, notes.before["rows_at_once"]))
+        total = sum(sum(row.learnt) for row in rows)
+        share = self.replicas.share(rows)
+        own = self._fitting(notes, lambda: self._backward(share, total, notes.before["rows_at_once"]))
+        value = self._whole(own)
         if not math.isfinite(value):
             raise CompositionError(
                 "train.diverged",
@@ -152,6 +159,7 @@ class _Run:
                 f"which is {self.plan.rate:g}.",
                 step=notes.step,
             )
+        self.replicas.add_gradients(self.parameters.values())
         nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP)
         self.optimizer.step()
         notes.before["tokens"] += sum(len(row.ids) for row in rows)
@@ -163,14 +171,21 @@ class _Run:
 
         def read() -> float:
             size, total = notes.before["rows_at_once"], sum(sum(row.learnt) for row in self.held)
-            pieces = [self.held[start : start + size] for start in range(0, len(self.held), size)]
+            share = self.replicas.share(self.held)
+            pieces = [share[start : start + size] for start in range(0, len(share), size)]
             return sum(float(self.loss(piece, total, soft=0.0)) for piece in pieces)
 
-        return round(self._fitting(notes, read), 6)
+        return round(self._whole(self._fitting(notes, read)), 6)
 
-    def _backward(self, rows: list[Example], at_once: int) -> float:
+    def _whole(self, value: float) -> float:
+        """A loss summed over the processes."""
+        if self.replicas.size == 1:
+            return value
+        return float(self.replicas.add(torch.tensor(value, dtype=torch.float64, device=self.device)))
+
+    def _backward(self, rows: Sequence[Example], total: int, at_once: int) -> float:
+        """These rows' share of the gradient of a batch with so many learnt tokens; their share of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        total = sum(sum(row.learnt) for row in rows)
         value = 0.0
         for start in range(0, len(rows), at_once):
             loss = self.loss(rows[start : start + at_once], total, self.plan.soft)
@@ -217,7 +232,7 @@ class _Run:
         return notes.before["held"][-1]["epoch"] - best["epoch"] >= self.plan.patience
 
     def _keep(self, notes: Notes) -> None:
-        if notes.step:
+        if notes.step and self.replicas.first:
             write_state(self.state, self.key, notes, self.parameters, self.best, self.optimizer)
 
     def _tell(self, notes: Notes, loss: float) -> None:

@@ -4,6 +4,7 @@ import platform
 import resource
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from django.conf import settings
@@ -19,6 +20,24 @@ def fix_threads() -> None:
 def device() -> torch.device:
     """The device that methods for "any" device run on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def placement(needed: int) -> Any:
+    """Where a base of so many bytes lies, as accelerate's device_map: None is the processor.
+
+    The first GPU where it fits (where there are several, with as much room again to work in), else all GPUs one after
+    another, then the machine's memory.
+    """
+    if not torch.cuda.is_available():
+        return None
+    free, _ = torch.cuda.mem_get_info(0)
+    room = needed if torch.cuda.device_count() == 1 else 2 * needed
+    return {"": 0} if room <= free else "auto"
+
+
+def processes() -> int:
+    """In how many processes a training runs: one a GPU, or as many as HUB_TRAINING_PROCESSES says."""
+    return settings.TRAINING_PROCESSES or max(1, torch.cuda.device_count())
 
 
 def device_name() -> str:

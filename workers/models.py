@@ -44,16 +44,14 @@ class LoadedBases:
             self._models.move_to_end(key)
             return self._models[key][:2]
         from composition.base_models import load_base
-        from workers.devices import device
+        from workers.devices import placement
 
         folder = base_folder(base, say)
         say(f"Loading {base}")
         needed = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         self._make_room(needed)
-        model, tokenizer = load_base(folder, precision)
+        model, tokenizer = load_base(folder, precision, device_map=placement(needed))
         check_shapes(base, model)
-        if precision != "int8":  # which lies where it was loaded
-            model.to(device())
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         self._models[key] = (model, tokenizer, size)
         return model, tokenizer

@@ -17,7 +17,9 @@ from hub.services.generation_check import splits_of
 from hub.services.job_check import named
 from hub.services.job_results import publish_result
 from hub.storage import blobs
+from workers import devices
 from workers.attempt import Attempt
+from workers.bases import base_folder
 from workers.cache import PART
 from workers.evaluating import read_rows
 from workers.generative_cards import generator_card
@@ -26,25 +28,16 @@ from workers.worker import Worker, inputs_of, versions
 
 def train(attempt: Attempt, worker: Worker) -> None:
     """Train and publish the job's generator. Raises what the method refuses, and LostLease when the attempt is over."""
-    from composition.generative import load_generator, save_generator
+    from composition.generative import save_generator
 
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
     assert isinstance(recipe, TrainGeneratorRecipe)
     starts = inputs_of(job, "generator")
-    start = load_generator(worker.input_folder(starts[0])) if starts else None
     data = _data(attempt, worker, recipe.stage)
-    model, tokenizer = worker.models.get(job.base, attempt.say)
     work = worker.cache.root / f"generator-{job.pk}"
     work.mkdir(exist_ok=True)
 
-    attempt.advance(State.RUNNING)
-    how = {"base_model": job.base.name, "work": work, "start": start, "progress": attempt.progress}
-    try:
-        generator = METHODS[job.kind].load()(model, tokenizer, recipe, data, **how)
-    except BaseException:
-        # Nobody knows what is hooked in the middle of a step; loading again is cheap.
-        worker.models.drop(job.base)
-        raise
+    generator = _trained(attempt, worker, recipe, data, work, worker.input_folder(starts[0]) if starts else None)
     parents = [*versions(starts), *versions(inputs_of(job, "dataset"))]
     report = report_of(generator.config)
     with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
@@ -64,6 +57,31 @@ def train(attempt: Attempt, worker: Worker) -> None:
         environment=worker.environment,
     )
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _trained(
+    attempt: Attempt, worker: Worker, recipe: TrainGeneratorRecipe, data: Sequence[Any], work: Path, start: Path | None
+) -> Any:
+    """The generator, by this process or by one a GPU."""
+    from composition.generative import load_generator
+    from composition.generative.replicated import train_replicated
+
+    job, count = attempt.job, devices.processes()
+    how: dict[str, Any] = {"base_model": job.base.name, "work": work, "progress": attempt.progress}
+    if count > 1:
+        folder = base_folder(job.base, attempt.say)
+        worker.models.drop(job.base)  # Every process loads its own.
+        attempt.advance(State.RUNNING)
+        return train_replicated(folder, recipe, data, processes=count, start=start, **how)
+    model, tokenizer = worker.models.get(job.base, attempt.say)
+    attempt.advance(State.RUNNING)
+    try:
+        begun = start and load_generator(start)
+        return METHODS[job.kind].load()(model, tokenizer, recipe, data, start=begun, **how)
+    except BaseException:
+        # Nobody knows what is hooked in the middle of a step; loading again is cheap.
+        worker.models.drop(job.base)
+        raise
 
 
 def report_of(config: Any) -> dict[str, Any]:

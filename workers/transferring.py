@@ -25,6 +25,7 @@ from hub.services.job_results import Beside, publish_result
 from hub.services.manifest import Entry
 from hub.services.transfer_check import memory_of
 from hub.storage import blobs
+from workers import devices
 from workers.attempt import Attempt
 from workers.bases import base_folder
 from workers.cache import PART
@@ -75,6 +76,8 @@ def _by_data(
         target=loader(attempt, worker, job.base, recipe.precision),
         target_name=str(job.base),
         target_id=job.base.name,
+        target_folder=base_folder(job.base, attempt.say),
+        processes=devices.processes(),
         seeds=rows_of(attempt, SEEDS),
         discriminator=_discriminator(attempt, worker),
         discriminator_facts=job_files.facts_of(job, DISCRIMINATOR),

@@ -21,6 +21,7 @@ or of rows {"context", "question", "answer"}. Both report through `progress` and
     encode     reading a text, four modes        normalise   the truncated polar factor and its derivative
     state      what adds up                      segments, questions    what is learnt from
     hooks      how a base is read and adapted    train, measure         learning, and the gap closed
+                                                 replicated             the same training on several devices
 """
 
 from composition.generative.files import load_generator, save_generator

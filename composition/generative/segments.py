@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from composition.errors import CompositionError
+from composition.parallel import Replicas
 from composition.recipes.generate import TrainGeneratorRecipe
 
 TRIES = 200
@@ -27,7 +28,7 @@ RECONSTRUCT, COMPLETE = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """ids [N, W] segments; sums [N, N]: row i picks the segments of adapter i.
+    """ids [N, W] segments; sums [A, N]: row i picks the segments of adapter i.
 
     rows [K, W] are learnt, row k under adapter `adapters[k]`, for objective `objectives[k]`. `mask` and `learnt` are
     None where nothing is padded and every token after the first is learnt.
@@ -45,6 +46,24 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return replace(self, **{name: t.to(device) for name, t in found.items() if t is not None})
+
+    def share(self, replicas: Replicas) -> "Batch":
+        """The rows of this process's documents, the d-th of which goes to process d mod `size`; it may have none."""
+        if replicas.size == 1:
+            return self
+        document = torch.unique(self.sums.argmax(1), return_inverse=True)[1]  # of an adapter: by its first segment
+        mine = document % replicas.size == replicas.rank
+        segments, rows = mine[self.sums.argmax(0)], mine[self.adapters]
+        return Batch(
+            ids=self.ids[segments],
+            sums=self.sums[mine][:, segments],
+            rows=self.rows[rows],
+            adapters=(mine.cumsum(0) - 1)[self.adapters[rows]],
+            objectives=self.objectives[rows],
+            ids_mask=None if self.ids_mask is None else self.ids_mask[segments],
+            mask=None if self.mask is None else self.mask[rows],
+            learnt=None if self.learnt is None else self.learnt[rows],
+        )
 
     @property
     def tokens(self) -> int:

@@ -32,6 +32,7 @@ from composition.generative.hooks import adapting
 from composition.generative.layer import Generator
 from composition.generative.measure import gap, held_out
 from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch, Corpus
+from composition.parallel import ALONE, Replicas
 from composition.progress import Progress, ignore
 from composition.recipes.generate import TrainGeneratorRecipe
 
@@ -52,6 +53,7 @@ def train_generator(
     start: Generator | None = None,
     progress: Progress = ignore,
     save_every: float = SECONDS_A_CHECKPOINT,
+    replicas: Replicas = ALONE,
 ) -> Generator:
     """A generator for `base` (its id: `base_model`), learnt from documents or (stage questions) from rows of
     {"context", "question", "answer"}; `start` is the generator to begin from. The base is left as it was found.
@@ -68,7 +70,7 @@ def train_generator(
     else:
         generator.load_state_dict(start.state_dict())
     with frozen(base, recipe) as model:
-        return _Run(model, generator, corpus, recipe, work, progress, save_every).finish()
+        return _Run(model, generator, corpus, recipe, work, progress, save_every, replicas).finish()
 
 
 class _Run:
@@ -83,8 +85,9 @@ class _Run:
         work: Path,
         progress: Progress,
         save_every: float,
+        replicas: Replicas,
     ) -> None:
-        self.device = next(base.parameters()).device
+        self.device, self.replicas = next(base.parameters()).device, replicas
         self.base, self.generator, self.corpus = base, generator.to(self.device), corpus
         self.recipe, self.work, self.progress, self.save_every = recipe, work, progress, save_every
         self.parameters = {part: getattr(generator, part) for part in PARTS}
@@ -130,12 +133,13 @@ class _Run:
 
     def step(self, step: int) -> dict[str, float]:
         """One update; its figures. Errors: `train.diverged`."""
-        batch = self.corpus.batch(step).to(self.device)
+        batch = self.corpus.batch(step)
         rate = self.recipe.learning_rate * self.recipe.schedule(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        figures = losses(self.base, self.generator, batch, learn=True)
+        share = batch.share(self.replicas).to(self.device)
+        figures = losses(self.base, self.generator, share, learn=True, replicas=self.replicas)
         if not math.isfinite(figures["loss"]):
             raise CompositionError(
                 "train.diverged",
@@ -143,6 +147,7 @@ class _Run:
                 f"rate, which is {self.recipe.learning_rate:g}.",
                 step=step,
             )
+        self.replicas.add_gradients(self.parameters.values())
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.recipe.clip)
         self.optimizer.step()
         return {**figures, "tokens": batch.tokens}
@@ -154,7 +159,8 @@ class _Run:
         return {f"gap_{name}": gap(row) for name, row in rows.items()}
 
     def _keep(self, notes: Notes) -> None:
-        write_state(self.work, self.digest, notes, self.parameters, {}, self.optimizer)
+        if self.replicas.first:
+            write_state(self.work, self.digest, notes, self.parameters, {}, self.optimizer)
 
     def _trained(self, notes: Notes) -> Generator:
         record = {
@@ -187,27 +193,35 @@ def kept_generator(work: Path, base: Any, recipe: TrainGeneratorRecipe, base_mod
     return generator.requires_grad_(False)
 
 
-def losses(base: Any, generator: Generator, batch: Batch, *, learn: bool = False) -> dict[str, float]:
+def losses(
+    base: Any, generator: Generator, batch: Batch, *, learn: bool = False, replicas: Replicas = ALONE
+) -> dict[str, float]:
     """{"loss": L, and "reconstruction", "completion" where the batch has them} in nats a token.
 
-    With `learn` L's gradient goes into the generator, unless L is not finite.
+    With `learn` L's gradient goes into the generator, unless L is not finite. Of several processes each has its share
+    of the batch; the figures are the whole batch's, the gradients add up to its gradient.
     """
+    if not len(batch.rows):
+        return _figures(replicas.add(torch.zeros(2, 2, device=batch.ids.device)))
     states = layer_states(base, generator, batch.ids, batch.ids_mask)  # [N, L, R1, R2]
     sums = torch.einsum("ij,jlab->ilab", batch.sums.to(states.dtype), states)
     directions = generator.directions(sums)[batch.adapters]  # [K, L, R1, R2]
     with adapting(base, generator.config, lambda number, x: generator.update(number, x, directions[:, number])):
         nll, count = next_token(base, batch.rows, batch.mask, batch.learnt)
-        total, figures = torch.zeros((), device=nll.device), dict[str, float]()
-        for name, objective in (("reconstruction", RECONSTRUCT), ("completion", COMPLETE)):
-            own = batch.objectives == objective
-            if own.any():
-                part = nll[own].sum() / count[own].sum()
-                total = total + part
-                figures[name] = float(part.detach())
-        figures["loss"] = float(total.detach())
+        parts = torch.zeros(2, 2, device=nll.device).index_add(0, batch.objectives, torch.stack([nll, count], 1))
+        whole = replicas.add(parts)  # [objective, (−log p, tokens)]
+        figures = _figures(whole)
         if learn and math.isfinite(figures["loss"]):
-            total.backward()  # While the hooks stand: gradient checkpointing runs layers again.
+            # While the hooks stand: gradient checkpointing runs layers again.
+            (parts[:, 0] / whole[:, 1].clamp(min=1)).sum().backward()
     return figures
+
+
+def _figures(whole: Tensor) -> dict[str, float]:
+    """Means of [objective, (−log p, tokens)], and their sum, the loss."""
+    places = (("reconstruction", RECONSTRUCT), ("completion", COMPLETE))
+    means = {name: float(whole[place, 0] / whole[place, 1]) for name, place in places if whole[place, 1]}
+    return {**means, "loss": sum(means.values())}
 
 
 def next_token(base: Any, ids: Tensor, mask: Tensor | None, learnt: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from composition.base_models import (
     adapter_attached,
@@ -207,3 +209,19 @@ def test_the_example_base_converts_and_answers(tmp_path: Path):
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     output = model.generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=12, do_sample=False)
     assert "Paris" in tokenizer.decode(output[0])
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_head_of_a_loaded_base_reads_one_piece_and_says_the_same(tmp_path: Path, rows: int):
+    plain = pico_llama()
+    plain.save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a"))).save_pretrained(tmp_path)
+    model, _ = load_base(tmp_path)
+    seen = []
+    model.lm_head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    ids = torch.randint(0, 64, (rows, 9), generator=torch.Generator().manual_seed(0))
+    for keep in (1, 4):
+        last = model(input_ids=ids, logits_to_keep=keep).logits
+        assert torch.allclose(last, plain(input_ids=ids).logits[:, -keep:], atol=1e-5)
+        # torch's own condition for one product instead of one a row
+        assert seen[-1].stride(0) == seen[-1].stride(1) * seen[-1].shape[1]

@@ -56,6 +56,13 @@ def train(owner, base, corpus):
     return train
 
 
+def test_two_processes_publish_the_same_curve(held, train, work, settings):
+    alone = work(train("alone")).result.report["summary"]
+    settings.TRAINING_PROCESSES = 2
+    together = work(train("together")).result.report["summary"]
+    assert together == pytest.approx(alone, rel=1e-2)
+
+
 def test_a_training_publishes_a_generator(held, train, work, corpus, base):
     job = work(train())
     assert (job.state, job.error) == (State.DONE, None)
