@@ -140,7 +140,7 @@ def _room(model: Any, prompt: list[int]) -> int:
     if len(prompt) >= longest:
         raise CompositionError(
             "try.too_long",
-            f"The prompt has {len(prompt)} tokens, the full text included, and the base reads {longest} with the answer. "
+            f"The prompt, its full text included, has {len(prompt)} tokens; the base reads {longest} with the answer. "
             "Shorten it.",
             tokens=len(prompt),
             longest=longest,

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest
@@ -12,7 +13,7 @@ from hub import access, generators, queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version, Visibility
-from hub.services.documents import FORMATS, MOST_BYTES, Document, read_document
+from hub.services.documents import FORMATS, MOST_BYTES, Document, read_documents
 from hub.services.generation_files import MOST_DOCUMENTS, numbered
 from hub.web import recipe_form
 from hub.web.forms import Refused, refusal_of
@@ -130,20 +131,24 @@ def read(request: HttpRequest, *, sent: bool) -> Generating:
 
 def _read_documents(request: HttpRequest, generating: Generating) -> None:
     """The texts kept from the form before, uploaded and pasted; those before a bad one stay."""
+    found: list[Document] = []
+    for document in read_documents(_handed_in(request)):
+        found.append(document)
+        generating.documents = numbered(found)
+
+
+def _handed_in(request: HttpRequest) -> Iterator[tuple[str, bytes]]:
     form, files = request.POST, request.FILES.getlist("files")
-    kept = zip(form.getlist("kept_name"), form.getlist("kept_text"), strict=False)
-    found = [read_document(name, text.encode()) for name, text in kept]
-    generating.documents = numbered(found)
-    if len(found) + len(files) > MOST_DOCUMENTS:
-        raise Invalid(f"{len(found) + len(files)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")
+    kept = list(zip(form.getlist("kept_name"), form.getlist("kept_text"), strict=False))
+    yield from ((name, text.encode()) for name, text in kept)
+    if len(kept) + len(files) > MOST_DOCUMENTS:
+        raise Invalid(f"{len(kept) + len(files)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")
     for file in files:
         if file.size > MOST_BYTES:
             raise Invalid(f"{file.name} has {file.size:,} bytes; at most {MOST_BYTES:,} are read.", field="files")
-        found.append(read_document(file.name, file.read()))
-        generating.documents = numbered(found)
+        yield file.name, file.read()
     if form.get("text", "").strip():
-        found.append(read_document("pasted.txt", form["text"].encode()))
-        generating.documents = numbered(found)
+        yield "pasted.txt", form["text"].encode()
 
 
 def _choose(generating: Generating) -> None:
