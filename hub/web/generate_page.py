@@ -14,7 +14,7 @@ from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version, Visibility
 from hub.services.documents import FORMATS, MOST_BYTES, Document, read_documents
-from hub.services.generation_files import MOST_DOCUMENTS, numbered
+from hub.services.generation_files import MOST_DOCUMENTS, ONTO, WITHOUT, numbered
 from hub.web import recipe_form
 from hub.web.forms import Refused, refusal_of
 
@@ -32,6 +32,7 @@ class Generating:
     base: BaseModel | None
     generator: Version | None
     onto: Version | None
+    without: Version | None = None
     documents: list[Document] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
     namespace: str = ""
@@ -42,7 +43,7 @@ class Generating:
 
     def asked(self) -> dict:
         """The arguments of `queue_job` and `check_job`."""
-        others = {"generator": self.generator, "onto": self.onto}
+        others = {"generator": self.generator, ONTO: self.onto, WITHOUT: self.without}
         return {
             "actor": access.require_user(self.viewer),
             "kind": self.method.kind,
@@ -62,9 +63,10 @@ class Generating:
             "recipe": {key: value for key, value in self.recipe.items() if key != "kind"},
             "base": self.base and self.base.name,
             "generator": self.generator and str(self.generator),
-            "onto": self.onto and str(self.onto),
+            ONTO: self.onto and str(self.onto),
+            WITHOUT: self.without and str(self.without),
             "output": f"{self.namespace}/{self.name}" if self.name else None,
-            "files": {"context": [{"name": one.name, "text": "…"} for one in self.documents]},
+            "files": {"context": files} if (files := [{"name": o.name, "text": "…"} for o in self.documents]) else None,
             "keep": self.keep,
             "visibility": self.visibility,
         }
@@ -81,6 +83,11 @@ class Generating:
             rows.append({"document": one, "facts": one.facts(), "chunks": len(chunks), "shown": shown})
         return {"rows": rows, "tokens": sum(row["document"].tokens for row in rows), "window": window}
 
+    def parts(self) -> list[Version]:
+        """What can be taken away from the adapter that is added to; with what was asked for, even if it can't."""
+        found = generators.parts_of(self.viewer, self.onto) if self.onto else []
+        return found if self.without in (None, *found) else [self.without, *found]
+
     def context(self, report: dict | None = None) -> dict:
         """For templates/generate/page.html."""
         every = generators.generators_of(self.viewer)
@@ -95,6 +102,7 @@ class Generating:
                 key=lambda row: not row["ready"],
             ),
             "ready": bool(ready),
+            "parts": self.parts(),
             "fields": recipe_form.drawn(self.method, self.recipe),
             "namespaces": queries.writable(self.viewer),
             "visibilities": Visibility.values,
@@ -108,7 +116,8 @@ def read(request: HttpRequest, *, sent: bool) -> Generating:
     """The form as it opens or as it was sent; names that can't be seen are 404, texts that are none go to `refused`."""
     viewer, form = access.viewer_of(request), request.POST if sent else request.GET
     method = recipe_form.method_of(VERB, VERB)
-    base, generator, onto = (form.get(name, "").strip() for name in ("base", "generator", "onto"))
+    names = ("base", "generator", ONTO, WITHOUT)
+    base, generator, onto, without = (form.get(name, "").strip() for name in names)
     generating = Generating(
         viewer,
         method,
@@ -116,6 +125,7 @@ def read(request: HttpRequest, *, sent: bool) -> Generating:
         access.base(base) if base else None,
         access.parse_input(viewer, generator, kind=Kind.GENERATOR) if generator else None,
         access.parse_input(viewer, onto, kind=Kind.ADAPTER) if onto else None,
+        access.parse_input(viewer, without, kind=Kind.ADAPTER) if without else None,
         keep=[kind for kind in KEEP if form.get(f"keep_{kind}") == "on"],
         namespace=form.get("namespace", "").strip() or next(iter(queries.writable(viewer)), ""),
         name=form.get("name", "").strip(),

@@ -150,9 +150,16 @@ def test_a_generated_adapter_shows_what_it_was_made_from(people, base, generator
     made_from_text(people, base, generator, state=b"state")
     for address in ("/lab/doc", "/lab/doc/report/v1"):
         shown = text_of(signed_in(people.member).get(address))
-        for told in ("Made from", "abababababababab", "900", "/lab/gen/at/v1", "Add a text", 'href="/lab/doc/try'):
+        for told in (
+            "Made from",
+            "abababababababab",
+            "900",
+            "/lab/gen/at/v1",
+            "Add or take away a text",
+            'href="/lab/doc/try',
+        ):
             assert told in shown, (address, told)
-    assert "Add a text" not in text_of(signed_in(people.stranger).get("/lab/doc"))
+    assert "take away a text" not in text_of(signed_in(people.stranger).get("/lab/doc"))
     onto = text_of(signed_in(people.member).get("/generate?onto=lab/doc@v1"))
     assert "is added to what" in onto and 'name="onto" value="lab/doc@v1"' in onto
 
@@ -184,3 +191,54 @@ def test_a_version_without_its_text_asks_for_it_alike(people, base, generator):
     shown = text_of(signed_in(people.owner).get("/lab/doc/try"))
     assert "<details open><summary>The full text in the prompt" in shown
     assert "Paste the text this adapter was made from" in shown
+
+
+def kept_state(people, base, generator, name: str, *texts: str, owner=None, by="lab/gen@v1"):
+    """The version `name`@v1, generated, with a private state of these texts kept."""
+    owner = owner or people.owner
+    made = {"origin": "generated", "report": {"method": "generate"}, "recipe": {"kind": "generate"}}
+    place = {"namespace": people.lab} if owner == people.owner else {}
+    repository = factories.make_repository(owner, name, **place)
+    files = factories.adapter_files(seed=len(name))
+    version = factories.publish(owner, repository, files, base=base, parents=[generator], **made).version
+    entry = Entry(*factories.store({"state": name.encode()})["state"])
+    facts = {"tokens": 9, "generator": by, "texts": list(texts)}
+    companions.keep(actor=owner, repository=repository, kind="state", files={"v1.safetensors": entry}, facts=facts)
+    return version
+
+
+def test_the_form_offers_to_take_away_what_was_added(people, base, generator, form):
+    kept_state(people, base, generator, "both", "a", "b")
+    kept_state(people, base, generator, "part", "a")
+    kept_state(people, base, generator, "twice", "a", "a")
+    kept_state(people, base, generator, "third", "c")
+    kept_state(people, base, generator, "alien", "a", by="lab/other@v1")
+    kept_state(people, base, generator, "hers", "b", owner=people.stranger)
+    client = signed_in(people.member)
+    shown = text_of(client.get("/generate?onto=lab/both@v1"))
+    assert '<option value="lab/part@v1">what lab/part@v1 knows' in shown
+    for name in ("lab/twice", "lab/third", "lab/alien", "stranger/hers", "what lab/both"):
+        assert name not in shown, name
+    assert "what lab/part" not in text_of(signed_in(people.stranger).get("/generate?onto=lab/both@v1"))
+    sent = {**form, "text": "", "onto": "lab/both@v1", "without": "lab/part@v1"}
+    assert client.post("/generate", sent).status_code == 302
+    job = Job.objects.get()
+    assert {row.role: str(row.version) for row in job.inputs.all()} == {
+        "generator": "lab/gen@v1",
+        "onto": "lab/both@v1",
+        "without": "lab/part@v1",
+    }
+    refused = client.post("/generate", {**sent, "without": "lab/third@v1", "key": "k2"})
+    assert refused.status_code == 422
+    assert "texts that were never added" in text_of(refused)
+    assert '<option value="lab/third@v1" selected>' in text_of(refused)
+
+
+def test_a_stranger_takes_nothing_away_from_what_keeps_no_state_for_him(people, base, generator, form):
+    kept_state(people, base, generator, "both", "a", "b")
+    kept_state(people, base, generator, "part", "a")
+    asked = {"namespace": "stranger", "text": "", "onto": "lab/both@v1", "without": "lab/part@v1"}
+    refused = signed_in(people.stranger).post("/generate", form | asked)
+    assert refused.status_code == 422
+    assert "keeps no state that you can see" in text_of(refused)
+    assert not Job.objects.exists()
