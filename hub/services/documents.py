@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from composition.chunking import cut
 from hub.errors import Invalid
 
 MOST_BYTES = 20_000_000
@@ -61,11 +62,10 @@ class Document:
         told = {"characters": len(self.text), "tokens_about": self.tokens}
         return told if self.pages is None else {**told, "pages": self.pages}
 
-    def chunks(self, window: int) -> list[str]:
-        """About where it will be cut: equal parts, none of more than `window` tokens."""
-        count = max(1, math.ceil(self.tokens / window))
-        width = math.ceil(len(self.text) / count)
-        return [self.text[begin : begin + width] for begin in range(0, len(self.text), width)]
+    def chunks(self, mode: str, window: int) -> list[str]:
+        """About where the worker will cut it: its own rule on the estimated tokens, each as long as any other."""
+        width = len(self.text) / max(1, self.tokens)
+        return [self.text[round(begin * width) : round(end * width)] for begin, end in cut(self.tokens, mode, window)]
 
 
 def read_documents(given: Iterable[tuple[str, bytes]]) -> Iterator[Document]:

@@ -77,8 +77,7 @@ class Generating:
         rows, window = [], self.recipe.get("window")
         window = window if isinstance(window, int) and window > 0 else self.method.recipe().window
         for one in self.documents:
-            whole = self.recipe.get("mode") == "concat"
-            chunks = [one.text] if whole else one.chunks(window)
+            chunks = one.chunks(self.recipe.get("mode", ""), window)
             shown = [_beginning(chunk) for chunk in chunks[:SHOWN_CHUNKS]]
             rows.append({"document": one, "facts": one.facts(), "chunks": len(chunks), "shown": shown})
         return {"rows": rows, "tokens": sum(row["document"].tokens for row in rows), "window": window}

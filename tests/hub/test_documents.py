@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from composition.chunking import cut
 from hub.errors import Invalid
 from hub.services import documents
 from hub.services.documents import read_document, read_documents
@@ -83,11 +84,18 @@ def test_what_is_no_text_says_what_it_is(data, code, say):
     assert refusal.value.facts["file"] == "file"
 
 
-def test_chunks_are_equal_parts_no_longer_than_the_window():
-    found = read_document("x.txt", b"abcdefgh" * 100)
-    assert [len(chunk) for chunk in found.chunks(64)] == [200] * 4
-    assert "".join(found.chunks(7)) == found.text
-    assert found.chunks(1024) == [found.text]
+@pytest.mark.parametrize(("mode", "window"), [("parallel", 4), ("sequential", 7), ("parallel", 1024), ("concat", 4)])
+def test_the_preview_cuts_where_the_worker_cuts(mode, window):
+    found = read_document("x.txt", b"abcd" * 90)
+    parts = cut(found.tokens, mode, window)
+    assert [len(chunk) for chunk in found.chunks(mode, window)] == [4 * (end - begin) for begin, end in parts]
+    assert "".join(found.chunks(mode, window)) == found.text
+
+
+def test_chunks_of_letters_of_many_bytes_hold_every_letter_once():
+    found = read_document("x.txt", "日本🙂é a".encode() * 50)
+    assert "".join(found.chunks("parallel", 3)) == found.text
+    assert "" not in found.chunks("parallel", 3)
 
 
 def test_names_can_hold_no_path_and_no_markup():
