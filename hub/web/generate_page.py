@@ -58,6 +58,7 @@ class Generating:
 
     def as_json(self) -> str:
         """The request a program would POST to /api/v1/jobs, the texts left out."""
+        files = [{"name": one.name, "text": "…"} for one in self.documents]
         body = {
             "kind": self.method.kind,
             "recipe": {key: value for key, value in self.recipe.items() if key != "kind"},
@@ -66,7 +67,7 @@ class Generating:
             ONTO: self.onto and str(self.onto),
             WITHOUT: self.without and str(self.without),
             "output": f"{self.namespace}/{self.name}" if self.name else None,
-            "files": {"context": files} if (files := [{"name": o.name, "text": "…"} for o in self.documents]) else None,
+            "files": {"context": files} if files else None,
             "keep": self.keep,
             "visibility": self.visibility,
         }
