@@ -69,6 +69,11 @@ def try_out(
         model.train(training)
 
 
+def check_length(model: Any, tokenizer: Any, recipe: TryRecipe) -> None:
+    """Refuse what `try_out` would, before anything is answered."""
+    _room(model, Prompting(tokenizer, getattr(model, "generation_config", None)).prompt(recipe.text))
+
+
 def _answer(
     model: Any, prompting: Prompting, prompt: list[int], recipe: TryRecipe, most: int, hear: Hear, progress: Progress
 ) -> Answer:
@@ -135,7 +140,8 @@ def _room(model: Any, prompt: list[int]) -> int:
     if len(prompt) >= longest:
         raise CompositionError(
             "try.too_long",
-            f"The prompt has {len(prompt)} tokens, and the base reads {longest} with the answer. Shorten it.",
+            f"The prompt, its full text included, has {len(prompt)} tokens; the base reads {longest} with the answer. "
+            "Shorten it.",
             tokens=len(prompt),
             longest=longest,
         )

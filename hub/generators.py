@@ -1,10 +1,16 @@
 """Which generators there are for a base, and which one made an adapter: reads that pages, API and services share."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from hub import queries
+from django.db.models import Q
+
+from hub import access, queries
 from hub.access import Viewer
-from hub.models import BaseModel, Kind, Origin, Version
+from hub.models import BaseModel, Companion, Kind, Origin, Version, Visibility
+from hub.services.companions import STATE
+
+STATES_LOOKED_AT = 1000
 
 
 def generators_of(viewer: Viewer, base: BaseModel | None = None, most: int = 100) -> list[Version]:
@@ -23,6 +29,23 @@ def generator_behind(version: Version) -> Version | None:
         return None
     rows = version.parentage.select_related("parent__repository__namespace", "parent__base")
     return next((row.parent for row in rows if row.parent.repository.kind == Kind.GENERATOR), None)
+
+
+def parts_of(viewer: Viewer, whole: Version, most: int = 100) -> list[Version]:
+    """Generated adapters whose kept states can be taken away from `whole`: made from texts of it, seen by him."""
+    state = access.companions(viewer, whole.repository).filter(kind=STATE, name=f"{whole.label}.safetensors").first()
+    if state is None:
+        return []
+    mine = [row.namespace_id for row in queries.memberships(viewer)] if viewer.user and viewer.has_scope("read") else []
+    rows = Companion.objects.filter(access.visible(viewer, prefix="repository__"), kind=STATE).exclude(pk=state.pk)
+    rows = rows.filter(Q(visibility=Visibility.PUBLIC) | Q(repository__namespace__in=mine)).order_by("-pk")
+    rows = rows.filter(facts__generator=state.facts.get("generator"))[:STATES_LOOKED_AT]
+    known = Counter(state.facts.get("texts", []))
+    fit = [row for row in rows if (texts := Counter(row.facts.get("texts", []))) and texts <= known][:most]
+    versions = Version.objects.filter(repository__in={row.repository_id for row in fit})
+    by_name = {(one.repository_id, one.label): one for one in versions.select_related("repository__namespace")}
+    places = [(row.repository_id, row.name.removesuffix(".safetensors")) for row in fit]
+    return [by_name[place] for place in places if place in by_name]
 
 
 def seen(viewer: Viewer, versions: Sequence[Version]) -> list[Version]:

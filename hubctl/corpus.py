@@ -47,6 +47,15 @@ def documents_of(sources: Sequence[str]) -> list[dict[str, str]]:
     return sent
 
 
+def plain_text(sources: Sequence[str]) -> str:
+    """The text of files and of the files of folders, with an empty line between."""
+    paths = [path for source in sources for path in _files(Path(source), PLAIN)]
+    for path in paths:
+        if path.suffix.lower() == ".pdf":
+            raise Refused(f"{path} is a PDF; a prompt takes plain text. Save its text as UTF-8 and give that.")
+    return "\n\n".join(_text(path).strip() for path in paths)
+
+
 def _document(path: Path, data: bytes) -> dict[str, str]:
     """Plain text goes as such; what is none goes as it is, and the hub says what is wrong with it."""
     try:

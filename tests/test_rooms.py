@@ -19,6 +19,7 @@ FORBIDDEN = {
 }
 # What hub/ may take from composition/: the parts that are free of torch.
 FREE_OF_TORCH = (
+    "composition.chunking",
     "composition.errors",
     "composition.facts",
     "composition.recipes",

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from composition.chunking import cut
 from composition.recipes import GenerateRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import Job, Origin, State
@@ -63,7 +64,6 @@ def generate(attempt: Attempt, worker: Worker) -> None:
 def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str, Any]) -> tuple[Any, list[dict]]:
     """(state, [{"sha256", "tokens", "chunks", "boundaries"}]) of the job's texts and the kept states."""
     from composition.generative import State as Sum
-    from composition.generative.chunking import boundaries
     from composition.generative.generate import check_generator
 
     model, tokenizer, generator = made
@@ -82,11 +82,11 @@ def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str,
             attempt.progress((before + fraction) / len(texts), said, **figures)
 
         state = state + Sum.of(model, generator, ids, recipe, progress=progress)
-        cut = boundaries(len(ids), len(ids) if recipe.mode == "concat" else recipe.window)
+        parts = cut(len(ids), recipe.mode, recipe.window)
         documents.append(
-            {"sha256": sha256, "tokens": len(ids), "chunks": len(cut), "boundaries": [list(pair) for pair in cut]}
+            {"sha256": sha256, "tokens": len(ids), "chunks": len(parts), "boundaries": [list(pair) for pair in parts]}
         )
-        attempt.say(f"Text {number + 1}: {len(ids):,} tokens in {len(cut)} chunks")
+        attempt.say(f"Text {number + 1}: {len(ids):,} tokens in {len(parts)} chunks")
     if WITHOUT in kept:
         state = state - kept[WITHOUT]
     return state, documents

@@ -1,7 +1,8 @@
 """The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, and reaps.
 
 It never computes, so it beats also while a method is deep in one operation. Every worker reaps for all; taking back a
-job is one fenced update, so two reapers at once do no harm.
+job is one fenced update, so two reapers at once do no harm. Now and then it purges what people gave to jobs that are
+over.
 """
 
 import logging
@@ -12,13 +13,14 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from hub.services import job_lease
+from hub.services import job_files, job_lease
 from hub.services.job_lease import LostLease
 from hub.services.workers import forget_worker, report_worker
 from workers.attempt import Attempt
 
 BEATS_A_LEASE = 3
 SECONDS_A_LOOK = 1.0
+SECONDS_A_PURGE = 1800.0
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Heartbeat(threading.Thread):
         self.stopping = threading.Event()
         self.closed = threading.Event()
         self.held: Attempt | None = None
-        self._next_beat = self._next_reap = 0.0
+        self._next_beat = self._next_reap = self._next_purge = 0.0
 
     def run(self) -> None:
         """Look once a second, beat three times a lease, reap once a lease."""
@@ -47,6 +49,9 @@ class Heartbeat(threading.Thread):
                 if time.monotonic() >= self._next_reap and not self.stopping.is_set():
                     self._next_reap = time.monotonic() + lease / 2
                     job_lease.reap()
+                if time.monotonic() >= self._next_purge and not self.stopping.is_set():
+                    self._next_purge = time.monotonic() + SECONDS_A_PURGE
+                    job_files.purge()
             except DatabaseError as error:
                 log.warning("heartbeat without a database: %s", error)
                 connection.close()

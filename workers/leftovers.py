@@ -6,15 +6,14 @@ A folder is `<kind>-<job>`. A job that is done needs none; one that failed or wa
 import logging
 import re
 import shutil
-from datetime import timedelta
 from pathlib import Path
 
 from django.utils import timezone
 
 from hub.models import FINAL, Job, State
+from hub.services.job_files import KEPT
 
 FOLDER = re.compile(r"(?:assembly|transfer|discriminator)-(\d{1,18})")
-KEPT = timedelta(days=1)
 
 log = logging.getLogger(__name__)
 

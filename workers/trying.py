@@ -1,4 +1,7 @@
-"""A trial: one prompt answered with an adapter, then without it, heard token by token by those who watch."""
+"""A trial: one prompt answered with an adapter, then without it, heard token by token by those who watch.
+
+Where a full text is given the base answers a third time, side `text`, with that text before the prompt.
+"""
 
 import time
 
@@ -18,6 +21,8 @@ SECONDS_A_TOKEN_EVENT = 0.04
 
 def try_out(attempt: Attempt, worker: Worker) -> None:
     """Answer the job's prompt and keep the answers with the job."""
+    from composition.try_out import check_length
+
     job, function = attempt.job, METHODS[attempt.job.kind].load()
     recipe = recipe_from_dict(job.recipe)
     assert isinstance(recipe, TryRecipe)
@@ -26,21 +31,27 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
     answers = {}
 
     def ask(side: str, model, tokenizer) -> None:
-        voice = Voice(attempt, side)
-        answers[side] = function(model, tokenizer, recipe, hear=voice, progress=attempt.progress).to_dict()
+        voice, asked = Voice(attempt, side), recipe if side == "text" else recipe.bare()
+        answers[side] = function(model, tokenizer, asked, hear=voice, progress=attempt.progress).to_dict()
         voice.flush()
+
+    def ask_base(model, tokenizer) -> None:
+        for side, wanted in (("without", recipe.compare), ("text", recipe.context)):
+            if wanted:
+                ask(side, model, tokenizer)
 
     folder = worker.input_folder(row)
     attempt.say(f"Attaching {named(row.version)}")
     keep = {"replaces_base": replaces_base, "keep": row.digest, "say": attempt.say}
     with worker.models.with_adapter(job.base, folder, **keep) as pair:
         attempt.advance(State.RUNNING)
+        check_length(*pair, recipe)
         ask("with", *pair)
-        if recipe.compare and not replaces_base:
+        if not replaces_base:
             with pair[0].disable_adapter():
-                ask("without", *pair)
-    if recipe.compare and replaces_base:
-        ask("without", *worker.models.get(job.base, attempt.say))
+                ask_base(*pair)
+    if replaces_base and (recipe.compare or recipe.context):
+        ask_base(*worker.models.get(job.base, attempt.say))
     attempt.advance(State.SAVING)
     outcome = {"answers": answers, "memory": memory_used()}
     keep_outcome(job=job, outcome=outcome, environment=worker.environment)

@@ -17,11 +17,13 @@ A job of kind `generate` needs one generator and a text, `recipe.check_text(text
 of kind `train-generator` needs a base and data: any sequence of texts (`segments.Documents` reads JSONL from the disk)
 or of rows {"context", "question", "answer"}. Both report through `progress` and are stopped by raising from it.
 
-    chunking   where a text is cut               layer       the generator's mathematics, and the fold to a LoRA
-    encode     reading a text, four modes        normalise   the truncated polar factor and its derivative
-    state      what adds up                      segments, questions    what is learnt from
-    hooks      how a base is read and adapted    train, measure         learning, and the gap closed
-                                                 replicated             the same training on several devices
+    encode     reading a text, four modes        layer       the generator's mathematics, and the fold to a LoRA
+    state      what adds up                      normalise   the truncated polar factor and its derivative
+    hooks      how a base is read and adapted    segments, questions    what is learnt from
+    train, measure         learning, and the gap closed
+    replicated             the same training on several devices
+
+Where a text is cut stands in `composition.chunking`, free of torch, for the preview on the page.
 """
 
 from composition.generative.files import load_generator, save_generator

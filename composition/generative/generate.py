@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from composition.chunking import cut
 from composition.errors import CompositionError
 from composition.formats.generator_files import check_base
-from composition.generative.chunking import boundaries
 from composition.generative.encode import read
 from composition.generative.layer import Generator
 from composition.generative.state import State
@@ -61,12 +61,12 @@ def generate(
     own = read(base_model, generator, ids, recipe, progress=progress)
     state = own if onto is None else onto + own
     weights = adapter_of(generator, state, base_model, dtype=getattr(torch, recipe.dtype))
-    cut = boundaries(len(ids), len(ids) if recipe.mode == "concat" else recipe.window)
+    parts = cut(len(ids), recipe.mode, recipe.window)
     report = {
         "tokens": len(ids),
         "total_tokens": state.tokens,
-        "chunks": len(cut),
-        "boundaries": [list(pair) for pair in cut],
+        "chunks": len(parts),
+        "boundaries": [list(pair) for pair in parts],
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "generator": state.generator,
         "rank": generator.config.adapter_rank,

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from composition.chunking import chunks
 from composition.errors import CompositionError
-from composition.generative.chunking import chunks
 from composition.generative.segments import COMPLETE, Batch, seeded
 from composition.prompting import Prompting
 from composition.recipes.generate import TrainGeneratorRecipe

@@ -1,6 +1,6 @@
-"""The recipe of a trial: one prompt, answered with an adapter and, to compare, by the base alone."""
+"""The recipe of a trial: one prompt, answered with an adapter and, to compare, by the base without and with a text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from composition.errors import RecipeError
@@ -19,7 +19,10 @@ class TryRecipe(Recipe):
         "string", default="", label="Prompt", help="What the model is asked; the user's turn where it has turns."
     )
     context: str | None = option(
-        "string", default=None, label="Context", help="Text to be read before the prompt, with an empty line between."
+        "string",
+        default=None,
+        label="Full text",
+        help="Compare with the text itself: the base answers once more, with this text before the prompt.",
     )
     max_new_tokens: int = option(
         "integer", default=128, minimum=1, maximum=2048, label="New tokens", help="Longest answer, in tokens."
@@ -51,5 +54,9 @@ class TryRecipe(Recipe):
 
     @property
     def text(self) -> str:
-        """What is asked: the context, if there is one, and the prompt."""
+        """What is asked: the context, if there is one, and the prompt, with an empty line between."""
         return f"{self.context}\n\n{self.prompt}" if self.context else self.prompt
+
+    def bare(self) -> "TryRecipe":
+        """The same without the context: what the adapter, and the base beside it, are asked."""
+        return replace(self, context=None)

@@ -110,8 +110,9 @@ class JobInput(models.Model):
 class JobFile(models.Model):
     """A private input that is no version: seed examples, a discriminator's file, real prompts; for the job's owner.
 
-    Fixed by digest when the job is queued. The bytes are held while the job may still run; once it is done, or its
-    owner has taken the companion away, `blob` is empty and the digest alone remains.
+    Fixed by digest when the job is queued. The bytes are held while the job may still run; once it is done, a day
+    after it failed or was cancelled, or when its owner has taken the companion away, `blob` is empty and the digest
+    alone remains.
     """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="files")

@@ -6,10 +6,12 @@ from composition.recipes import AssembleRecipe
 from hub.errors import Invalid
 from hub.models import BaseModel, Version
 from hub.services import assembly_growth
+from hub.services.dataset_rows import prompt_rows
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
 FLOPS = 8e10
 TOKENS = 64
+ROUTER = "a router"
 ROUTED = 32  # rows of each task that the routing report reads
 
 
@@ -23,18 +25,9 @@ def check_data(recipe: AssembleRecipe, inputs: Sequence[Version], datasets: Sequ
             f"{recipe.name} takes one dataset for each adapter, in their order: {len(names)}, got {len(datasets)}.",
             field="datasets",
         )
-    counts = [rows_of(dataset, recipe.split) for dataset in datasets]
+    counts = [prompt_rows(dataset, recipe.split, ROUTER) for dataset in datasets]
     labels = names if recipe.needs_labels else [str(dataset) for dataset in datasets]
     recipe.check_data(names, dict(zip(labels, counts, strict=False)))
-
-
-def rows_of(dataset: Version, split: str) -> int:
-    """Rows of the split; Invalid names the splits there are."""
-    splits = dataset.facts.get("splits", {})
-    if split not in splits:
-        there = ", ".join(sorted(splits)) or "none"
-        raise Invalid(f"{dataset} has no split {split!r}; it has {there}.", field="split")
-    return splits[split]
 
 
 def estimate(
@@ -50,7 +43,7 @@ def estimate(
     parameters = (base and base.parameters) or 1e8
     seconds = 5.0
     if recipe.trains:
-        counts = [rows_of(dataset, recipe.split) for dataset in datasets]
+        counts = [prompt_rows(dataset, recipe.split, ROUTER) for dataset in datasets]
         # A row costs three forward passes in training; held-out rows are read before and after, some more for routing.
         trained = recipe.steps_for(sum(counts)) * recipe.batch_size
         read = 2 * recipe.holdout * sum(counts) + sum(min(count, ROUTED) for count in counts)

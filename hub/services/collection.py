@@ -31,7 +31,7 @@ def collect_blobs(*, grace: timedelta = GRACE) -> Collected:
     before = timezone.now() - grace
     rows = files = freed = 0
     for sha256 in list(unreferenced().values_list("sha256", flat=True)):
-        size = _collect(sha256, before)
+        size = collect(sha256, before)
         if size is not None:
             rows, files, freed = rows + 1, files + 1, freed + size
     for sha256 in blobs.walk():
@@ -52,8 +52,8 @@ def unreferenced() -> QuerySet[Blob]:
     return found
 
 
-def _collect(sha256: str, before: datetime) -> int | None:
-    """The bytes freed; None where it is young, or somebody refers to it by now."""
+def collect(sha256: str, before: datetime) -> int | None:
+    """Delete one blob and its row: the bytes freed; None where it is young, or somebody refers to it by now."""
     with transaction.atomic():
         row = Blob.objects.select_for_update(of=("self",)).filter(pk=sha256).first()
         if row is None or not unreferenced().filter(pk=sha256).exists() or not _is_old(sha256, before):
@@ -71,7 +71,7 @@ def _collect_without_row(sha256: str, before: datetime) -> int | None:
         Blob.objects.bulk_create([Blob(sha256=sha256, size=blobs.size(sha256))], ignore_conflicts=True)
     except FileNotFoundError:
         return None
-    return _collect(sha256, before)
+    return collect(sha256, before)
 
 
 def _is_old(sha256: str, before: datetime) -> bool:

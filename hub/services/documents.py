@@ -4,18 +4,26 @@ What comes out is what is kept and hashed: UTF-8, line ends as \\n. No tokenizer
 roughly, four bytes each; the worker counts them.
 """
 
-import io
+import json
 import logging
 import math
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from composition.chunking import cut
 from hub.errors import Invalid
 
 MOST_BYTES = 20_000_000
 MOST_TEXT = 4_000_000
 MOST_PAGES = 2_000
-MOST_SECONDS = 20.0
+MOST_SECONDS = 20.0  # for the PDFs of one request together
+MOST_MEMORY = 1 << 30
+CHILD = Path(__file__).with_name("pdf_child.py")
 BYTES_A_TOKEN = 4
 FORMATS = "plain text, Markdown or PDF"
 # First bytes → what such a file is, and how to make a text of it.
@@ -54,15 +62,24 @@ class Document:
         told = {"characters": len(self.text), "tokens_about": self.tokens}
         return told if self.pages is None else {**told, "pages": self.pages}
 
-    def chunks(self, window: int) -> list[str]:
-        """About where it will be cut: equal parts, none of more than `window` tokens."""
-        count = max(1, math.ceil(self.tokens / window))
-        width = math.ceil(len(self.text) / count)
-        return [self.text[begin : begin + width] for begin in range(0, len(self.text), width)]
+    def chunks(self, mode: str, window: int) -> list[str]:
+        """About where the worker will cut it: its own rule on the estimated tokens, each as long as any other."""
+        width = len(self.text) / max(1, self.tokens)
+        return [self.text[round(begin * width) : round(end * width)] for begin, end in cut(self.tokens, mode, window)]
 
 
-def read_document(name: str, data: bytes) -> Document:
-    """The text of a file. Raises Invalid `document.*` for what is none: empty, binary, not UTF-8, a scan."""
+def read_documents(given: Iterable[tuple[str, bytes]]) -> Iterator[Document]:
+    """The documents of one request, one after the other; its PDFs share `MOST_SECONDS`. Raises as `read_document`."""
+    left = MOST_SECONDS
+    for name, data in given:
+        start = time.monotonic()
+        document = read_document(name, data, seconds=left)
+        left -= time.monotonic() - start
+        yield document
+
+
+def read_document(name: str, data: bytes, *, seconds: float = MOST_SECONDS) -> Document:
+    """The text of a file. Raises Invalid `document.*` for what is none: empty, binary, not UTF-8, a scan, too much."""
     short = name.replace("\\", "/").rpartition("/")[2].strip()[:120] or "text.txt"
     name = "".join(char if char.isprintable() and char not in "<>" else "_" for char in short)
     if not data.strip():
@@ -70,7 +87,7 @@ def read_document(name: str, data: bytes) -> Document:
     if len(data) > MOST_BYTES:
         raise _refused("too_large", f"{name} has {len(data):,} bytes; at most {MOST_BYTES:,} are read.", name)
     if data[:1024].lstrip().startswith(b"%PDF-"):
-        text, pages = _pdf(name, data)
+        text, pages = _pdf(name, data, seconds)
         return Document(name=name, text=_bounded(name, text), pages=pages)
     return Document(name=name, text=_bounded(name, _plain(name, data)))
 
@@ -104,42 +121,64 @@ def _bounded(name: str, text: str) -> str:
     return text
 
 
-def _pdf(name: str, data: bytes) -> tuple[str, int]:
-    """(text, pages) of a PDF. Broken files fail in every way there is, so whatever its reader raises is a refusal."""
-    from pypdf import PdfReader
-
-    try:
-        reader = PdfReader(io.BytesIO(data))
-        locked = reader.is_encrypted and not reader.decrypt("")
-        count = 0 if locked else len(reader.pages)
-    except Exception as error:
-        log.info("a PDF can't be read: %r", error)
-        raise _refused(
-            "pdf", f"{name} is a PDF that can't be read: it is damaged. Give its text instead.", name
-        ) from None
-    if locked:
-        raise _refused("pdf", f"{name} is locked by a password. Take it off, or give its text instead.", name)
-    if count > MOST_PAGES:
-        raise _refused("too_large", f"{name} has {count:,} pages; at most {MOST_PAGES:,} are read.", name)
-    parts, end, length = [], time.monotonic() + MOST_SECONDS, 0
-    for number in range(count):
-        try:
-            parts.append(reader.pages[number].extract_text())
-        except Exception as error:
-            log.info("page %s of a PDF can't be read: %r", number + 1, error)
-            raise _refused("pdf", f"{name}: page {number + 1} can't be read. Give its text instead.", name) from None
-        length += len(parts[-1])
-        if time.monotonic() > end or length > MOST_TEXT:
-            raise _refused("too_large", f"{name} is too long to be read here. Give its text instead.", name)
-    text = "\n\n".join(part.strip() for part in parts if part.strip()).replace("\0", "")
-    if not text.strip():
+def _pdf(name: str, data: bytes, seconds: float) -> tuple[str, int]:
+    """(text, pages) of a PDF, read in a process of its own that is killed when its time is over."""
+    found = _read_pdf(name, data, seconds)
+    count = found.get("pages", 0)
+    match found.get("refused", ""):
+        case "":
+            pass
+        case "locked":
+            raise _refused("pdf", f"{name} is locked by a password. Take it off, or give its text instead.", name)
+        case "pages":
+            raise _refused("too_large", f"{name} has {count:,} pages; at most {MOST_PAGES:,} are read.", name)
+        case "characters":
+            raise _refused(
+                "too_large",
+                f"{name} has more than {MOST_TEXT:,} characters, the most that are read, by page {found['page']:,} of "
+                f"{count:,}. Give a part of it.",
+                name,
+            )
+        case "memory":
+            raise _refused(
+                "too_large",
+                f"{name} needs more than {MOST_MEMORY >> 20:,} MiB of memory to be read, the most it may take. "
+                "Give its text instead.",
+                name,
+            )
+        case "page":
+            raise _refused("pdf", f"{name}: page {found['page']} can't be read. Give its text instead.", name)
+        case _:
+            raise _refused("pdf", f"{name} is a PDF that can't be read: it is damaged. Give its text instead.", name)
+    if not found["text"].strip():
         raise _refused(
             "scan",
             f"{name} has {count} page{'s' if count != 1 else ''} and no text: it is a scan. Run text recognition (OCR) "
             "over it first.",
             name,
         )
-    return text, count
+    return found["text"], count
+
+
+def _read_pdf(name: str, data: bytes, seconds: float) -> dict:
+    """What the child says; Invalid when it takes longer than `seconds`."""
+    limits = (MOST_PAGES, MOST_TEXT, math.ceil(MOST_SECONDS), MOST_MEMORY)
+    command = [sys.executable, "-I", str(CHILD), *map(str, limits)]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=max(seconds, 0.01), env={})
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise _refused(
+            "too_slow",
+            f"{name} ({len(data):,} bytes) is not read within {MOST_SECONDS:.0f} seconds, the most that the PDFs of "
+            "one request may take together. Give its text instead, or fewer files.",
+            name,
+        )
+    found = json.loads(done.stdout) if done.returncode == 0 else {"refused": "crashed", "error": done.stderr[-300:]}
+    if "error" in found:
+        log.info("a PDF can't be read: %s", found["error"])
+    return found
 
 
 def _refused(code: str, message: str, name: str) -> Invalid:

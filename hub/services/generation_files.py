@@ -15,7 +15,7 @@ from hub import access
 from hub.errors import Invalid
 from hub.models import User, Version
 from hub.services.companions import STATE
-from hub.services.documents import MOST_TEXT, Document, read_document
+from hub.services.documents import MOST_TEXT, Document, read_documents
 from hub.services.job_files import Given
 from hub.services.manifest import Entry
 
@@ -48,7 +48,7 @@ def documents_of(value: object) -> list[Document]:
     listed = value if isinstance(value, list) else [] if value is None else [value]
     if len(listed) > MOST_DOCUMENTS:
         raise Invalid(f"{len(listed)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")
-    return numbered([_document(one) for one in listed])
+    return numbered(list(read_documents(map(_sent, listed))))
 
 
 def numbered(documents: list[Document]) -> list[Document]:
@@ -65,9 +65,10 @@ def numbered(documents: list[Document]) -> list[Document]:
     return found
 
 
-def _document(value: object) -> Document:
+def _sent(value: object) -> tuple[str, bytes]:
+    """(name, bytes) of a document as a request gives it."""
     if isinstance(value, str):
-        return read_document("text.txt", value.encode())
+        return "text.txt", value.encode()
     if (
         not isinstance(value, dict)
         or not set(value) <= {"name", "text", "base64"}
@@ -78,9 +79,9 @@ def _document(value: object) -> Document:
         raise Invalid(f"files.{CONTEXT}: {SENT}.", field="files")
     name = value.get("name", "text.txt")
     if "text" in value:
-        return read_document(name, value["text"].encode())
+        return name, value["text"].encode()
     try:
-        return read_document(name, base64.b64decode(value["base64"], validate=True))
+        return name, base64.b64decode(value["base64"], validate=True)
     except binascii.Error as error:
         raise Invalid(f"files.{CONTEXT}: {name} is no base64: {error}.", field="files") from None
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts
-from composition.formats.dataset_files import COMPLETION
 from composition.recipes import Recipe, recipe_from_dict
 from composition.recipes.generate import TRAIN_VERB, VERB
 from composition.registry import METHODS
@@ -14,6 +13,7 @@ from hub.licences import combined, conflicts
 from hub.models import BaseModel, Kind, Namespace, Repository, User, Version, Visibility
 from hub.names import check_repository
 from hub.services import assembly_check, assembly_growth, generation_check, job_files, transfer_check
+from hub.services.dataset_rows import prompt_rows
 from hub.services.job_cost import estimate
 from hub.services.job_workers import able_workers, bases_for, waiting_sentence
 
@@ -66,7 +66,8 @@ def check_job(
     parents = generation_check.parents_of(kind, inputs, datasets, others)
     visibility = generation_check.asked_visibility(kind, visibility)
     if METHODS.get(kind) and METHODS[kind].makes_adapter:
-        _tried(problems, lambda: check_output(actor, kind, output, parents, visibility))
+        place = output or transfer_check.output_of(kind, inputs)
+        _tried(problems, lambda: check_output(actor, kind, place, parents, visibility))
     ok = not problems
     named_licences = [(named(version), version.repository.license) for version in parents]
     target, base = base, base or (inputs[0].base if inputs else None)
@@ -215,17 +216,7 @@ def _check_evaluation(recipe: Recipe, inputs: Sequence[Version], dataset: Versio
         raise Invalid("Give an adapter to evaluate, or the base alone.", field="base")
     if inputs and base and inputs[0].base_id != base.pk:
         raise Invalid(f"{named(inputs[0])} belongs to {inputs[0].base}, not to {base}.", field="base")
-    splits = dataset.facts.get("splits", {})
-    if recipe.split not in splits:
-        raise Invalid(
-            f"{named(dataset)} has no split {recipe.split!r}; it has {', '.join(sorted(splits)) or 'none'}.",
-            field="split",
-        )
-    if (rows := dataset.facts.get("kinds", {}).get(recipe.split, COMPLETION)) != COMPLETION:
-        raise Invalid(
-            f"{named(dataset)}, split {recipe.split}, has rows of {rows}; an evaluation needs prompt and completion.",
-            field="datasets",
-        )
+    prompt_rows(dataset, recipe.split, "an evaluation")
     if "choice" in recipe.metrics and not dataset.facts.get("has_choices"):
         raise Invalid(
             f"{named(dataset)} has no row with choices, which the metric `choice` needs. Leave that metric out.",

@@ -30,7 +30,7 @@ def estimate(
         return transfer_check.estimate(recipe, inputs, base)
     if method.verb == "try":
         parameters = (base and base.parameters) or 1e8
-        tokens = recipe.max_new_tokens * (1 + recipe.compare)
+        tokens = recipe.max_new_tokens * (1 + recipe.compare + bool(recipe.context))
         return {"bytes": 0, "seconds": round(tokens * parameters * 2 / FLOPS, 1), "memory": int(parameters * 4 * 1.3)}
     if method.verb == "assemble":
         return assembly_check.estimate(recipe, inputs, datasets, base)

@@ -8,6 +8,11 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
 
 from composition.formats.seed_rows import read_seeds, seed_facts
 from composition.formats.strict_json import strict_loads
@@ -16,13 +21,17 @@ from composition.recipes.synthesis import SynthesisOptions
 from composition.registry import METHODS
 from hub import access
 from hub.errors import Invalid
-from hub.models import Blob, Companion, Job, JobFile, Repository, User, Version
+from hub.models import Blob, Companion, Job, JobFile, Repository, State, User, Version
 from hub.services.claims import claim_blobs
+from hub.services.collection import collect, unreferenced
 from hub.services.companions import DISCRIMINATOR, SEEDS
 from hub.services.manifest import Entry
 from hub.storage import blobs
 
 REAL, INDEX = "real", "index"
+# How long a job that failed or was cancelled may be tried again with what it was given, and from where it stopped.
+KEPT = timedelta(days=1)
+NO_RESULT = (State.FAILED, State.CANCELLED)
 PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
 # verb → the roles of the files of its methods that invent data; the others take none.
 ROLES = {"transfer": (SEEDS, DISCRIMINATOR), "discriminator": (SEEDS, REAL)}
@@ -108,6 +117,23 @@ def hold(job: Job, given: Sequence[Given]) -> None:
 def let_go(job_id: int) -> None:
     """A job that is done needs its files no more; their digests stay."""
     JobFile.objects.filter(job_id=job_id).update(blob=None)
+
+
+def purge(*, kept: timedelta = KEPT) -> int:
+    """Let go of the files of jobs that ended without a result more than `kept` ago; how many.
+
+    Then delete the bytes of all files that were let go, those of done jobs too, unless something else refers to them.
+    The jobs are locked, so that none is queued again meanwhile and finds its files gone.
+    """
+    before = timezone.now() - kept
+    with transaction.atomic():
+        held = Exists(JobFile.objects.filter(job=OuterRef("pk"), blob__isnull=False))
+        over = Job.objects.select_for_update().filter(held, state__in=NO_RESULT, finished_at__lt=before)
+        gone = JobFile.objects.filter(job__in=list(over.values_list("pk", flat=True))).update(blob=None)
+    free = unreferenced().filter(pk__in=JobFile.objects.filter(blob=None).values("digest"))
+    for sha256 in list(free.values_list("pk", flat=True)):
+        collect(sha256, before)
+    return gone
 
 
 def require(job: Job) -> None:

@@ -126,8 +126,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
 @transaction.atomic
 def retry_job(*, actor: User, job: Job) -> Job:
     """Queue a failed or cancelled job again, as it was; Conflict in any other state, Invalid without its files."""
-    job_files.require(job)
-    again = Job.objects.filter(pk=job.pk, state__in=(State.FAILED, State.CANCELLED)).update(
+    again = Job.objects.filter(pk=job.pk, state__in=job_files.NO_RESULT).update(
         state=State.QUEUED,
         cancel_requested=False,
         lost=0,
@@ -145,6 +144,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
     if not again:
         hint = "it runs already" if job.state not in FINAL else "start a new one instead"
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
+    job_files.require(job)
     record(actor, "job.retry", f"job {job.pk}")
     announce(job)
     send_later(job)

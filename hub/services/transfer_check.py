@@ -9,10 +9,11 @@ from composition.recipes.memory import check_memory, memory_estimate
 from composition.registry import METHODS
 from hub import broker
 from hub.errors import Invalid
-from hub.models import BaseModel, Kind, Version
+from hub.models import BaseModel, Version
 from hub.services import job_files
 from hub.services.bases import require_shapes
 from hub.services.companions import DISCRIMINATOR, SEEDS
+from hub.services.dataset_rows import prompt_rows
 from hub.services.job_workers import able_workers, bases_for, queue_of
 
 # Rough, for one core and fp32, measured on 135M and 268M bases; good to a factor of 3. A GPU is some 50 times faster.
@@ -63,20 +64,15 @@ def check_files(recipe: Recipe, given: Sequence[job_files.Given], datasets: Sequ
         real = job_files.rows(given, job_files.REAL)
         if real and datasets:
             raise Invalid("Real inputs came as a file and as a dataset; give one of them.", field="datasets")
-        recipe.check_data(real or sum(rows_of(dataset, recipe.split) for dataset in datasets), seeds)
+        recipe.check_data(real or sum(_real_rows(dataset, recipe.split) for dataset in datasets), seeds)
 
 
-def rows_of(dataset: Version, split: str) -> int:
-    """Rows of the split; Invalid names the splits there are, or says that this is no dataset."""
-    if dataset.repository.kind != Kind.DATASET:
-        raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="datasets")
-    splits = dataset.facts.get("splits", {})
-    if split not in splits:
-        there = ", ".join(sorted(splits)) or "none"
-        raise Invalid(f"{dataset} has no split {split!r}; it has {there}.", field="split")
-    if splits[split] > MOST_ROWS:
-        raise Invalid(f"{dataset} has {splits[split]:,} rows; a discriminator reads {MOST_ROWS:,}.", field="datasets")
-    return splits[split]
+def _real_rows(dataset: Version, split: str) -> int:
+    """Rows of the split, as many as a discriminator reads."""
+    count = prompt_rows(dataset, split, "a discriminator")
+    if count > MOST_ROWS:
+        raise Invalid(f"{dataset} has {count:,} rows; a discriminator reads {MOST_ROWS:,}.", field="datasets")
+    return count
 
 
 def output_of(kind: str, inputs: Sequence[Version]) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest
@@ -12,8 +13,8 @@ from hub import access, generators, queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version, Visibility
-from hub.services.documents import FORMATS, MOST_BYTES, Document, read_document
-from hub.services.generation_files import MOST_DOCUMENTS, numbered
+from hub.services.documents import FORMATS, MOST_BYTES, Document, read_documents
+from hub.services.generation_files import MOST_DOCUMENTS, ONTO, WITHOUT, numbered
 from hub.web import recipe_form
 from hub.web.forms import Refused, refusal_of
 
@@ -31,6 +32,7 @@ class Generating:
     base: BaseModel | None
     generator: Version | None
     onto: Version | None
+    without: Version | None = None
     documents: list[Document] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
     namespace: str = ""
@@ -41,7 +43,7 @@ class Generating:
 
     def asked(self) -> dict:
         """The arguments of `queue_job` and `check_job`."""
-        others = {"generator": self.generator, "onto": self.onto}
+        others = {"generator": self.generator, ONTO: self.onto, WITHOUT: self.without}
         return {
             "actor": access.require_user(self.viewer),
             "kind": self.method.kind,
@@ -56,14 +58,16 @@ class Generating:
 
     def as_json(self) -> str:
         """The request a program would POST to /api/v1/jobs, the texts left out."""
+        files = [{"name": one.name, "text": "…"} for one in self.documents]
         body = {
             "kind": self.method.kind,
             "recipe": {key: value for key, value in self.recipe.items() if key != "kind"},
             "base": self.base and self.base.name,
             "generator": self.generator and str(self.generator),
-            "onto": self.onto and str(self.onto),
+            ONTO: self.onto and str(self.onto),
+            WITHOUT: self.without and str(self.without),
             "output": f"{self.namespace}/{self.name}" if self.name else None,
-            "files": {"context": [{"name": one.name, "text": "…"} for one in self.documents]},
+            "files": {"context": files} if files else None,
             "keep": self.keep,
             "visibility": self.visibility,
         }
@@ -74,11 +78,15 @@ class Generating:
         rows, window = [], self.recipe.get("window")
         window = window if isinstance(window, int) and window > 0 else self.method.recipe().window
         for one in self.documents:
-            whole = self.recipe.get("mode") == "concat"
-            chunks = [one.text] if whole else one.chunks(window)
+            chunks = one.chunks(self.recipe.get("mode", ""), window)
             shown = [_beginning(chunk) for chunk in chunks[:SHOWN_CHUNKS]]
             rows.append({"document": one, "facts": one.facts(), "chunks": len(chunks), "shown": shown})
         return {"rows": rows, "tokens": sum(row["document"].tokens for row in rows), "window": window}
+
+    def parts(self) -> list[Version]:
+        """What can be taken away from the adapter that is added to; with what was asked for, even if it can't."""
+        found = generators.parts_of(self.viewer, self.onto) if self.onto else []
+        return found if self.without in (None, *found) else [self.without, *found]
 
     def context(self, report: dict | None = None) -> dict:
         """For templates/generate/page.html."""
@@ -94,6 +102,7 @@ class Generating:
                 key=lambda row: not row["ready"],
             ),
             "ready": bool(ready),
+            "parts": self.parts(),
             "fields": recipe_form.drawn(self.method, self.recipe),
             "namespaces": queries.writable(self.viewer),
             "visibilities": Visibility.values,
@@ -107,7 +116,8 @@ def read(request: HttpRequest, *, sent: bool) -> Generating:
     """The form as it opens or as it was sent; names that can't be seen are 404, texts that are none go to `refused`."""
     viewer, form = access.viewer_of(request), request.POST if sent else request.GET
     method = recipe_form.method_of(VERB, VERB)
-    base, generator, onto = (form.get(name, "").strip() for name in ("base", "generator", "onto"))
+    names = ("base", "generator", ONTO, WITHOUT)
+    base, generator, onto, without = (form.get(name, "").strip() for name in names)
     generating = Generating(
         viewer,
         method,
@@ -115,6 +125,7 @@ def read(request: HttpRequest, *, sent: bool) -> Generating:
         access.base(base) if base else None,
         access.parse_input(viewer, generator, kind=Kind.GENERATOR) if generator else None,
         access.parse_input(viewer, onto, kind=Kind.ADAPTER) if onto else None,
+        access.parse_input(viewer, without, kind=Kind.ADAPTER) if without else None,
         keep=[kind for kind in KEEP if form.get(f"keep_{kind}") == "on"],
         namespace=form.get("namespace", "").strip() or next(iter(queries.writable(viewer)), ""),
         name=form.get("name", "").strip(),
@@ -130,20 +141,24 @@ def read(request: HttpRequest, *, sent: bool) -> Generating:
 
 def _read_documents(request: HttpRequest, generating: Generating) -> None:
     """The texts kept from the form before, uploaded and pasted; those before a bad one stay."""
+    found: list[Document] = []
+    for document in read_documents(_handed_in(request)):
+        found.append(document)
+        generating.documents = numbered(found)
+
+
+def _handed_in(request: HttpRequest) -> Iterator[tuple[str, bytes]]:
     form, files = request.POST, request.FILES.getlist("files")
-    kept = zip(form.getlist("kept_name"), form.getlist("kept_text"), strict=False)
-    found = [read_document(name, text.encode()) for name, text in kept]
-    generating.documents = numbered(found)
-    if len(found) + len(files) > MOST_DOCUMENTS:
-        raise Invalid(f"{len(found) + len(files)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")
+    kept = list(zip(form.getlist("kept_name"), form.getlist("kept_text"), strict=False))
+    yield from ((name, text.encode()) for name, text in kept)
+    if len(kept) + len(files) > MOST_DOCUMENTS:
+        raise Invalid(f"{len(kept) + len(files)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")
     for file in files:
         if file.size > MOST_BYTES:
             raise Invalid(f"{file.name} has {file.size:,} bytes; at most {MOST_BYTES:,} are read.", field="files")
-        found.append(read_document(file.name, file.read()))
-        generating.documents = numbered(found)
+        yield file.name, file.read()
     if form.get("text", "").strip():
-        found.append(read_document("pasted.txt", form["text"].encode()))
-        generating.documents = numbered(found)
+        yield "pasted.txt", form["text"].encode()
 
 
 def _choose(generating: Generating) -> None:

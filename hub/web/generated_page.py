@@ -2,10 +2,12 @@
 
 import json
 
+from composition.recipes.try_out import MOST_CHARACTERS
 from hub import access, generators, queries
 from hub.access import Viewer
-from hub.models import Kind, Version
+from hub.models import Companion, Kind, Version
 from hub.services.companions import CONTEXT, STATE
+from hub.services.documents import BYTES_A_TOKEN
 from hub.services.manifest import GENERATOR_CONFIG
 from hub.storage import blobs
 from hub.web import loss_chart
@@ -16,15 +18,45 @@ SHOWN_POINTS = 12
 SETTINGS = ("steps", "tokens", "stage", "objective", "learning_rate", "windows", "batch_tokens", "holdout", "seed")
 
 
+def kept_texts(viewer: Viewer, version: Version) -> list[Companion]:
+    """The texts kept with a version, as far as this viewer may read them."""
+    beside = access.companions(viewer, version.repository)
+    return list(beside.filter(kind=CONTEXT, name__startswith=f"{version.label}/"))
+
+
+def is_generated(version: Version) -> bool:
+    """Whether it was made from a text."""
+    return (version.report or {}).get("method") == "generate"
+
+
+def full_text(viewer: Viewer, version: Version) -> tuple[str, str]:
+    """(the text to offer for the prompt, what to say beside the box); of others than generated adapters both are ""."""
+    if not is_generated(version):
+        return "", ""
+    rows = kept_texts(viewer, version)
+    if not rows:
+        return "", "No text is kept that you can read. Paste the text this adapter was made from."
+    reads = (version.base.config if version.base else {}).get("max_position_embeddings")
+    size = sum(row.blob.size for row in rows)
+    if size > MOST_CHARACTERS or (isinstance(reads, int) and size // BYTES_A_TOKEN >= reads):
+        most = f"{reads:,} tokens" if isinstance(reads, int) else f"{MOST_CHARACTERS:,} characters"
+        return "", f"The kept text has about {size // BYTES_A_TOKEN:,} tokens; the base reads {most}. Paste a part."
+    texts = []
+    for row in rows:
+        with blobs.open(row.blob_id) as stream:
+            texts.append(stream.read().decode("utf-8", "replace").strip())
+    more = " What was added to before is not in it." if version.report.get("states") else ""
+    return "\n\n".join(texts), f"The text kept with {version.label}.{more}"
+
+
 def made_from(viewer: Viewer, page: Heading) -> dict:
     """{"generated": …} for a version that was made from texts, else {}."""
     version = page.version
-    report = (version.report or {}) if version else {}
-    if version is None or report.get("method") != "generate":
+    if version is None or not is_generated(version):
         return {}
+    report = version.report
     generator = generators.generator_behind(version)
     beside = access.companions(viewer, page.repository)
-    texts = list(beside.filter(kind=CONTEXT, name__startswith=f"{version.label}/"))
     return {
         "generated": {
             "documents": report.get("documents") or [],
@@ -32,7 +64,7 @@ def made_from(viewer: Viewer, page: Heading) -> dict:
             "tokens": (report.get("summary") or {}).get("tokens"),
             "generator": generator if generator and generators.seen(viewer, [generator]) else None,
             "digest": (report.get("generator") or {}).get("sha256", ""),
-            "texts": {row.blob_id: row for row in texts},
+            "texts": {row.blob_id: row for row in kept_texts(viewer, version)},
             "state": beside.filter(kind=STATE, name=f"{version.label}.safetensors").first(),
         }
     }

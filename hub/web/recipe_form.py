@@ -23,6 +23,8 @@ def drawn(method: Method, values: dict, *, without: tuple[str, ...] = ()) -> lis
     for row in sorted(recipe_fields(method.recipe), key=lambda row: row["name"] not in own):
         if row["name"] not in without:
             value = values.get(row["name"], row["default"])
+            if row["type"] == "numbers" and isinstance(value, list | tuple):
+                value = ", ".join(f"{one:g}" if isinstance(one, int | float) else str(one) for one in value)
             rows.append({**row, "value": "" if value is None else value, "wide": row["type"] in ("choices", "string")})
     return rows
 
@@ -47,7 +49,7 @@ def _value(row: dict, form: QueryDict) -> object:
     if kind == "choices":
         return form.getlist(name)
     if kind == "numbers":
-        given = [text for text in form.getlist(name) if text.strip()]
+        given = [word for text in form.getlist(name) for word in text.split(",") if word.strip()]
         numbers = [_number(text, float) for text in given]
         return numbers if any(number != 1 for number in numbers) else None
     text = form.get(name, "").strip()

@@ -58,6 +58,11 @@ class Heading:
         names += [("settings", "Settings", self.may_admin)]
         return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
 
+    @property
+    def try_url(self) -> str:
+        """Where the shown version is tried."""
+        return self.url("try")
+
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.namespace.name, self.repository.name]

@@ -15,6 +15,7 @@ from hub.services.job_workers import busy_with
 from hub.shapes import HIDDEN, show_whole
 from hub.web import recipe_form, token_chart
 from hub.web.forms import Refused
+from hub.web.generated_page import full_text
 from hub.web.repository_page import Heading
 
 KIND = "try"
@@ -29,6 +30,7 @@ class Trying:
     page: Heading
     version: Version
     recipe: dict
+    hint: str = ""
     job: Job | None = None
     refused: Refused = field(default_factory=Refused)
 
@@ -50,6 +52,8 @@ class Trying:
         sides = [{"side": "with", "title": f"With {shown['inputs'][0] if shown else self.version}"}]
         if shown is None or shown["recipe"]["compare"]:
             sides.append({"side": "without", "title": f"Without: {base} alone"})
+        if shown and shown["recipe"].get("context") and (not self.job.is_final or "text" in answers):
+            sides.append({"side": "text", "title": f"Without, the full text in the prompt: {base}"})
         for side in sides:
             side["answer"] = answers.get(side["side"])
         return {
@@ -71,7 +75,8 @@ def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> Trying:
     """The page of an address: empty, or with the trial that `?job=` names; another's trial is 404."""
     if page.version is None:
         raise NotFound(f"{page.repository.full_name} has no valid version yet, so there is nothing to try.")
-    trying = Trying(viewer, page, page.version, {})
+    kept, hint = full_text(viewer, page.version)
+    trying = Trying(viewer, page, page.version, {"context": kept} if viewer.user else {}, hint)
     if wanted := request.GET.get("job", ""):
         job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
         if job.kind != KIND or job.inputs.get().version.repository_id != page.repository.pk:

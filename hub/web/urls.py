@@ -25,6 +25,7 @@ urlpatterns = [
     path("merge", merge.merge, name="merge"),
     path("merge/basket", browse.change_basket, name="basket"),
     path("generate", generate.generate, name="generate"),
+    path("generate/train", generate.train, name="train_generator"),
     path("compare", compare.compare, name="compare"),
     path("upload", upload.upload, name="upload"),
     path("jobs", jobs.jobs, name="jobs"),

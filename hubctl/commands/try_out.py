@@ -7,18 +7,30 @@ import click
 
 from hubctl.commands.common import connect, json_option, need_token, url_option
 from hubctl.commands.recipes import RecipeCommand, recipe_of
+from hubctl.corpus import plain_text
 from hubctl.output import emit
 
 
 @click.command("try", cls=RecipeCommand, verb="try")
 @click.argument("name", metavar="NAME[@REF]")
 @click.option("--prompt", required=True, help="What to ask; `-` reads it from standard input.")
+@click.option(
+    "--context",
+    multiple=True,
+    metavar="FILE",
+    help="A text file: the base answers once more with it before the prompt, to compare a generated adapter with the "
+    "full text. Repeatable.",
+)
 @json_option
 @url_option
 @click.pass_context
-def try_command(ctx, name, prompt, as_json, url, **options: Any) -> int:
-    """Ask the adapter NAME something. A worker answers with it and, to compare, without it. Ctrl-C stops the trial."""
+def try_command(ctx, name, prompt, context, as_json, url, **options: Any) -> int:
+    """Ask the adapter NAME something. A worker answers with it and, to compare, without it. Ctrl-C stops the trial.
+
+    hubctl try you/doc --prompt "Which pump is red?" --context doc.txt
+    """
     prompt = sys.stdin.read() if prompt == "-" else prompt
+    options["context"] = plain_text(context) if context else None
     with connect(url) as hub:
         need_token(hub)
         fields = [field for field in ctx.meta["hubctl.method"]["fields"] if field["name"] != "prompt"]
@@ -42,7 +54,11 @@ class Screen:
     """The answers on standard output as they come, what goes on around them on standard error."""
 
     def __init__(self, job: dict[str, Any], quiet: bool) -> None:
-        self.titles = {"with": f"with {job['inputs'][0]}", "without": f"without: {job['base']} alone"}
+        self.titles = {
+            "with": f"with {job['inputs'][0]}",
+            "without": f"without: {job['base']} alone",
+            "text": f"without, the full text in the prompt: {job['base']}",
+        }
         self.quiet = quiet
         self.side, self.attempt, self.waiting = "", None, ""
         self.written: set[str] = set()

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from composition.chunking import boundaries
 from composition.errors import CompositionError
 from composition.generative import State, adapter_of, generate
-from composition.generative.chunking import boundaries
 from composition.generative.encode import read
 from composition.recipes import GenerateRecipe
 from composition.weights import save_peft

@@ -169,6 +169,8 @@ PAGE_ROWS = [
     row("merge/basket", "POST", "302 302 302 302 302", form={"clear": "1"}),
     row("generate", "GET", ALL),
     row("generate", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama", "text": "A text."}),
+    row("generate/train", "GET", ALL),
+    row("generate/train", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama"}),
     row("compare", "GET", PAGE, query="version=lab/secret@v1"),
     row("upload", "GET", "in 404 403 200 200", query="to=lab/secret"),
     row("jobs", "GET", IN),

@@ -1,11 +1,15 @@
 """Documents as people hand them in: what is read, and what each that can't be read is told."""
 
 import io
+import os
+import time
 
 import pytest
 
+from composition.chunking import cut
 from hub.errors import Invalid
-from hub.services.documents import read_document
+from hub.services import documents
+from hub.services.documents import read_document, read_documents
 
 
 def pdf(*pages: str) -> bytes:
@@ -80,13 +84,88 @@ def test_what_is_no_text_says_what_it_is(data, code, say):
     assert refusal.value.facts["file"] == "file"
 
 
-def test_chunks_are_equal_parts_no_longer_than_the_window():
-    found = read_document("x.txt", b"abcdefgh" * 100)
-    assert [len(chunk) for chunk in found.chunks(64)] == [200] * 4
-    assert "".join(found.chunks(7)) == found.text
-    assert found.chunks(1024) == [found.text]
+@pytest.mark.parametrize(("mode", "window"), [("parallel", 4), ("sequential", 7), ("parallel", 1024), ("concat", 4)])
+def test_the_preview_cuts_where_the_worker_cuts(mode, window):
+    found = read_document("x.txt", b"abcd" * 90)
+    parts = cut(found.tokens, mode, window)
+    assert [len(chunk) for chunk in found.chunks(mode, window)] == [4 * (end - begin) for begin, end in parts]
+    assert "".join(found.chunks(mode, window)) == found.text
+
+
+def test_chunks_of_letters_of_many_bytes_hold_every_letter_once():
+    found = read_document("x.txt", "日本🙂é a".encode() * 50)
+    assert "".join(found.chunks("parallel", 3)) == found.text
+    assert "" not in found.chunks("parallel", 3)
 
 
 def test_names_can_hold_no_path_and_no_markup():
     assert read_document("..\\..\\<b>.txt", b"a").name == "_b_.txt"
     assert read_document("///", b"a").name == "text.txt"
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """Give the PDF reader's process other code to run."""
+
+    def replaced(code: str) -> None:
+        (tmp_path / "child.py").write_text(code)
+        monkeypatch.setattr(documents, "CHILD", tmp_path / "child.py")
+
+    return replaced
+
+
+def test_a_pdf_that_takes_too_long_is_killed_and_says_the_limit(child, monkeypatch, tmp_path):
+    monkeypatch.setattr(documents, "MOST_SECONDS", 3.0)
+    pid = tmp_path / "pid"
+    child(f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+    start = time.monotonic()
+    with pytest.raises(Invalid, match=r"slow.pdf \([\d,]+ bytes\) is not read within 3 seconds") as refusal:
+        read_document("slow.pdf", pdf("a"), seconds=3.0)
+    assert refusal.value.code == "document.too_slow"
+    assert time.monotonic() - start < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_the_pdfs_of_one_request_share_the_time(monkeypatch):
+    allowed = []
+
+    def slow(name, data, seconds):
+        allowed.append(seconds)
+        time.sleep(0.1)
+        return {"pages": 1, "text": "a"}
+
+    monkeypatch.setattr(documents, "_read_pdf", slow)
+    assert len(list(read_documents((name, pdf("a")) for name in ("a.pdf", "b.pdf")))) == 2
+    assert allowed[0] == documents.MOST_SECONDS
+    assert allowed[1] <= documents.MOST_SECONDS - 0.1
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.abort()", "damaged"),
+        ("raise ImportError", "damaged"),
+        ("""print('{"refused": "memory"}')""", "more than 1,024 MiB of memory"),
+    ],
+)
+def test_a_reader_that_breaks_is_a_refusal(child, code, said):
+    child(code)
+    with pytest.raises(Invalid, match=said):
+        read_document("x.pdf", pdf("a"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [("MOST_PAGES", 1, "2 pages; at most 1"), ("MOST_TEXT", 6, "more than 6 characters.* page 2 of 2")],
+)
+def test_a_pdf_has_a_bound_of_pages_and_characters(monkeypatch, limit, value, said):
+    monkeypatch.setattr(documents, limit, value)
+    with pytest.raises(Invalid, match=said):
+        read_document("x.pdf", pdf("abcd", "efgh"))
+
+
+def test_the_readers_process_sees_nothing_of_ours(child, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://secret")
+    child("import json, os; print(json.dumps({'pages': 1, 'text': ' '.join(sorted(os.environ)) or 'none'}))")
+    assert "DATABASE_URL" not in read_document("x.pdf", pdf("a")).text

@@ -61,6 +61,7 @@ def test_the_tab_leads_to_a_form_for_those_who_are_signed_in(people, adapter):
     nobody = Client().get("/lab/sentiment/try").content.decode()
     assert "<textarea" not in nobody and "/sign-in?next=/lab/sentiment/try" in nobody
     page = signed_in(people.stranger).get("/lab/sentiment/try").content.decode()
+    assert "<details><summary>The full text in the prompt" in page
     for name in ("prompt", "context", "max_new_tokens", "temperature", "seed", "compare"):
         assert f'name="{name}"' in page
 

@@ -30,13 +30,26 @@ def test_a_trial_is_answered_and_told(hubctl, held, worker):
     assert all(answer["text"] in told.out for answer in answers.values())
 
 
-def test_the_fields_of_the_recipe_are_options(hubctl, held, worker):
+def test_the_fields_of_the_recipe_are_options(hubctl, held, worker, tmp_path):
+    (tmp_path / "doc.txt").write_text("2 + 2\n")
     asked = ("--prompt", "1", "--max-new-tokens", "3", "--temperature", "0.7", "--seed", "4", "--no-compare")
-    told = hubctl("try", "ada/one", *asked, "--context", "2 + 2", "--json")
+    told = hubctl("try", "ada/one", *asked, "--context", str(tmp_path / "doc.txt"), "--json")
     assert told.code == 0, told.err
     recipe = {"prompt": "1", "context": "2 + 2", "max_new_tokens": 3, "temperature": 0.7, "seed": 4, "compare": False}
     assert told.json["recipe"].items() >= recipe.items()
-    assert set(told.json["outcome"]["answers"]) == {"with"}
+    assert set(told.json["outcome"]["answers"]) == {"with", "text"}
+
+
+def test_the_base_answers_with_the_full_text_too(hubctl, held, worker, tmp_path):
+    (tmp_path / "doc.txt").write_text("2 + 2")
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7")
+    asked = ("--prompt", "1 + 2 =", "--max-new-tokens", "3")
+    told = hubctl("try", "ada/one", *asked, "--context", str(tmp_path / "doc.txt"))
+    assert told.code == 0, told.err
+    assert told.out.index("without: pico/llama alone") < told.out.index("the full text in the prompt: pico/llama")
+    for source, said in (("scan.pdf", "is a PDF"), ("missing.txt", "no file or folder")):
+        refused = hubctl("try", "ada/one", *asked, "--context", str(tmp_path / source))
+        assert refused.code == 1 and said in refused.err
 
 
 def test_a_mixture_says_who_served_which_token(hubctl, signed_in, held, base, worker, tmp_path):

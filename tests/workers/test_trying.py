@@ -69,12 +69,32 @@ def test_the_base_keeps_silent_where_nobody_asks_it(held, work, owner, strong, h
     assert set(job.outcome["answers"]) == {"with"}
 
 
+def test_the_full_text_is_read_by_the_base_alone(held, work, owner, strong, base, worker, heard):
+    job = work(ask(owner, strong, context="3 + 4 = 7", max_new_tokens=4))
+    assert (job.state, job.error) == (State.DONE, None)
+    answers = job.outcome["answers"]
+    assert list(answers) == ["with", "without", "text"]
+    assert answers["with"]["prompt_tokens"] == answers["without"]["prompt_tokens"] < answers["text"]["prompt_tokens"]
+    full = TryRecipe(prompt=PROMPT, context="3 + 4 = 7", max_new_tokens=4)
+    assert answers["text"]["text"] == try_out(*worker.models.get(base), full).text
+    assert {data["side"] for event, data in heard if event == "token"} == {"with", "without", "text"}
+    alone = work(ask(owner, strong, context="3", max_new_tokens=2, compare=False))
+    assert set(alone.outcome["answers"]) == {"with", "text"}
+
+
+def test_a_full_text_too_long_is_refused_before_anything_is_answered(held, work, owner, strong, heard):
+    job = work(ask(owner, strong, context="1 " * 80))
+    assert (job.state, job.error["code"]) == (State.FAILED, "try.too_long")
+    assert not heard
+
+
 def test_an_adapter_that_replaces_its_base_is_compared_with_the_real_one(held, work, owner, base, worker, heard):
     config = {"init_lora_weights": "pissa"}
     pissa = factories.make_version(owner, "pissa", base=base, config=config, targets=("q_proj",))
     bare = try_out(*worker.models.get(base), TryRecipe(prompt=PROMPT, max_new_tokens=8)).text
-    job = work(ask(owner, pissa))
+    job = work(ask(owner, pissa, context="3"))
     assert (job.state, job.error) == (State.DONE, None)
+    assert set(job.outcome["answers"]) == {"with", "without", "text"}
     assert job.outcome["answers"]["without"]["text"] == bare
 
 

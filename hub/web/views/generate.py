@@ -1,4 +1,4 @@
-"""Turning texts into an adapter: the form, its preview, its check, its start."""
+"""Turning texts into an adapter, and training what does it: the forms, their checks, their starts."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -6,7 +6,7 @@ from django.views.decorators.http import require_http_methods
 
 from hub import access
 from hub.services import jobs
-from hub.web import generate_page
+from hub.web import generate_page, train_page
 from hub.web.forms import refusal_of
 
 
@@ -26,3 +26,21 @@ def generate(request: HttpRequest) -> HttpResponse:
     part = {"preview": "generate/preview.html", "check": "merge/check.html"}.get(only) if request.htmx else None
     status = 200 if part else generating.refused.status
     return render(request, part or "generate/page.html", generating.context(report), status=status)
+
+
+@require_http_methods(["GET", "POST"])
+def train(request: HttpRequest) -> HttpResponse:
+    """The form for a generator; sent with `check` it shows what would come of it, else it starts the job."""
+    if request.method == "GET":
+        return render(request, "generate/train.html", train_page.read(request, sent=False).context())
+    access.require_user(access.viewer_of(request))
+    training, report = train_page.read(request, sent=True), None
+    with refusal_of(training.refused):
+        if not request.POST.get("check"):
+            return redirect("job", jobs.queue_job(**training.asked(), idempotency_key=training.key).pk)
+        report = jobs.check_job(**training.asked())
+    part = request.htmx and request.POST.get("check")
+    status = 200 if part else training.refused.status
+    return render(
+        request, "merge/check.html" if part else "generate/train.html", training.context(report), status=status
+    )

@@ -1,4 +1,7 @@
-"""Where a text is cut: n = ⌈length / window⌉ chunks of ⌈length / n⌉ tokens, the last one shorter (published)."""
+"""Where a generation cuts a text: n = ⌈length / window⌉ chunks of ⌈length / n⌉ tokens, the last shorter (published).
+
+Free of torch: the page's preview cuts by the same rule as the worker.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +13,11 @@ def boundaries(length: int, window: int) -> list[tuple[int, int]]:
         return []
     width = math.ceil(length / math.ceil(length / window))
     return [(begin, min(begin + width, length)) for begin in range(0, length, width)]
+
+
+def cut(length: int, mode: str, window: int) -> list[tuple[int, int]]:
+    """The boundaries in this mode of reading: `concat` takes the text whole."""
+    return boundaries(length, length if mode == "concat" else window)
 
 
 def chunks(ids: Sequence[int], window: int) -> list[list[int]]:
