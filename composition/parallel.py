@@ -68,6 +68,13 @@ class Replicas:
         for parameter, part in zip(chosen, parts, strict=True):
             parameter.grad = part.view_as(parameter).to(parameter.dtype)
 
+    @torch.no_grad()
+    def follow_first(self, parameters: Iterable[Tensor]) -> None:
+        """Every process gets the first one's values."""
+        if self.size > 1:
+            for parameter in parameters:
+                torch.distributed.broadcast(parameter.data, 0)
+
 
 ALONE = Replicas()
 

@@ -27,17 +27,18 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from composition.checkpoint import STATE_FILE, Notes, read_state, write_state
 from composition.errors import CompositionError
 from composition.formats.generator_config import PARTS, GeneratorConfig
-from composition.generative.encode import layer_states
-from composition.generative.hooks import adapting
 from composition.generative.layer import Generator
+from composition.generative.loss import losses
 from composition.generative.measure import gap, held_out
-from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch, Corpus
+from composition.generative.segments import Corpus
+from composition.generative.start import align
 from composition.parallel import ALONE, Replicas
 from composition.progress import Progress, ignore
 from composition.recipes.generate import TrainGeneratorRecipe
 
 SECONDS_A_CHECKPOINT = 60.0
 CURVE_POINTS = 200
+ALIGNED_BATCHES = 32
 AVERAGED = 0.95
 """The figures of a step are running means: single batches differ more than training changes in a hundred steps."""
 
@@ -70,7 +71,8 @@ def train_generator(
     else:
         generator.load_state_dict(start.state_dict())
     with frozen(base, recipe) as model:
-        return _Run(model, generator, corpus, recipe, work, progress, save_every, replicas).finish()
+        run = _Run(model, generator, corpus, recipe, work, progress, save_every, replicas)
+        return run.finish(aligned=start is None and recipe.start == "aligned")
 
 
 class _Run:
@@ -99,11 +101,13 @@ class _Run:
         self.data_digest = corpus.digest()
         self.digest = self._digest()
 
-    def finish(self) -> Generator:
-        """The trained generator, with its record."""
+    def finish(self, *, aligned: bool = False) -> Generator:
+        """The trained generator, with its record; one that begins anew may be aligned with its base first."""
         notes = read_state(self.work, self.digest, self.parameters, {}, self.optimizer)
         if notes is None:
             notes = Notes(before={"tokens": 0})
+            if aligned:
+                self.align()
         else:
             self.progress(notes.step / self.recipe.steps, f"Taken up again at step {notes.step}")
         means: dict[str, float] = notes.before.setdefault("means", {})
@@ -130,6 +134,14 @@ class _Run:
                 self._keep(notes)  # Whoever stops a run may take it up again.
                 raise
         return self._trained(notes)
+
+    def align(self) -> None:
+        """First values from how the base reads the first batches."""
+        self.progress(0.0, "Reading text to begin from")
+        if self.replicas.first:
+            read = (self.corpus.batch(step).ids.to(self.device) for step in range(ALIGNED_BATCHES))
+            align(self.base, self.generator, read, self.recipe.seed)
+        self.replicas.follow_first(self.parameters.values())
 
     def step(self, step: int) -> dict[str, float]:
         """One update; its figures. Errors: `train.diverged`."""
@@ -191,47 +203,6 @@ def kept_generator(work: Path, base: Any, recipe: TrainGeneratorRecipe, base_mod
         for part in PARTS:
             getattr(generator, part).copy_(source.get_tensor(f"parameter {part}"))
     return generator.requires_grad_(False)
-
-
-def losses(
-    base: Any, generator: Generator, batch: Batch, *, learn: bool = False, replicas: Replicas = ALONE
-) -> dict[str, float]:
-    """{"loss": L, and "reconstruction", "completion" where the batch has them} in nats a token.
-
-    With `learn` L's gradient goes into the generator, unless L is not finite. Of several processes each has its share
-    of the batch; the figures are the whole batch's, the gradients add up to its gradient.
-    """
-    if not len(batch.rows):
-        return _figures(replicas.add(torch.zeros(2, 2, device=batch.ids.device)))
-    states = layer_states(base, generator, batch.ids, batch.ids_mask)  # [N, L, R1, R2]
-    sums = torch.einsum("ij,jlab->ilab", batch.sums.to(states.dtype), states)
-    directions = generator.directions(sums)[batch.adapters]  # [K, L, R1, R2]
-    with adapting(base, generator.config, lambda number, x: generator.update(number, x, directions[:, number])):
-        nll, count = next_token(base, batch.rows, batch.mask, batch.learnt)
-        parts = torch.zeros(2, 2, device=nll.device).index_add(0, batch.objectives, torch.stack([nll, count], 1))
-        whole = replicas.add(parts)  # [objective, (−log p, tokens)]
-        figures = _figures(whole)
-        if learn and math.isfinite(figures["loss"]):
-            # While the hooks stand: gradient checkpointing runs layers again.
-            (parts[:, 0] / whole[:, 1].clamp(min=1)).sum().backward()
-    return figures
-
-
-def _figures(whole: Tensor) -> dict[str, float]:
-    """Means of [objective, (−log p, tokens)], and their sum, the loss."""
-    places = (("reconstruction", RECONSTRUCT), ("completion", COMPLETE))
-    means = {name: float(whole[place, 0] / whole[place, 1]) for name, place in places if whole[place, 1]}
-    return {**means, "loss": sum(means.values())}
-
-
-def next_token(base: Any, ids: Tensor, mask: Tensor | None, learnt: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(summed −log p of the learnt tokens [K], their number [K]); without `learnt` all tokens but each row's first."""
-    hidden = base.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    wanted = torch.ones_like(ids[:, 1:], dtype=torch.bool) if learnt is None else learnt[:, 1:]
-    logits = base.get_output_embeddings()(hidden[:, :-1][wanted])  # [learnt tokens, V]
-    flat = nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
-    row = torch.arange(len(ids), device=ids.device).unsqueeze(1).expand_as(wanted)[wanted]
-    return torch.zeros(len(ids), device=ids.device).index_add(0, row, flat), wanted.sum(1)
 
 
 def make_corpus(tokenizer: Any, data: Sequence[Any], recipe: TrainGeneratorRecipe, start: Generator | None) -> Any:

@@ -153,6 +153,14 @@ class TrainGeneratorRecipe(Recipe):
         label="Shift",
         help="1: a token's key goes with the value of the token after it. 0: with its own, as published.",
     )
+    start: str = option(
+        "choice",
+        default="random",
+        choices=("random", "aligned"),
+        label="First values",
+        help="random: published. aligned: from how the base reads some of the text, so that a layer recalls from the "
+        "first step on; needs shift 1.",
+    )
     windows: tuple[float, ...] = option(
         "numbers",
         default=(64, 128, 256),
@@ -253,6 +261,8 @@ class TrainGeneratorRecipe(Recipe):
                 f"Normalisation: polar keeps all directions, so R1, R2 and rank must be equal; they are {self.inner}, "
                 f"{self.r} and {self.q}. Use svd.",
             )
+        if self.start == "aligned" and not self.shift:
+            raise RecipeError("start", "First values: aligned pairs a token with the one after it. Set shift to 1.")
         if max(self.windows) * 2 > self.batch_tokens and self.stage == "text":
             raise RecipeError(
                 "batch_tokens",

@@ -10,9 +10,10 @@ from composition.errors import Cancelled, CompositionError, RecipeError
 from composition.generative import train
 from composition.generative.files import load_generator, save_generator
 from composition.generative.generate import generate
+from composition.generative.loss import losses
 from composition.generative.measure import gap, held_out
 from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch, Corpus, Documents, build, seeded
-from composition.generative.train import kept_generator, losses, train_generator
+from composition.generative.train import kept_generator, train_generator
 from composition.recipes import GenerateRecipe, TrainGeneratorRecipe
 from tests.composition.generators import SIZES, SMALL, Numbers, corpus, pico_generator, text
 from tests.pico import BASE, pico_llama

@@ -1,0 +1,104 @@
+"""First values from the base itself, so that a generator begins with a memory instead of having to find one.
+
+With shift = 1 a layer's state pairs each token's key with the next token's value. Whether the layer can recall depends
+on one thing: that the query A1 x of a token resembles the key A2 n that the same token left. From random values
+training has to find that by itself, and on a million tokens it hardly does. Here it comes from what both share:
+
+    Σ_nn^(−1/2) Σ_nx Σ_xx^(−1/2) = P diag(ρ) Qᵀ         canonical correlations of n [D] and x [in] at the same tokens
+    A2 = O₁ P_Rᵀ Σ_nn^(−1/2)                            keys: the R directions that x tells best, of equal weight
+    A1 = O₁ diag(ρ_R) Q_Rᵀ Σ_xx^(−1/2)                  queries: the keys' least-squares estimate
+    A3 = O₂ Σ_nn^(−1/2)                                 values: R random directions, other ones in every layer
+    B  = λ · argmin_B Σ_t ‖B A3 n_t − e_t‖²             e_t: the token's own output embedding, of length 1
+
+O₁, O₂ have random orthonormal rows. λ is `STRENGTH` times the usual length of the layer's input over the root of the
+number of layers. An extension of ours; the paper begins at random values and B = 0.
+"""
+
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from composition.generative.encode import run
+from composition.generative.hooks import reading
+from composition.generative.layer import Generator, rms_norm
+from composition.generative.segments import seeded
+
+STRENGTH = 0.6
+SINK = 4
+"""A row's first tokens: attention rests there, and what layers make of them is like no other token's."""
+FLOOR = 1e-3
+SHRINK = 1e-2
+RIDGE = 0.05
+
+
+@torch.no_grad()
+def align(base: Any, generator: Generator, rows: Iterable[Tensor], seed: int) -> None:
+    """Set A1, A2, A3 and B [L, …] from how the base reads `rows` of ids [N, T], some thousand tokens; norms stay."""
+    layers = len(generator.config.modules)
+    inputs: list[list[Tensor]] = [[] for _ in range(layers)]
+    given: list[list[Tensor]] = [[] for _ in range(layers)]
+    tokens: list[Tensor] = []
+
+    def see(number: int, h: Tensor) -> None:
+        inputs[number].append(h[:, SINK:].flatten(0, 1).float())
+
+    with reading(base, generator.config, see), ExitStack() as stack:
+        for number, name in enumerate(generator.config.modules):
+
+            def hook(_module: Any, args: Any, number: int = number) -> None:
+                given[number].append(args[0][:, SINK:].flatten(0, 1).float())
+
+            stack.callback(base.get_submodule(name).register_forward_pre_hook(hook).remove)
+        for ids in rows:
+            run(base, ids)
+            tokens.append(ids[:, SINK:].flatten())
+    embeddings = base.get_output_embeddings().weight[torch.cat(tokens)].float()
+    wanted = embeddings / embeddings.norm(dim=-1, keepdim=True)
+    random = seeded(f"{seed} start")
+    for number in range(layers):
+        _align_layer(generator, number, torch.cat(inputs[number]), torch.cat(given[number]), wanted, random)
+        inputs[number], given[number] = [], []
+
+
+def _align_layer(
+    generator: Generator, number: int, h: Tensor, x: Tensor, wanted: Tensor, random: torch.Generator
+) -> None:
+    """One layer, from its inputs [T, D], its adapted module's inputs [T, in] and the tokens' embeddings [T, out]."""
+    config = generator.config
+    n = rms_norm(h, generator.norm[number].to(h.device))
+    white_n, white_x = _inverse_root(n.T @ n / len(n), FLOOR), _inverse_root(x.T @ x / len(x), SHRINK)
+    left, rho, right = torch.linalg.svd(white_n @ (n.T @ x / len(n)) @ white_x, full_matrices=False)
+    turn = _orthonormal(config.inner, config.inner, random).to(h.device)
+    keys = turn @ left[:, : config.inner].T @ white_n
+    queries = turn @ (rho[: config.inner, None] * right[: config.inner]) @ white_x
+    values = _orthonormal(config.r, config.hidden, random).to(h.device) @ white_n
+    codes = n @ values.T
+    gram = codes.T @ codes / len(n) + RIDGE * torch.eye(config.r, device=h.device)
+    says = torch.linalg.solve(gram, codes.T @ wanted / len(n)).T  # [out, R2]
+    strength = STRENGTH * float(h.norm(dim=-1).median()) / math.sqrt(len(config.modules)) / config.scale
+    # S is normalised, so the sizes of A2 and A3 are free, and A1's may be B's: those of a random start suit one rate.
+    sizes = [math.sqrt(2 / part.shape[1]) / float(part.std()) for part in (queries, keys, values)]
+    for part, value in zip(
+        (generator.A1, generator.A2, generator.A3, generator.B),
+        (queries * sizes[0], keys * sizes[1], values * sizes[2], says * strength / sizes[0]),
+        strict=True,
+    ):
+        part[number] = value.to(part.device)
+
+
+def _inverse_root(moments: Tensor, floor: float) -> Tensor:
+    """M^(−1/2) of a symmetric M [d, d], its eigenvalues lifted by `floor` of their mean."""
+    values, vectors = torch.linalg.eigh(moments)
+    lifted = values.clamp(min=0) + floor * values.mean()
+    return vectors @ (lifted.rsqrt().unsqueeze(1) * vectors.T)
+
+
+def _orthonormal(rows: int, width: int, random: torch.Generator) -> Tensor:
+    """[rows, width] with orthonormal rows (columns, where rows are more)."""
+    if rows > width:
+        return _orthonormal(width, rows, random).T
+    return torch.linalg.qr(torch.randn(width, rows, generator=random))[0].T
