@@ -9,8 +9,8 @@ tokens in every arm, of the continuation and of the context itself (reconstructi
     prompt     the context before it                ceiling    other's adapter and the context before it
     tuned      a LoRA fine-tuned on the context for the CPU time that generating took, at least one step
 gap closed = (other − own) / (other − ceiling). Goals: 0.7 on completion; reconstruction at most half of the control's.
-Seeds draw the documents; a figure is the mean over seeds, its error the standard error over them. The base reads in
-float32, one thread. The text is the one of examples/generator_data.py.
+Seeds draw the documents; a figure is the mean over seeds, its error the standard error over them. One thread. The text
+is the one of examples/generator_data.py.
 """
 
 import argparse
@@ -69,12 +69,12 @@ def long_documents(tokenizer: Any, path: Path, length: int, count: int, seed: in
     return found
 
 
-def tuned(base: Any, generator: Generator, ids: list[int], context: int) -> dict[str, float]:
+def tuned(base: Any, generator: Generator, ids: list[int], context: int, window: int) -> dict[str, float]:
     """{"reconstruction": loss, "completion": loss} after fine-tuning for as long as generating takes."""
     text = ids[:context]
     start = time.thread_time()
     with torch.no_grad():
-        adapter_of(generator, read(base, generator, text, GenerateRecipe()), base)
+        adapter_of(generator, read(base, generator, text, GenerateRecipe(window=window)), base)
     budget = time.thread_time() - start
     model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS, task_type="CAUSAL_LM"))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0)
@@ -95,13 +95,13 @@ def tuned(base: Any, generator: Generator, ids: list[int], context: int) -> dict
 
 
 def figures(
-    base: Any, tokenizer: Any, generator: Generator, path: Path, context: int, count: int, seed: int
+    base: Any, tokenizer: Any, generator: Generator, path: Path, context: int, count: int, seed: int, *, window: int
 ) -> dict[str, dict[str, float]]:
     """{"reconstruction", "completion": {arm: mean loss}} of one seed's documents."""
     documents = long_documents(tokenizer, path, context + CONTINUATION, count, seed)
-    rows = held_out(base, generator, documents, context)
+    rows = held_out(base, generator, documents, context, window=window)
     for ids in documents if rows else []:
-        for name, value in tuned(base, generator, ids, context).items():
+        for name, value in tuned(base, generator, ids, context, window).items():
             rows[name]["tuned"] = rows[name].get("tuned", 0.0) + value / len(documents)
     return rows
 
@@ -139,6 +139,8 @@ def main() -> None:
     parser.add_argument("--generator", type=Path, default=BUILD / "smollm2", help="folder of the generator")
     parser.add_argument("--documents", type=int, default=24, help="a seed, domain and length")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the base")
+    parser.add_argument("--window", type=int, help="tokens of a chunk; else the context is read in one")
     parser.add_argument("--contexts", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--quick", action="store_true", help="four documents, one seed, 64 tokens")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
@@ -149,14 +151,23 @@ def main() -> None:
         print(f"no generator in {arguments.generator}; train one: python examples/train_generator.py")
         return
     files = write(BUILD / "data")
-    base, tokenizer = load_base(ready(arguments.base))
+    base, tokenizer = load_base(ready(arguments.base), arguments.precision)
     base.requires_grad_(False)
     generator = load_generator(arguments.generator)
     rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
         for context in arguments.contexts:
             seeds = [
-                figures(base, tokenizer, generator, files[f"{domain}-held"], context, arguments.documents, seed)
+                figures(
+                    base,
+                    tokenizer,
+                    generator,
+                    files[f"{domain}-held"],
+                    context,
+                    arguments.documents,
+                    seed,
+                    window=min(arguments.window or context, context),
+                )
                 for seed in range(arguments.seeds)
             ]
             for name in GOALS:

@@ -16,7 +16,7 @@ from hub.web import recipe_form
 from hub.web.forms import Refused
 
 # The settings that decide most, shown at once; the others open on demand.
-FIRST = ("stage", "steps", "inner", "r", "windows", "batch_tokens", "learning_rate", "holdout")
+FIRST = ("stage", "steps", "inner", "r", "start", "shift", "windows", "batch_tokens", "learning_rate", "holdout")
 
 
 @dataclass
