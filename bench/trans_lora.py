@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from composition.base_models import adapter_attached, load_base  # noqa: E402
+from composition.errors import CompositionError  # noqa: E402
 from composition.evaluation import evaluate  # noqa: E402
 from composition.recipes import DiscriminatorRecipe, EvaluateRecipe, TransLoraRecipe  # noqa: E402
 from transfer.discriminator import train_discriminator  # noqa: E402
@@ -145,7 +146,10 @@ class Experiment:
 
     def _transfer(self, arm: str) -> dict:
         recipe = self._changed(filter=FILTERS[arm], least_per_class=0)
-        discriminator = self.discriminator() if arm == "transferred" else None
+        try:
+            discriminator = self.discriminator() if arm == "transferred" else None
+        except CompositionError as error:
+            return {"exact_match": None, "refused": error.message}
         result = transfer(self._parties(discriminator), recipe, work=self.work, progress=show)
         report, figures = result.report, self._evaluate("target", result.folder)
         figures |= {"rows": len(result.rows), "steps": report["distillation"]["steps"], "warnings": report["warnings"]}
@@ -226,12 +230,15 @@ def table(results: list[dict]) -> str:
             if arm not in arms:
                 cells.append("")
                 continue
+            if "refused" in arms[arm]:
+                cells.append("refused")
+                continue
             low, high = wilson(arms[arm]["exact_match"], arms[arm]["test_rows"])
             cells.append(f"{arms[arm]['exact_match']:.3f} ({low:.3f}–{high:.3f})")
         lines.append(f"| {task}, {seed} | " + " | ".join(cells) + " |")
     for (task, seed), arms in groups.items():
         for arm, other in itertools.product(FILTERS, ("source adapter", "target base", "seeds only", "oracle")):
-            if arm in arms and other in arms:
+            if "right" in arms.get(arm, {}) and "right" in arms.get(other, {}):
                 mean, low, high = paired(arms[arm]["right"], arms[other]["right"])
                 lines.append(f"{task}, {seed}: {arm} − {other} = {mean:+.3f} ({low:+.3f} to {high:+.3f})")
     return "\n".join(lines)
@@ -241,7 +248,7 @@ def bench_rows(results: list[dict]) -> list[dict]:
     """What other benchmarks write: every arm against the bare target."""
     bare = {(row["task"], row["seed"]): row["exact_match"] for row in results if row["arm"] == "target base"}
     rows = []
-    for row in results:
+    for row in (row for row in results if "right" in row):
         theirs = bare.get((row["task"], row["seed"]))
         rows.append({"case": f"{row['task']}, seed {row['seed']}: {row['arm']}", "peer": "target base",
                      "ours": row["exact_match"], "theirs": theirs, "unit": "exact match",

@@ -87,7 +87,7 @@ class _Run:
         key: str,
         progress: Progress,
         save_every: float,
-        replicas: Replicas,
+        replicas: Replicas = ALONE,
     ) -> None:
         self.replicas = replicas
         self.model, self.train, self.held, self.plan = model, train, held, plan

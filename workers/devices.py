@@ -55,6 +55,7 @@ def environment() -> dict[str, object]:
         "device_name": device_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "training_processes": processes(),
     }
 
 

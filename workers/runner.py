@@ -10,7 +10,8 @@ import logging
 from django.db import InterfaceError, OperationalError
 
 from composition.errors import Cancelled, CompositionError
-from composition.recipes.generate import TRAIN_VERB, VERB
+from composition.recipes.generate import VERB
+from composition.recipes.train_generator import TRAIN_VERB
 from composition.registry import METHODS
 from hub.errors import HubError
 from hub.models import Job

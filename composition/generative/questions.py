@@ -15,7 +15,7 @@ from composition.chunking import chunks
 from composition.errors import CompositionError
 from composition.generative.segments import COMPLETE, Batch, seeded
 from composition.prompting import Prompting
-from composition.recipes.generate import TrainGeneratorRecipe
+from composition.recipes.train_generator import TrainGeneratorRecipe
 
 COLUMNS = ("context", "question", "answer")
 IGNORED = 0

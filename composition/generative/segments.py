@@ -20,7 +20,7 @@ from torch import Tensor
 
 from composition.errors import CompositionError
 from composition.parallel import Replicas
-from composition.recipes.generate import TrainGeneratorRecipe
+from composition.recipes.train_generator import TrainGeneratorRecipe
 
 TRIES = 200
 RECONSTRUCT, COMPLETE = 0, 1

@@ -34,7 +34,7 @@ from composition.generative.segments import Corpus
 from composition.generative.start import align
 from composition.parallel import ALONE, Replicas
 from composition.progress import Progress, ignore
-from composition.recipes.generate import TrainGeneratorRecipe
+from composition.recipes.train_generator import TrainGeneratorRecipe
 
 SECONDS_A_CHECKPOINT = 60.0
 CURVE_POINTS = 200

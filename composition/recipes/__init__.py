@@ -3,11 +3,12 @@
 from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_dict
 from composition.recipes.discriminator import DiscriminatorRecipe
 from composition.recipes.evaluate import EvaluateRecipe
-from composition.recipes.generate import GenerateRecipe, TrainGeneratorRecipe
+from composition.recipes.generate import GenerateRecipe
 from composition.recipes.memory import check_memory, memory_estimate
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
 from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 from composition.recipes.shortcuts import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe, ShortcutRecipe
+from composition.recipes.train_generator import TrainGeneratorRecipe
 from composition.recipes.transfer import TransLoraRecipe
 from composition.recipes.try_out import TryRecipe
 

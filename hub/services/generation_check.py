@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from composition.errors import CompositionError
 from composition.formats.dataset_files import QUESTIONS, TEXT
 from composition.recipes import GenerateRecipe, Recipe, TrainGeneratorRecipe
-from composition.recipes.generate import TRAIN_VERB, VERB
+from composition.recipes.generate import VERB
+from composition.recipes.train_generator import TRAIN_VERB
 from composition.registry import METHODS
 from hub import access, broker, generators
 from hub.errors import Invalid

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts
 from composition.recipes import Recipe, recipe_from_dict
-from composition.recipes.generate import TRAIN_VERB, VERB
+from composition.recipes.generate import VERB
+from composition.recipes.train_generator import TRAIN_VERB
 from composition.registry import METHODS
 from hub import access
 from hub.errors import HubError, Invalid

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest
 
-from composition.recipes.generate import TRAIN_VERB
+from composition.recipes.train_generator import TRAIN_VERB
 from composition.registry import Method
 from hub import access, generators, queries
 from hub.access import Viewer
