@@ -91,7 +91,8 @@ def tuned(base: Any, generator: Generator, ids: list[int], context: int, window:
         }
     finally:
         model.unload()
-        del base.peft_config
+        if hasattr(base, "peft_config"):
+            del base.peft_config
 
 
 def figures(
