@@ -137,7 +137,7 @@ def table(case: str, seeds: list[dict[str, float]], name: str) -> list[dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_base_option(parser)
-    parser.add_argument("--generator", type=Path, default=BUILD / "smollm2", help="folder of the generator")
+    parser.add_argument("--generator", type=Path, default=ROOT / "examples" / "generator", help="its folder")
     parser.add_argument("--documents", type=int, default=24, help="a seed, domain and length")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the base")
