@@ -3,8 +3,8 @@
 The base may be any causal model of transformers whose decoder layers are numbered modules.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,16 +13,23 @@ from composition.formats.generator_config import GeneratorConfig
 
 
 @contextmanager
-def reading(model: nn.Module, config: GeneratorConfig, see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """`see(i, h)` with the input h [N, T, D] of the decoder layer of the i-th adapted module, before it runs."""
+def hearing(model: nn.Module, names: Sequence[str], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """`see(i, x)` with the input x [N, T, in] of the i-th named module, before it runs."""
     with ExitStack() as stack:
-        for number, name in enumerate(config.layers):
+        for number, name in enumerate(names):
 
             def hook(_module: nn.Module, args: Any, kwargs: Any, number: int = number) -> None:
                 see(number, args[0] if args else kwargs["hidden_states"])
 
             stack.callback(model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
+
+
+def reading(
+    model: nn.Module, config: GeneratorConfig, see: Callable[[int, Tensor], None]
+) -> AbstractContextManager[None]:
+    """`see(i, h)` with the input h [N, T, D] of the decoder layer of the i-th adapted module, before it runs."""
+    return hearing(model, config.layers, see)
 
 
 @contextmanager

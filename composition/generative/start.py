@@ -16,14 +16,14 @@ number of layers. An extension of ours; the paper begins at random values and B 
 
 import math
 from collections.abc import Iterable
-from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from composition.generative.encode import run
-from composition.generative.hooks import reading
+from composition.generative.hooks import hearing, reading
 from composition.generative.layer import Generator, rms_norm
 from composition.generative.segments import seeded
 
@@ -35,51 +35,70 @@ SHRINK = 1e-2
 RIDGE = 0.05
 
 
+@dataclass(slots=True)
+class _Heard:
+    """Sums over tokens of a layer's products: of its inputs n, its module's inputs x and the tokens' embeddings e."""
+
+    nn: Tensor
+    nx: Tensor
+    xx: Tensor
+    ne: Tensor
+    lengths: list[Tensor] = field(default_factory=list)
+
+
 @torch.no_grad()
 def align(base: Any, generator: Generator, rows: Iterable[Tensor], seed: int) -> None:
-    """Set A1, A2, A3 and B [L, …] from how the base reads `rows` of ids [N, T], some thousand tokens; norms stay."""
-    layers = len(generator.config.modules)
-    inputs: list[list[Tensor]] = [[] for _ in range(layers)]
-    given: list[list[Tensor]] = [[] for _ in range(layers)]
-    tokens: list[Tensor] = []
+    """Set A1, A2, A3 and B [L, …] from how the base reads `rows` of ids [N, T], some thousand tokens; norms stay.
 
-    def see(number: int, h: Tensor) -> None:
-        inputs[number].append(h[:, SINK:].flatten(0, 1).float())
+    Only products of the inputs are kept, so memory does not grow with the text.
+    """
+    config, device = generator.config, next(base.parameters()).device
+    norms = generator.norm.to(device)
+    d, given, out = config.hidden, config.in_features, config.out_features
 
-    with reading(base, generator.config, see), ExitStack() as stack:
-        for number, name in enumerate(generator.config.modules):
+    def zeros(rows: int, columns: int) -> Tensor:
+        return torch.zeros(rows, columns, device=device)
 
-            def hook(_module: Any, args: Any, number: int = number) -> None:
-                given[number].append(args[0][:, SINK:].flatten(0, 1).float())
+    heard = [_Heard(zeros(d, d), zeros(d, given), zeros(given, given), zeros(d, out)) for _ in config.modules]
+    latest: dict[int, Tensor] = {}
 
-            stack.callback(base.get_submodule(name).register_forward_pre_hook(hook).remove)
+    def see_input(number: int, h: Tensor) -> None:
+        h = h[:, SINK:].flatten(0, 1).float()
+        heard[number].lengths.append(h.norm(dim=-1))
+        latest[number] = rms_norm(h, norms[number])
+
+    def see_given(number: int, x: Tensor) -> None:
+        n, x, layer = latest.pop(number), x[:, SINK:].flatten(0, 1).float(), heard[number]
+        layer.nn += n.T @ n
+        layer.nx += n.T @ x
+        layer.xx += x.T @ x
+        layer.ne += n.T @ wanted
+
+    table = base.get_output_embeddings().weight
+    with reading(base, config, see_input), hearing(base, config.modules, see_given):
         for ids in rows:
+            embeddings = table[ids[:, SINK:].flatten()].float()
+            wanted = embeddings / embeddings.norm(dim=-1, keepdim=True)
             run(base, ids)
-            tokens.append(ids[:, SINK:].flatten())
-    embeddings = base.get_output_embeddings().weight[torch.cat(tokens)].float()
-    wanted = embeddings / embeddings.norm(dim=-1, keepdim=True)
     random = seeded(f"{seed} start")
-    for number in range(layers):
-        _align_layer(generator, number, torch.cat(inputs[number]), torch.cat(given[number]), wanted, random)
-        inputs[number], given[number] = [], []
+    for number, layer in enumerate(heard):
+        _align_layer(generator, number, layer, random)
 
 
-def _align_layer(
-    generator: Generator, number: int, h: Tensor, x: Tensor, wanted: Tensor, random: torch.Generator
-) -> None:
-    """One layer, from its inputs [T, D], its adapted module's inputs [T, in] and the tokens' embeddings [T, out]."""
-    config = generator.config
-    n = rms_norm(h, generator.norm[number].to(h.device))
-    white_n, white_x = _inverse_root(n.T @ n / len(n), FLOOR), _inverse_root(x.T @ x / len(x), SHRINK)
-    left, rho, right = torch.linalg.svd(white_n @ (n.T @ x / len(n)) @ white_x, full_matrices=False)
-    turn = _orthonormal(config.inner, config.inner, random).to(h.device)
+def _align_layer(generator: Generator, number: int, heard: _Heard, random: torch.Generator) -> None:
+    """One layer, from what was heard of it."""
+    config, lengths = generator.config, torch.cat(heard.lengths)
+    nn, nx, xx, ne = (total / len(lengths) for total in (heard.nn, heard.nx, heard.xx, heard.ne))
+    device = nn.device
+    white_n, white_x = _inverse_root(nn, FLOOR), _inverse_root(xx, SHRINK)
+    left, rho, right = torch.linalg.svd(white_n @ nx @ white_x, full_matrices=False)
+    turn = _orthonormal(config.inner, config.inner, random).to(device)
     keys = turn @ left[:, : config.inner].T @ white_n
     queries = turn @ (rho[: config.inner, None] * right[: config.inner]) @ white_x
-    values = _orthonormal(config.r, config.hidden, random).to(h.device) @ white_n
-    codes = n @ values.T
-    gram = codes.T @ codes / len(n) + RIDGE * torch.eye(config.r, device=h.device)
-    says = torch.linalg.solve(gram, codes.T @ wanted / len(n)).T  # [out, R2]
-    strength = STRENGTH * float(h.norm(dim=-1).median()) / math.sqrt(len(config.modules)) / config.scale
+    values = _orthonormal(config.r, config.hidden, random).to(device) @ white_n
+    gram = values @ nn @ values.T + RIDGE * torch.eye(config.r, device=device)
+    says = torch.linalg.solve(gram, values @ ne).T  # [out, R2]
+    strength = STRENGTH * float(lengths.median()) / math.sqrt(len(config.modules)) / config.scale
     # S is normalised, so the sizes of A2 and A3 are free, and A1's may be B's: those of a random start suit one rate.
     sizes = [math.sqrt(2 / part.shape[1]) / float(part.std()) for part in (queries, keys, values)]
     for part, value in zip(
