@@ -20,6 +20,6 @@ def cut(length: int, mode: str, window: int) -> list[tuple[int, int]]:
     return boundaries(length, length if mode == "concat" else window)
 
 
-def chunks(ids: Sequence[int], window: int) -> list[list[int]]:
+def chunks(ids: Sequence[int], mode: str, window: int) -> list[list[int]]:
     """The text's tokens by chunk."""
-    return [list(ids[begin:end]) for begin, end in boundaries(len(ids), window)]
+    return [list(ids[begin:end]) for begin, end in cut(len(ids), mode, window)]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.chunking import cut
+from composition.chunking import chunks
 from composition.generative.hooks import adapting, reading
 from composition.generative.layer import Generator
 from composition.generative.state import State
@@ -32,7 +32,7 @@ def read(
     """The state of a text of at least one token. Progress counts chunks."""
     device = next(base.parameters()).device
     generator.to(device)
-    parts = [list(ids[begin:end]) for begin, end in cut(len(ids), recipe.mode, recipe.window)]
+    parts = chunks(ids, recipe.mode, recipe.window)
     empty = State.zero(generator)
     total = empty.S.to(device)
     if recipe.mode == "sequential":

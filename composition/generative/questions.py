@@ -81,7 +81,7 @@ class Questions:
         prompt, answer = self.prompting.prompt(row["question"]), self.prompting.answer(row["answer"])
         answer = answer[: recipe.max_length // 2]
         prompt = prompt[-(recipe.max_length - len(answer)) :]
-        return chunks(context[: recipe.batch_tokens], int(max(recipe.windows))), prompt, answer
+        return chunks(context[: recipe.batch_tokens], "parallel", int(max(recipe.windows))), prompt, answer
 
 
 def _right_pad(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
