@@ -78,8 +78,15 @@ def visible(viewer: Viewer, *, prefix: str = "") -> Q:
     public = Q(**{f"{prefix}visibility": Visibility.PUBLIC})
     if viewer.user is None or not viewer.has_scope("read"):
         return living & public
-    member = Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user))
-    return living & (public | Q(member))
+    return living & (public | _member(viewer, prefix))
+
+
+def visible_companions(viewer: Viewer) -> Q:
+    """The filter for what is kept beside repositories he may see: the private ones for members of their namespace."""
+    public = Q(visibility=Visibility.PUBLIC)
+    if viewer.user is None or not viewer.has_scope("read"):
+        return public
+    return public | _member(viewer, "repository__")
 
 
 def may(viewer: Viewer, repository: Repository, need: str) -> bool:
@@ -196,10 +203,8 @@ def upload(viewer: Viewer, pk: str) -> Upload:
 
 def companions(viewer: Viewer, repository: Repository) -> QuerySet[Companion]:
     """What is kept beside a repository: the private ones for members of its namespace only, by kind and name."""
-    found = Companion.objects.filter(repository=repository).select_related("blob", "created_by")
-    if not viewer.has_scope("read") or _level(viewer, repository.namespace) < LEVEL["read"]:
-        found = found.filter(visibility=Visibility.PUBLIC)
-    return found.order_by("kind", "name")
+    found = Companion.objects.filter(visible_companions(viewer), repository=repository)
+    return found.select_related("blob", "created_by").order_by("kind", "name")
 
 
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str, *, whole: bool = False) -> Companion:
@@ -242,6 +247,11 @@ def base(name: str, revision: str | None = None) -> BaseModel:
 def missing(name: str, what: str) -> NotFound:
     """The one sentence for what is not there and for what may not be seen."""
     return NotFound(f"There is no {what} {name!r} that you can see. Check the name, or sign in if it is private.")
+
+
+def _member(viewer: Viewer, prefix: str) -> Q:
+    """Rows whose repository, `prefix` leading to it, is in a namespace of the viewer's."""
+    return Q(Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user)))
 
 
 def _level(viewer: Viewer, namespace: Namespace) -> int:

@@ -3,11 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from django.db.models import Q
-
 from hub import access, queries
 from hub.access import Viewer
-from hub.models import BaseModel, Companion, Kind, Origin, Version, Visibility
+from hub.models import BaseModel, Companion, Kind, Origin, Version
 from hub.services.companions import STATE
 
 STATES_LOOKED_AT = 1000
@@ -36,10 +34,9 @@ def parts_of(viewer: Viewer, whole: Version, most: int = 100) -> list[Version]:
     state = access.companions(viewer, whole.repository).filter(kind=STATE, name=f"{whole.label}.safetensors").first()
     if state is None:
         return []
-    mine = [row.namespace_id for row in queries.memberships(viewer)] if viewer.user and viewer.has_scope("read") else []
-    rows = Companion.objects.filter(access.visible(viewer, prefix="repository__"), kind=STATE).exclude(pk=state.pk)
-    rows = rows.filter(Q(visibility=Visibility.PUBLIC) | Q(repository__namespace__in=mine)).order_by("-pk")
-    rows = rows.filter(facts__generator=state.facts.get("generator"))[:STATES_LOOKED_AT]
+    may_see = access.visible(viewer, prefix="repository__") & access.visible_companions(viewer)
+    rows = Companion.objects.filter(may_see, kind=STATE, facts__generator=state.facts.get("generator"))
+    rows = rows.exclude(pk=state.pk).order_by("-pk")[:STATES_LOOKED_AT]
     known = Counter(state.facts.get("texts", []))
     fit = [row for row in rows if (texts := Counter(row.facts.get("texts", []))) and texts <= known][:most]
     versions = Version.objects.filter(repository__in={row.repository_id for row in fit})
