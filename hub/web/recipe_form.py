@@ -42,6 +42,15 @@ def read(method: Method, form: QueryDict, *, partly: bool = False) -> dict:
     return recipe
 
 
+def parted(method: Method, values: dict, first: tuple[str, ...]) -> dict[str, list[dict]]:
+    """{"first", "rest"}: the fields shown at once, and those that open on demand."""
+    fields = drawn(method, values)
+    return {
+        "first": [row for row in fields if row["name"] in first],
+        "rest": [row for row in fields if row["name"] not in first],
+    }
+
+
 def _value(row: dict, form: QueryDict) -> object:
     name, kind = row["name"], row["type"]
     if kind == "boolean":

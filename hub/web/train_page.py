@@ -63,15 +63,13 @@ class Training:
 
     def context(self, report: dict | None = None) -> dict:
         """For templates/generate/train.html."""
-        fields = recipe_form.drawn(self.method, self.recipe)
         return {
             "here": "generate",
             "training": self,
             "bases": [base for base in queries.bases(self.viewer) if base.fingerprint],
             "starts": generators.generators_of(self.viewer),
             "offered": data_of(self.viewer, self.datasets),
-            "first": [row for row in fields if row["name"] in FIRST],
-            "rest": [row for row in fields if row["name"] not in FIRST],
+            **recipe_form.parted(self.method, self.recipe, FIRST),
             "namespaces": queries.writable(self.viewer),
             "visibilities": Visibility.values,
             "refused": self.refused,

@@ -107,7 +107,6 @@ class Moving:
     def context(self, report: dict | None = None) -> dict:
         """For templates/transfer/page.html."""
         beside = list(access.companions(self.viewer, self.page.repository))
-        fields = recipe_form.drawn(self.method, self.recipe)
         seeds = [row for row in beside if row.kind == SEEDS]
         judges = {row.name.partition("/")[0]: row for row in beside if row.kind == DISCRIMINATOR}
         return {
@@ -117,8 +116,7 @@ class Moving:
             "targets": targets(self.viewer, self.version),
             "seeds": seeds,
             "judges": judges,
-            "first": [row for row in fields if row["name"] in FIRST],
-            "rest": [row for row in fields if row["name"] not in FIRST],
+            **recipe_form.parted(self.method, self.recipe, FIRST),
             "namespaces": queries.writable(self.viewer),
             "visibilities": Visibility.values,
             "refused": self.refused,
