@@ -76,7 +76,7 @@ def _by_data(
         target=loader(attempt, worker, job.base, recipe.precision),
         target_name=str(job.base),
         target_id=job.base.name,
-        target_folder=base_folder(job.base, attempt.say),
+        target_folder=base_folder(job.base, attempt.say) if devices.processes() > 1 else None,
         processes=devices.processes(),
         seeds=rows_of(attempt, SEEDS),
         discriminator=_discriminator(attempt, worker),

@@ -29,24 +29,29 @@ def is_generated(version: Version) -> bool:
     return (version.report or {}).get("method") == "generate"
 
 
-def full_text(viewer: Viewer, version: Version) -> tuple[str, str]:
-    """(the text to offer for the prompt, what to say beside the box); of others than generated adapters both are ""."""
+def offered(viewer: Viewer, version: Version) -> tuple[list[Companion], str]:
+    """(the texts to offer for the prompt, what to say beside the box); none and "" where it was made from no text."""
     if not is_generated(version):
-        return "", ""
+        return [], ""
     rows = kept_texts(viewer, version)
     if not rows:
-        return "", "No text is kept that you can read. Paste the text this adapter was made from."
+        return [], "No text is kept that you can read. Paste the text this adapter was made from."
     reads = (version.base.config if version.base else {}).get("max_position_embeddings")
     size = sum(row.blob.size for row in rows)
     if size > MOST_CHARACTERS or (isinstance(reads, int) and size // BYTES_A_TOKEN >= reads):
         most = f"{reads:,} tokens" if isinstance(reads, int) else f"{MOST_CHARACTERS:,} characters"
-        return "", f"The kept text has about {size // BYTES_A_TOKEN:,} tokens; the base reads {most}. Paste a part."
+        return [], f"The kept text has about {size // BYTES_A_TOKEN:,} tokens; the base reads {most}. Paste a part."
+    more = " What was added to before is not in it." if version.report.get("states") else ""
+    return rows, f"The text kept with {version.label}.{more}"
+
+
+def joined(rows: list[Companion]) -> str:
+    """Their text, with an empty line between."""
     texts = []
     for row in rows:
         with blobs.open(row.blob_id) as stream:
             texts.append(stream.read().decode("utf-8", "replace").strip())
-    more = " What was added to before is not in it." if version.report.get("states") else ""
-    return "\n\n".join(texts), f"The text kept with {version.label}.{more}"
+    return "\n\n".join(texts)
 
 
 def made_from(viewer: Viewer, page: Heading) -> dict:

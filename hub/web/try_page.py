@@ -15,7 +15,7 @@ from hub.services.job_workers import busy_with
 from hub.shapes import HIDDEN, show_whole
 from hub.web import recipe_form, token_chart
 from hub.web.forms import Refused
-from hub.web.generated_page import full_text
+from hub.web.generated_page import joined, offered
 from hub.web.repository_page import Heading
 
 KIND = "try"
@@ -75,13 +75,15 @@ def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> Trying:
     """The page of an address: empty, or with the trial that `?job=` names; another's trial is 404."""
     if page.version is None:
         raise NotFound(f"{page.repository.full_name} has no valid version yet, so there is nothing to try.")
-    kept, hint = full_text(viewer, page.version)
-    trying = Trying(viewer, page, page.version, {"context": kept} if viewer.user else {}, hint)
+    texts, hint = offered(viewer, page.version)
+    trying = Trying(viewer, page, page.version, {}, hint)
     if wanted := request.GET.get("job", ""):
         job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
         if job.kind != KIND or job.inputs.get().version.repository_id != page.repository.pk:
             raise access.missing(wanted, "job")
         trying.job, trying.recipe = job, job.recipe
+    elif request.method != "POST" and viewer.user:
+        trying.recipe = {"context": joined(texts)}
     if request.method == "POST":
         trying.recipe = recipe_form.read(recipe_form.method_of(KIND, KIND), request.POST)
         given = {name: trying.recipe[name].replace("\r\n", "\n") for name in TEXTS if name in trying.recipe}
