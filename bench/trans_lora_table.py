@@ -11,30 +11,42 @@ FILTERS = {"transferred": "discriminator", "unfiltered": "none", "token-score": 
 
 def table(results: list[dict]) -> str:
     """Markdown: tasks and seeds down, arms across, with intervals, then the transferred arm against the others."""
-    lines = ["| task, seed | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 1) + "|"]
+    lines = [
+        "| task, seed | samples × epochs, temperature | " + " | ".join(ARMS) + " |",
+        "|---" * (len(ARMS) + 2) + "|",
+    ]
     groups: dict[tuple, dict] = {}
     for row in results:
-        groups.setdefault((row["task"], row["seed"]), {})[row["arm"]] = row
-    for (task, seed), arms in groups.items():
+        if row["arm"] not in SEEDLESS:
+            groups.setdefault((_recipe(row), row["task"], row["seed"]), {})[row["arm"]] = row
+    compared = []
+    in_order = sorted(sorted(groups), key=lambda group: group[0], reverse=True)
+    for recipe, task, seed in in_order:
+        arms = groups[recipe, task, seed]
         # What knows no seed was measured once for all of them.
         arms |= {row["arm"]: row for row in results if row["task"] == task and row["arm"] in SEEDLESS}
-        cells = []
-        for arm in ARMS:
-            if arm not in arms:
-                cells.append("")
-                continue
-            if "refused" in arms[arm]:
-                cells.append("refused")
-                continue
-            share = wilson(arms[arm]["exact_match"] * arms[arm]["test_rows"], arms[arm]["test_rows"])
-            cells.append(f"{share.value:.3f} ({share.low:.3f}–{share.high:.3f})")
-        lines.append(f"| {task}, {seed} | " + " | ".join(cells) + " |")
-    for (task, seed), arms in groups.items():
+        lines.append(f"| {task}, {seed} | {recipe} | " + " | ".join(_cell(arms.get(arm)) for arm in ARMS) + " |")
         for arm, other in itertools.product(FILTERS, ("source adapter", "target base", "seeds only", "oracle")):
             if "right" in arms.get(arm, {}) and "right" in arms.get(other, {}):
                 gap = paired_difference(*([int(digit) for digit in arms[name]["right"]] for name in (arm, other)))
-                lines.append(f"{task}, {seed}: {arm} − {other} = {gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+                compared.append(
+                    f"{task}, {seed} ({recipe}): {arm} − {other} = {gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+                )
+    lines += compared
     return "\n".join(lines)
+
+
+def _recipe(row: dict) -> str:
+    return f"{row['samples']} × {row['epochs']}, {row['temperature']:g}"
+
+
+def _cell(row: dict | None) -> str:
+    if row is None:
+        return ""
+    if "refused" in row:
+        return "refused"
+    share = wilson(row["exact_match"] * row["test_rows"], row["test_rows"])
+    return f"{share.value:.3f} ({share.low:.3f}–{share.high:.3f})"
 
 
 def bench_rows(results: list[dict]) -> list[dict]:
@@ -43,7 +55,8 @@ def bench_rows(results: list[dict]) -> list[dict]:
     rows = []
     for row in (row for row in results if "right" in row):
         theirs = bare.get((row["task"], row["seed"]))
-        rows.append({"case": f"{row['task']}, seed {row['seed']}: {row['arm']}", "peer": "target base",
+        said = "" if row["arm"] in SEEDLESS else f" ({_recipe(row)})"
+        rows.append({"case": f"{row['task']}, seed {row['seed']}: {row['arm']}{said}", "peer": "target base",
                      "ours": row["exact_match"], "theirs": theirs, "unit": "exact match",
                      "ratio": row["exact_match"] / theirs if theirs else None})  # fmt: skip
     return rows

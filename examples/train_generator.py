@@ -18,7 +18,7 @@ from base import BASE_ID, ROOT, add_base_option, ready
 from generator_data import write
 
 from composition.base_models import load_base
-from composition.generative import save_generator, train_generator
+from composition.generative import load_generator, save_generator, train_generator
 from composition.generative.segments import Documents
 from composition.generative.train import kept_generator
 from composition.recipes import TrainGeneratorRecipe
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=BUILD / "data", help="where the text is collected")
     parser.add_argument("--work", type=Path, default=BUILD / "work", help="the run's state")
     parser.add_argument("--out", type=Path, default=BUILD / "smollm2", help="the generator's folder")
+    parser.add_argument("--start", type=Path, help="folder of a generator to go on from, instead of first values")
     parser.add_argument("--minutes", type=float, help="stop after so long, keeping the run")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=JSON", help="a field of the recipe")
     parser.add_argument("--threads", type=int, default=1)
@@ -64,6 +65,7 @@ def main() -> None:
     files = write(arguments.data)
     documents = Documents([files["docstrings-train"], files["code-train"]])
     base, tokenizer = load_base(ready(arguments.base))
+    start = load_generator(arguments.start) if arguments.start else None
     began = time.monotonic()
 
     def tell(fraction: float, message: str = "", **figures: Any) -> None:
@@ -75,7 +77,7 @@ def main() -> None:
 
     try:
         generator = train_generator(
-            base, tokenizer, recipe, documents, base_model=BASE_ID, work=arguments.work, progress=tell
+            base, tokenizer, recipe, documents, base_model=BASE_ID, work=arguments.work, start=start, progress=tell
         )
     except (OutOfTime, KeyboardInterrupt):
         generator = kept_generator(arguments.work, base, recipe, BASE_ID)

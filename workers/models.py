@@ -7,7 +7,7 @@ weights (PiSSA and kin) or carry weights of their own get a base that is thrown 
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class LoadedBases:
         needed = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         self._make_room(needed)
         model, tokenizer = load_base(folder, precision, device_map=placement(needed))
-        check_shapes(base, model)
+        check_shapes(base, {name: p.shape for name, p in model.named_parameters()})
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         self._models[key] = (model, tokenizer, size)
         return model, tokenizer
@@ -120,19 +120,32 @@ class LoadedBases:
             log.info("dropped base %s in %s from memory", *key)
 
 
-def check_shapes(base: BaseModel, model: Any) -> None:
-    """Refuse weights of another shape than the base's row says: a pruned copy under its parent's name."""
-    if not base.shapes:
-        return
-    have = {name: list(p.shape) for name, p in model.named_parameters() if p.dim() == 2}
-    for name, parameter in list(have.items()):
-        have[name.removesuffix(".weight")] = parameter
-    for module, shape in base.shapes.items():
-        found = have.get(module)
+def checked_folder(base: BaseModel, say=lambda message: None) -> Path:
+    """`base_folder`, for who loads it elsewhere; shapes are read in the files' headers, and no weights.
+
+    Errors: `base.not_held`, `base.other_shapes`.
+    """
+    from safetensors import safe_open
+
+    folder, have = base_folder(base, say), {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as source:
+            have |= {name: list(source.get_slice(name).get_shape()) for name in source.keys()}  # noqa: SIM118
+    check_shapes(base, have)
+    return folder
+
+
+def check_shapes(base: BaseModel, have: Mapping[str, Sequence[int]]) -> None:
+    """Refuse weights of another shape than the base's row says: a pruned copy under its parent's name.
+
+    `have` is {name of a parameter: shape}. Errors: `base.other_shapes`.
+    """
+    for module, shape in (base.shapes or {}).items():
+        found = have.get(f"{module}.weight", have.get(module))
         if found is not None and sorted(found) != sorted(shape):
             raise CompositionError(
                 "base.other_shapes",
-                f"The weights this worker holds as {base} have {module} of shape {found}, not {list(shape)}: they are "
-                "another model. Put the right ones in their place.",
+                f"The weights this worker holds as {base} have {module} of shape {list(found)}, not {list(shape)}: "
+                "they are another model. Put the right ones in their place.",
                 module=module,
             )

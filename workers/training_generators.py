@@ -19,10 +19,10 @@ from hub.services.job_results import publish_result
 from hub.storage import blobs
 from workers import devices
 from workers.attempt import Attempt
-from workers.bases import base_folder
 from workers.cache import PART
 from workers.evaluating import read_rows
 from workers.generative_cards import generator_card
+from workers.models import checked_folder
 from workers.worker import Worker, inputs_of, versions
 
 
@@ -69,7 +69,7 @@ def _trained(
     job, count = attempt.job, devices.processes()
     how: dict[str, Any] = {"base_model": job.base.name, "work": work, "progress": attempt.progress}
     if count > 1:
-        folder = base_folder(job.base, attempt.say)
+        folder = checked_folder(job.base, attempt.say)
         worker.models.drop(job.base)  # Every process loads its own.
         attempt.advance(State.RUNNING)
         return train_replicated(folder, recipe, data, processes=count, start=start, **how)

@@ -27,11 +27,11 @@ from hub.services.transfer_check import memory_of
 from hub.storage import blobs
 from workers import devices
 from workers.attempt import Attempt
-from workers.bases import base_folder
 from workers.cache import PART
 from workers.cards import public_names, transfer_card
 from workers.evaluating import replaces
 from workers.leftovers import work_folder
+from workers.models import checked_folder
 from workers.worker import Worker, inputs_of
 
 # What a report may not tell the public: text that was invented after private examples.
@@ -76,7 +76,7 @@ def _by_data(
         target=loader(attempt, worker, job.base, recipe.precision),
         target_name=str(job.base),
         target_id=job.base.name,
-        target_folder=base_folder(job.base, attempt.say) if devices.processes() > 1 else None,
+        target_folder=checked_folder(job.base, attempt.say) if devices.processes() > 1 else None,
         processes=devices.processes(),
         seeds=rows_of(attempt, SEEDS),
         discriminator=_discriminator(attempt, worker),
@@ -108,7 +108,7 @@ def _by_weights(
     if job.kind == "loram":
         needs["index"] = json.loads(_only(attempt, job_files.INDEX))
     if job.kind == "cross-lora":
-        needs["source"], needs["target"] = (base_folder(one, attempt.say) for one in (row.version.base, job.base))
+        needs["source"], needs["target"] = (checked_folder(one, attempt.say) for one in (row.version.base, job.base))
     attempt.advance(State.RUNNING)
     result = METHODS[job.kind].load()([adapter], recipe, **needs, progress=attempt.progress)
     from composition.weights import save_peft

@@ -106,7 +106,10 @@ class Documents(Sequence[str]):
 
 
 class Corpus:
-    """Documents under a tokenizer; the first `holdout` of a seeded order are kept from training."""
+    """Documents under a tokenizer; the first `holdout` of one drawn order are kept from training.
+
+    That order doesn't depend on the recipe's seed: a training that goes on from another holds out what that one did.
+    """
 
     def __init__(self, tokenizer: Any, documents: Sequence[str], recipe: TrainGeneratorRecipe) -> None:
         if len(documents) < recipe.holdout + 2:
@@ -115,7 +118,7 @@ class Corpus:
                 f"{len(documents)} documents were given, {recipe.holdout} are held out. Give more, or hold out less.",
             )
         self.tokenizer, self.documents, self.recipe = tokenizer, documents, recipe
-        order = torch.randperm(len(documents), generator=seeded(f"{recipe.seed} held out")).tolist()
+        order = torch.randperm(len(documents), generator=seeded("0 held out")).tolist()
         self.held, self.kept = sorted(order[: recipe.holdout]), sorted(order[recipe.holdout :])
 
     def tokens(self, number: int) -> list[int]:

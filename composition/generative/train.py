@@ -182,6 +182,8 @@ class _Run:
             "data": {"sha256": self.data_digest, "documents": len(self.corpus.documents)},
             "curve": notes.curve,
         }
+        if self.generator.config.training:
+            record["before"] = self.generator.config.training
         return with_config(self.generator, replace(self.generator.config, training=record))
 
     def _digest(self) -> str:

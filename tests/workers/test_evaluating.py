@@ -10,7 +10,7 @@ from hub.services import job_lease, jobs
 from tests.hub import factories
 from tests.workers.conftest import write_base
 from workers import bases
-from workers.models import LoadedBases
+from workers.models import LoadedBases, checked_folder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -144,6 +144,13 @@ def test_other_weights_under_a_base_s_name_are_refused(base, worker, tmp_path):
     write_base(tmp_path / "bases" / "pico" / "llama", LlamaForCausalLM(pruned))
     with pytest.raises(CompositionError, match="another model"):
         LoadedBases(10**9).get(base)
+    with pytest.raises(CompositionError, match="another model"):
+        checked_folder(base)  # Processes that train together load the folder themselves.
+
+
+def test_a_folder_of_the_right_weights_is_given(held, base, worker):
+    assert base.shapes
+    assert checked_folder(base) == bases.base_folder(base)
 
 
 def test_where_bases_are_found(base, worker, tmp_path, settings):
