@@ -96,6 +96,7 @@ def make(method: str, tokens: int, depth: int) -> dict[str, float]:
 
 def made(method: str, tokens: int, depth: int) -> dict[str, float]:
     """`make` in a fresh process."""
+    print(f"{time.strftime('%H:%M:%S')} {method}, {tokens:,} tokens", file=sys.stderr, flush=True)
     command = [sys.executable, __file__, "--make", method, str(tokens), str(depth)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 

@@ -1,8 +1,8 @@
 """Many continuations of one prompt, sampled side by side: the prompt is read once, rows that are done are dropped.
 
 Temperature, then top-p over the whole vocabulary: the likeliest tokens are looked at in groups, and the rare row whose
-group does not hold `top_p` of the probability gets the next, wider one, so that a 262k vocabulary is never sorted. One
-uniform number a row and step, drawn for all rows whether they are done or not: what a row says does not depend on how
+group does not hold `top_p` of the probability (at 1: its own draw) gets the next, wider one, so that a 262k vocabulary
+is never sorted. One uniform number a row and step, drawn for all rows whether they are done or not: what a row says does not depend on how
 long its neighbours talk.
 """
 
@@ -34,13 +34,15 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     while len(open_rows):
         top, ids = scaled[open_rows].topk(width, dim=1)
         heap = (top - whole[open_rows, None]).exp().double().cumsum(1)  # [rows, width], falling probabilities summed
-        enough = heap[:, -1] >= top_p
+        drawn = uniform[open_rows].double()
+        inside = (heap < top_p).sum(1, keepdim=True).clamp(max=width - 1)  # the last token of the set
+        if top_p < 1.0:
+            enough, drawn = heap[:, -1] >= top_p, drawn * heap.gather(1, inside).squeeze(1)
+        else:
+            enough = heap[:, -1] > drawn  # All tokens are in the set, so its probability is known: 1.
         if width == scaled.shape[1]:
             enough[:] = True
-        inside = (heap < top_p).sum(1, keepdim=True).clamp(max=width - 1)  # the last token of the set
-        mass = heap.gather(1, inside).squeeze(1)
-        place = (heap <= (uniform[open_rows].double() * mass)[:, None]).sum(1, keepdim=True)
-        place = torch.minimum(place, inside)
+        place = torch.minimum((heap <= drawn[:, None]).sum(1, keepdim=True), inside)
         token, enough = ids.gather(1, place).squeeze(1).cpu(), enough.cpu()
         found[open_rows[enough]] = token[enough]
         open_rows, width = open_rows[~enough], min(width * WIDER, scaled.shape[1])
