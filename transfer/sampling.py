@@ -2,8 +2,8 @@
 
 Temperature, then top-p over the whole vocabulary: the likeliest tokens are looked at in groups, and the rare row whose
 group does not hold `top_p` of the probability (at 1: its own draw) gets the next, wider one, so that a 262k vocabulary
-is never sorted. One uniform number a row and step, drawn for all rows whether they are done or not: what a row says does not depend on how
-long its neighbours talk.
+is never sorted. One uniform number a row and step, drawn for all rows whether they are done or not: what a row says
+does not depend on how long its neighbours talk.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,6 +6,7 @@ README.md                  the card
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from composition.errors import CompositionError
 from composition.facts import GeneratorFacts
@@ -61,8 +62,16 @@ def validate_generator(files: Files, *, base_shapes: Mapping[str, Sequence[int]]
         bytes=sum(tensor.end - tensor.begin for tensor in header.tensors.values()),
         adapter_rank=config.adapter_rank,
         adapter_parameters=layers * config.adapter_rank * (config.in_features + config.out_features),
-        training={key: value for key, value in config.training.items() if key != "curve"},
+        training=_without_curves(config.training),
     )
+
+
+def _without_curves(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's record without its points, and that of the training it went on from likewise."""
+    kept = {key: value for key, value in training.items() if key != "curve"}
+    if isinstance(kept.get("before"), dict):
+        kept["before"] = _without_curves(kept["before"])
+    return kept
 
 
 def read_config(files: Files) -> GeneratorConfig:

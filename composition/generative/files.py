@@ -74,8 +74,10 @@ def plain_card(config: GeneratorConfig) -> str:
         f"| R1, R2, rank | {config.inner}, {config.r}, {config.rank} |",
         f"| normalisation, shift | {config.norm}, {config.shift} |",
     ]
-    if training.get("tokens"):
-        lines.append(f"| trained on | {training['tokens']:,} tokens in {training['steps']:,} steps |")
+    record, said = training, "trained on"
+    while record.get("tokens"):
+        lines.append(f"| {said} | {record['tokens']:,} tokens in {record['steps']:,} steps |")
+        record, said = record.get("before") or {}, "before that on"
     return "\n".join(lines) + "\n" + _last_figures(training)
 
 

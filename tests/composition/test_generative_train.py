@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from composition.errors import Cancelled, CompositionError, RecipeError
+from composition.formats.generator_files import validate_generator
+from composition.formats.sources import local_files
 from composition.generative import train
 from composition.generative.files import load_generator, save_generator
 from composition.generative.generate import generate
@@ -130,6 +132,9 @@ def test_batches_follow_from_seed_and_step(tmp_path):
     assert (one.batch(0).ids.shape[1], one.batch(1).ids.shape[1]) == (8, 16)
     assert all(batch.ids.numel() <= 32 for batch in map(one.batch, range(8)))
     assert set(one.held).isdisjoint(one.kept) and len(one.held) == 2
+    further = Corpus(Numbers(), corpus(), replace(recipe, seed=5))
+    assert not further.batch(0).rows.equal(one.batch(0).rows)
+    assert further.held == one.held, "a training that goes on under another seed must not have seen them"
 
 
 def test_documents_are_read_from_the_disk_when_they_are_asked_for(tmp_path):
@@ -247,3 +252,17 @@ def test_a_generator_comes_back_from_its_folder(tmp_path):
     assert "GenerativeAdapter" in (tmp_path / "README.md").read_text()
     assert isinstance(build([torch.arange(16).view(2, 8)], seeded("y")), Batch)
     assert replace(generator.config, rank=5).adapter_rank == 5
+
+
+def test_a_generator_learns_on_from_another_and_tells_of_both_trainings(tmp_path):
+    first = trained(tmp_path / "a", steps=2)
+    second = trained(tmp_path / "b", start=first, steps=1, seed=1, learning_rate=1e-8)
+    for part in ("A1", "A2", "A3", "B"):
+        assert (getattr(second, part) - getattr(first, part)).abs().max() < 1e-6, "it begins where the first ended"
+    assert second.config.training["before"] == first.config.training
+    save_generator(second, tmp_path / "made")
+    card = (tmp_path / "made" / "README.md").read_text()
+    assert "tokens in 1 steps" in card and "before that on" in card
+    facts = validate_generator(local_files(tmp_path / "made"))
+    assert facts.training["steps"] == 1 and facts.training["before"]["steps"] == 2
+    assert "curve" not in json.dumps(facts.training), "the points stay in the file"
