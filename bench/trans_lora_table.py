@@ -6,38 +6,42 @@ from composition.intervals import paired_difference, wilson
 
 ARMS = ("source adapter", "target base", "unfiltered", "seeds only", "transferred", "oracle", "token-score")
 SEEDLESS = ("source adapter", "target base")
+TRAINED = tuple(arm for arm in ARMS if arm not in SEEDLESS)
 FILTERS = {"transferred": "discriminator", "unfiltered": "none", "token-score": "token-score"}
 
 
 def table(results: list[dict]) -> str:
-    """Markdown: tasks and seeds down, arms across, with intervals, then the transferred arm against the others."""
-    lines = [
-        "| task, seed | samples × epochs, temperature | " + " | ".join(ARMS) + " |",
-        "|---" * (len(ARMS) + 2) + "|",
-    ]
+    """Markdown: tasks and seeds down, arms across, with intervals; then rows of known templates, where they were
+    measured, and the arms that invent against the others."""
     groups: dict[tuple, dict] = {}
     for row in results:
         if row["arm"] not in SEEDLESS:
             groups.setdefault((_recipe(row), row["task"], row["seed"]), {})[row["arm"]] = row
-    compared = []
     in_order = sorted(sorted(groups), key=lambda group: group[0], reverse=True)
-    for recipe, task, seed in in_order:
-        arms = groups[recipe, task, seed]
+    lines, known, compared = _head(ARMS), _head(TRAINED), []
+    for group in in_order:
+        recipe, task, seed = group
         # What knows no seed was measured once for all of them.
-        arms |= {row["arm"]: row for row in results if row["task"] == task and row["arm"] in SEEDLESS}
+        arms = groups[group] | {r["arm"]: r for r in results if r["task"] == task and r["arm"] in SEEDLESS}
         lines.append(f"| {task}, {seed} | {recipe} | " + " | ".join(_cell(arms.get(arm)) for arm in ARMS) + " |")
+        if any("known" in row for row in arms.values()):
+            cells = [_cell(arms.get(arm, {}).get("known")) for arm in TRAINED]
+            known.append(f"| {task}, {seed} | {recipe} | " + " | ".join(cells) + " |")
         for arm, other in itertools.product(FILTERS, ("source adapter", "target base", "seeds only", "oracle")):
             if "right" in arms.get(arm, {}) and "right" in arms.get(other, {}):
                 gap = paired_difference(*([int(digit) for digit in arms[name]["right"]] for name in (arm, other)))
-                compared.append(
-                    f"{task}, {seed} ({recipe}): {arm} − {other} = {gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
-                )
-    lines += compared
-    return "\n".join(lines)
+                span = f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+                compared.append(f"{task}, {seed} ({recipe}): {arm} − {other} = {span}")
+    return "\n".join([*lines, "", "On real rows of the templates that training shows:", "", *known, "", *compared])
+
+
+def _head(arms: tuple[str, ...]) -> list[str]:
+    shown = ("task, seed", "samples × epochs, rate, temperature", *arms)
+    return ["| " + " | ".join(shown) + " |", "|---" * len(shown) + "|"]
 
 
 def _recipe(row: dict) -> str:
-    return f"{row['samples']} × {row['epochs']}, {row['temperature']:g}"
+    return f"{row['samples']} × {row['epochs']}, {row['learning_rate']:g}, {row['temperature']:g}"
 
 
 def _cell(row: dict | None) -> str:
