@@ -1,6 +1,8 @@
-"""Train a generator for SmolLM2-135M-Instruct on text that `make setup` brings along; stop and go on at any time.
+r"""Train a generator for SmolLM2-135M-Instruct on text that `make setup` brings along; stop and go on at any time.
 
     python examples/train_generator.py --minutes 60      # trains on from the last checkpoint, then saves what it has
+    python examples/train_generator.py --start build/generator/smollm2 --set seed=1 --set steps=2000 --set warmup=100 \
+        --work build/generator/more                      # begins anew from a generator; examples/generator took both
     python examples/train_generator.py --set start='"random"' --set shift=0 --work build/generator/random
 
 `--set` takes any field of TrainGeneratorRecipe as JSON. The run is kept in --work (80 MB) and the generator written to
@@ -24,7 +26,7 @@ from composition.generative.train import kept_generator
 from composition.recipes import TrainGeneratorRecipe
 
 BUILD = ROOT / "build" / "generator"
-# What made examples/generator: 50 CPU minutes. Everything else is the recipe's own default.
+# The first training of examples/generator: 50 CPU minutes. What is not said is the recipe's own default.
 SETTINGS: dict[str, Any] = {
     "start": "aligned",
     "shift": 1,
