@@ -26,7 +26,7 @@ from composition.generative.train import kept_generator
 from composition.recipes import TrainGeneratorRecipe
 
 BUILD = ROOT / "build" / "generator"
-# The first training of examples/generator: 50 CPU minutes. What is not said is the recipe's own default.
+# The first training of examples/generator, 50 CPU minutes; docs/generation.md tells of the second.
 SETTINGS: dict[str, Any] = {
     "start": "aligned",
     "shift": 1,
