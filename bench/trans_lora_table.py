@@ -16,11 +16,11 @@ def table(results: list[dict]) -> str:
     groups: dict[tuple, dict] = {}
     for row in results:
         if row["arm"] not in SEEDLESS:
-            groups.setdefault((_recipe(row), row["task"], row["seed"]), {})[row["arm"]] = row
-    in_order = sorted(sorted(groups), key=lambda group: group[0], reverse=True)
+            recipe = (-row["samples"], -row["epochs"], row["learning_rate"], row["temperature"])  # most rows first
+            groups.setdefault((recipe, row["task"], row["seed"]), {})[row["arm"]] = row
     lines, known, compared = _head(ARMS), _head(TRAINED), []
-    for group in in_order:
-        recipe, task, seed = group
+    for group in sorted(groups):
+        (_, task, seed), recipe = group, _recipe(next(iter(groups[group].values())))
         # What knows no seed was measured once for all of them.
         arms = groups[group] | {r["arm"]: r for r in results if r["task"] == task and r["arm"] in SEEDLESS}
         lines.append(f"| {task}, {seed} | {recipe} | " + " | ".join(_cell(arms.get(arm)) for arm in ARMS) + " |")
