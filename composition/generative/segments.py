@@ -23,6 +23,8 @@ from composition.parallel import Replicas
 from composition.recipes.train_generator import TrainGeneratorRecipe
 
 TRIES = 200
+HELD_OUT = "0 held out"
+"""The key of the order in which documents are held out."""
 RECONSTRUCT, COMPLETE = 0, 1
 
 
@@ -118,7 +120,7 @@ class Corpus:
                 f"{len(documents)} documents were given, {recipe.holdout} are held out. Give more, or hold out less.",
             )
         self.tokenizer, self.documents, self.recipe = tokenizer, documents, recipe
-        order = torch.randperm(len(documents), generator=seeded("0 held out")).tolist()
+        order = torch.randperm(len(documents), generator=seeded(HELD_OUT)).tolist()
         self.held, self.kept = sorted(order[: recipe.holdout]), sorted(order[recipe.holdout :])
 
     def tokens(self, number: int) -> list[int]:
