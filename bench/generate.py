@@ -139,8 +139,8 @@ def making_rows(lengths: list[int], depth: int) -> list[dict[str, Any]]:
                 rows.append(row(case, f"1.15 × linear from {fewest:,}", ours["seconds"], linear, "CPU s"))
             if tokens > WINDOW:  # From the second chunk on a chunk may be read under an adapter.
                 fewest, start = chunked.setdefault(mode, (tokens, ours))
-                constant = 1.25 * start["mebibytes"]
                 if tokens > fewest:
+                    constant = 1.25 * start["mebibytes"]
                     rows.append(row(case, f"1.25 × memory at {fewest:,}", ours["mebibytes"], constant, "MiB anonymous"))
     return rows
 
@@ -181,7 +181,7 @@ def main() -> None:
         print(json.dumps(make(arguments.make[0], int(arguments.make[1]), int(arguments.make[2]))))
         return
     depth, rounds = (2, 3) if arguments.quick else (30, 5)
-    lengths = [n for n in ([1024, 4096] if arguments.quick else [1024, 8192, 32_768]) if n <= arguments.longest]
+    lengths = [n for n in ([1024, 2048, 4096] if arguments.quick else [1024, 8192, 32_768]) if n <= arguments.longest]
     prompts = [n for n in ([1024] if arguments.quick else [1024, 2048, 4096, 8192 - 2 * QUESTION]) if n <= 8192]
     rows = making_rows(lengths, depth) + answering_rows(prompts, depth, rounds)
     width, peers = (max(len(r[key]) for r in rows) for key in ("case", "peer"))

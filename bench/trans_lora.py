@@ -53,8 +53,8 @@ TRAINING = {
     **{"max_candidates": 16.0, "precision": PRECISION},
 }
 DISCRIMINATOR = {"rank": 8, "alpha": 16.0, "learning_rate": 1e-3, "least_recall": 0.8}
-CUT = ("samples", "epochs", "learning_rate", "temperature", "top_p")
-"""What the command says of every arm's recipe, beside the discriminator's steps."""
+TOLD = ("samples", "epochs", "learning_rate", "temperature", "top_p")
+"""What is kept of the recipe with an arm's figures, for the table."""
 
 
 class Kept:
@@ -107,17 +107,16 @@ def pick_seeds(rows: list[dict], seed: int) -> list[dict]:
 class Experiment:
     """One task and one seed."""
 
-    def __init__(self, task: str, seed: int, cut: dict, bases: Bases, kept: Kept, work: Path) -> None:
-        self.task, self.seed, self.cut, self.bases, self.kept = task, seed, cut, bases, kept
+    def __init__(self, task: str, seed: int, said: argparse.Namespace, bases: Bases, kept: Kept, work: Path) -> None:
+        self.task, self.seed, self.bases, self.kept = task, seed, bases, kept
         self.work = work / f"{task}-{seed}"
         self.adapter = ROOT / "examples" / "adapters" / task
         self.train, self.test = rows_of(task, "train"), rows_of(task, "test")
         self.seeds = pick_seeds(self.train, seed)
-        sampled = SYNTHESIS | {name: cut[name] for name in ("temperature", "top_p")}
-        trained = TRAINING | {name: cut[name] for name in ("samples", "epochs", "learning_rate")}
-        self.recipe = TransLoraRecipe(seed=seed, task=task, **sampled, **trained)
-        learnt = DISCRIMINATOR | {"steps": cut["discriminator_steps"]}
-        self.discriminator_recipe = DiscriminatorRecipe(task=task, seed=seed, **sampled, **learnt)
+        same = {"task": task, "seed": seed, "temperature": said.temperature, "top_p": said.top_p, **SYNTHESIS}
+        cut = {"samples": said.samples, "epochs": said.epochs, "learning_rate": said.learning_rate}
+        self.recipe = TransLoraRecipe(**same, **cut, **TRAINING)
+        self.discriminator_recipe = DiscriminatorRecipe(**same, steps=said.discriminator_steps, **DISCRIMINATOR)
 
     def run(self, arm: str) -> dict:
         """The arm's figures, from the file where it was measured before."""
@@ -126,10 +125,10 @@ class Experiment:
         told = {"task": self.task, "seed": self.seed, "arm": arm}
         if arm not in SEEDLESS:
             made_of += [self.recipe.to_dict(), self.seeds]
-            told |= {name: self.cut[name] for name in CUT}
+            told |= {name: getattr(self.recipe, name) for name in TOLD}
         if arm == "transferred":
             made_of += [self.discriminator_recipe.to_dict()]
-            told["discriminator_steps"] = self.cut["discriminator_steps"]
+            told["discriminator_steps"] = self.discriminator_recipe.steps
         return self.kept.get(digest(made_of), lambda: told | self._make(arm))
 
     def _make(self, arm: str) -> dict:
@@ -142,9 +141,8 @@ class Experiment:
             return self._transfer(arm)
         rows = self.seeds if arm == "seeds only" else self.train[: self.recipe.samples]
         # The five seeds are read as often as it takes for the steps of the other arms, at most 60.
-        recipe = self.recipe
-        epochs = recipe.epochs if arm == "oracle" else min(60, recipe.epochs * -(-recipe.samples // recipe.batch_size))
-        recipe = self._changed(epochs=epochs)
+        epochs, passes = self.recipe.epochs, -(-self.recipe.samples // self.recipe.batch_size)
+        recipe = self._changed(epochs=epochs if arm == "oracle" else min(60, epochs * passes))
         plain = [{key: row[key] for key in ("prompt", "completion")} for row in rows]
         folder, report = distil(
             self._parties(None), recipe, plain, work=self.work / arm.replace(" ", "-"), progress=show
@@ -260,10 +258,9 @@ def main() -> None:
 def measured(options: argparse.Namespace, kept: Kept) -> list[dict]:
     """Every arm of every task and seed that was asked for."""
     bases, results = Bases(options.source, options.target), []
-    cut = {name: getattr(options, name) for name in (*CUT, "discriminator_steps")}
     for task in options.tasks:
         for seed in options.seeds:
-            experiment = Experiment(task, seed, cut, bases, kept, options.work)
+            experiment = Experiment(task, seed, options, bases, kept, options.work)
             for arm in options.arms:
                 results.append(experiment.run(arm))
                 shown = {k: v for k, v in results[-1].items() if k not in ("right", "known")}

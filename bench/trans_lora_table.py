@@ -16,8 +16,8 @@ def table(results: list[dict]) -> str:
     groups: dict[tuple, dict] = {}
     for row in results:
         if row["arm"] not in SEEDLESS:
-            recipe = (-row["samples"], -row["epochs"], row["learning_rate"], row["temperature"])  # most rows first
-            groups.setdefault((recipe, row["task"], row["seed"]), {})[row["arm"]] = row
+            order = (-row["samples"], -row["epochs"], row["learning_rate"], row["temperature"])  # most rows first
+            groups.setdefault((order, row["task"], row["seed"]), {})[row["arm"]] = row
     lines, known, compared = _head(ARMS), _head(TRAINED), []
     for group in sorted(groups):
         (_, task, seed), recipe = group, _recipe(next(iter(groups[group].values())))

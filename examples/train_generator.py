@@ -82,7 +82,7 @@ def main() -> None:
             base, tokenizer, recipe, documents, base_model=BASE_ID, work=arguments.work, start=start, progress=tell
         )
     except (OutOfTime, KeyboardInterrupt):
-        generator = kept_generator(arguments.work, base, recipe, BASE_ID)
+        generator = kept_generator(arguments.work, base, recipe, BASE_ID, start)
     save_generator(generator, arguments.out)
     print(f"saved {arguments.out} after {generator.config.training['steps']:,} steps", flush=True)
 

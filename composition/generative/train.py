@@ -64,7 +64,7 @@ def train_generator(
     whatever `progress` raises to stop it.
     """
     corpus = make_corpus(tokenizer, data, recipe, start)
-    config = start.config if start is not None else recipe.config_for(base_model, linear_shapes(base))
+    config = _config(base, recipe, base_model, start)
     generator = Generator(config)
     if start is None:
         generator.start(recipe.seed, base_norms(base, config))
@@ -175,16 +175,8 @@ class _Run:
             write_state(self.work, self.digest, notes, self.parameters, {}, self.optimizer)
 
     def _trained(self, notes: Notes) -> Generator:
-        record = {
-            "recipe": self.recipe.to_dict(),
-            "steps": notes.step,
-            "tokens": notes.before["tokens"],
-            "data": {"sha256": self.data_digest, "documents": len(self.corpus.documents)},
-            "curve": notes.curve,
-        }
-        if self.generator.config.training:
-            record["before"] = self.generator.config.training
-        return with_config(self.generator, replace(self.generator.config, training=record))
+        data = {"sha256": self.data_digest, "documents": len(self.corpus.documents)}
+        return with_config(self.generator, _with_record(self.generator.config, self.recipe, notes, data=data))
 
     def _digest(self) -> str:
         seen = hashlib.sha256(json.dumps(self.recipe.to_dict(), sort_keys=True).encode())
@@ -192,19 +184,35 @@ class _Run:
         return seen.hexdigest()
 
 
-def kept_generator(work: Path, base: Any, recipe: TrainGeneratorRecipe, base_model: str) -> Generator:
-    """The generator as a run that was stopped left it in `work`, to be looked at. Errors: `train.nothing_kept`."""
+def kept_generator(
+    work: Path, base: Any, recipe: TrainGeneratorRecipe, base_model: str, start: Generator | None = None
+) -> Generator:
+    """The generator as a run that was stopped left it in `work`, to be looked at. Errors: `train.nothing_kept`.
+
+    `start` is the one that the run began from.
+    """
     path = work / STATE_FILE
     if not path.is_file():
         raise CompositionError("train.nothing_kept", f"{work.name} holds no state of a training. Start one.")
-    config = recipe.config_for(base_model, linear_shapes(base))
+    config = _config(base, recipe, base_model, start)
     with safe_open(path, framework="pt") as source, torch.no_grad():
         known = json.loads(source.metadata()["state"])
-        record = {"recipe": recipe.to_dict(), "steps": known["step"], "tokens": known["before"]["tokens"]}
-        generator = Generator(replace(config, training={**record, "curve": known["curve"]}))
+        notes = Notes(known["step"], known["curve"], known["before"])
+        generator = Generator(_with_record(config, recipe, notes))
         for part in PARTS:
             getattr(generator, part).copy_(source.get_tensor(f"parameter {part}"))
     return generator.requires_grad_(False)
+
+
+def _config(base: Any, recipe: TrainGeneratorRecipe, base_model: str, start: Generator | None) -> GeneratorConfig:
+    return start.config if start is not None else recipe.config_for(base_model, linear_shapes(base))
+
+
+def _with_record(config: GeneratorConfig, recipe: TrainGeneratorRecipe, notes: Notes, **more: Any) -> GeneratorConfig:
+    """The config with the training's record, which keeps that of the training it went on from."""
+    record = {"recipe": recipe.to_dict(), "steps": notes.step, "tokens": notes.before["tokens"], **more}
+    before = {"before": config.training} if config.training else {}
+    return replace(config, training={**record, "curve": notes.curve, **before})
 
 
 def make_corpus(tokenizer: Any, data: Sequence[Any], recipe: TrainGeneratorRecipe, start: Generator | None) -> Any:

@@ -134,7 +134,9 @@ def test_batches_follow_from_seed_and_step(tmp_path):
     assert set(one.held).isdisjoint(one.kept) and len(one.held) == 2
     further = Corpus(Numbers(), corpus(), replace(recipe, seed=5))
     assert not further.batch(0).rows.equal(one.batch(0).rows)
-    assert further.held == one.held, "a training that goes on under another seed must not have seen them"
+    for seed in range(1, 6):
+        held = Corpus(Numbers(), corpus(), replace(recipe, seed=seed)).held
+        assert held == one.held, "a training that goes on under another seed must not have seen them"
 
 
 def test_documents_are_read_from_the_disk_when_they_are_asked_for(tmp_path):
@@ -260,6 +262,9 @@ def test_a_generator_learns_on_from_another_and_tells_of_both_trainings(tmp_path
     for part in ("A1", "A2", "A3", "B"):
         assert (getattr(second, part) - getattr(first, part)).abs().max() < 1e-6, "it begins where the first ended"
     assert second.config.training["before"] == first.config.training
+    recipe = TrainGeneratorRecipe(**{**SIZES, **SMALL, "steps": 1, "seed": 1, "learning_rate": 1e-8})
+    left = kept_generator(tmp_path / "b", pico_llama(), recipe, BASE, first)
+    assert left.config.training["before"] == first.config.training, "also of a run that was stopped"
     save_generator(second, tmp_path / "made")
     card = (tmp_path / "made" / "README.md").read_text()
     assert "tokens in 1 steps" in card and "before that on" in card
