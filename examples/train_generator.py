@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from base import BASE_ID, ROOT, add_base_option, ready
-from generator_data import write
+from generator_data import write, write_wide
 
 from composition.base_models import load_base
 from composition.generative import load_generator, save_generator, train_generator
+from composition.generative.replicated import train_replicated
 from composition.generative.segments import Documents
 from composition.generative.train import kept_generator
 from composition.recipes import TrainGeneratorRecipe
@@ -58,15 +59,19 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="folder of a generator to go on from, instead of first values")
     parser.add_argument("--minutes", type=float, help="stop after so long, keeping the run")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=JSON", help="a field of the recipe")
+    parser.add_argument("--wide", action="store_true", help="learn from the wheels of generator_packages.txt too")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="that share every step, each with that many threads")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads * arguments.processes)
 
     changed = {name: json.loads(value) for name, _, value in (item.partition("=") for item in arguments.set)}
     recipe = TrainGeneratorRecipe(**{**SETTINGS, **changed})
     files = write(arguments.data)
-    documents = Documents([files["docstrings-train"], files["code-train"]])
-    base, tokenizer = load_base(ready(arguments.base))
+    paths = [files["docstrings-train"], files["code-train"]]
+    documents = Documents(write_wide(arguments.data, BUILD / "wheels") if arguments.wide else paths)
+    folder = ready(arguments.base)
+    base, tokenizer = load_base(folder)
     start = load_generator(arguments.start) if arguments.start else None
     began = time.monotonic()
 
@@ -78,9 +83,21 @@ def main() -> None:
             raise OutOfTime
 
     try:
-        generator = train_generator(
-            base, tokenizer, recipe, documents, base_model=BASE_ID, work=arguments.work, start=start, progress=tell
-        )
+        if arguments.processes > 1:
+            generator = train_replicated(
+                folder,
+                recipe,
+                documents,
+                processes=arguments.processes,
+                base_model=BASE_ID,
+                work=arguments.work,
+                start=arguments.start,
+                progress=tell,
+            )
+        else:
+            generator = train_generator(
+                base, tokenizer, recipe, documents, base_model=BASE_ID, work=arguments.work, start=start, progress=tell
+            )
     except (OutOfTime, KeyboardInterrupt):
         generator = kept_generator(arguments.work, base, recipe, BASE_ID, start)
     save_generator(generator, arguments.out)

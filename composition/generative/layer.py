@@ -13,6 +13,8 @@ one layer can recall "what came next" without relying on the base's attention to
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,19 @@ class Generator(nn.Module):
         self.A3: nn.Parameter
         self.B: nn.Parameter
         self.norm: nn.Parameter
+        self._layers: dict[str, tuple[Tensor, ...]] | None = None
+
+    @contextmanager
+    def unbound(self) -> Iterator[None]:
+        """Inside, every layer's gradient is made once and all are put together, not each added to one of all layers."""
+        self._layers = {part: getattr(self, part).unbind(0) for part in PARTS}
+        try:
+            yield
+        finally:
+            self._layers = None
+
+    def _of(self, part: str, layer: int) -> Tensor:
+        return getattr(self, part)[layer] if self._layers is None else self._layers[part][layer]
 
     @torch.no_grad()
     def start(self, seed: int, norms: Tensor | None = None) -> "Generator":
@@ -53,8 +68,8 @@ class Generator(nn.Module):
 
         Summed in float64 where nothing is trained, so that states add and subtract without a trace.
         """
-        n = rms_norm(h.to(self.A2.dtype), self.norm[layer])
-        keys, values = n @ self.A2[layer].T, n @ self.A3[layer].T
+        n = rms_norm(h.to(self.A2.dtype), self._of("norm", layer))
+        keys, values = n @ self._of("A2", layer).T, n @ self._of("A3", layer).T
         if self.config.shift:
             keys, values = keys[:, :-1], values[:, 1:]
         if mask is not None:
@@ -70,10 +85,9 @@ class Generator(nn.Module):
 
     def update(self, layer: int, x: Tensor, directions: Tensor) -> Tensor:
         """(α/R2) · B Mᵀ A1 x: [N, T, out] for x [N, T, in] and one layer's M [N or 1, R1, R2]."""
-        hidden = x.to(self.A1.dtype) @ self.A1[layer].T
-        if len(directions) == 1:
-            return hidden @ directions[0] @ (self.B[layer].T * self.config.scale)
-        return torch.bmm(hidden, directions) @ (self.B[layer].T * self.config.scale)
+        hidden = x.to(self.A1.dtype) @ self._of("A1", layer).T
+        outward = self._of("B", layer).T * self.config.scale
+        return hidden @ directions[0] @ outward if len(directions) == 1 else torch.bmm(hidden, directions) @ outward
 
     @torch.no_grad()
     def fold(self, state: Tensor, targets: tuple[str, ...] | None = None) -> LoraWeights:

@@ -67,6 +67,10 @@ class Batch:
             learnt=None if self.learnt is None else self.learnt[rows],
         )
 
+    def wanted(self) -> Tensor:
+        """[K, W − 1]: whether a row's token after this one is learnt."""
+        return torch.ones_like(self.rows[:, 1:], dtype=torch.bool) if self.learnt is None else self.learnt[:, 1:]
+
     @property
     def tokens(self) -> int:
         """How many tokens of documents were read."""

@@ -2,10 +2,10 @@
 
     L = L_reconstruct + L_complete        mean next-token cross-entropy of each, the adapter the only way to the text
 
-A step runs the base once without gradient for the states, then once over all learnt rows with each row under its own
-adapter, and back through the layers from the first adapted one. AdamW, linear warm-up, flat, linear fall to zero,
-gradients clipped. Batches follow from seed and step and nothing else is drawn, so a run that is killed and taken up
-again from `work` ends with the same bytes.
+(`loss` has more of it). A step runs the base once without gradient for the states, then once over all learnt rows with
+each row under its own adapter, and back through the layers from the first adapted one. AdamW, linear warm-up, flat,
+linear fall to zero, gradients clipped. Batches follow from seed and step and nothing else is drawn, so a run that is
+killed and taken up again from `work` ends with the same bytes.
 """
 
 import copy
@@ -151,7 +151,14 @@ class _Run:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         share = batch.share(self.replicas).to(self.device)
-        figures = losses(self.base, self.generator, share, learn=True, replicas=self.replicas)
+        figures = losses(
+            self.base,
+            self.generator,
+            share,
+            distillation=self.recipe.distillation,
+            learn=True,
+            replicas=self.replicas,
+        )
         if not math.isfinite(figures["loss"]):
             raise CompositionError(
                 "train.diverged",

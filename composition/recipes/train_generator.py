@@ -33,6 +33,15 @@ class TrainGeneratorRecipe(Recipe):
         label="Objective",
         help="Of the stage text. Published: both; either alone loses much of the other.",
     )
+    distillation: float = option(
+        "number",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
+        label="Distillation",
+        help="Share of the completion's loss that is learnt from what the base says with the text in its prompt, "
+        "instead of from the next token itself. Of the stage text. Published: 0; Doc-to-LoRA's: 1.",
+    )
     target: str = option(
         "choice", default="o_proj", choices=TARGETS, label="Adapted layer", help="Published: o_proj of every layer."
     )
@@ -189,6 +198,10 @@ class TrainGeneratorRecipe(Recipe):
             )
         if self.start == "aligned" and not self.shift:
             raise RecipeError("start", "First values: aligned pairs a token with the one after it. Set shift to 1.")
+        if self.distillation and self.stage != "text":
+            raise RecipeError(
+                "distillation", f"Distillation: {self.distillation:g} was given for the stage questions. Set it to 0."
+            )
         if max(self.windows) * 2 > self.batch_tokens and self.stage == "text":
             raise RecipeError(
                 "batch_tokens",

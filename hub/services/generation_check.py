@@ -171,8 +171,9 @@ def estimate(recipe: Recipe, given: Sequence[Given], base: BaseModel | None, oth
     faster = GPU if queue_of(recipe.kind) == broker.GPU else 1.0
     if isinstance(recipe, TrainGeneratorRecipe):
         config = recipe.config_for(str(base), require_shapes(base))
-        # Read once, then twice as many tokens learnt, forward and back.
-        seconds = 14 * parameters * recipe.batch_tokens * recipe.steps / TRAINED / faster
+        # Read once, then twice as many tokens learnt, forward and back; a teacher reads once more.
+        passes = 14 + 2 * (recipe.distillation > 0)
+        seconds = passes * parameters * recipe.batch_tokens * recipe.steps / TRAINED / faster
         memory = parameters * 4 * 1.3 + config.parameters * 16
         return {
             "rank": config.adapter_rank,

@@ -1,5 +1,7 @@
 """The generator's mathematics: a slow reference of the paper's formula, the derivative, and the fold to PEFT."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from composition.errors import CompositionError
 from composition.generative.encode import adapter, layer_states
 from composition.generative.generate import adapter_of, generate
 from composition.generative.hooks import adapting
+from composition.generative.layer import Generator
 from composition.generative.normalise import TruncatedPolar, newton_schulz, normalise, svd
 from composition.generative.state import State
 from composition.recipes import GenerateRecipe
@@ -75,6 +78,22 @@ def test_each_row_of_a_batch_has_an_adapter_of_its_own():
             with adapting(base, generator.config, adapter(generator, states[row : row + 1])):
                 alone = base(tokens(2, 12, seed=3)[row : row + 1]).logits
             torch.testing.assert_close(both[row], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("first_layer", [0, 1])
+def test_layers_unbound_have_the_same_gradients(first_layer):
+    base, found = pico_llama(), []
+    for way in (contextlib.nullcontext, Generator.unbound):
+        generator = pico_generator(first_layer=first_layer).requires_grad_(True)
+        with way(generator):
+            states = layer_states(base, generator, tokens(2, 16))
+            with adapting(base, generator.config, adapter(generator, states)):
+                base(tokens(2, 12, seed=3)).logits.square().mean().backward()
+        found.append({name: p.grad for name, p in generator.named_parameters()})
+        assert set(found[0]) == {"A1", "A2", "A3", "B", "norm"}
+    for name, grad in found[0].items():
+        assert grad.abs().max() > 0
+        torch.testing.assert_close(found[1][name], grad)
 
 
 @pytest.mark.parametrize("shape", [(7, 7), (9, 6), (6, 9)])

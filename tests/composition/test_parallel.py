@@ -62,7 +62,9 @@ def documents(tmp_path):
     return Documents([path])
 
 
-RECIPE = TrainGeneratorRecipe(**{**SIZES, **SMALL, "batch_tokens": 64, "steps": 5, "windows": (8,), "norm": "svd"})
+RECIPE = TrainGeneratorRecipe(
+    **{**SIZES, **SMALL, "batch_tokens": 64, "steps": 5, "windows": (8,), "norm": "svd", "distillation": 0.5}
+)
 
 
 def test_two_processes_train_the_generator_of_one(base, documents, tmp_path):
