@@ -9,6 +9,8 @@ tokens in every arm, of the continuation and of the context itself (reconstructi
     prompt     the context before it                ceiling    other's adapter and the context before it
     tuned      a LoRA fine-tuned on the context for the CPU time that generating took, at least one step
 gap closed = (other − own) / (other − ceiling). Goals: 0.7 on completion; reconstruction at most half of the control's.
+With --where the continuation's tokens are parted instead, and each part stands beside its share of all that could be
+closed: the first four, which follow a cut in mid-sentence; those that the context has; those that it has not.
 Seeds draw the documents; a figure is the mean over seeds, its error the standard error over them. One thread. The text
 is the one of examples/generator_data.py.
 """
@@ -36,7 +38,14 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from composition.base_models import load_base  # noqa: E402
 from composition.generative import Generator, adapter_of, load_generator  # noqa: E402
 from composition.generative.encode import read  # noqa: E402
-from composition.generative.measure import CONTINUATION, gap, held_out, loss  # noqa: E402
+from composition.generative.measure import (  # noqa: E402
+    CONTINUATION,
+    context_state,
+    gap,
+    held_out,
+    loss,
+    token_losses,
+)
 from composition.generative.segments import Documents, seeded  # noqa: E402
 from composition.recipes import GenerateRecipe  # noqa: E402
 
@@ -51,6 +60,7 @@ PEERS = {
     "tuned": "LoRA fine-tuned for the same time",
 }
 GOALS = {"completion": 0.7, "reconstruction": 0.5}
+FIRST = 4
 RATE = 2e-3
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -107,6 +117,37 @@ def figures(
     return rows
 
 
+def parted(base: Any, generator: Generator, documents: list[list[int]], context: int) -> dict[str, dict[str, float]]:
+    """{part of the continuation's tokens: {arm: mean loss, "tokens": how many, "share": of what could be closed}}."""
+    texts = torch.tensor(documents)
+    states = [context_state(base, generator, row[:context]) for row in texts]
+    losses: dict[str, list[torch.Tensor]] = {}
+    seen = []
+    for i, ids in enumerate(texts):
+        rest, other = ids[context:], states[(i + 1) % len(states)]
+        for arm, state, row, first in (
+            ("none", None, rest, 1),
+            ("own", states[i], rest, 1),
+            ("other", other, rest, 1),
+            ("prompt", None, ids, context + 1),
+            ("ceiling", other, ids, context + 1),
+        ):
+            losses.setdefault(arm, []).append(token_losses(base, generator, state, row, first))
+        seen.append(torch.isin(rest[1:], ids[:context]))
+    arms = {arm: torch.stack(rows) for arm, rows in losses.items()}
+    known, possible = torch.stack(seen), arms["other"] - arms["ceiling"]
+    begins = (torch.arange(known.shape[1]) < FIRST).expand_as(known)
+    parts = {f"first {FIRST} tokens": begins, "in the context": ~begins & known, "not in the context": ~begins & ~known}
+    return {
+        name: {
+            **{arm: float(rows[chosen].mean()) for arm, rows in arms.items()},
+            "tokens": int(chosen.sum()),
+            "share": float(possible[chosen].sum() / possible.sum()),
+        }
+        for name, chosen in parts.items()
+    }
+
+
 def table(case: str, seeds: list[dict[str, float]], name: str) -> list[dict[str, Any]]:
     """Rows of one objective: our loss beside every peer's, and the goal."""
     mean = {arm: statistics.mean(row[arm] for row in seeds) for arm in seeds[0]}
@@ -143,6 +184,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the base")
     parser.add_argument("--window", type=int, help="tokens of a chunk; else the context is read in one")
     parser.add_argument("--contexts", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--where", action="store_true", help="part the continuation's tokens, and nothing else")
     parser.add_argument("--quick", action="store_true", help="four documents, one seed, 64 tokens")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     arguments = parser.parse_args()
@@ -158,6 +200,15 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
         for context in arguments.contexts:
+            if arguments.where:
+                documents = long_documents(
+                    tokenizer, files[f"{domain}-held"], context + CONTINUATION, arguments.documents, 0
+                )
+                for name, row in parted(base, generator, documents, context).items():
+                    told = "  ".join(f"{arm} {row[arm]:.2f}" for arm in ("none", "other", "own", "prompt", "ceiling"))
+                    shown = f"gap closed {gap(row):5.2f}  {row['share']:.0%} of the possible, {row['tokens']:,} tokens"
+                    print(f"{domain}, {context:,}, {name:18}  {told}  {shown}", flush=True)
+                continue
             seeds = [
                 figures(
                     base,

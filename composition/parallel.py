@@ -79,6 +79,15 @@ class Replicas:
 ALONE = Replicas()
 
 
+def deal(sizes: Sequence[int], processes: int) -> list[int]:
+    """Each item's process: the largest first, each to the one that has least so far."""
+    loads, owners = [0] * processes, [0] * len(sizes)
+    for item in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
+        owners[item] = loads.index(min(loads))
+        loads[owners[item]] += sizes[item]
+    return owners
+
+
 class Task(Protocol):
     """What runs in every process; arguments and result are plain JSON. The first process's result counts."""
 

@@ -55,6 +55,7 @@ def generator_card(job: Job, method: Method, parents: Sequence[Version], config:
         "## Learnt from",
         "",
         *(f"- `{name}`" for name in names),
+        *(f"- {tokens:,} tokens in {steps:,} steps before that" for tokens, steps in config.trainings[1:]),
         "",
         "## Use it",
         "",

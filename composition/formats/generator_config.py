@@ -62,6 +62,15 @@ class GeneratorConfig:
         """How many numbers it has."""
         return len(self.modules) * sum(size[0] * (size[1] if len(size) > 1 else 1) for size in self.shapes().values())
 
+    @property
+    def trainings(self) -> list[tuple[int, int]]:
+        """(tokens, steps) of the trainings that the record tells of, the latest first."""
+        found, record = [], self.training
+        while isinstance(record, Mapping) and all(_whole(record.get(key), 1, 2**63) for key in ("tokens", "steps")):
+            found.append((record["tokens"], record["steps"]))
+            record = record.get("before")
+        return found
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Part → shape in every module."""
         return {

@@ -56,7 +56,6 @@ def load_generator(folder: str | PathLike[str]) -> Generator:
 
 def plain_card(config: GeneratorConfig) -> str:
     """A card of what is known: base, sizes, training."""
-    training = config.training
     lines = [
         "---",
         f"base_model: {config.base_model}",
@@ -74,11 +73,9 @@ def plain_card(config: GeneratorConfig) -> str:
         f"| R1, R2, rank | {config.inner}, {config.r}, {config.rank} |",
         f"| normalisation, shift | {config.norm}, {config.shift} |",
     ]
-    record, said = training, "trained on"
-    while record.get("tokens"):
-        lines.append(f"| {said} | {record['tokens']:,} tokens in {record['steps']:,} steps |")
-        record, said = record.get("before") or {}, "before that on"
-    return "\n".join(lines) + "\n" + _last_figures(training)
+    for number, (tokens, steps) in enumerate(config.trainings):
+        lines.append(f"| {'before that' if number else 'trained'} on | {tokens:,} tokens in {steps:,} steps |")
+    return "\n".join(lines) + "\n" + _last_figures(config.training)
 
 
 def _last_figures(training: dict[str, Any]) -> str:

@@ -71,13 +71,18 @@ def context_state(base: Any, generator: Generator, ids: Tensor, window: int | No
     return layer_states(base, generator, rows).sum(0, keepdim=True)
 
 
-@torch.no_grad()
 def loss(base: Any, generator: Generator | None, state: Tensor | None, ids: Tensor, first: int) -> float:
     """Mean −log p (nats) of ids[first:], under a state's adapter where one is given."""
+    return float(token_losses(base, generator, state, ids, first).mean())
+
+
+@torch.no_grad()
+def token_losses(base: Any, generator: Generator | None, state: Tensor | None, ids: Tensor, first: int) -> Tensor:
+    """−log p (nats) of each of ids[first:], under a state's adapter where one is given."""
     if generator is None or state is None:
-        return _loss(base, ids, first)
+        return _token_losses(base, ids, first)
     with adapting(base, generator.config, adapter(generator, state)):
-        return _loss(base, ids, first)
+        return _token_losses(base, ids, first)
 
 
 def add(row: Row, arm: str, value: float) -> None:
@@ -85,6 +90,6 @@ def add(row: Row, arm: str, value: float) -> None:
     row[arm] = row.get(arm, 0.0) + value
 
 
-def _loss(base: Any, ids: Tensor, first: int) -> float:
+def _token_losses(base: Any, ids: Tensor, first: int) -> Tensor:
     hidden = base.base_model(input_ids=ids.unsqueeze(0), use_cache=False).last_hidden_state[0, first - 1 : -1]
-    return float(nn.functional.cross_entropy(base.get_output_embeddings()(hidden).float(), ids[first:]))
+    return nn.functional.cross_entropy(base.get_output_embeddings()(hidden).float(), ids[first:], reduction="none")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.parallel import Replicas
+from composition.parallel import Replicas, deal
 from composition.recipes.train_generator import TrainGeneratorRecipe
 
 TRIES = 200
@@ -50,11 +50,12 @@ class Batch:
         return replace(self, **{name: t.to(device) for name, t in found.items() if t is not None})
 
     def share(self, replicas: Replicas) -> "Batch":
-        """The rows of this process's documents, the d-th of which goes to process d mod `size`; it may have none."""
+        """The rows of this process's documents, dealt out by their number of rows; it may have none."""
         if replicas.size == 1:
             return self
         document = torch.unique(self.sums.argmax(1), return_inverse=True)[1]  # of an adapter: by its first segment
-        mine = document % replicas.size == replicas.rank
+        dealt = deal(torch.bincount(document[self.adapters]).tolist(), replicas.size)
+        mine = (torch.tensor(dealt) == replicas.rank)[document]
         segments, rows = mine[self.sums.argmax(0)], mine[self.adapters]
         return Batch(
             ids=self.ids[segments],

@@ -5,6 +5,8 @@ import os
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from composition.base_models import load_base
@@ -13,7 +15,7 @@ from composition.generative import train_generator
 from composition.generative.questions import Questions
 from composition.generative.replicated import train_replicated
 from composition.generative.segments import Batch, Corpus, Documents
-from composition.parallel import Replicas, launch
+from composition.parallel import Replicas, deal, launch
 from composition.recipes import TrainGeneratorRecipe, TransLoraRecipe
 from tests.composition.generators import SIZES, SMALL, Numbers, corpus
 from tests.transfer import toy
@@ -35,6 +37,16 @@ def test_shares_are_the_batch_dealt_out_by_documents(stage, size):
     shares = [batch.share(Replicas(rank, size)) for rank in range(size)]
     assert sum(share.ids.shape[0] for share in shares) == batch.ids.shape[0]
     assert sorted(told for share in shares for told in learnt_under(share)) == sorted(learnt_under(batch))
+
+
+@given(st.lists(st.integers(1, 50), max_size=20), st.integers(1, 5))
+def test_no_process_has_more_than_another_by_more_than_the_last_it_got(sizes, processes):
+    owners = deal(sizes, processes)
+    loads = [sum(s for s, owner in zip(sizes, owners, strict=True) if owner == p) for p in range(processes)]
+    assert sum(loads) == sum(sizes)
+    for p, load in enumerate(loads):
+        least = min((s for s, owner in zip(sizes, owners, strict=True) if owner == p), default=0)
+        assert load - min(loads) <= least
 
 
 def learnt_under(batch: Batch) -> list[tuple]:

@@ -10,6 +10,7 @@ from hub.errors import Invalid
 from hub.models import Job, Origin, State
 from hub.services import jobs
 from hub.services.manifest import manifest_of
+from hub.storage import blobs
 from tests.hub import factories
 from tests.workers.conftest import write_base
 from workers.attempt import Attempt, Stopping
@@ -35,6 +36,11 @@ def make_dataset(owner, name, **splits):
 @pytest.fixture
 def corpus(owner):
     return make_dataset(owner, "corpus", train=[{"text": text} for text in DOCUMENTS])
+
+
+def card_of(version) -> str:
+    with blobs.open(manifest_of(version.revisions.get())["README.md"].sha256) as stream:
+        return stream.read().decode()
 
 
 @pytest.fixture
@@ -114,6 +120,9 @@ def test_questions_are_learnt_on_top(held, train, work, owner, base):
     job = work(train("answers", **asked, others={"generator": start}))
     assert (job.state, job.error) == (State.DONE, None)
     assert start in [row.parent for row in job.result.parentage.all()]
+    tokens = start.report["summary"]["tokens"]
+    assert f"- {tokens:,} tokens in 6 steps before that" in card_of(job.result)
+    assert "before that" not in card_of(start)
 
 
 def test_a_base_none_named_is_the_starts(train, base, owner):
