@@ -1,7 +1,7 @@
 """Where a base's weights lie on this machine: a prepared folder, a GGUF file, or the Hugging Face cache.
 
 Folders are `<HUB_BASES>/<org>/<name>` (`@revision` behind it unless main). What a base's row says about its source is
-a user's word: it may name a package or a file below the bases folder, never a path of its own.
+a user's word: it may name a package, or a folder below the bases folder, never a path of its own.
 """
 
 import importlib.util
@@ -62,11 +62,17 @@ def _home(base: BaseModel, root: Path) -> Path:
 
 
 def _folder(base: BaseModel) -> Path | None:
-    for root in _roots():
-        home = _home(base, root)
-        if (home / "config.json").is_file() and any(home.glob("*.safetensors")):
-            return home
-    return None
+    homes = [home for root in _roots() for home in (_home(base, root), _named(base, root)) if home]
+    return next((h for h in homes if (h / "config.json").is_file() and any(h.glob("*.safetensors"))), None)
+
+
+def _named(base: BaseModel, root: Path) -> Path | None:
+    """The folder below the root that the base's row names."""
+    source = base.source or {}
+    if source.get("kind") != "folder" or not isinstance(source.get("path"), str):
+        return None
+    folder = (root / source["path"]).resolve()
+    return folder if folder.is_relative_to(root.resolve()) else None
 
 
 def _gguf(base: BaseModel) -> Path | None:

@@ -15,6 +15,7 @@ from hub.services.manifest import canonical_json
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+PART = re.compile(r"[\w][\w.@-]*", re.ASCII)
 MAX_CONFIG = 1_000_000
 MAX_ALIASES = 50
 # Keys by which transformers would import code that comes with a checkpoint.
@@ -41,6 +42,7 @@ def register_base(
     _check_names(name, revision)
     _check_config(config)
     _check_relation(derived_from, relation)
+    _check_source(source or {})
     given = {
         "name": name,
         "config": config,
@@ -194,6 +196,20 @@ def _check_config(config: object) -> None:
         raise Invalid("config.json holds NaN, infinity or nests too deeply.", field="config") from None
     if size > MAX_CONFIG:
         raise Invalid(f"config.json has {size:,} bytes; at most {MAX_CONFIG:,} are allowed.", field="config")
+
+
+def _check_source(source: Mapping[str, object]) -> None:
+    kind, path, package = (source.get(key) for key in ("kind", "path", "package"))
+    parts = path.split("/") if isinstance(path, str) else []
+    below = bool(parts) and all(PART.fullmatch(part) for part in parts)
+    known = kind == "hf" or (kind == "gguf" and isinstance(package, str)) or (kind == "folder" and below)
+    if source and not known:
+        raise Invalid(
+            f"source is {dict(source)}. Give {{'kind': 'gguf', 'package': NAME}}, {{'kind': 'hf'}}, or "
+            "{'kind': 'folder', 'path': FOLDER} below the workers' HUB_BASES: org/name, not /org/name.",
+            code="base.source",
+            field="source",
+        )
 
 
 def _check_relation(derived_from: BaseModel | None, relation: str) -> None:

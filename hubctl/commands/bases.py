@@ -29,7 +29,7 @@ def base_command() -> None:
 @click.option("--alias", "aliases", multiple=True, help="Another name tools write for it. Repeatable.")
 @click.option("--license", "license_", help="Licence id, as apache-2.0.")
 @click.option("--gguf", metavar="PACKAGE", help="Workers take the weights from the GGUF in this Python package.")
-@click.option("--weights", metavar="FOLDER", help="Workers take the weights from this folder of theirs.")
+@click.option("--weights", metavar="FOLDER", help="Workers take the weights from this folder below their HUB_BASES.")
 @click.option("--wait/--no-wait", help="Wait until the shapes are read.")
 @with_hub
 def add(

@@ -170,6 +170,19 @@ def test_where_bases_are_found(base, worker, tmp_path, settings):
     assert not bases.holds(base)
 
 
+def test_a_source_may_name_a_folder_below_the_bases_and_none_elsewhere(base, worker, tmp_path):
+    for folder in (tmp_path / "bases" / "shared" / "llama@v1", tmp_path / "secret"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"")
+    (tmp_path / "bases" / "link").symlink_to(tmp_path / "secret")
+    for path in ("../secret", str(tmp_path / "secret"), "link", "shared", None, 7):
+        base.source = {"kind": "folder", "path": path}
+        assert not bases.holds(base), path
+    base.source = {"kind": "folder", "path": "shared/llama@v1"}
+    assert bases.base_folder(base) == tmp_path / "bases" / "shared" / "llama@v1"
+
+
 @pytest.mark.parametrize("package", ["../../etc", "os.path", "", None, 7, "nothing-of-that-name"])
 def test_a_source_can_name_no_path(base, package, worker):
     base.source = {"kind": "gguf", "package": package}
