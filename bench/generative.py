@@ -9,8 +9,8 @@ tokens in every arm, of the continuation and of the context itself (reconstructi
     prompt     the context before it                ceiling    other's adapter and the context before it
     tuned      a LoRA fine-tuned on the context for the CPU time that generating took, at least one step
 gap closed = (other − own) / (other − ceiling). Goals: 0.7 on completion; reconstruction at most half of the control's.
-With --where the continuation's tokens are parted instead, and each part stands beside its share of all that could be
-closed: the first four, which follow a cut in mid-sentence; those that the context has; those that it has not.
+With --where the continuation's tokens are parted instead (nothing is fine-tuned), and each part stands beside its share of
+all that could be closed: the first four, which follow a cut in mid-sentence; those that the context has, or has not.
 Seeds draw the documents; a figure is the mean over seeds, its error the standard error over them. One thread. The text
 is the one of examples/generator_data.py.
 """
@@ -22,6 +22,7 @@ import statistics
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,12 @@ def parted(base: Any, generator: Generator, documents: list[list[int]], context:
     arms = {arm: torch.stack(rows) for arm, rows in losses.items()}
     known, possible = torch.stack(seen), arms["other"] - arms["ceiling"]
     begins = (torch.arange(known.shape[1]) < FIRST).expand_as(known)
-    parts = {f"first {FIRST} tokens": begins, "in the context": ~begins & known, "not in the context": ~begins & ~known}
+    parts = {
+        "all": torch.ones_like(known),
+        f"first {FIRST} tokens": begins,
+        "in the context": ~begins & known,
+        "not in the context": ~begins & ~known,
+    }
     return {
         name: {
             **{arm: float(rows[chosen].mean()) for arm, rows in arms.items()},
@@ -184,6 +190,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the base")
     parser.add_argument("--window", type=int, help="tokens of a chunk; else the context is read in one")
     parser.add_argument("--contexts", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--strength", type=float, default=1.0, help="what every adapter's scale is multiplied by")
     parser.add_argument("--where", action="store_true", help="part the continuation's tokens, and nothing else")
     parser.add_argument("--quick", action="store_true", help="four documents, one seed, 64 tokens")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
@@ -197,6 +204,7 @@ def main() -> None:
     base, tokenizer = load_base(ready(arguments.base), arguments.precision)
     base.requires_grad_(False)
     generator = load_generator(arguments.generator)
+    generator.config = replace(generator.config, alpha=generator.config.alpha * arguments.strength)
     rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
         for context in arguments.contexts:

@@ -99,7 +99,7 @@ def _write(folder: Path, generator: Any, state: Any, model: Any, recipe: Generat
     from composition.generative import adapter_of
     from composition.weights import save_peft
 
-    weights = adapter_of(generator.cpu(), state, model, dtype=getattr(torch, recipe.dtype))
+    weights = adapter_of(generator.cpu(), state, model, dtype=getattr(torch, recipe.dtype), strength=recipe.strength)
     save_peft(weights, folder, base_model=base)
 
 

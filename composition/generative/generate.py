@@ -60,7 +60,7 @@ def generate(
         onto + State.zero(generator)
     own = read(base_model, generator, ids, recipe, progress=progress)
     state = own if onto is None else onto + own
-    weights = adapter_of(generator, state, base_model, dtype=getattr(torch, recipe.dtype))
+    weights = adapter_of(generator, state, base_model, dtype=getattr(torch, recipe.dtype), strength=recipe.strength)
     parts = cut(len(ids), recipe.mode, recipe.window)
     report = {
         "tokens": len(ids),
@@ -77,16 +77,19 @@ def generate(
 
 
 def adapter_of(
-    generator: Generator, state: State, base_model: Any = None, *, dtype: torch.dtype = torch.float32
+    generator: Generator,
+    state: State,
+    base_model: Any = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    strength: float = 1.0,
 ) -> LoraWeights:
     """The LoRA of a state that was added up, or had a text taken away. Errors: `state.other_generator`."""
     state + State.zero(generator)
     weights = generator.fold(state.S, suffixes(generator, base_model))
-    if dtype == torch.float32:
-        return weights
-    halved = {m: Factors(f.A.to(dtype), f.B.to(dtype), f.scale) for m, f in weights.items()}
+    made = {m: Factors(f.A.to(dtype), f.B.to(dtype), f.scale * strength) for m, f in weights.items()}
     return LoraWeights(
-        halved, base_model=weights.base_model, task_type=weights.task_type, target_modules=weights.target_modules
+        made, base_model=weights.base_model, task_type=weights.task_type, target_modules=weights.target_modules
     )
 
 

@@ -40,6 +40,15 @@ class GenerateRecipe(Recipe):
         label="Longest text",
         help="In tokens; a longer text is refused before the work starts.",
     )
+    strength: float = option(
+        "number",
+        default=1.0,
+        minimum=0.01,
+        maximum=10.0,
+        label="Strength",
+        help="What the adapter's scale is multiplied by. 1: as the generator learnt it, which recites best. Less holds "
+        "back from copying where the text has no answer.",
+    )
     dtype: str = option(
         "choice",
         default="float16",

@@ -15,7 +15,18 @@ from hub.web.repository_page import Heading
 
 MOST_CONFIG = 8 * 1024 * 1024
 SHOWN_POINTS = 12
-SETTINGS = ("steps", "tokens", "stage", "objective", "learning_rate", "windows", "batch_tokens", "holdout", "seed")
+SETTINGS = (
+    "steps",
+    "tokens",
+    "stage",
+    "objective",
+    "distillation",
+    "learning_rate",
+    "windows",
+    "batch_tokens",
+    "holdout",
+    "seed",
+)
 
 
 def kept_texts(viewer: Viewer, version: Version) -> list[Companion]:

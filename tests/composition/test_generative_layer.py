@@ -68,6 +68,23 @@ def test_peft_gives_the_logits_of_the_generators_own_forward(norm, target, tmp_p
     assert (own - pico_llama()(tokens()).logits).abs().max() > 1e-2
 
 
+def test_strength_scales_what_the_adapter_adds_and_nothing_else(tmp_path):
+    base, generator = pico_llama(), pico_generator()
+    plain, weak = (
+        generate(base, Numbers(), generator, text(30), GenerateRecipe(dtype="float32", strength=strength))
+        for strength in (1.0, 0.7)
+    )
+    assert torch.equal(plain.state.S, weak.state.S)
+    for module, factors in plain.weights.items():
+        torch.testing.assert_close(weak.weights[module].delta(), 0.7 * factors.delta(), atol=1e-6, rtol=1e-5)
+        assert weak.report["norms"][module] == pytest.approx(0.7 * plain.report["norms"][module], abs=1e-5)
+    save_peft(weak.weights, tmp_path)
+    update = adapter(generator, plain.state.S.unsqueeze(0))
+    with torch.no_grad(), adapting(base, generator.config, lambda number, x: 0.7 * update(number, x)):
+        own = base(tokens()).logits
+    torch.testing.assert_close(peft_logits(tmp_path), own, atol=1e-5, rtol=0)
+
+
 def test_each_row_of_a_batch_has_an_adapter_of_its_own():
     base, generator = pico_llama(), pico_generator()
     with torch.no_grad():
