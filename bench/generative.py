@@ -9,8 +9,9 @@ tokens in every arm, of the continuation and of the context itself (reconstructi
     prompt     the context before it                ceiling    other's adapter and the context before it
     tuned      a LoRA fine-tuned on the context for the CPU time that generating took, at least one step
 gap closed = (other − own) / (other − ceiling). Goals: 0.7 on completion; reconstruction at most half of the control's.
-With --where the continuation's tokens are parted instead (nothing is fine-tuned), and each part stands beside its share of
-all that could be closed: the first four, which follow a cut in mid-sentence; those that the context has, or has not.
+With --where nothing is fine-tuned; the continuation's tokens are parted, and each part stands beside its share of all
+that could be closed: the first four, which follow a cut in mid-sentence; those that the context has; those that it
+has not.
 Seeds draw the documents; a figure is the mean over seeds, its error the standard error over them. One thread. The text
 is the one of examples/generator_data.py.
 """

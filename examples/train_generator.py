@@ -27,7 +27,7 @@ from composition.generative.train import kept_generator
 from composition.recipes import TrainGeneratorRecipe
 
 BUILD = ROOT / "build" / "generator"
-# The first training of examples/generator, 50 CPU minutes; docs/generation.md tells of the second.
+# The first training of examples/generator, 50 CPU minutes; docs/generation.md tells of those after it.
 SETTINGS: dict[str, Any] = {
     "start": "aligned",
     "shift": 1,
