@@ -87,15 +87,12 @@ def fetch(wheels: Path) -> None:
 def wide(domain: str, wheels: Path) -> Rows:
     """(package, text) of installed and fetched packages: a bounded number of each, from some of its files."""
     seen: set[bytes] = set()
-    for package, paths in packages().items():
-        if package not in HELD_OUT:
-            for text in _some(
-                _of_package(_bounded(_read(sorted(paths, key=lambda path: _digest(path.name)))), domain, seen)
-            ):
-                yield package, text
-    for path in sorted(wheels.glob("*.whl")):
-        for text in _some(_of_package(_bounded(_read_wheel(path)), domain, seen), domain):
-            yield path.name.partition("-")[0].lower(), text
+    left: dict[str, int] = {}  # of a package, which may be installed and fetched
+    for package, sources in _all_sources(wheels):
+        texts = sorted(_of_package(_bounded(sources), domain, seen), key=_digest)
+        chosen = texts[: left.setdefault(package, MOST_OF_A_PACKAGE[domain])]
+        left[package] -= len(chosen)
+        yield from ((package, text) for text in chosen)
 
 
 def readmes(wheels: Path) -> Rows:
@@ -119,6 +116,15 @@ def _written(path: Path, rows: Rows) -> Path:
                 lines.write(json.dumps({"package": package, "text": text}, ensure_ascii=False) + "\n")
         part.rename(path)
     return path
+
+
+def _all_sources(wheels: Path) -> Iterator[tuple[str, Iterator[str]]]:
+    """(package, its files' text, mixed but always in one order) of installed packages to train on, then of wheels."""
+    for package, paths in packages().items():
+        if package not in HELD_OUT:
+            yield package, _read(sorted(paths, key=lambda path: _digest(path.name)))
+    for path in sorted(wheels.glob("*.whl")):
+        yield path.name.partition("-")[0].lower(), _read_wheel(path)
 
 
 def _read(paths: list[Path]) -> Iterator[str]:
@@ -148,11 +154,6 @@ def _of_package(sources: Iterator[str], domain: str, seen: set[bytes], *, rare: 
             if len(text) >= FEWEST_CHARACTERS and digest not in seen and not (rare and digest[0] % CODE_KEPT):
                 seen.add(digest)
                 yield text
-
-
-def _some(texts: Iterator[str], domain: str) -> list[str]:
-    """At most `MOST_OF_A_PACKAGE`, those of the smallest digests."""
-    return sorted(texts, key=_digest)[: MOST_OF_A_PACKAGE[domain]]
 
 
 def _bounded(sources: Iterator[str]) -> Iterator[str]:

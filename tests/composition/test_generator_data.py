@@ -54,6 +54,15 @@ def test_a_wheel_is_read_without_its_tests_and_what_is_no_python(data, tmp_path,
     assert "secret" not in " ".join([*docstrings, code])
 
 
+def test_installed_packages_are_read_beside_the_wheels_but_for_those_held_out(data, tmp_path, monkeypatch):
+    files = {"mine": tmp_path / "mine.py", "sklearn": tmp_path / "sklearn.py"}
+    for name, path in files.items():
+        path.write_text(f'"""{name} says. {LONG}"""')
+    monkeypatch.setattr(data, "packages", lambda: {name: [path] for name, path in files.items()})
+    write_wheel(tmp_path)
+    assert {package for package, _ in data.wide("docstrings", tmp_path)} == {"mine", "shop"}
+
+
 def test_no_package_is_most_of_the_text(data, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "packages", dict)
     write_wheel(tmp_path, "large", functions=150)
