@@ -65,7 +65,8 @@ class GeneratorConfig:
     @property
     def trainings(self) -> list[tuple[int, int]]:
         """(tokens, steps) of the trainings that the record tells of, the latest first."""
-        found, record = [], self.training
+        found: list[tuple[int, int]] = []
+        record: Any = self.training
         while isinstance(record, Mapping) and all(_whole(record.get(key), 1, 2**63) for key in ("tokens", "steps")):
             found.append((record["tokens"], record["steps"]))
             record = record.get("before")

@@ -84,7 +84,10 @@ def adapter_of(
     dtype: torch.dtype = torch.float32,
     strength: float = 1.0,
 ) -> LoraWeights:
-    """The LoRA of a state that was added up, or had a text taken away. Errors: `state.other_generator`."""
+    """The LoRA of a state that was added up, or had a text taken away; `strength` multiplies its scale.
+
+    Errors: `state.other_generator`.
+    """
     state + State.zero(generator)
     weights = generator.fold(state.S, suffixes(generator, base_model))
     made = {m: Factors(f.A.to(dtype), f.B.to(dtype), f.scale * strength) for m, f in weights.items()}

@@ -2,7 +2,7 @@
 
     L = L_reconstruct + L_complete        mean next-token cross-entropy of each, the adapter the only way to the text
 
-(`loss` has more of it). A step runs the base once without gradient for the states, then once over all learnt rows with
+(`loss` has it whole). A step runs the base once without gradient for the states, then once over all learnt rows with
 each row under its own adapter, and back through the layers from the first adapted one. AdamW, linear warm-up, flat,
 linear fall to zero, gradients clipped. Batches follow from seed and step and nothing else is drawn, so a run that is
 killed and taken up again from `work` ends with the same bytes.
