@@ -115,7 +115,8 @@ def test_context_is_read_before_the_prompt():
 @pytest.mark.parametrize("recipe", [MeteoraRecipe(train="prototype"), SmoraRecipe(train="prototype")], ids=str)
 def test_every_token_has_its_experts_shares(recipe, tmp_path):
     save_assembly(assemble(read_experts(tmp_path), recipe), tmp_path / "mix")
-    with adapter_attached(pico.pico_llama(), tmp_path / "mix") as model:
+    base = pico.pico_llama().double()  # Ranks that nearly tie must not change places with the rounding of a machine.
+    with adapter_attached(base, tmp_path / "mix") as model:
         answer = try_out(model, Words(), TryRecipe(prompt=PROMPT, max_new_tokens=5))
         ids = [int(word) for word in f"{PROMPT} {answer.text}".split()]
         with torch.no_grad(), record_routing(model) as routing:
