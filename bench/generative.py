@@ -40,14 +40,7 @@ from peft import LoraConfig, get_peft_model  # noqa: E402
 from composition.base_models import load_base  # noqa: E402
 from composition.generative import Generator, adapter_of, load_generator  # noqa: E402
 from composition.generative.encode import read  # noqa: E402
-from composition.generative.measure import (  # noqa: E402
-    CONTINUATION,
-    context_state,
-    gap,
-    held_out,
-    loss,
-    token_losses,
-)
+from composition.generative.measure import CONTINUATION, by_token, gap, held_out, loss  # noqa: E402
 from composition.generative.segments import Documents, seeded  # noqa: E402
 from composition.recipes import GenerateRecipe  # noqa: E402
 
@@ -121,23 +114,9 @@ def figures(
 
 def parted(base: Any, generator: Generator, documents: list[list[int]], context: int) -> dict[str, dict[str, float]]:
     """{part of the continuation's tokens: {arm: mean loss, "tokens": how many, "share": of what could be closed}}."""
-    texts = torch.tensor(documents)
-    states = [context_state(base, generator, row[:context]) for row in texts]
-    losses: dict[str, list[torch.Tensor]] = {}
-    seen = []
-    for i, ids in enumerate(texts):
-        rest, other = ids[context:], states[(i + 1) % len(states)]
-        for arm, state, row, first in (
-            ("none", None, rest, 1),
-            ("own", states[i], rest, 1),
-            ("other", other, rest, 1),
-            ("prompt", None, ids, context + 1),
-            ("ceiling", other, ids, context + 1),
-        ):
-            losses.setdefault(arm, []).append(token_losses(base, generator, state, row, first))
-        seen.append(torch.isin(rest[1:], ids[:context]))
-    arms = {arm: torch.stack(rows) for arm, rows in losses.items()}
-    known, possible = torch.stack(seen), arms["other"] - arms["ceiling"]
+    arms = by_token(base, generator, documents, context, objectives=("completion",))["completion"]
+    known = torch.stack([torch.isin(ids[context + 1 :], ids[:context]) for ids in torch.tensor(documents)])
+    possible = arms["other"] - arms["ceiling"]
     begins = (torch.arange(known.shape[1]) < FIRST).expand_as(known)
     parts = {
         "all": torch.ones_like(known),
@@ -153,6 +132,14 @@ def parted(base: Any, generator: Generator, documents: list[list[int]], context:
         }
         for name, chosen in parts.items()
     }
+
+
+def tell_parts(case: str, parts: dict[str, dict[str, float]]) -> None:
+    """A line for each part."""
+    for name, row in parts.items():
+        told = "  ".join(f"{arm} {row[arm]:.2f}" for arm in ("none", "other", "own", "prompt", "ceiling"))
+        shown = f"gap closed {gap(row):5.2f}  {row['share']:.0%} of the possible, {row['tokens']:,} tokens"
+        print(f"{case}, {name:18}  {told}  {shown}", flush=True)
 
 
 def table(case: str, seeds: list[dict[str, float]], name: str) -> list[dict[str, Any]]:
@@ -209,21 +196,17 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
         for context in arguments.contexts:
+            path = files[f"{domain}-held"]
             if arguments.where:
-                documents = long_documents(
-                    tokenizer, files[f"{domain}-held"], context + CONTINUATION, arguments.documents, 0
-                )
-                for name, row in parted(base, generator, documents, context).items():
-                    told = "  ".join(f"{arm} {row[arm]:.2f}" for arm in ("none", "other", "own", "prompt", "ceiling"))
-                    shown = f"gap closed {gap(row):5.2f}  {row['share']:.0%} of the possible, {row['tokens']:,} tokens"
-                    print(f"{domain}, {context:,}, {name:18}  {told}  {shown}", flush=True)
+                documents = long_documents(tokenizer, path, context + CONTINUATION, arguments.documents, 0)
+                tell_parts(f"{domain}, {context:,}", parted(base, generator, documents, context))
                 continue
             seeds = [
                 figures(
                     base,
                     tokenizer,
                     generator,
-                    files[f"{domain}-held"],
+                    path,
                     context,
                     arguments.documents,
                     seed,

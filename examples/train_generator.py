@@ -2,7 +2,9 @@ r"""Train a generator for SmolLM2-135M-Instruct on text that `make setup` brings
 
     python examples/train_generator.py --minutes 60      # trains on from the last checkpoint, then saves what it has
     python examples/train_generator.py --start build/generator/smollm2 --set seed=1 --set steps=2000 --set warmup=100 \
-        --work build/generator/more                      # begins anew from a generator; examples/generator took both
+        --work build/generator/more                      # begins anew from a generator
+    python examples/train_generator.py --wide --processes 2 --start build/generator/smollm2 --set distillation=1.0 \
+        --work build/generator/wide                      # learns from 193 more packages, by two processes
     python examples/train_generator.py --set start='"random"' --set shift=0 --work build/generator/random
 
 `--set` takes any field of TrainGeneratorRecipe as JSON. The run is kept in --work (80 MB) and the generator written to
@@ -67,9 +69,7 @@ def main() -> None:
 
     changed = {name: json.loads(value) for name, _, value in (item.partition("=") for item in arguments.set)}
     recipe = TrainGeneratorRecipe(**{**SETTINGS, **changed})
-    files = write(arguments.data)
-    paths = [files["docstrings-train"], files["code-train"]]
-    documents = Documents(write_wide(arguments.data, BUILD / "wheels") if arguments.wide else paths)
+    documents = Documents(paths(arguments.data, wide=arguments.wide))
     folder = ready(arguments.base)
     base, tokenizer = load_base(folder)
     start = load_generator(arguments.start) if arguments.start else None
@@ -102,6 +102,14 @@ def main() -> None:
         generator = kept_generator(arguments.work, base, recipe, BASE_ID, start)
     save_generator(generator, arguments.out)
     print(f"saved {arguments.out} after {generator.config.training['steps']:,} steps", flush=True)
+
+
+def paths(folder: Path, *, wide: bool) -> list[Path]:
+    """Files of what to learn from, made where they are missing."""
+    if wide:
+        return write_wide(folder, BUILD / "wheels")
+    files = write(folder)
+    return [files["docstrings-train"], files["code-train"]]
 
 
 if __name__ == "__main__":

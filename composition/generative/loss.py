@@ -42,12 +42,12 @@ def losses(
     rows, wanted = batch.rows, batch.wanted()
     tokens = torch.zeros(2, device=device).index_add(0, batch.objectives, wanted.sum(1).float())
     tokens = replicas.add(tokens)
-    taught = distillation > 0 and bool(tokens[COMPLETE])
     if not len(rows):
         return _figures(replicas.add(torch.zeros(3, device=device)), tokens)
     objective = batch.objectives.unsqueeze(1).expand_as(wanted)[wanted]  # of every learnt token
     share = torch.where(objective == COMPLETE, distillation, 0.0)
-    teacher = full_text(base, batch)[share > 0] if taught else None
+    taught = share > 0
+    teacher = full_text(base, batch)[taught] if taught.any() else None
     with generator.unbound():
         states = layer_states(base, generator, batch.ids, batch.ids_mask)  # [N, L, R1, R2]
         sums = torch.einsum("ij,jlab->ilab", batch.sums.to(states.dtype), states)

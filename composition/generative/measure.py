@@ -21,11 +21,10 @@ from composition.generative.hooks import adapting
 from composition.generative.layer import Generator
 
 CONTINUATION = 64
-ROWS_AT_ONCE = 8
+OBJECTIVES = ("reconstruction", "completion")
 Row = dict[str, float]
 
 
-@torch.no_grad()
 def held_out(
     base: Any,
     generator: Generator,
@@ -38,24 +37,42 @@ def held_out(
 
     The context is read in chunks of `window` (all at once where none is given). Fewer than two documents give {}.
     """
+    found = by_token(base, generator, documents, context, continuation, window)
+    return {name: {arm: float(rows.mean()) for arm, rows in arms.items()} for name, arms in found.items()}
+
+
+@torch.no_grad()
+def by_token(
+    base: Any,
+    generator: Generator,
+    documents: Sequence[Sequence[int]],
+    context: int,
+    continuation: int = CONTINUATION,
+    window: int | None = None,
+    objectives: Sequence[str] = OBJECTIVES,
+) -> dict[str, dict[str, Tensor]]:
+    """{objective: {arm: −log p [documents long enough, tokens]}}; otherwise as `held_out`."""
     long = [ids[: context + continuation] for ids in documents if len(ids) >= context + continuation]
     if len(long) < 2:
         return {}
     device = next(base.parameters()).device
     ids = torch.tensor(long, device=device)
-    text, rest = ids[:, :context], ids[:, context:]
-    states = [context_state(base, generator, row, window) for row in text]
-    sums: dict[str, Row] = {"reconstruction": {}, "completion": {}}
-    for i, state in enumerate(states):
-        arms = {"none": None, "own": state, "other": states[(i + 1) % len(states)]}
-        for arm, given in arms.items():
-            for name, part in (("reconstruction", text[i]), ("completion", rest[i])):
-                add(sums[name], arm, loss(base, generator, given, part, 1))
-        doubled, whole = torch.cat([text[i], text[i]]), ids[i]
-        for arm, given in (("prompt", None), ("ceiling", arms["other"])):
-            add(sums["reconstruction"], arm, loss(base, generator, given, doubled, context + 1))
-            add(sums["completion"], arm, loss(base, generator, given, whole, context + 1))
-    return {name: {arm: value / len(long) for arm, value in row.items()} for name, row in sums.items()}
+    states = [context_state(base, generator, row[:context], window) for row in ids]
+    found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in objectives}
+    for i, own in enumerate(states):
+        text, rest, other = ids[i, :context], ids[i, context:], states[(i + 1) % len(states)]
+        for name in objectives:
+            alone = text if name == "reconstruction" else rest
+            behind = torch.cat([text, alone])
+            for arm, state, row, first in (
+                ("none", None, alone, 1),
+                ("own", own, alone, 1),
+                ("other", other, alone, 1),
+                ("prompt", None, behind, context + 1),
+                ("ceiling", other, behind, context + 1),
+            ):
+                found[name].setdefault(arm, []).append(token_losses(base, generator, state, row, first))
+    return {name: {arm: torch.stack(rows) for arm, rows in arms.items()} for name, arms in found.items()}
 
 
 def gap(row: Row) -> float:
@@ -83,11 +100,6 @@ def token_losses(base: Any, generator: Generator | None, state: Tensor | None, i
         return _token_losses(base, ids, first)
     with adapting(base, generator.config, adapter(generator, state)):
         return _token_losses(base, ids, first)
-
-
-def add(row: Row, arm: str, value: float) -> None:
-    """row[arm] += value."""
-    row[arm] = row.get(arm, 0.0) + value
 
 
 def _token_losses(base: Any, ids: Tensor, first: int) -> Tensor:

@@ -15,7 +15,7 @@ from hub.services.manifest import canonical_json
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
-PART = re.compile(r"[\w][\w.@-]*", re.ASCII)
+PART = re.compile(r"\w[\w.@-]*", re.ASCII)
 MAX_CONFIG = 1_000_000
 MAX_ALIASES = 50
 # Keys by which transformers would import code that comes with a checkpoint.

@@ -1,5 +1,7 @@
 """The loss of a generator against the same written out slowly, with torch's own derivative."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -82,3 +84,40 @@ def test_the_loss_is_the_cross_entropy_to_what_the_base_says_with_the_text_in_it
 def test_questions_have_no_teacher():
     with pytest.raises(RecipeError, match="stage questions"):
         TrainGeneratorRecipe(stage="questions", distillation=0.5)
+
+
+def test_the_arms_of_a_measurement_are_what_their_names_say():
+    """Against the base's own logits, row after row."""
+    from composition.generative.measure import adapter, adapting, by_token, context_state, held_out
+
+    base, generator = pico_llama(), pico_generator()
+    documents = [list(range(3, 23)), list(range(40, 20, -1)), [5, 9] * 10, [1, 2]]
+    found = by_token(base, generator, documents, 12, 8)
+
+    def nll(ids, first, of=None):
+        with torch.no_grad(), contextlib.ExitStack() as stack:
+            if of is not None:
+                state = context_state(base, generator, torch.tensor(documents[of][:12]))
+                stack.enter_context(adapting(base, generator.config, adapter(generator, state)))
+            log_p = base(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        return torch.stack([-log_p[t - 1, ids[t]] for t in range(first, len(ids))])
+
+    for i in range(3):
+        text, rest = documents[i][:12], documents[i][12:]
+        for name, part in (("reconstruction", text), ("completion", rest)):
+            other = (i + 1) % 3
+            expected = {
+                "none": nll(part, 1),
+                "own": nll(part, 1, i),
+                "other": nll(part, 1, other),
+                "prompt": nll(text + part, 13),
+                "ceiling": nll(text + part, 13, other),
+            }
+            assert set(found[name]) == set(expected)
+            for arm, wanted in expected.items():
+                assert len(found[name][arm]) == 3
+                torch.testing.assert_close(found[name][arm][i], wanted, atol=1e-4, rtol=0)
+    means = held_out(base, generator, documents, 12, 8)
+    assert means["completion"]["own"] == pytest.approx(float(found["completion"]["own"].mean()), abs=1e-5)
+    assert set(by_token(base, generator, documents, 12, 8, objectives=("completion",))) == {"completion"}
+    assert held_out(base, generator, documents[:1], 12, 8) == {}

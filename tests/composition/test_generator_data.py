@@ -71,5 +71,11 @@ def test_no_package_is_most_of_the_text(data, tmp_path, monkeypatch):
         found = list(data.wide(domain, tmp_path))
         assert sum(package == "large" for package, _ in found) == most < 150
         assert found == list(data.wide(domain, tmp_path))
+    again = tmp_path / "large.py"  # The same package, installed too; its functions have other names.
+    with zipfile.ZipFile(tmp_path / "large-1.0-py3-none-any.whl") as wheel:
+        again.write_text(wheel.read("large/__init__.py").decode().replace("serve", "offer"))
+    monkeypatch.setattr(data, "packages", lambda: {"large": [again]})
+    found = [package for package, _ in data.wide("code", tmp_path)]
+    assert found.count("large") == data.MOST_OF_A_PACKAGE["code"] and "small" in found
     monkeypatch.setattr(data, "MOST_SOURCE", 10)
     assert sum(1 for _ in data.wide("code", tmp_path)) > 0, "the file that goes beyond is still read whole"
