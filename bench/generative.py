@@ -37,12 +37,12 @@ from base import add_base_option, ready  # noqa: E402
 from generator_data import DOMAINS, write  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 
-from composition.base_models import load_base  # noqa: E402
 from composition.generative import Generator, adapter_of, load_generator  # noqa: E402
 from composition.generative.encode import read  # noqa: E402
 from composition.generative.measure import CONTINUATION, by_token, gap, held_out, loss  # noqa: E402
 from composition.generative.segments import Documents, seeded  # noqa: E402
 from composition.recipes import GenerateRecipe  # noqa: E402
+from composition.running.base_models import load_base  # noqa: E402
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)

@@ -115,7 +115,7 @@ def row(case: str, peer: str, ours: float, theirs: float, unit: str) -> dict:
 
 
 def lego_rows(widths: list[int]) -> list[dict]:
-    from composition.lego import LegoRecipe, lego
+    from composition.merging.lego import LegoRecipe, lego
 
     rows = []
     for width in widths:
@@ -134,7 +134,7 @@ def lego_rows(widths: list[int]) -> list[dict]:
 
 
 def svd_rows(widths: list[int]) -> list[dict]:
-    from composition.svd import SvdRecipe, svd
+    from composition.merging.svd import SvdRecipe, svd
 
     rows = []
     for width in widths:

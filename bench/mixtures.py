@@ -48,15 +48,15 @@ from mixture_table import (  # noqa: E402
 from mixture_tasks import BBH, EXAMPLES, WORK, Row, Size, Task, answered, by_number, composites, example, hard  # noqa: E402
 from peft import ArrowConfig, create_arrow_model  # noqa: E402
 
-from composition.base_models import adapter_attached, load_base  # noqa: E402
-from composition.evaluation import evaluate  # noqa: E402
 from composition.formats import read_adapter  # noqa: E402
-from composition.lego import LegoRecipe, lego  # noqa: E402
+from composition.merging.lego import LegoRecipe, lego  # noqa: E402
 from composition.moe.assemble import assemble  # noqa: E402
 from composition.moe.save import save_assembly  # noqa: E402
 from composition.moe.train import train_assembly  # noqa: E402
 from composition.moe.unstack import cat_of  # noqa: E402
 from composition.recipes import AssembleRecipe, EvaluateRecipe, MeteoraRecipe, SmoraRecipe  # noqa: E402
+from composition.running.base_models import adapter_attached, load_base  # noqa: E402
+from composition.running.evaluation import evaluate  # noqa: E402
 from composition.weights import Factors, LoraWeights, save_peft  # noqa: E402
 
 torch.set_num_threads(1)

@@ -25,14 +25,14 @@ import torch  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from composition.base_models import adapter_attached  # noqa: E402
-from composition.evaluation import evaluate  # noqa: E402
 from composition.formats import read_adapter  # noqa: E402
 from composition.moe.assemble import assemble  # noqa: E402
 from composition.moe.save import save_assembly  # noqa: E402
 from composition.moe.train import train_assembly  # noqa: E402
 from composition.moe.unstack import cat_of  # noqa: E402
 from composition.recipes import EvaluateRecipe, MeteoraRecipe, SmoraRecipe  # noqa: E402
+from composition.running.base_models import adapter_attached  # noqa: E402
+from composition.running.evaluation import evaluate  # noqa: E402
 from composition.weights import LoraWeights, save_peft  # noqa: E402
 
 torch.set_num_threads(1)

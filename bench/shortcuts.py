@@ -26,11 +26,11 @@ warnings.filterwarnings("ignore")
 import torch  # noqa: E402
 from base import DEFAULT, ready  # noqa: E402
 
-from composition.base_models import adapter_attached, load_base, module_shapes  # noqa: E402
-from composition.evaluation import evaluate  # noqa: E402
 from composition.formats import read_adapter  # noqa: E402
-from composition.prompting import Prompting  # noqa: E402
 from composition.recipes import CrossLoraRecipe, EvaluateRecipe, PortLlmRecipe  # noqa: E402
+from composition.running.base_models import adapter_attached, load_base, module_shapes  # noqa: E402
+from composition.running.evaluation import evaluate  # noqa: E402
+from composition.running.prompting import Prompting  # noqa: E402
 from composition.weights import save_peft  # noqa: E402
 from transfer.cross_lora import cross_lora  # noqa: E402
 from transfer.distillation import epoch_order  # noqa: E402

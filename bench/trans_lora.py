@@ -29,10 +29,10 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from trans_lora_table import ARMS, FILTERS, SEEDLESS, bench_rows, table  # noqa: E402
 
-from composition.base_models import adapter_attached, load_base  # noqa: E402
 from composition.errors import CompositionError  # noqa: E402
-from composition.evaluation import evaluate  # noqa: E402
 from composition.recipes import DiscriminatorRecipe, EvaluateRecipe, TransLoraRecipe  # noqa: E402
+from composition.running.base_models import adapter_attached, load_base  # noqa: E402
+from composition.running.evaluation import evaluate  # noqa: E402
 from transfer.discriminator import train_discriminator  # noqa: E402
 from transfer.distillation import distil  # noqa: E402
 from transfer.pipeline import Parties, transfer  # noqa: E402

@@ -29,9 +29,9 @@ import torch  # noqa: E402
 from base import DEFAULT, ready  # noqa: E402
 from peft import get_peft_model  # noqa: E402
 
-from composition.base_models import adapter_attached, load_base  # noqa: E402
-from composition.prompting import Prompting  # noqa: E402
 from composition.recipes import TransLoraRecipe  # noqa: E402
+from composition.running.base_models import adapter_attached, load_base  # noqa: E402
+from composition.running.prompting import Prompting  # noqa: E402
 from transfer.adapters import lora_config, trainable  # noqa: E402
 from transfer.labelling import Labels  # noqa: E402
 from transfer.loss import Example  # noqa: E402

@@ -70,7 +70,7 @@ _ROWS = (
         label="LoRA-LEGO",
         summary="Clusters the rank-1 units of all adapters into k groups and keeps their reweighted centroids.",
         recipe=LegoRecipe,
-        function="composition.lego:lego",
+        function="composition.merging.lego:lego",
         needs=Needs(min_inputs=1),
         paper="https://arxiv.org/abs/2409.16167",
     ),
@@ -80,7 +80,7 @@ _ROWS = (
         label="Truncated SVD",
         summary="The closest rank-k adapter to the weighted mean of the adapters' updates.",
         recipe=SvdRecipe,
-        function="composition.svd:svd",
+        function="composition.merging.svd:svd",
         needs=Needs(min_inputs=1),
     ),
     Method(
@@ -89,7 +89,7 @@ _ROWS = (
         label="Concatenation",
         summary="Exactly the weighted sum of the adapters' updates; the rank is the sum of theirs.",
         recipe=CatRecipe,
-        function="composition.cat:cat",
+        function="composition.merging.cat:cat",
         needs=Needs(min_inputs=2),
     ),
     Method(
@@ -98,7 +98,7 @@ _ROWS = (
         label="Rank-wise average",
         summary="Averages A and B rank by rank; meaningful for adapters that were started from one seed.",
         recipe=AverageRecipe,
-        function="composition.average:average",
+        function="composition.merging.average:average",
         needs=Needs(min_inputs=2),
     ),
     Method(
@@ -198,7 +198,7 @@ _ROWS = (
         label="Evaluation",
         summary="Measures an adapter on a dataset: likelihood, exact match, choice accuracy.",
         recipe=EvaluateRecipe,
-        function="composition.evaluation:evaluate",
+        function="composition.running.evaluation:evaluate",
         needs=Needs(min_inputs=0, max_inputs=1, base_model=True, device="any"),
     ),
     Method(
@@ -207,7 +207,7 @@ _ROWS = (
         label="Trial",
         summary="Answers one prompt with the adapter and, to compare, without it.",
         recipe=TryRecipe,
-        function="composition.try_out:try_out",
+        function="composition.running.try_out:try_out",
         needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
     ),
 )

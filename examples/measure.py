@@ -16,9 +16,9 @@ from base import BASE_ID, add_base_option, ready
 from safetensors import safe_open
 from tasks import TASKS, TITLES, majority
 
-from composition.base_models import adapter_attached, load_base
-from composition.evaluation import evaluate
 from composition.recipes import EvaluateRecipe
+from composition.running.base_models import adapter_attached, load_base
+from composition.running.evaluation import evaluate
 
 HERE = Path(__file__).parent
 SETS = {

@@ -20,8 +20,8 @@ from base import BASE_ID, add_base_option, ready
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 
-from composition.base_models import load_base
-from composition.prompting import Prompted, Prompting, expand, left_pad, positions, shared_prefix
+from composition.running.base_models import load_base
+from composition.running.prompting import Prompted, Prompting, expand, left_pad, positions, shared_prefix
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HERE = Path(__file__).parent

@@ -21,12 +21,12 @@ import torch
 from base import BASE_ID, ROOT, add_base_option, ready
 from generator_data import write, write_wide
 
-from composition.base_models import load_base
 from composition.generative import load_generator, save_generator, train_generator
 from composition.generative.replicated import train_replicated
 from composition.generative.segments import Documents
 from composition.generative.train import kept_generator
 from composition.recipes import TrainGeneratorRecipe
+from composition.running.base_models import load_base
 
 BUILD = ROOT / "build" / "generator"
 # The first training of examples/generator, 50 CPU minutes; docs/generation.md tells of those after it.

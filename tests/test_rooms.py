@@ -29,7 +29,7 @@ FREE_OF_TORCH = (
 )
 # The loader of mixtures must stand alone in one file, as it is copied into every assembly; the client links to it.
 LONGER = {"composition/moe/lora_moe_peft.py": 720, "hubctl/lora_moe_peft.py": 720}
-READ_ONLY = ("hub/access.py", "hub/queries.py", "hub/api", "hub/web")
+READ_ONLY = ("hub/access.py", "hub/queries", "hub/api", "hub/web")
 WRITES = {"create", "bulk_create", "update_or_create", "get_or_create", "bulk_update"}
 
 

@@ -16,9 +16,9 @@ import torch
 from composition.errors import CompositionError
 from composition.moe.batches import shuffled
 from composition.progress import Progress, ignore
-from composition.prompting import Prompted, Prompting
-from composition.reading import Reader
 from composition.recipes import DiscriminatorRecipe
+from composition.running.prompting import Prompted, Prompting
+from composition.running.reading import Reader
 from transfer.adapters import lora_config, save_adapter, trainable
 from transfer.loss import Example
 from transfer.parties import Discriminator, Loader

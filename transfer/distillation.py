@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from composition.base_models import load_base
 from composition.moe.batches import shuffled
-from composition.parallel import ALONE, Replicas, launch
 from composition.progress import Progress
-from composition.prompting import Prompting
-from composition.reading import Reader
 from composition.recipes import TransLoraRecipe, recipe_from_dict
 from composition.recipes.transfer import TOKEN_SCORE
+from composition.running.base_models import load_base
+from composition.running.prompting import Prompting
+from composition.running.reading import Reader
+from composition.training.parallel import ALONE, Replicas, launch
 from transfer.adapters import adapter_config, save_adapter, trainable
 from transfer.loss import Example
 from transfer.parties import Parties

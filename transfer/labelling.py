@@ -12,8 +12,8 @@ import torch
 
 from composition.errors import CompositionError
 from composition.progress import Progress, ignore
-from composition.prompting import Prompted, Prompting
-from composition.reading import Reader
+from composition.running.prompting import Prompted, Prompting
+from composition.running.reading import Reader
 from transfer.parties import Loader
 from transfer.stages import LIVE, Clock, Product, attached, digest
 from transfer.token_score import span_scores

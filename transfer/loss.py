@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from composition.prompting import expand, left_pad, positions, shared_prefix, whole_cache
+from composition.running.prompting import expand, left_pad, positions, shared_prefix, whole_cache
 
 SHORTEST_PREFIX = 4
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.prompting import Prompting
-from composition.reading import Reader
+from composition.running.prompting import Prompting
+from composition.running.reading import Reader
 
 LOOKED_AT = 128
 WIDER = 16

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from composition.errors import CompositionError
-from composition.formats.peft_save import cast
+from composition.formats.peft.save import cast
 from composition.recipes import ShortcutRecipe
 from composition.weights import Factors, LoraWeights
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 Shapes = Mapping[str, Sequence[int]]
-"""Module name → [out, in], as `composition.base_models.module_shapes` gives them."""
+"""Module name → [out, in], as `composition.running.base_models.module_shapes` gives them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.formats.peft_save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
 from composition.progress import Progress
-from composition.prompting import Prompting
-from composition.reading import Reader
+from composition.running.prompting import Prompting
+from composition.running.reading import Reader
 from transfer.parties import Parties
 from transfer.stages import attached, digest, folder_digest
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from composition.base_models import adapter_attached
 from composition.errors import CompositionError
-from composition.formats.peft_save import replace_file
+from composition.formats.peft.save import replace_file
 from composition.progress import Progress
+from composition.running.base_models import adapter_attached
 
 SHOWN = 20
 """How many kept and rejected examples a report holds."""

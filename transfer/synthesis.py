@@ -14,8 +14,8 @@ from typing import Any
 from composition.errors import CompositionError
 from composition.moe.batches import shuffled
 from composition.progress import Progress, ignore
-from composition.prompting import Prompting
 from composition.recipes.synthesis import SynthesisOptions
+from composition.running.prompting import Prompting
 from transfer.numbered_list import frame_of, list_prompt, read_items
 from transfer.parties import Loader
 from transfer.rouge import Kept

@@ -10,7 +10,7 @@ a target token's is the mean over its own. The token that ends an answer keeps i
 from collections.abc import Sequence
 from typing import Any
 
-from composition.prompting import Prompting
+from composition.running.prompting import Prompting
 from transfer.classes import class_counts, quotas
 
 Spans = list[list[float]]

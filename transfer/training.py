@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from composition.checkpoint import Notes, read_state, write_state
 from composition.errors import CompositionError
-from composition.parallel import ALONE, Replicas
 from composition.progress import Progress, ignore
+from composition.training.checkpoint import Notes, read_state, write_state
+from composition.training.parallel import ALONE, Replicas
 from transfer.loss import AnswerLoss, Example
 from transfer.stages import Clock
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from composition.formats import read_adapter
-from composition.formats.assembly_config import read_assembly_config
+from composition.formats.mixture.config import read_assembly_config
 from composition.recipes import AssembleRecipe, recipe_from_dict
 from composition.registry import METHODS
 from composition.weights import LoraWeights
 from hub.models import JobInput, Origin, State
-from hub.services.job_check import named
-from hub.services.job_results import publish_result
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
+from hub.services.jobs.check import named
+from hub.services.jobs.results import publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.cache import PART
@@ -136,8 +136,8 @@ def _routing(
     """Shares of the experts by task and layer; None where there was no data to look at."""
     if not data:
         return None
-    from composition.base_models import adapter_attached
     from composition.moe.routing import routing_report
+    from composition.running.base_models import adapter_attached
 
     with adapter_attached(model, folder) as mixture:
         return routing_report(mixture, tokenizer, data, progress=attempt.progress)

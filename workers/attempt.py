@@ -12,8 +12,8 @@ from django.db import DatabaseError
 
 from hub.models import Job, State
 from hub.progress import publish_progress
-from hub.services import job_lease
-from hub.services.job_lease import LostLease
+from hub.services.jobs import lease
+from hub.services.jobs.lease import LostLease
 
 SECONDS_A_LIVE_EVENT = 0.2
 SECONDS_A_WRITE = 1.0
@@ -57,7 +57,7 @@ class Attempt:
         if now - self._last_write >= SECONDS_A_WRITE:
             self._last_write = now
             try:
-                job_lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
+                lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
             except DatabaseError as error:
                 # A busy database costs the watchers a second's news, not the job.
                 log.warning("job %s: progress not written: %s", self.job.pk, error)
@@ -65,9 +65,9 @@ class Attempt:
     def say(self, message: str) -> None:
         """A line of the log that stays."""
         self.check()
-        job_lease.add_log(**self.fence, text=message)
+        lease.add_log(**self.fence, text=message)
 
     def advance(self, state: State) -> None:
         """Move to the next state."""
         self.check()
-        job_lease.advance(**self.fence, state=state)
+        lease.advance(**self.fence, state=state)

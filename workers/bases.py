@@ -43,7 +43,7 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
             f"This worker holds no weights of {base}. Put them under {settings.WORKER_BASES}/{base.name}.",
             base=str(base),
         )
-    from composition.base_models import convert_gguf
+    from composition.running.base_models import convert_gguf
 
     say(f"Converting {gguf.name}; this happens once")
     return convert_gguf(gguf, _home(base, _roots()[0]), base_id=base.name)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hub.services.manifest import Entry, canonical_json
+from hub.services.content.manifest import Entry, canonical_json
 from hub.storage import blobs, digest
 
 PART = ".part-"

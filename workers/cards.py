@@ -12,7 +12,7 @@ import yaml
 from composition.registry import Method
 from hub.licences import combined, conflicts
 from hub.models import Job, Version
-from hub.services.job_check import named
+from hub.services.jobs.check import named
 
 HIDDEN = "private adapter"
 

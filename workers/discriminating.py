@@ -9,10 +9,10 @@ import shutil
 from composition.recipes import DiscriminatorRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import State
-from hub.services import job_files
-from hub.services.companions import SEEDS
-from hub.services.job_check import named
-from hub.services.job_results import keep_discriminator
+from hub.services.content.companions import SEEDS
+from hub.services.jobs import files as job_files
+from hub.services.jobs.check import named
+from hub.services.jobs.results import keep_discriminator
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.evaluating import read_rows, replaces

@@ -10,7 +10,7 @@ from composition.recipes import recipe_from_dict
 from composition.registry import METHODS
 from hub.models import State, Version
 from hub.services.evaluations import record_evaluation
-from hub.services.job_check import named
+from hub.services.jobs.check import named
 from workers.attempt import Attempt
 from workers.worker import Worker, inputs_of
 

@@ -3,14 +3,14 @@
 from composition.errors import CompositionError
 from hub.models import State
 from hub.services.bases import set_shapes_error
-from hub.services.job_results import keep_shapes
+from hub.services.jobs.results import keep_shapes
 from workers.attempt import Attempt
 from workers.worker import Worker
 
 
 def fingerprint(attempt: Attempt, worker: Worker) -> None:
     """Read the shapes of the job's base and keep them; what can't be read is kept as the base's error."""
-    from composition.base_models import module_shapes, parameter_count, shape_fingerprint
+    from composition.running.base_models import module_shapes, parameter_count, shape_fingerprint
 
     job = attempt.job
     attempt.advance(State.RUNNING)

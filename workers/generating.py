@@ -13,12 +13,12 @@ from composition.chunking import cut
 from composition.recipes import GenerateRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import Job, Origin, State
-from hub.services import job_files
-from hub.services.companions import CONTEXT, STATE
+from hub.services.content.companions import CONTEXT, STATE
+from hub.services.content.manifest import Entry
 from hub.services.generation_files import ONTO, WITHOUT
-from hub.services.job_check import named
-from hub.services.job_results import Beside, publish_result
-from hub.services.manifest import Entry
+from hub.services.jobs import files as job_files
+from hub.services.jobs.check import named
+from hub.services.jobs.results import Beside, publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.cache import PART

@@ -13,9 +13,10 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from hub.services import job_files, job_lease
-from hub.services.job_lease import LostLease
-from hub.services.workers import forget_worker, report_worker
+from hub.services.jobs import files
+from hub.services.jobs import lease as job_lease
+from hub.services.jobs.lease import LostLease
+from hub.services.worker_nodes import forget_worker, report_worker
 from workers.attempt import Attempt
 
 BEATS_A_LEASE = 3
@@ -51,7 +52,7 @@ class Heartbeat(threading.Thread):
                     job_lease.reap()
                 if time.monotonic() >= self._next_purge and not self.stopping.is_set():
                     self._next_purge = time.monotonic() + SECONDS_A_PURGE
-                    job_files.purge()
+                    files.purge()
             except DatabaseError as error:
                 log.warning("heartbeat without a database: %s", error)
                 connection.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 from django.utils import timezone
 
 from hub.models import FINAL, Job, State
-from hub.services.job_files import KEPT
+from hub.services.jobs.files import KEPT
 
 FOLDER = re.compile(r"(?:assembly|transfer|discriminator)-(\d{1,18})")
 

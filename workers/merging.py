@@ -7,8 +7,8 @@ from composition.formats import read_adapter
 from composition.recipes import recipe_from_dict
 from composition.registry import METHODS
 from hub.models import Origin, State
-from hub.services.job_check import named
-from hub.services.job_results import publish_result
+from hub.services.jobs.check import named
+from hub.services.jobs.results import publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.cache import PART

@@ -43,7 +43,7 @@ class LoadedBases:
         if key in self._models:
             self._models.move_to_end(key)
             return self._models[key][:2]
-        from composition.base_models import load_base
+        from composition.running.base_models import load_base
         from workers.devices import placement
 
         folder = base_folder(base, say)

@@ -15,9 +15,9 @@ from composition.recipes.train_generator import TRAIN_VERB
 from composition.registry import METHODS
 from hub.errors import HubError
 from hub.models import Job
-from hub.services import job_lease
-from hub.services.job_lease import LostLease
-from hub.services.job_workers import FINGERPRINT
+from hub.services.jobs import lease
+from hub.services.jobs.lease import LostLease
+from hub.services.jobs.scheduling import FINGERPRINT
 from workers.assembling import assemble
 from workers.attempt import Attempt, Stopping
 from workers.discriminating import discriminate
@@ -57,18 +57,18 @@ def run(job: Job, worker: Worker) -> None:
             log.exception("job %s: the database is away; the job runs again when its lease is over", job.pk)
             raise
         except Stopping:
-            _try(job_lease.release, attempt)
+            _try(lease.release, attempt)
         except (LostLease, Cancelled):
             log.info("job %s: attempt %s is over", job.pk, job.attempt)
         except CompositionError as error:
-            _try(job_lease.fail, attempt, error=error.to_dict())
+            _try(lease.fail, attempt, error=error.to_dict())
         except HubError as error:
-            _try(job_lease.fail, attempt, error={"code": error.code, "message": error.message, **error.facts})
+            _try(lease.fail, attempt, error={"code": error.code, "message": error.message, **error.facts})
         except MemoryError:
-            _try(job_lease.fail, attempt, error=_out_of_memory(job))
+            _try(lease.fail, attempt, error=_out_of_memory(job))
         except Exception:
             log.exception("job %s (%s), attempt %s failed by our fault", job.pk, job.kind, job.attempt)
-            _try(job_lease.fail, attempt, error=_our_fault(job))
+            _try(lease.fail, attempt, error=_our_fault(job))
 
 
 def _try(end, attempt: Attempt, **how: object) -> None:

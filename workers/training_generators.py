@@ -14,8 +14,8 @@ from composition.recipes import TrainGeneratorRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import Origin, State
 from hub.services.generation_check import splits_of
-from hub.services.job_check import named
-from hub.services.job_results import publish_result
+from hub.services.jobs.check import named
+from hub.services.jobs.results import publish_result
 from hub.storage import blobs
 from workers import devices
 from workers.attempt import Attempt

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from composition.formats import read_adapter
-from composition.formats.seed_rows import read_seeds
+from composition.formats.dataset.seed_rows import read_seeds
 from composition.recipes import TransLoraRecipe, check_memory, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import BaseModel, JobInput, Origin, State
-from hub.services import job_files
-from hub.services.companions import DISCRIMINATOR, SEEDS, SYNTHETIC
-from hub.services.job_check import named
-from hub.services.job_results import Beside, publish_result
-from hub.services.manifest import Entry
+from hub.services.content.companions import DISCRIMINATOR, SEEDS, SYNTHETIC
+from hub.services.content.manifest import Entry
+from hub.services.jobs import files as job_files
+from hub.services.jobs.check import named
+from hub.services.jobs.results import Beside, publish_result
 from hub.services.transfer_check import memory_of
 from hub.storage import blobs
 from workers import devices

@@ -9,8 +9,8 @@ from composition.recipes import TryRecipe, recipe_from_dict
 from composition.registry import METHODS
 from hub.models import State
 from hub.progress import publish_progress
-from hub.services.job_check import named
-from hub.services.job_results import keep_outcome
+from hub.services.jobs.check import named
+from hub.services.jobs.results import keep_outcome
 from workers.attempt import Attempt
 from workers.devices import memory_used
 from workers.evaluating import replaces
@@ -21,7 +21,7 @@ SECONDS_A_TOKEN_EVENT = 0.04
 
 def try_out(attempt: Attempt, worker: Worker) -> None:
     """Answer the job's prompt and keep the answers with the job."""
-    from composition.try_out import check_length
+    from composition.running.try_out import check_length
 
     job, function = attempt.job, METHODS[attempt.job.kind].load()
     recipe = recipe_from_dict(job.recipe)

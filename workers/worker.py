@@ -9,9 +9,9 @@ from functools import cached_property
 from django.conf import settings
 
 from hub.models import Job, JobInput, Version
-from hub.services import job_lease
-from hub.services.job_workers import bases_of, needs_base
-from hub.services.manifest import is_content, manifest_of
+from hub.services.content.manifest import is_content, manifest_of
+from hub.services.jobs import lease
+from hub.services.jobs.scheduling import bases_of, needs_base
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
@@ -56,9 +56,9 @@ class Worker:
             return None
         needed = bases_of(job)
         if needs_base(job.kind) and not (needed and all(map(bases.holds, needed))):
-            job_lease.decline(job_id=job_id, worker=self.name)
+            lease.decline(job_id=job_id, worker=self.name)
             return None
-        return job_lease.claim(job_id, worker=self.name)
+        return lease.claim(job_id, worker=self.name)
 
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[Attempt]:

@@ -10,7 +10,7 @@ from composition.errors import CompositionError
 if TYPE_CHECKING:
     from composition.weights import LoraWeights
 
-FORMATS = {"PEFT LoRA": "composition.formats.peft_lora"}
+FORMATS = {"PEFT LoRA": "composition.formats.peft.read"}
 
 
 def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":

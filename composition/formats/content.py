@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from composition.errors import CompositionError
-from composition.formats.assembly_config import LOADER_FILE
+from composition.formats.mixture.config import LOADER_FILE
 from composition.formats.strict_json import shorten
 
 MAX_SEGMENT = 255

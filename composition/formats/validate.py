@@ -3,8 +3,8 @@
 `adapter_files` and `dataset_files` tell what is checked; `docs/formats.md` lists the codes of the refusals.
 """
 
-from composition.formats.adapter_files import validate_adapter
-from composition.formats.dataset_files import validate_dataset
+from composition.formats.dataset.files import validate_dataset
+from composition.formats.peft.files import validate_adapter
 from composition.formats.sources import Files, FileSource, LocalFile, MemoryFile, local_files
 
 __all__ = ["FileSource", "Files", "LocalFile", "MemoryFile", "local_files", "validate_adapter", "validate_dataset"]

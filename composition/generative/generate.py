@@ -12,7 +12,7 @@ import torch
 
 from composition.chunking import cut
 from composition.errors import CompositionError
-from composition.formats.generator_files import check_base
+from composition.formats.generator.files import check_base
 from composition.generative.encode import read
 from composition.generative.layer import Generator
 from composition.generative.state import State

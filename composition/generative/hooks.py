@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from composition.formats.generator_config import GeneratorConfig
+from composition.formats.generator.config import GeneratorConfig
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from composition.formats.generator_config import PARTS, GeneratorConfig
+from composition.formats.generator.config import PARTS, GeneratorConfig
 from composition.generative.normalise import normalise, svd
 from composition.weights import Factors, LoraWeights
 

@@ -18,7 +18,7 @@ from composition.generative.encode import layer_states, run
 from composition.generative.hooks import adapting
 from composition.generative.layer import Generator
 from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch
-from composition.parallel import ALONE, Replicas
+from composition.training.parallel import ALONE, Replicas
 
 TOKENS_AT_ONCE = 128
 """Of which logits are in memory together."""

@@ -14,8 +14,8 @@ import torch
 from composition.chunking import chunks
 from composition.errors import CompositionError
 from composition.generative.segments import COMPLETE, Batch, seeded
-from composition.prompting import Prompting
 from composition.recipes.train_generator import TrainGeneratorRecipe
+from composition.running.prompting import Prompting
 
 COLUMNS = ("context", "question", "answer")
 IGNORED = 0

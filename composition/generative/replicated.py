@@ -10,9 +10,9 @@ from composition.generative.files import load_generator, save_generator
 from composition.generative.layer import Generator
 from composition.generative.segments import Documents
 from composition.generative.train import train_generator
-from composition.parallel import Replicas, launch
 from composition.progress import Progress, ignore
 from composition.recipes import TrainGeneratorRecipe, recipe_from_dict
+from composition.training.parallel import Replicas, launch
 
 MADE = "made"
 
@@ -49,7 +49,7 @@ def train_replicated(
 
 def train_share(arguments: dict[str, Any], replicas: Replicas, progress: Progress) -> None:
     """One of the processes; the first leaves the generator in work/made."""
-    from composition.base_models import load_base
+    from composition.running.base_models import load_base
 
     recipe = recipe_from_dict(arguments["recipe"])
     assert isinstance(recipe, TrainGeneratorRecipe)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.parallel import Replicas, deal
 from composition.recipes.train_generator import TrainGeneratorRecipe
+from composition.training.parallel import Replicas, deal
 
 TRIES = 200
 HELD_OUT = "0 held out"

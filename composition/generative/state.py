@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.formats.peft_save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
 
 KEY = "state"
 NOTHING = 1e-9

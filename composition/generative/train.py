@@ -24,17 +24,17 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from composition.checkpoint import STATE_FILE, Notes, read_state, write_state
 from composition.errors import CompositionError
-from composition.formats.generator_config import PARTS, GeneratorConfig
+from composition.formats.generator.config import PARTS, GeneratorConfig
 from composition.generative.layer import Generator
 from composition.generative.loss import losses
 from composition.generative.measure import gap, held_out
 from composition.generative.segments import Corpus
 from composition.generative.start import align
-from composition.parallel import ALONE, Replicas
 from composition.progress import Progress, ignore
 from composition.recipes.train_generator import TrainGeneratorRecipe
+from composition.training.checkpoint import STATE_FILE, Notes, read_state, write_state
+from composition.training.parallel import ALONE, Replicas
 
 SECONDS_A_CHECKPOINT = 60.0
 CURVE_POINTS = 200

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.formats.assembly_config import FORMAT_VERSION, AssemblyConfig
-from composition.formats.peft_save import cast
-from composition.formats.plain_config import alpha_of
+from composition.formats.mixture.config import FORMAT_VERSION, AssemblyConfig
+from composition.formats.peft.plain_config import alpha_of
+from composition.formats.peft.save import cast
+from composition.merging.units import module_names
 from composition.moe import prototypes
 from composition.progress import Progress, ignore
 from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe
-from composition.units import module_names
 from composition.weights import DTYPES, LoraWeights
 
 Source = Mapping[str, Any]

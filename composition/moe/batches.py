@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from composition.prompting import Prompting, left_pad, positions
 from composition.recipes import AssembleRecipe
+from composition.running.prompting import Prompting, left_pad, positions
 
 Row = Mapping[str, Any]
 MOST_HELD = 64

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.formats.assembly_config import read_assembly_config
+from composition.formats.mixture.config import read_assembly_config
 from composition.moe import prototypes
 from composition.moe.assemble import Assembly, Entry, Source, make_config, stack
 from composition.moe.unstack import StoredAssembly, experts_of

@@ -15,8 +15,8 @@ from torch import Tensor
 from composition.moe.batches import Batch, Row, make_corpus
 from composition.moe.lora_moe_peft import MoELinear, Routing, SmoraLinear, record_routing
 from composition.progress import Progress, ignore
-from composition.prompting import Prompting, pieces
 from composition.recipes import AssembleRecipe, MeteoraRecipe
+from composition.running.prompting import Prompting, pieces
 
 LAYER = re.compile(r"\.(\d+)\.")
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from composition.errors import CompositionError
-from composition.formats.assembly_config import CONFIG_FILE, LOADER_FILE, ROUTER_FILE, WEIGHTS_FILE
-from composition.formats.peft_save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.mixture.config import CONFIG_FILE, LOADER_FILE, ROUTER_FILE, WEIGHTS_FILE
+from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
 from composition.moe.assemble import Assembly
 
 NUMBERS = re.compile(r"\[[\s\d.,eE+-]+\]")

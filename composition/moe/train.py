@@ -24,8 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from composition.base_models import adapter_attached
-from composition.checkpoint import Notes, read_state, write_state
 from composition.errors import CompositionError
 from composition.moe.assemble import Assembly
 from composition.moe.batches import Batch, Corpus, Row, make_corpus
@@ -34,6 +32,8 @@ from composition.moe.routing import batch_shares, expert_names, forward
 from composition.moe.save import save_assembly
 from composition.progress import Progress, ignore
 from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe
+from composition.running.base_models import adapter_attached
+from composition.training.checkpoint import Notes, read_state, write_state
 
 CLIP = 1.0
 CURVE_POINTS = 100

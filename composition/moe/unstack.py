@@ -15,8 +15,8 @@ from torch import Tensor
 
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
-from composition.formats.assembly_config import PREFIX, WEIGHTS_FILE, AssemblyConfig, read_assembly_config
-from composition.formats.peft_lora import TORCH_DTYPES
+from composition.formats.mixture.config import PREFIX, WEIGHTS_FILE, AssemblyConfig, read_assembly_config
+from composition.formats.peft.read import TORCH_DTYPES
 from composition.weights import Factors, LazyFactors, LoraWeights
 
 

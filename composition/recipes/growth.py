@@ -10,7 +10,7 @@ from typing import Any
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
-from composition.formats.assembly_config import AssemblyConfig
+from composition.formats.mixture.config import AssemblyConfig
 from composition.recipes.moe import PROTOTYPE, AssembleRecipe, MeteoraRecipe, SmoraRecipe
 
 METHODS: dict[str, type[AssembleRecipe]] = {"METEORA": MeteoraRecipe, "SMORA": SmoraRecipe}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from composition.errors import RecipeError
-from composition.formats.generator_config import NORMS, GeneratorConfig, adapted_modules
+from composition.formats.generator.config import NORMS, GeneratorConfig, adapted_modules
 from composition.recipes.base import Recipe, option
 
 TRAIN_VERB = "train-generator"

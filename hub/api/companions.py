@@ -12,9 +12,9 @@ from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.uploads import body_stream
 from hub.api.view import View
+from hub.http.file_responses import blob_response
 from hub.models import Companion, Visibility
-from hub.ranges import blob_response
-from hub.services import companions
+from hub.services.content import companions
 
 TAGS = ["companions"]
 PRIVATE, PUBLIC = Visibility.PRIVATE, Visibility.PUBLIC

@@ -7,9 +7,9 @@ from rest_framework.response import Response
 
 from hub import access, queries
 from hub.api.view import View
-from hub.mixtures import file_of, part_of
-from hub.ranges import bytes_response
-from hub.services.downloads import count_download
+from hub.http.file_responses import bytes_response
+from hub.services.content.downloads import count_download
+from hub.services.content.mixture_parts import file_of, part_of
 
 TAGS = ["files"]
 BYTES = OpenApiResponse(OpenApiTypes.BINARY, "The bytes; ETag is their SHA-256.")
@@ -84,7 +84,7 @@ class File(View):
 
 
 def wanted(request) -> dict:
-    """The part of a mixture that the query names, as `hub.mixtures` takes it."""
+    """The part of a mixture that the query names, as `hub.services.content.mixture_parts` takes it."""
     return {"expert": request.query_params.get("expert"), "form": request.query_params.get("as")}
 
 

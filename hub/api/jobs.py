@@ -13,9 +13,9 @@ from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.errors import Invalid
+from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
 from hub.models import State, Visibility
-from hub.services import jobs
-from hub.shapes import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
+from hub.services.jobs import queue
 
 TAGS = ["jobs"]
 KEY = OpenApiParameter(
@@ -123,7 +123,7 @@ class Jobs(JobView):
     def post(self, request):
         asked, key = self.asked(), idempotency_key(request)
         known = queries.job_of_key(self.viewer, key)
-        job = jobs.queue_job(**asked, idempotency_key=key)
+        job = queue.queue_job(**asked, idempotency_key=key)
         return Response(self.shown(job.pk), status=200 if known else 201)
 
 
@@ -134,7 +134,7 @@ class Check(JobView):
 
     @extend_schema(operation_id="jobs_check", tags=TAGS, request=JobBody, responses=CheckShape)
     def post(self, request):
-        return Response(jobs.check_job(**self.asked()))
+        return Response(queue.check_job(**self.asked()))
 
 
 class OneJob(JobView):
@@ -151,7 +151,7 @@ class Cancel(JobView):
     @extend_schema(operation_id="jobs_cancel", tags=TAGS, request=None, responses=WholeJobShape)
     def post(self, request, pk):
         job = access.job(self.viewer, pk, "write")
-        jobs.cancel_job(actor=self.actor(), job=job)
+        queue.cancel_job(actor=self.actor(), job=job)
         return Response(self.shown(pk))
 
 
@@ -161,7 +161,7 @@ class Retry(JobView):
     @extend_schema(operation_id="jobs_retry", tags=TAGS, request=None, responses=WholeJobShape)
     def post(self, request, pk):
         job = access.job(self.viewer, pk, "write")
-        jobs.retry_job(actor=self.actor(), job=job)
+        queue.retry_job(actor=self.actor(), job=job)
         return Response(self.shown(pk))
 
 

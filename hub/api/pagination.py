@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hub.errors import Invalid
-from hub.keyset import after, read_cursor, write_cursor
+from hub.http.keyset import after, read_cursor, write_cursor
 
 PAGE, LARGEST = 50, 200
 

@@ -11,7 +11,7 @@ from hub import access
 from hub.api.bodies import Body, Text, Whole
 from hub.api.view import View
 from hub.errors import HubError, Invalid
-from hub.services import uploads
+from hub.services.content import uploads
 
 TAGS = ["uploads"]
 OFFSET = OpenApiParameter(

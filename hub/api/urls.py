@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-import hub.converters  # noqa: F401  registers name, ref, longref, anypath, number
+import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import (
     accounts,
     bases,

@@ -8,10 +8,10 @@ from rest_framework.response import Response
 from hub import access
 from hub.api.bodies import Body, Object, Text
 from hub.api.view import View
+from hub.http.job_serializers import JobShape, show
 from hub.models import Kind
-from hub.services.arms import measure_arms
-from hub.shapes import JobShape, show
-from hub.verdict import verdict
+from hub.queries.verdict import verdict
+from hub.services.verdict_arms import measure_arms
 
 TAGS = ["evaluations"]
 

@@ -8,8 +8,8 @@ from hub import access, queries
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
+from hub.http.job_serializers import EvaluationShape
 from hub.models import Version
-from hub.shapes import EvaluationShape
 
 TAGS = ["versions"]
 

@@ -6,9 +6,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hub import access
-from hub.api.authentication import SessionAuthentication, TokenAuthentication
 from hub.api.bodies import Body, JSONParser
 from hub.errors import NotFound
+from hub.http.authentication import SessionAuthentication, TokenAuthentication
 
 SCOPES = {"GET": "read", "HEAD": "read"}
 

@@ -6,6 +6,9 @@ from django.db import models
 from .blobs import Blob
 from .repositories import Repository, Visibility
 
+SEEDS, DISCRIMINATOR, SYNTHETIC = "seeds", "discriminator", "synthetic"
+CONTEXT, STATE = "context", "state"
+
 
 class Companion(models.Model):
     """A named blob beside a repository, private unless its owner says otherwise."""

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import models
 
-from composition.formats.peft_types import MIXTURES
+from composition.formats.peft.types import MIXTURES
 
 from .blobs import Blob
 from .repositories import Origin, Repository

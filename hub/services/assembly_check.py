@@ -6,7 +6,7 @@ from composition.recipes import AssembleRecipe
 from hub.errors import Invalid
 from hub.models import BaseModel, Version
 from hub.services import assembly_growth
-from hub.services.dataset_rows import prompt_rows
+from hub.services.content.dataset_rows import prompt_rows
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
 FLOPS = 8e10

@@ -7,7 +7,7 @@ the job that made it, as far as the person may still read them.
 from collections.abc import Sequence
 
 from composition.facts import AdapterFacts
-from composition.formats.assembly_config import AssemblyConfig
+from composition.formats.mixture.config import AssemblyConfig
 from composition.formats.strict_json import strict_loads
 from composition.recipes import AssembleRecipe
 from composition.recipes.base import Inputs
@@ -16,7 +16,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.errors import Invalid
 from hub.models import User, Version
-from hub.services.manifest import ADAPTER_CONFIG, BlobSource, manifest_of, read_whole
+from hub.services.content.manifest import ADAPTER_CONFIG, BlobSource, manifest_of, read_whole
 
 
 def grows(kind: str, inputs: Sequence[Version]) -> bool:

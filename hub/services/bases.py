@@ -11,7 +11,7 @@ from django.db import transaction
 from hub.errors import Conflict, Invalid
 from hub.models import BaseAlias, BaseModel, Job, User
 from hub.services.audit import record
-from hub.services.manifest import canonical_json
+from hub.services.content.manifest import canonical_json
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
@@ -162,7 +162,7 @@ def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
 def _fingerprint_job(actor: User, base: BaseModel) -> Job | None:
     if base.shapes is not None:
         return None
-    from hub.services.jobs import queue_job
+    from hub.services.jobs.queue import queue_job
 
     waiting = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     if waiting and not waiting.is_final:

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from hub.models import Evaluation, Job
 from hub.services.audit import record
-from hub.services.job_lease import finish
+from hub.services.jobs.lease import finish
 
 
 @transaction.atomic

@@ -7,18 +7,19 @@ training starts from), `onto` and `without` (generated adapters whose kept state
 from collections.abc import Mapping, Sequence
 
 from composition.errors import CompositionError
-from composition.formats.dataset_files import QUESTIONS, TEXT
+from composition.formats.dataset.files import QUESTIONS, TEXT
 from composition.recipes import GenerateRecipe, Recipe, TrainGeneratorRecipe
 from composition.recipes.generate import VERB
 from composition.recipes.train_generator import TRAIN_VERB
 from composition.registry import METHODS
-from hub import access, broker, generators
+from hub import access, broker
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, User, Version, Visibility
+from hub.queries import generator as generators
 from hub.services.bases import require_shapes
 from hub.services.generation_files import CONTEXT, ONTO, STATE, WITHOUT, check_part
-from hub.services.job_files import Given
-from hub.services.job_workers import queue_of
+from hub.services.jobs.files import Given
+from hub.services.jobs.scheduling import queue_of
 
 GENERATOR = "generator"
 ROLES = {VERB: (GENERATOR, ONTO, WITHOUT), TRAIN_VERB: (GENERATOR,)}

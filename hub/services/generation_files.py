@@ -14,10 +14,10 @@ from composition.recipes import GenerateRecipe
 from hub import access
 from hub.errors import Invalid
 from hub.models import User, Version
-from hub.services.companions import STATE
-from hub.services.documents import MOST_TEXT, Document, read_documents
-from hub.services.job_files import Given
-from hub.services.manifest import Entry
+from hub.services.content.companions import STATE
+from hub.services.content.documents import MOST_TEXT, Document, read_documents
+from hub.services.content.manifest import Entry
+from hub.services.jobs.files import Given
 
 CONTEXT = "context"
 MOST_DOCUMENTS = 100

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 
 from composition.facts import AdapterFacts
-from composition.formats.seed_rows import MOST_ROWS
+from composition.formats.dataset.seed_rows import MOST_ROWS
 from composition.recipes import DiscriminatorRecipe, Recipe, ShortcutRecipe, TransLoraRecipe
 from composition.recipes.memory import check_memory, memory_estimate
 from composition.registry import METHODS
 from hub import broker
 from hub.errors import Invalid
 from hub.models import BaseModel, Version
-from hub.services import job_files
 from hub.services.bases import require_shapes
-from hub.services.companions import DISCRIMINATOR, SEEDS
-from hub.services.dataset_rows import prompt_rows
-from hub.services.job_workers import able_workers, bases_for, queue_of
+from hub.services.content.companions import DISCRIMINATOR, SEEDS
+from hub.services.content.dataset_rows import prompt_rows
+from hub.services.jobs import files
+from hub.services.jobs.scheduling import able_workers, bases_for, queue_of
 
 # Rough, for one core and fp32, measured on 135M and 268M bases; good to a factor of 3. A GPU is some 50 times faster.
 TRAINED, WRITTEN, GPU = 1.5e11, 2.5e10, 50.0
@@ -49,9 +49,9 @@ def check_parties(
         _check_room(kind, recipe, inputs, base)
 
 
-def check_files(recipe: Recipe, given: Sequence[job_files.Given], datasets: Sequence[Version]) -> None:
+def check_files(recipe: Recipe, given: Sequence[files.Given], datasets: Sequence[Version]) -> None:
     """Refuse a transfer without seeds or without the discriminator it filters by; a training without real inputs."""
-    seeds = job_files.rows(given, SEEDS)
+    seeds = files.rows(given, SEEDS)
     if recipe.kind == "loram" and not given:
         raise Invalid(
             "Send the index map that pruning left, as files.index: which rows and columns of each full weight remain.",
@@ -61,7 +61,7 @@ def check_files(recipe: Recipe, given: Sequence[job_files.Given], datasets: Sequ
     if isinstance(recipe, TransLoraRecipe):
         recipe.check_parties(seeds, any(file.role == DISCRIMINATOR for file in given))
     if isinstance(recipe, DiscriminatorRecipe):
-        real = job_files.rows(given, job_files.REAL)
+        real = files.rows(given, files.REAL)
         if real and datasets:
             raise Invalid("Real inputs came as a file and as a dataset; give one of them.", field="datasets")
         recipe.check_data(real or sum(_real_rows(dataset, recipe.split) for dataset in datasets), seeds)
@@ -83,11 +83,11 @@ def output_of(kind: str, inputs: Sequence[Version]) -> tuple[str, str] | None:
     return repository.namespace.name, repository.name
 
 
-def notes(recipe: Recipe | None, given: Sequence[job_files.Given]) -> list[str]:
+def notes(recipe: Recipe | None, given: Sequence[files.Given]) -> list[str]:
     """What one should know before the start: few seeds, a weak discriminator."""
     if not isinstance(recipe, TransLoraRecipe):
         return []
-    said = recipe.warnings(job_files.rows(given, SEEDS)) if job_files.rows(given, SEEDS) else []
+    said = recipe.warnings(files.rows(given, SEEDS)) if files.rows(given, SEEDS) else []
     facts = next((file.facts for file in given if file.role == DISCRIMINATOR), {})
     if isinstance(facts.get("recall"), int | float):
         refuses = facts.get("specificity")

@@ -3,7 +3,7 @@
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from hub.keyset import after, read_cursor, write_cursor
+from hub.http.keyset import after, read_cursor, write_cursor
 
 PAGE = 30
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from composition.formats.peft_types import MIXTURES
+from composition.formats.peft.types import MIXTURES
 
 register = template.Library()
 UNITS = ("B", "kB", "MB", "GB", "TB")

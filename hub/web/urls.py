@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-import hub.converters  # noqa: F401  registers name, ref, anypath, number
+import hub.http.converters  # noqa: F401  registers name, ref, anypath, number
 from hub.web.views import (
     accounts,
     bases,

@@ -19,7 +19,7 @@ RECIPES = [MeteoraRecipe(train="prototype", top_k=2), SmoraRecipe(train="prototy
 
 @pytest.fixture(scope="module")
 def shapes():
-    from composition.base_models import module_shapes
+    from composition.running.base_models import module_shapes
 
     return module_shapes(pico.pico_llama().config.to_dict())
 

@@ -8,8 +8,9 @@ import torch
 from peft import PeftModel
 
 from composition.errors import CompositionError
-from composition.formats import assembly_parts, read_adapter
-from composition.formats.assembly_parts import cat_files, expert_files, read_stack
+from composition.formats import read_adapter
+from composition.formats.mixture import parts as assembly_parts
+from composition.formats.mixture.parts import cat_files, expert_files, read_stack
 from composition.formats.sources import local_files
 from composition.moe.assemble import assemble
 from composition.moe.save import save_assembly
@@ -108,5 +109,5 @@ def test_an_unknown_expert_is_named_with_those_there_are(tmp_path):
 
 
 def test_cutting_needs_no_torch():
-    code = "import sys, composition.formats.assembly_parts; assert 'torch' not in sys.modules"
+    code = "import sys, composition.formats.mixture.parts; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

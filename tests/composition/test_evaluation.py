@@ -9,11 +9,11 @@ from peft import PeftModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
-from composition.base_models import adapter_attached
 from composition.errors import Cancelled, CompositionError
-from composition.evaluation import evaluate
-from composition.prompting import Prompting, shared_prefix
 from composition.recipes import EvaluateRecipe
+from composition.running.base_models import adapter_attached
+from composition.running.evaluation import evaluate
+from composition.running.prompting import Prompting, shared_prefix
 from tests.pico import KINDS, pico_gpt2, pico_llama, write_adapter
 
 torch.set_num_threads(1)
@@ -163,7 +163,7 @@ def test_exact_match_of_a_model_whose_answers_are_known():
 def test_a_certain_answer_is_not_generated(monkeypatch):
     """Where each token of the completion is the likeliest, the greedy answer is known without generating."""
     follows = {WORDS.index(a): WORDS.index(b) for a, b in (("w1", "w10"), ("w10", "w11"))}
-    monkeypatch.setattr("composition.evaluation.Reader.generate", lambda *_: pytest.fail("generated"))
+    monkeypatch.setattr("composition.running.evaluation.Reader.generate", lambda *_: pytest.fail("generated"))
     rows = [{"prompt": "w0 w1", "completion": "w10 w11"}, {"prompt": "w7 w8 w1", "completion": "w10 w11"}]
     recipe = EvaluateRecipe(metrics=("exact_match",), max_new_tokens=3)
     assert evaluate(chain(follows), make_tokenizer(False), rows, recipe).metrics["exact_match"] == 1.0

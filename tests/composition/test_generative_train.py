@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from composition.errors import Cancelled, CompositionError, RecipeError
-from composition.formats.generator_files import validate_generator
+from composition.formats.generator.files import validate_generator
 from composition.formats.sources import local_files
 from composition.generative import train
 from composition.generative.files import load_generator, save_generator

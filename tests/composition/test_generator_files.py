@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from composition.errors import CompositionError
-from composition.formats.generator_files import validate_generator
+from composition.formats.generator.files import validate_generator
 from composition.formats.sources import MemoryFile, local_files
 from composition.generative.files import load_generator, save_generator
 from composition.generative.train import linear_shapes
@@ -133,7 +133,7 @@ def test_equal_generators_give_equal_bytes(folder, tmp_path):
 
 def test_validating_loads_no_torch():
     code = (
-        "import sys; import composition.formats.generator_files, composition.recipes.generate, composition.registry;"
+        "import sys; import composition.formats.generator.files, composition.recipes.generate, composition.registry;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

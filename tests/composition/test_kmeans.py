@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from composition.kmeans import cluster, fill_empty, inertia_about_mean, lloyd, number_by_first
+from composition.merging.kmeans import cluster, fill_empty, inertia_about_mean, lloyd, number_by_first
 
 DIM, N, RANK, K = 600, 8, 16, 16
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from composition.errors import Cancelled, CompositionError, RecipeError
 from composition.formats import read_adapter
-from composition.lego import LegoRecipe, lego
+from composition.merging.lego import LegoRecipe, lego
 from composition.weights import Factors, LoraWeights, save_peft
 from tests import pico
 from tests.composition.random_adapters import (

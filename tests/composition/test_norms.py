@@ -34,8 +34,8 @@ def test_norms_are_those_of_the_dense_update(tmp_path, kind, dtype):
 def test_no_size_of_numbers_breaks_a_norm(tmp_path, size, expected):
     from safetensors.torch import save_file
 
-    from composition.formats.adapter_tensors import Pair
-    from composition.formats.norms import update_norm
+    from composition.formats.peft.norms import update_norm
+    from composition.formats.peft.tensors import Pair
 
     path = tmp_path / "one.safetensors"
     save_file({name: torch.full(shape, size, dtype=torch.double) for name, shape in SHAPES.items()}, path)

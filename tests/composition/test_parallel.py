@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from composition.base_models import load_base
 from composition.errors import Cancelled, CompositionError
 from composition.generative import train_generator
 from composition.generative.questions import Questions
 from composition.generative.replicated import train_replicated
 from composition.generative.segments import Batch, Corpus, Documents
-from composition.parallel import Replicas, deal, launch
 from composition.recipes import TrainGeneratorRecipe, TransLoraRecipe
+from composition.running.base_models import load_base
+from composition.training.parallel import Replicas, deal, launch
 from tests.composition.generators import SIZES, SMALL, Numbers, corpus
 from tests.transfer import toy
 from transfer.adapters import lora_config, trainable

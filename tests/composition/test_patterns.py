@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composition.errors import CompositionError
-from composition.formats import patterns
+from composition.formats.peft import patterns
 
 HOSTILE = [
     "(a+)+x",

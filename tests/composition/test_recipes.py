@@ -48,7 +48,7 @@ def test_every_recipe_describes_itself_and_survives_json(kind):
 
 def test_every_merge_is_a_registered_row():
     assert [method.kind for method in merge_methods()] == ["lego", "svd", "cat", "average"]
-    assert METHODS["lego"].function == "composition.lego:lego"
+    assert METHODS["lego"].function == "composition.merging.lego:lego"
 
 
 def test_weights_become_a_tuple_of_floats_and_the_recipe_is_hashable():

@@ -3,7 +3,7 @@
 import pytest
 
 from composition.errors import CompositionError
-from composition.formats.seed_rows import MOST_BYTES, read_seeds, seed_facts
+from composition.formats.dataset.seed_rows import MOST_BYTES, read_seeds, seed_facts
 
 
 def test_rows_with_and_without_a_completion():

@@ -6,15 +6,15 @@ import pytest
 import torch
 from peft import PeftModel
 
-from composition.base_models import adapter_attached
 from composition.errors import CompositionError, RecipeError
 from composition.moe.assemble import assemble
 from composition.moe.lora_moe_peft import record_routing
 from composition.moe.routing import expert_weights
 from composition.moe.save import save_assembly
-from composition.prompting import pieces
 from composition.recipes import MeteoraRecipe, SmoraRecipe, TryRecipe
-from composition.try_out import try_out
+from composition.running.base_models import adapter_attached
+from composition.running.prompting import pieces
+from composition.running.try_out import try_out
 from tests import pico
 from tests.composition.mixtures import Words, read_experts
 

@@ -12,8 +12,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from hub.models import BaseModel, Kind, Namespace, Repository, Upload, User, Version
-from hub.services import accounts, bases, publishing, repositories, uploads
-from hub.services.publishing import PublishResult
+from hub.services import accounts, bases, repositories
+from hub.services.content import publishing, uploads
+from hub.services.content.publishing import PublishResult
 from hub.storage import blobs
 
 PASSWORD = "correct horse battery"
@@ -41,7 +42,7 @@ PICO_LINEARS = {
 
 
 def pico_shapes(layers: int = 2) -> dict[str, list[int]]:
-    """Weight name → [out, in] of the pico base, as `composition.base_models.module_shapes` gives them."""
+    """Weight name → [out, in] of the pico base, as `composition.running.base_models.module_shapes` gives them."""
     shapes = {"model.embed_tokens": [64, 16], "lm_head": [64, 16]}
     for layer in range(layers):
         shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in PICO_LINEARS.items()}

@@ -7,7 +7,7 @@ from composition.moe.assemble import assemble
 from composition.moe.save import save_assembly
 from composition.recipes import MeteoraRecipe
 from hub.models import Origin, Repository, Version
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
 from tests.hub import factories
 

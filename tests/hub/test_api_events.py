@@ -10,7 +10,7 @@ from hub import broker, progress
 from hub.api import events
 from hub.models import Job, State
 from hub.progress import publish_progress
-from hub.valkey import Valkey, free_port
+from hub.runtime.valkey import Valkey, free_port
 from tests.hub.api_client import Api
 
 NOBODY = "redis://127.0.0.1:1/0"

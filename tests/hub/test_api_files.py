@@ -147,7 +147,7 @@ def test_an_accept_header_changes_nothing(weights):
 
 
 def test_blocks_are_of_one_mebibyte(tmp_path):
-    from hub.ranges import BLOCK, blocks
+    from hub.http.file_responses import BLOCK, blocks
 
     path = tmp_path / "big"
     path.write_bytes(bytes(2 * BLOCK + 10))

@@ -6,7 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hub.models import Evaluation, Job, JobLog, Repository, State
-from hub.services.workers import report_worker
+from hub.services.worker_nodes import report_worker
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
 

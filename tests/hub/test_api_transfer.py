@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hub.models import Companion, Job, JobFile
-from hub.services.companions import keep
-from hub.services.manifest import Entry
+from hub.services.content.companions import keep
+from hub.services.content.manifest import Entry
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
 from tests.hub.test_verdict import measure_all, moved  # noqa: F401 - a fixture

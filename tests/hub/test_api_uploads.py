@@ -3,7 +3,7 @@
 import pytest
 
 from hub.models import Event, Revision, Upload, Version
-from hub.services import uploads
+from hub.services.content import uploads
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
 

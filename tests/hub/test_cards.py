@@ -5,7 +5,7 @@ import time
 import pytest
 
 from hub.errors import Invalid
-from hub.services.cards import Card, read_card
+from hub.services.content.cards import Card, read_card
 
 
 def card(front: str, body: str = "") -> Card:

@@ -7,7 +7,8 @@ import pytest
 from composition.errors import CompositionError
 from hub.errors import Conflict, Invalid
 from hub.models import Companion, Event, Visibility
-from hub.services import companions, repositories
+from hub.services import repositories
+from hub.services.content import companions
 from hub.storage import blobs
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]

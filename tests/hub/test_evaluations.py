@@ -4,7 +4,7 @@ import pytest
 
 from hub.models import Evaluation, Job, JobInput, State
 from hub.services.evaluations import record_evaluation
-from hub.services.job_lease import LostLease
+from hub.services.jobs.lease import LostLease
 from tests.hub import factories
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]

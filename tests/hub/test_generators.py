@@ -7,7 +7,7 @@ import pytest
 from composition.errors import CompositionError
 from hub.access import ANONYMOUS, Viewer
 from hub.errors import Invalid
-from hub.generators import generators_of
+from hub.queries.generator import generators_of
 from tests.hub import factories
 from tests.hub.api_client import Api
 from tests.hub.factories import generator_files

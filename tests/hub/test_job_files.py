@@ -7,9 +7,10 @@ from django.utils import timezone
 
 from hub.errors import Conflict, Invalid
 from hub.models import Blob, Job, JobFile, State
-from hub.services import job_files, jobs
-from hub.services.companions import keep
-from hub.services.manifest import Entry
+from hub.services.content.companions import keep
+from hub.services.content.manifest import Entry
+from hub.services.jobs import files as job_files
+from hub.services.jobs import queue
 from hub.storage import blobs
 from tests.hub import factories
 
@@ -24,7 +25,7 @@ def ask(people, base, store):
     def asked(text: str, state: str = State.QUEUED, hours: float = 0) -> Job:
         files = {"context": [{"name": "diary.txt", "text": text}]}
         output = ("lab", f"doc{len(text)}")
-        job = jobs.queue_job(actor=people.owner, kind="generate", recipe={}, base=base, files=files, output=output)
+        job = queue.queue_job(actor=people.owner, kind="generate", recipe={}, base=base, files=files, output=output)
         ended = timezone.now() - timedelta(hours=hours)
         Job.objects.filter(pk=job.pk).update(state=state, finished_at=ended if hours else None)
         job.refresh_from_db()
@@ -52,10 +53,10 @@ def test_texts_of_a_job_without_a_result_go_after_a_day(people, ask, old, state)
     file = job.files.get()
     assert (file.blob, file.name, len(file.digest)) == (None, "diary.txt", 64)
     with pytest.raises(Invalid, match="taken away since"):
-        jobs.retry_job(actor=people.owner, job=job)
+        queue.retry_job(actor=people.owner, job=job)
     job.refresh_from_db()
     assert job.state == state
-    assert jobs.retry_job(actor=people.owner, job=fresh).state == State.QUEUED
+    assert queue.retry_job(actor=people.owner, job=fresh).state == State.QUEUED
     assert job_files.purge() == 0
 
 
@@ -95,4 +96,4 @@ def test_a_done_job_is_not_tried_again_for_want_of_files(people, ask):
     job = ask("A secret.", State.DONE, hours=1)
     job_files.let_go(job.pk)
     with pytest.raises(Conflict, match="start a new one"):
-        jobs.retry_job(actor=people.owner, job=job)
+        queue.retry_job(actor=people.owner, job=job)

@@ -8,9 +8,11 @@ from django.utils import timezone
 
 from hub import broker
 from hub.models import ALLOWED, FINAL, Job, JobLog, Repository, Revision, State, Version, WorkerNode
-from hub.services import job_lease, jobs, workers
-from hub.services.job_lease import LostLease
-from hub.services.job_results import keep_shapes, publish_result
+from hub.services import worker_nodes
+from hub.services.jobs import lease as job_lease
+from hub.services.jobs import queue as jobs
+from hub.services.jobs.lease import LostLease
+from hub.services.jobs.results import keep_shapes, publish_result
 from tests.hub import factories
 
 pytestmark = pytest.mark.django_db
@@ -233,11 +235,11 @@ def test_a_job_is_passed_on_to_a_worker_that_holds_its_base(
     rows = factories.publish(owner, dataset, factories.dataset_files()).version
     job = jobs.queue_job(actor=owner, kind="evaluate", recipe={}, datasets=[rows], base=base)
     now = timezone.now()
-    workers.report_worker(name="without", queues=["cpu"], bases=[], started_at=now, **NODE)
+    worker_nodes.report_worker(name="without", queues=["cpu"], bases=[], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):
         job_lease.decline(job_id=job.pk, worker="without")
     assert sent == []
-    workers.report_worker(name="with", queues=["cpu"], bases=[base.pk], started_at=now, **NODE)
+    worker_nodes.report_worker(name="with", queues=["cpu"], bases=[base.pk], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):
         job_lease.decline(job_id=job.pk, worker="without")
     assert sent == [(job.pk, "worker.with")]
@@ -248,7 +250,7 @@ def test_workers_of_yesterday_are_forgotten(sent, monkeypatch, db):
     gone = []
     monkeypatch.setattr(broker, "forget_worker", gone.append)
     for name in ("old", "new"):
-        workers.report_worker(name=name, queues=["cpu"], bases=[], started_at=timezone.now(), **NODE)
+        worker_nodes.report_worker(name=name, queues=["cpu"], bases=[], started_at=timezone.now(), **NODE)
     WorkerNode.objects.filter(name="old").update(seen_at=timezone.now() - timedelta(days=2))
     job_lease.reap()
     assert gone == ["old"]

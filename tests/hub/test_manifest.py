@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from composition.formats.sources import MemoryFile
 from hub.errors import Invalid
-from hub.services.manifest import Entry, canonical_json, changed, content_digest, revision_oid
+from hub.services.content.manifest import Entry, canonical_json, changed, content_digest, revision_oid
 
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 PATHS = st.text(string.ascii_letters + "/._-äß", min_size=1, max_size=20)

@@ -12,8 +12,9 @@ from django.db import connection
 
 from hub.errors import Conflict
 from hub.models import Ref, Revision, Upload, UploadFile, Version
-from hub.services import bases, collection, uploads
-from hub.services.manifest import manifest_of
+from hub.services import bases
+from hub.services.content import collection, uploads
+from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
 from tests.hub import factories
 

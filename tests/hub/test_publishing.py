@@ -9,7 +9,7 @@ from hub import access
 from hub.errors import Conflict, Invalid
 from hub.models import Blob, Event, Parentage, Ref, Repository, Revision, Version, Visibility
 from hub.services import refs
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
 from tests.hub import factories
 from tests.hub.factories import adapter_files, dataset_files, publish
 

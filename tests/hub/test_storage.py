@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from hub.models import Blob, Companion, JobFile, ManifestEntry, Upload, UploadFile
-from hub.services.collection import collect_blobs, unreferenced
+from hub.services.content.collection import collect_blobs, unreferenced
 from hub.storage import blobs
 from tests.hub import factories
 

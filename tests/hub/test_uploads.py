@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from composition.errors import CompositionError
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import Blob, ManifestEntry, Ref, RepositoryTag, Revision, Upload, UploadFile, Version
-from hub.services import facets, repositories, staging, uploads
+from hub.services import repositories
+from hub.services.content import facets, staging, uploads
 from hub.storage import blobs
 from tests.hub import factories
 

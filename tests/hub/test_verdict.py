@@ -5,8 +5,8 @@ import pytest
 from hub.access import ANONYMOUS, Viewer
 from hub.errors import Invalid
 from hub.models import Evaluation, Job, Origin, Repository
-from hub.services.arms import measure_arms
-from hub.verdict import verdict
+from hub.queries.verdict import verdict
+from hub.services.verdict_arms import measure_arms
 from tests.hub import factories
 
 pytestmark = pytest.mark.django_db

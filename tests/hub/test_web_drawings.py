@@ -7,8 +7,12 @@ import pytest
 from django.utils import timezone
 
 from composition.facts import AdapterFacts, ModuleFacts
-from hub.web import compare_table, composition_chart, loss_chart, module_chart, routing_chart, tags
-from hub.web.snippets import _vllm
+from hub.web import tags
+from hub.web.charts import composition, loss
+from hub.web.charts import modules as module_chart
+from hub.web.charts import routing as routing_chart
+from hub.web.pages import compare_table
+from hub.web.pages.snippets import _vllm
 
 
 def facts(ranks: dict[str, int], scale: float | dict = 2.0, norms: dict | None = None, **more) -> AdapterFacts:
@@ -58,19 +62,19 @@ def test_modules_stand_in_the_order_of_their_layers():
 
 
 def test_a_strip_fills_each_column_by_the_shares_of_its_cluster():
-    drawn = composition_chart.strip([[1, 3], [2, 0], [0, 0]])
-    assert drawn["width"] == 2 * composition_chart.COLUMN, "an empty cluster has no column"
+    drawn = composition.strip([[1, 3], [2, 0], [0, 0]])
+    assert drawn["width"] == 2 * composition.COLUMN, "an empty cluster has no column"
     areas = {path["colour"]: 0.0 for path in drawn["paths"]}
     for path in drawn["paths"]:
         for width, height in re.findall(r"h(\d+)v([\d.]+)h-", path["d"]):
             areas[path["colour"]] += int(width) * float(height)
-    whole = (composition_chart.COLUMN - 1) * composition_chart.HIGH
+    whole = (composition.COLUMN - 1) * composition.HIGH
     assert areas == pytest.approx({0: whole * 1.25, 1: whole * 0.75})
 
 
 def test_shares_count_units_and_clusters_fed_alone():
     report = {"modules": {"a": {"sources": [[2, 0], [1, 1]]}, "b": {"sources": [[0, 4]]}}}
-    first, second = composition_chart.shares(report, ["lab/a@v1"])
+    first, second = composition.shares(report, ["lab/a@v1"])
     assert (first["share"], first["fed"], first["alone"], first["clusters"]) == (37.5, 2, 1, 3)
     assert (second["name"], second["share"], second["fed"], second["alone"]) == ("adapter 2", 62.5, 2, 1)
 
@@ -161,7 +165,7 @@ def test_a_loss_is_drawn_from_its_highest_to_zero_over_all_steps():
         "curve": [{"step": 1, "loss": 4.0}, {"step": 5, "loss": 2.0}, {"step": 10, "loss": 0.0}],
         "held_out": [{"epoch": 0, "loss": 4.0}, {"epoch": 2, "loss": 1.0}],
     }
-    drawn = loss_chart.curve(training)
+    drawn = loss.curve(training)
     places = [tuple(map(float, pair.split())) for pair in drawn.line.lstrip("M").split("L")]
     assert [y for _, y in places] == [6, 101, 196]
     assert [x for x, _ in places] == pytest.approx([110.2, 343.0, 634.0], abs=0.1)
@@ -171,12 +175,12 @@ def test_a_loss_is_drawn_from_its_highest_to_zero_over_all_steps():
 
 @pytest.mark.parametrize("training", [None, {}, {"curve": [{"step": 1, "loss": 1.0}]}], ids=str)
 def test_too_few_points_are_no_drawing(training):
-    assert loss_chart.curve(training) is None
+    assert loss.curve(training) is None
 
 
 def test_what_is_no_number_is_left_out_of_a_loss():
     curve = [{"step": n, "loss": float("nan") if n == 2 else 1.0} for n in range(1, 4)]
-    assert "nan" not in loss_chart.curve({"curve": curve}).line
+    assert "nan" not in loss.curve({"curve": curve}).line
 
 
 def test_a_key_named_items_hides_nothing():

@@ -5,8 +5,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from hub.models import Job
-from hub.services import companions
-from hub.services.manifest import Entry
+from hub.services.content import companions
+from hub.services.content.manifest import Entry
 from tests.hub import factories
 from tests.hub.test_documents import pdf
 

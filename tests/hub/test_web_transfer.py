@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from hub.models import BaseModel, Companion, Job, JobFile
-from hub.services import companions
+from hub.services.content import companions
 from tests.hub import factories
 from tests.hub.test_verdict import measure_all, moved  # noqa: F401 - a fixture
 
@@ -153,7 +153,7 @@ def test_the_report_tells_stages_loss_and_verdict(client, moved, people):  # noq
 
 
 def test_invented_rows_are_for_members(client, moved, people):  # noqa: F811
-    from hub.services.manifest import Entry
+    from hub.services.content.manifest import Entry
 
     ((_, entry),) = factories.store({"rows": SEEDS.encode()}).items()
     files = {"v1.jsonl": Entry(*entry)}

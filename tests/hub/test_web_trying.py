@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.models import Job, JobInput, State, WorkerNode
-from hub.services import jobs
+from hub.services.jobs import queue
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
 
@@ -45,7 +45,7 @@ def adapter(people, base):
 @pytest.fixture
 def trial(people, adapter) -> Job:
     """The member's, queued."""
-    return jobs.queue_job(actor=people.member, kind="try", recipe={"prompt": PROMPT}, inputs=[adapter])
+    return queue.queue_job(actor=people.member, kind="try", recipe={"prompt": PROMPT}, inputs=[adapter])
 
 
 def finish(job: Job, routing=None) -> None:
@@ -157,7 +157,7 @@ def test_a_mixtures_tokens_are_coloured_numbered_and_told(people, trial):
 
 def test_names_of_experts_go_with_the_sight_of_the_mixture(people, base):
     version = factories.make_version(people.stranger, "mine", base=base, seed=5)
-    job = jobs.queue_job(actor=people.member, kind="try", recipe={"prompt": "a"}, inputs=[version])
+    job = queue.queue_job(actor=people.member, kind="try", recipe={"prompt": "a"}, inputs=[version])
     finish(job, ROUTING)
     type(version.repository).objects.filter(pk=version.repository_id).update(visibility="private")
     assert JobInput.objects.get(job=job).version == version

@@ -3,7 +3,7 @@
 import pytest
 
 from hub.models import Job, Repository
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
 from hubctl.corpus import LONGEST_ROW, write_rows
 from hubctl.errors import Refused

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hub.models import BaseModel, Companion, Job, JobFile
-from hub.services.companions import keep
-from hub.services.manifest import Entry
+from hub.services.content.companions import keep
+from hub.services.content.manifest import Entry
 from tests.hub import factories
 from tests.hub.test_verdict import measured
 from tests.hubctl.conftest import make_token

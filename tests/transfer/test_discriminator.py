@@ -7,8 +7,8 @@ import torch
 from peft import PeftModel
 
 from composition.errors import Cancelled, CompositionError
-from composition.prompting import Prompting
 from composition.recipes import DiscriminatorRecipe
+from composition.running.prompting import Prompting
 from tests.transfer import toy
 from transfer.discriminator import Judge, answer_tokens, balanced_order, keeps, train_discriminator
 from transfer.stages import folder_digest

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from composition.base_models import adapter_attached
 from composition.errors import CompositionError
-from composition.prompting import Prompting
+from composition.running.base_models import adapter_attached
+from composition.running.prompting import Prompting
 from tests.transfer import toy
 from transfer.classes import check_classes, class_counts, quotas
 from transfer.labelling import Labels, usable

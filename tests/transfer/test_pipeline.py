@@ -8,10 +8,10 @@ import torch
 from peft import PeftModel
 
 from composition.errors import Cancelled, CompositionError
-from composition.evaluation import evaluate
 from composition.formats import read_adapter
 from composition.recipes import EvaluateRecipe, TransLoraRecipe
 from composition.recipes.transfer import PEFT_TYPES
+from composition.running.evaluation import evaluate
 from tests.transfer import toy
 from transfer import filtering, synthesis
 from transfer.pipeline import Parties, transfer

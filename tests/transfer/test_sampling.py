@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from composition.prompting import Prompting
+from composition.running.prompting import Prompting
 from tests.transfer import toy
 from transfer import sampling
 from transfer.sampling import draw, sample

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from composition.base_models import module_shapes
 from composition.errors import CompositionError
 from composition.formats import read_adapter
 from composition.recipes import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe
+from composition.running.base_models import module_shapes
 from composition.weights import Factors, LoraWeights, save_peft
 from tests.pico import delta_logits, peft_logits, pico_gpt2, pico_llama, write_adapter, write_kind
 from transfer.cross_lora import BaseWeights, cross_lora, frobenius, project

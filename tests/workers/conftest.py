@@ -8,7 +8,7 @@ import torch
 
 from hub import broker, progress
 from hub.models import Job
-from hub.services import jobs
+from hub.services.jobs import queue as jobs
 from tests.hub import factories
 from workers.runner import run
 from workers.worker import Worker

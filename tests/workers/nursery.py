@@ -23,9 +23,9 @@ def main() -> None:
     app.loader.import_default_modules()
     import transformers  # noqa: F401
 
-    import composition.formats.peft_lora
-    import composition.formats.peft_save
-    import composition.svd  # noqa: F401
+    import composition.formats.peft.read
+    import composition.formats.peft.save
+    import composition.merging.svd  # noqa: F401
 
     children = []
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -64,8 +64,8 @@ def work(*, output: str, cache: str, point: str, marker: str) -> int:
 
 def halt_at(point: str, marker: Path) -> None:
     """Wrap what surrounds the point, so that this process leaves a mark there and never goes on."""
-    import composition.svd
-    from hub.services import job_results
+    import composition.merging.svd
+    from hub.services.jobs import results
     from workers import merging, runner, worker
 
     def halt(*_, **__):
@@ -88,15 +88,15 @@ def halt_at(point: str, marker: Path) -> None:
         case "loading":
             merging.read_adapter = halt
         case "running":  # as in one long operation that reports nothing
-            composition.svd.svd = halt
+            composition.merging.svd.svd = halt
         case "reporting":  # as in a loop that reports every step
-            composition.svd.svd = halt_but_listen
+            composition.merging.svd.svd = halt_but_listen
         case "distilling":  # a transfer in the middle of its training, a state of it on disk
             halt_in_training(halt)
         case "saving":  # the result is there, nothing written
             merging.merge_card = halt
         case "publishing":  # inside the transaction, all rows written but the last
-            job_results.publish = halt_after(job_results.publish)
+            results.publish = halt_after(results.publish)
         case "done":  # committed, and the broker not told
             runner.VERBS["merge"] = halt_after(runner.VERBS["merge"])
         case _:

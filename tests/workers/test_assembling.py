@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from composition.errors import CompositionError
 from hub.errors import Invalid
 from hub.models import Evaluation, Origin, Repository, State
-from hub.services import jobs
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
+from hub.services.jobs import queue
 from tests.hub import factories
 from tests.workers.conftest import write_base
 from workers.attempt import Stopping
@@ -45,7 +45,7 @@ def ask(owner, pair):
 
     def ask(kind="meteora", datasets=(), inputs=None, **recipe):
         given = {"inputs": pair if inputs is None else inputs, "datasets": datasets, "output": ("ada", "mix")}
-        return jobs.queue_job(actor=owner, kind=kind, recipe=recipe, **given)
+        return queue.queue_job(actor=owner, kind=kind, recipe=recipe, **given)
 
     return ask
 
@@ -98,7 +98,7 @@ def test_an_assembly_is_published_loaded_and_measured(held, work, ask, datasets,
         shares = next(iter(version.report["routing"]["tasks"].values()))["shares"]
         assert sum(shares) == pytest.approx(1, abs=1e-3)
     measured = work(
-        jobs.queue_job(
+        queue.queue_job(
             actor=owner, kind="evaluate", recipe={"metrics": ["nll"]}, inputs=[version], datasets=[datasets[0]]
         )
     )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hub.services.manifest import Entry
+from hub.services.content.manifest import Entry
 from hub.storage import blobs
 from workers.cache import Cache
 

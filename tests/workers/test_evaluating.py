@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.errors import CompositionError
 from hub.models import Evaluation, State
-from hub.services import job_lease, jobs
+from hub.services.jobs import lease, queue
 from tests.hub import factories
 from tests.workers.conftest import write_base
 from workers import bases
@@ -50,11 +50,13 @@ def logits(model) -> torch.Tensor:
 
 
 def evaluate(owner, rows, **asked):
-    return jobs.queue_job(actor=owner, kind="evaluate", recipe={"metrics": ["nll", "choice"]}, datasets=[rows], **asked)
+    return queue.queue_job(
+        actor=owner, kind="evaluate", recipe={"metrics": ["nll", "choice"]}, datasets=[rows], **asked
+    )
 
 
 def test_an_adapter_and_its_base_are_measured_and_recorded(held, work, owner, rows, strong, base, worker):
-    pytest.importorskip("composition.evaluation")
+    pytest.importorskip("composition.running.evaluation")
     bare = work(evaluate(owner, rows, base=base))
     adapted = work(evaluate(owner, rows, inputs=[strong]))
     assert (bare.state, bare.error) == (State.DONE, None)
@@ -72,15 +74,15 @@ def test_an_adapter_and_its_base_are_measured_and_recorded(held, work, owner, ro
 
 
 def test_a_ghost_records_no_evaluation(held, worker, owner, rows, base, monkeypatch):
-    evaluation = pytest.importorskip("composition.evaluation")
+    evaluation = pytest.importorskip("composition.running.evaluation")
     whole = evaluation.evaluate
     job = evaluate(owner, rows, base=base)
     claimed = worker.claim(job.pk)
 
     def overtaken(*args, **kwargs):
         type(job).objects.filter(pk=job.pk).update(lease_until="2020-01-01T00:00:00Z")
-        job_lease.reap()
-        assert job_lease.claim(job.pk, worker="other").attempt == 2
+        lease.reap()
+        assert lease.claim(job.pk, worker="other").attempt == 2
         return whole(*args, **kwargs | {"progress": lambda *_, **__: None})
 
     monkeypatch.setattr(evaluation, "evaluate", overtaken)
@@ -207,7 +209,7 @@ def test_a_gguf_file_is_converted_once(base, worker, tmp_path, monkeypatch):
         torch.manual_seed(0)
         return write_base(folder, LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG)))
 
-    monkeypatch.setattr("composition.base_models.convert_gguf", convert)
+    monkeypatch.setattr("composition.running.base_models.convert_gguf", convert)
     loaded = LoadedBases(10**9)
     for _ in range(2):
         loaded.get(base)
@@ -216,6 +218,6 @@ def test_a_gguf_file_is_converted_once(base, worker, tmp_path, monkeypatch):
 
 
 def manifest(version):
-    from hub.services.manifest import manifest_of
+    from hub.services.content.manifest import manifest_of
 
     return manifest_of(version.revisions.get())

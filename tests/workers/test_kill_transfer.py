@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hub.models import Job, JobFile, State
 from hub.progress import read_progress
-from hub.services import jobs
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
+from hub.services.jobs import queue
 from tests.hub import factories
 from tests.workers.conftest import write_base
 from tests.workers.stage import until
@@ -34,7 +34,7 @@ def moves(owner, base, worker, tmp_path):
 
     def move(output: str) -> Job:
         asked = {"kind": "trans-lora", "recipe": RECIPE | {"least_per_class": 0}, "files": {"seeds": SEEDS}}
-        return jobs.queue_job(actor=owner, inputs=[adapter], base=target, output=("ada", output), **asked)
+        return queue.queue_job(actor=owner, inputs=[adapter], base=target, output=("ada", output), **asked)
 
     return move
 

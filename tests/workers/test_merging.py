@@ -8,8 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.formats import read_adapter
 from hub.models import JobLog, Origin, Repository, Revision, State, Version, Visibility
-from hub.services import jobs
-from hub.services.manifest import manifest_of
+from hub.services.content.manifest import manifest_of
+from hub.services.jobs import queue as jobs
 from hub.storage import blobs
 from tests.hub import factories
 from workers.cache import Cache
@@ -106,7 +106,7 @@ def test_a_user_s_error_fails_the_job_with_code_and_sentence(queue, work, owner)
 
 
 def test_our_own_error_gives_the_job_s_id_and_leaves_nothing(queue, work, monkeypatch, caplog):
-    monkeypatch.setattr("composition.svd.svd", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("composition.merging.svd.svd", lambda *_, **__: 1 / 0)
     job = work(queue("svd", rank=2))
     assert job.state == State.FAILED
     assert job.error["code"] == "internal"
@@ -118,7 +118,7 @@ def test_our_own_error_gives_the_job_s_id_and_leaves_nothing(queue, work, monkey
 
 def test_a_publish_that_breaks_in_the_middle_leaves_nothing_half(queue, work, monkeypatch):
     revisions = Revision.objects.count()
-    monkeypatch.setattr("hub.services.facets.refresh", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("hub.services.content.facets.refresh", lambda *_, **__: 1 / 0)
     job = queue("svd", rank=2)
     job = work(job)
     assert job.state == State.FAILED

@@ -12,8 +12,9 @@ from safetensors.numpy import load
 from composition.errors import CompositionError
 from hub.errors import Invalid
 from hub.models import BaseModel, Companion, JobFile, Origin, Repository, State, WorkerNode
-from hub.services import collection, companions, jobs
-from hub.services.manifest import manifest_of
+from hub.services.content import collection, companions
+from hub.services.content.manifest import manifest_of
+from hub.services.jobs import queue
 from hub.storage import blobs
 from tests.hub import factories
 from tests.workers.conftest import write_base
@@ -54,7 +55,7 @@ def ask(owner, adapter, target):
         given = {"inputs": [adapter], "base": target, "output": ("ada", "moved"), **options}
         given["recipe"] = {**recipe, **given.get("recipe", {})}
         given["files"] = {"seeds": SEEDS} if files is None and kind == "trans-lora" else files or {}
-        return jobs.queue_job(actor=owner, kind=kind, **given)
+        return queue.queue_job(actor=owner, kind=kind, **given)
 
     return ask
 
@@ -109,7 +110,7 @@ REAL = "".join(json.dumps({"prompt": f"w{n} + w{n + 1} ="}) + "\n" for n in rang
 
 @pytest.fixture
 def trained(owner, adapter, held, judge, work):
-    job = jobs.queue_job(
+    job = queue.queue_job(
         actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files={"seeds": SEEDS, "real": REAL}
     )
     return work(job)
@@ -157,12 +158,12 @@ def test_bytes_of_a_queued_job_outlive_their_companion_and_go_with_a_dead_job(as
     companions.remove_companion(actor=owner, companion=seeds)
     held = JobFile.objects.get(job=job)
     assert held.blob_id and held.blob not in collection.unreferenced()
-    jobs.cancel_job(actor=owner, job=job)
+    queue.cancel_job(actor=owner, job=job)
     keep_seeds(owner, adapter)
     companions.remove_companion(actor=owner, companion=Companion.objects.get())
     assert {row.pk for row in collection.unreferenced()} >= {held.digest}
     with pytest.raises(Invalid, match="taken away"):
-        jobs.retry_job(actor=owner, job=job)
+        queue.retry_job(actor=owner, job=job)
 
 
 def test_a_discriminator_is_kept_beside_its_adapter_and_used_by_a_transfer(trained, judge, stages, ask, work, adapter):
@@ -258,14 +259,14 @@ def test_what_can_not_be_moved_is_refused_before_it_is_queued(ask, base, change,
 def test_too_little_real_data_is_refused(owner, adapter, real):
     files = {"seeds": SEEDS} | ({"real": real} if real else {})
     with pytest.raises(CompositionError) as refusal:
-        jobs.queue_job(actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files=files)
+        queue.queue_job(actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files=files)
     assert refusal.value.code == "discriminator.too_few_real"
 
 
 def test_a_target_without_room_is_refused_before_the_start(ask, worker, base, target, held):
     from django.utils import timezone
 
-    from hub.services.workers import report_worker
+    from hub.services.worker_nodes import report_worker
 
     facts = {**worker.facts(), "environment": {}, "bases": [base.pk, target.pk], "model_bytes": 1000}
     report_worker(**facts, current_job=None, started_at=timezone.now())
@@ -291,7 +292,7 @@ def test_a_worker_must_hold_both_bases(ask, worker, base, target, owner, adapter
     job = ask()
     assert worker.claim(job.pk) is None
     worker.heartbeat.beat()
-    from hub.services.job_workers import waiting_for
+    from hub.services.jobs.scheduling import waiting_for
 
     assert "No running worker holds the base pico/next" in waiting_for(job)
 
@@ -300,16 +301,16 @@ def test_the_dry_run_offers_the_shorter_way_and_stores_nothing(owner, adapter, b
     BaseModel.objects.filter(pk=target.pk).update(derived_from=base, relation="finetune")
     target.refresh_from_db()
     asked = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [adapter], "base": target}
-    report = jobs.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS})
+    report = queue.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS})
     assert report["ok"], report["problems"]
     offered = {row["kind"]: row["reason"] for row in report["shortcuts"]}
     assert {"portllm", "cross-lora"} == set(offered)
     assert "derived from pico/llama (finetune)" in offered["portllm"]
     assert report["seconds"] > 0 and report["memory"] > 0
     assert report["files"] == [{"rows": 5, "with_completion": 5, "role": "seeds", "name": "seeds.jsonl"}]
-    few = jobs.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS.split("\n")[0]})
+    few = queue.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS.split("\n")[0]})
     assert "1 seed" in few["notes"][0]
-    none = jobs.check_job(actor=owner, **asked, output=("ada", "moved"))
+    none = queue.check_job(actor=owner, **asked, output=("ada", "moved"))
     assert [problem["code"] for problem in none["problems"]] == ["transfer.no_seeds"]
 
 
@@ -330,7 +331,7 @@ def test_a_stranger_finds_no_private_seeds_of_a_public_adapter(adapter, owner, t
     stranger = factories.make_user("eve")
     asked = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [adapter], "base": target}
     with pytest.raises(CompositionError) as refusal:
-        jobs.queue_job(actor=stranger, **asked, output=("eve", "moved"))
+        queue.queue_job(actor=stranger, **asked, output=("eve", "moved"))
     assert refusal.value.code == "transfer.no_seeds"
 
 
@@ -437,7 +438,7 @@ def test_the_same_key_is_the_same_job_whatever_is_kept_meanwhile(ask, owner, ada
 def test_a_mixture_becomes_one_lora_on_the_next_base(held, ask, work, owner, base):
     first, second = (factories.make_version(owner, name, base=base, seed=n) for n, name in enumerate(("one", "two")))
     asked = {"kind": "meteora", "recipe": {"train": "prototype"}, "inputs": [first, second]}
-    mixture = work(jobs.queue_job(actor=owner, **asked, output=("ada", "mix"))).result
+    mixture = work(queue.queue_job(actor=owner, **asked, output=("ada", "mix"))).result
     job = work(ask(recipe={**QUICK, "filter": "none", "least_per_class": 0, "temperature": 1.5}, inputs=[mixture]))
     assert (job.state, job.error) == (State.DONE, None)
     assert job.result.facts["peft_type"] == "LORA"

@@ -6,10 +6,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.errors import RecipeError
 from composition.recipes import TryRecipe
-from composition.try_out import try_out
+from composition.running.try_out import try_out
 from hub.errors import Invalid
 from hub.models import Job, Repository, State
-from hub.services import jobs
+from hub.services.jobs import queue
 from tests.hub import factories
 from tests.hub.mixtures import make_mixture
 from tests.workers.conftest import write_base
@@ -44,7 +44,7 @@ def heard(monkeypatch):
 
 def ask(owner, version, **recipe) -> Job:
     recipe = {"prompt": PROMPT, "max_new_tokens": 8, **recipe}
-    return jobs.queue_job(actor=owner, kind="try", recipe=recipe, inputs=[version])
+    return queue.queue_job(actor=owner, kind="try", recipe=recipe, inputs=[version])
 
 
 def test_both_sides_answer_and_are_kept(held, work, owner, strong, worker, base, heard):
@@ -119,7 +119,7 @@ def test_a_cancelled_trial_ends_at_its_next_token(held, worker, owner, strong, h
             pytest.fail("it went on")
         if heard:
             told.append(1)
-            jobs.cancel_job(actor=owner, job=Job.objects.get(pk=job.pk))
+            queue.cancel_job(actor=owner, job=Job.objects.get(pk=job.pk))
             self.over.set()
         check(self)
 
@@ -161,13 +161,13 @@ def test_what_can_not_be_tried_is_refused_before_it_is_queued(owner, strong, pai
     with pytest.raises(RecipeError, match="empty"):
         ask(owner, strong, prompt="  ")
     with pytest.raises(Invalid, match="at most 1"):
-        jobs.queue_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=pair)
+        queue.queue_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=pair)
     with pytest.raises(Invalid, match="at least 1"):
-        jobs.queue_job(actor=owner, kind="try", recipe={"prompt": "a"})
+        queue.queue_job(actor=owner, kind="try", recipe={"prompt": "a"})
     assert not Job.objects.exists()
 
 
 def test_a_trial_without_a_worker_says_so(owner, strong):
-    report = jobs.check_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=[strong])
+    report = queue.check_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=[strong])
     assert report["ok"] and "worker" in report["waiting_for"]
-    assert "worker" in jobs.waiting_for(ask(owner, strong))
+    assert "worker" in queue.waiting_for(ask(owner, strong))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.core.management.base import BaseCommand
 
-from hub.services.collection import GRACE, collect_blobs
+from hub.services.content.collection import GRACE, collect_blobs
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.core.management.base import BaseCommand
 
-from hub.services.uploads import EXPIRES, expire_uploads
+from hub.services.content.uploads import EXPIRES, expire_uploads
 
 
 class Command(BaseCommand):

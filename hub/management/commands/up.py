@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import NoReverseMatch, reverse
 
-from hub.runtime import CannotStart, Runtime
+from hub.runtime.site import CannotStart, Runtime
 
 
 class Command(BaseCommand):

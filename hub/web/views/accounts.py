@@ -13,7 +13,7 @@ from hub import access, queries
 from hub.errors import Invalid, PermissionDenied
 from hub.services import accounts
 from hub.services import tokens as services
-from hub.web.forms import Refused, refusal_of
+from hub.web.forms.refusal import Refused, refusal_of
 
 LIFETIMES = (7, 30, 90, 365)
 SCOPES = {

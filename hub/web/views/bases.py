@@ -6,7 +6,8 @@ from django.views.decorators.http import require_safe
 
 from hub import access, queries
 from hub.models import Kind
-from hub.web import base_tree, basket
+from hub.web import basket
+from hub.web.pages import base_tree
 from hub.web.paging import page
 
 

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub import access, queries
 from hub.web import basket
-from hub.web.browsing import SORTS, Browsing
+from hub.web.pages.browsing import SORTS, Browsing
 from hub.web.paging import page
 
 

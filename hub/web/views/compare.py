@@ -5,7 +5,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from hub import access
-from hub.web import basket, compare_table
+from hub.web import basket
+from hub.web.pages import compare_table
 
 
 @require_safe

@@ -5,9 +5,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from hub import access
-from hub.services import jobs
-from hub.web import generate_page, train_page
-from hub.web.forms import refusal_of
+from hub.services.jobs import queue
+from hub.web.forms import generate as generate_page
+from hub.web.forms import train_generator
+from hub.web.forms.refusal import refusal_of
 
 
 @require_http_methods(["GET", "POST"])
@@ -21,8 +22,8 @@ def generate(request: HttpRequest) -> HttpResponse:
     if not generating.refused and only != "preview":
         with refusal_of(generating.refused):
             if not only:
-                return redirect("job", jobs.queue_job(**generating.asked(), idempotency_key=generating.key).pk)
-            report = jobs.check_job(**generating.asked())
+                return redirect("job", queue.queue_job(**generating.asked(), idempotency_key=generating.key).pk)
+            report = queue.check_job(**generating.asked())
     part = {"preview": "generate/preview.html", "check": "merge/check.html"}.get(only) if request.htmx else None
     status = 200 if part else generating.refused.status
     return render(request, part or "generate/page.html", generating.context(report), status=status)
@@ -32,13 +33,13 @@ def generate(request: HttpRequest) -> HttpResponse:
 def train(request: HttpRequest) -> HttpResponse:
     """The form for a generator; sent with `check` it shows what would come of it, else it starts the job."""
     if request.method == "GET":
-        return render(request, "generate/train.html", train_page.read(request, sent=False).context())
+        return render(request, "generate/train.html", train_generator.read(request, sent=False).context())
     access.require_user(access.viewer_of(request))
-    training, report = train_page.read(request, sent=True), None
+    training, report = train_generator.read(request, sent=True), None
     with refusal_of(training.refused):
         if not request.POST.get("check"):
-            return redirect("job", jobs.queue_job(**training.asked(), idempotency_key=training.key).pk)
-        report = jobs.check_job(**training.asked())
+            return redirect("job", queue.queue_job(**training.asked(), idempotency_key=training.key).pk)
+        report = queue.check_job(**training.asked())
     part = request.htmx and request.POST.get("check")
     status = 200 if part else training.refused.status
     return render(

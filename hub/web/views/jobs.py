@@ -9,10 +9,12 @@ from django.views.decorators.http import require_POST, require_safe
 from composition.registry import METHODS
 from hub import access, queries
 from hub.errors import HubError, Invalid
+from hub.http.job_serializers import HIDDEN, Sight, show
 from hub.models import State
-from hub.services import jobs as services
-from hub.shapes import HIDDEN, Sight, show
-from hub.web import basket, job_page, try_page
+from hub.services.jobs import queue as services
+from hub.web import basket
+from hub.web.forms import try_out
+from hub.web.pages import job as job_page
 from hub.web.paging import page
 
 LOG_LINES = 500
@@ -49,7 +51,7 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
         "log": [{"pk": line.pk, "at": line.at, "text": sight.redact(line.text)} for line in lines],
         "hidden": HIDDEN,
     }
-    context["trial"] = try_page.address(context["job"])
+    context["trial"] = try_out.address(context["job"])
     return render(request, "jobs/job.html", context)
 
 
@@ -67,7 +69,7 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
         service(actor=viewer.user, job=found)
     except HubError as error:
         messages.error(request, error.message)
-    return redirect(try_page.address(show(viewer, [found])[0]) or reverse("job", args=[pk]))
+    return redirect(try_out.address(show(viewer, [found])[0]) or reverse("job", args=[pk]))
 
 
 @require_safe

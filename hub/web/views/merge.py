@@ -7,9 +7,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from hub import access
-from hub.services import jobs
-from hub.web import basket, evaluate_page, merge_page
-from hub.web.forms import refusal_of
+from hub.services.jobs import queue
+from hub.web import basket
+from hub.web.forms import evaluate as evaluate_page
+from hub.web.forms import merge as merge_page
+from hub.web.forms.refusal import refusal_of
 
 
 @require_http_methods(["GET", "POST"])
@@ -21,11 +23,11 @@ def merge(request: HttpRequest) -> HttpResponse:
     merging, report = merge_page.sent(request), None
     if request.POST.get("check"):
         with refusal_of(merging.refused):
-            report = jobs.check_job(**merging.asked())
+            report = queue.check_job(**merging.asked())
         template = "merge/check.html" if request.htmx else "merge/page.html"
         return render(request, template, merging.context(request, report))
     with refusal_of(merging.refused):
-        job = jobs.queue_job(**merging.asked(), idempotency_key=merging.key or None)
+        job = queue.queue_job(**merging.asked(), idempotency_key=merging.key or None)
         basket.fill(request, [])
         return redirect("job", job.pk)
     context = merging.context(request, report)
@@ -41,7 +43,7 @@ def evaluate(request: HttpRequest) -> HttpResponse:
     evaluating = evaluate_page.read(viewer, form, sent=request.method == "POST")
     if request.method == "POST":
         with refusal_of(evaluating.refused):
-            job = jobs.queue_job(**evaluating.asked(), idempotency_key=form.get("key", "")[:64] or None)
+            job = queue.queue_job(**evaluating.asked(), idempotency_key=form.get("key", "")[:64] or None)
             return redirect("job", job.pk)
     context = {**evaluating.context(), "key": uuid.uuid4().hex}
     return render(request, "merge/evaluate.html", context, status=evaluating.refused.status)

@@ -10,7 +10,7 @@ from hub.errors import HubError
 from hub.models import Role
 from hub.services import accounts, repositories
 from hub.web import basket
-from hub.web.forms import Refused, refusal_of
+from hub.web.forms.refusal import Refused, refusal_of
 from hub.web.paging import page
 
 

@@ -9,13 +9,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from hub import access, queries
 from hub.errors import Conflict, Invalid
-from hub.mixtures import file_of
-from hub.ranges import bytes_response
-from hub.services import companions, publishing, refs, repositories
-from hub.services.downloads import count_download
+from hub.http.file_responses import bytes_response
+from hub.services import refs, repositories
+from hub.services.content import companions, publishing
+from hub.services.content.downloads import count_download
+from hub.services.content.mixture_parts import file_of
 from hub.storage import blobs
-from hub.web import basket, generated_page, repository_page, transfer_report
-from hub.web.forms import Refused, refusal_of
+from hub.web import basket
+from hub.web.forms.refusal import Refused, refusal_of
+from hub.web.pages import generated, transfer_report
+from hub.web.pages import repository as repository_page
 
 
 @require_safe
@@ -25,7 +28,7 @@ def repository(request: HttpRequest, namespace: str, name: str, ref: str | None 
     page = repository_page.heading(viewer, namespace, name, ref, "overview")
     site = request.build_absolute_uri("/").rstrip("/")
     context = repository_page.overview(viewer, page, site)
-    context |= generated_page.training(viewer, page, context.get("files", [])) | generated_page.made_from(viewer, page)
+    context |= generated.training(viewer, page, context.get("files", [])) | generated.made_from(viewer, page)
     return render(request, f"repository/{page.repository.kind}.html", {**context, **_ticked(request)})
 
 
@@ -73,7 +76,7 @@ def report(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpRes
     viewer = access.viewer_of(request)
     page = repository_page.heading(viewer, namespace, name, ref, "report", "adapter")
     context = {**repository_page.report(viewer, page), **transfer_report.build(viewer, page, request.GET)}
-    context |= generated_page.made_from(viewer, page)
+    context |= generated.made_from(viewer, page)
     return render(request, "repository/report.html", {**context, **_ticked(request)})
 
 

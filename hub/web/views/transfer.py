@@ -12,10 +12,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from composition.errors import CompositionError
 from hub import access
 from hub.errors import Invalid, NotFound
-from hub.services import companions, jobs
-from hub.services.arms import measure_arms
-from hub.web import basket, repository_page, transfer_page, transfer_report
-from hub.web.forms import refusal_of
+from hub.services.content import companions
+from hub.services.jobs import queue
+from hub.services.verdict_arms import measure_arms
+from hub.web import basket
+from hub.web.forms import transfer as transfer_page
+from hub.web.forms.refusal import refusal_of
+from hub.web.pages import repository, transfer_report
 
 
 @require_http_methods(["GET", "POST"])
@@ -23,7 +26,7 @@ def transfer(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     """The form; sent with `check` it shows what would come of it, else it starts the job."""
     viewer = access.viewer_of(request)
     ref = (request.POST if request.method == "POST" else request.GET).get("version") or None
-    page = repository_page.heading(viewer, namespace, name, ref, "transfer", "adapter")
+    page = repository.heading(viewer, namespace, name, ref, "transfer", "adapter")
     if page.version is None:
         raise NotFound(f"{page.repository.full_name} has no version that could be moved yet.")
     moving, report = transfer_page.read(request, page, sent=request.method == "POST"), None
@@ -31,7 +34,7 @@ def transfer(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
         access.require_user(viewer)
         with refusal_of(moving.refused):
             if request.POST.get("check"):
-                report = jobs.check_job(**moving.asked())
+                report = queue.check_job(**moving.asked())
             else:
                 return redirect("job", _start(request, moving).pk)
     htmx = request.method == "POST" and request.POST.get("check") and request.htmx
@@ -41,7 +44,7 @@ def transfer(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
 
 
 def _start(request: HttpRequest, moving: transfer_page.Moving):
-    job = jobs.queue_job(**moving.asked(), idempotency_key=moving.key)
+    job = queue.queue_job(**moving.asked(), idempotency_key=moving.key)
     if moving.keep and moving.page.may_write and moving.texts.get("seeds", "").strip():
         companions.add_companion(
             actor=moving.viewer.user,

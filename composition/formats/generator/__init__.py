@@ -1,0 +1,1 @@
+"""Generators on disk: generator_config.json and generator.safetensors."""

@@ -1,0 +1,1 @@
+"""Mixtures on disk: adapters stacked as experts with their router."""

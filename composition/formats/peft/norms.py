@@ -1,0 +1,50 @@
+"""How large each module's update is: ‖ΔW‖ = |s| · √⟨A Aᵀ, Bᵀ B⟩ (Frobenius), from a file's factors, without torch.
+
+Two r × r Grams a module, one module in memory at a time. Halves are scaled by their largest value first, so that
+float32 products neither overflow nor vanish.
+"""
+
+import math
+from typing import BinaryIO
+
+import numpy as np
+
+from composition.formats.peft.tensors import Pair
+from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
+
+LARGEST = 256 * 1024 * 1024
+"""Bytes of a factor from which its module goes without a norm: the door has little memory."""
+BFLOAT16 = "BF16"
+PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+
+
+def update_norm(stream: BinaryIO, header: SafetensorsHeader, pair: Pair) -> float | None:
+    """‖B A‖ of one pair, convolution kernels flattened to [r, in·k·k].
+
+    None for factors over `LARGEST` bytes, and for a norm past float64.
+    """
+    assert pair.A is not None
+    assert pair.B is not None
+    if max(pair.A.end - pair.A.begin, pair.B.end - pair.B.begin) > LARGEST:
+        return None
+    rank = pair.A.shape[0]
+    a, a_largest = _scaled(_read(stream, header, pair.A).reshape(rank, -1))
+    b, b_largest = _scaled(_read(stream, header, pair.B).reshape(-1, rank))
+    square = float(np.sum((a @ a.T) * (b.T @ b), dtype=np.float64))
+    norm = a_largest * b_largest * max(square, 0.0) ** 0.5
+    return norm if math.isfinite(norm) else None
+
+
+def _read(stream: BinaryIO, header: SafetensorsHeader, tensor: TensorInfo) -> np.ndarray:
+    stream.seek(header.data_start + tensor.begin)
+    data = stream.read(tensor.end - tensor.begin)
+    if tensor.dtype == BFLOAT16:
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(data, PLAIN[tensor.dtype])
+
+
+def _scaled(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """(values over their largest magnitude, in float32; that magnitude)."""
+    largest = float(max(values.max(), -values.min()))
+    wide = values.astype(np.promote_types(values.dtype, np.float32))
+    return (wide / (largest or 1.0)).astype(np.float32), largest

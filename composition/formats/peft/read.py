@@ -1,0 +1,129 @@
+"""Reads a PEFT LoRA folder: adapter_config.json + adapter_model.safetensors → LoraWeights, mapped and lazy.
+
+What rank and alpha mean is asked of `peft_config`; here names are paired, and what can't stand without its base is
+refused with the reason. peft stores A as [r, in] and B as [out, r] for Linear and Conv1D alike.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from composition.errors import CompositionError
+from composition.facts import ModuleFacts
+from composition.formats.peft.config import CONFIG_FILE, PeftConfig, parse_peft_config
+from composition.weights import DTYPES, Factors, LazyFactors, LoraWeights
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+_KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight$")
+TORCH_DTYPES = {code: dtype for dtype, code in DTYPES.items()}
+
+
+def detect(folder: Path) -> bool:
+    """Whether the folder looks like PEFT's."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+def read(folder: Path) -> LoraWeights:
+    """The adapter in `folder`; weights are read when asked for.
+
+    Raises CompositionError: `config.*`, `adapter.*` for files that are missing, cut, incomplete or at odds with the
+    config, `adapter.needs_base` for what means nothing without its base weight (DoRA, PiSSA, modules_to_save, bias).
+    """
+    config = parse_peft_config((folder / CONFIG_FILE).read_bytes())
+    needs = config.needs_base()
+    if needs:
+        raise CompositionError(
+            "adapter.needs_base",
+            f"{folder.name} can't be read alone: {needs[0]['reason']} {needs[0]['do']}",
+            needs_base=needs,
+        )
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise CompositionError(
+            "adapter.no_weights",
+            f"{folder.name} has no {WEIGHTS_FILE}. "
+            "Save the adapter with safe_serialization=True; pickles are not read.",
+        )
+    try:
+        source = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CompositionError(
+            "adapter.broken", f"{path.name} of {folder.name} can't be read ({error}). Download or save it again."
+        ) from error
+    modules = {module: _entry(source, module, pair, config) for module, pair in _pairs(source, folder.name).items()}
+    return LoraWeights(
+        modules,
+        base_model=config.base_model_name,
+        name=folder.name,
+        task_type=config.task_type,
+        target_modules=_plain_targets(config),
+        fan_in_fan_out=config.fan_in_fan_out,
+    )
+
+
+def _pairs(source: safe_open, name: str) -> dict[str, dict[str, str]]:
+    """Module → {"A": tensor name, "B": tensor name}."""
+    pairs: dict[str, dict[str, str]] = {}
+    for key in source.keys():  # noqa: SIM118 - safe_open is no mapping
+        match = _KEY.match(key)
+        if match is None:
+            raise CompositionError(
+                "adapter.unknown_tensor",
+                f"{name} holds {key}, which is no LoRA factor of a linear layer; expected names that end in "
+                "lora_A.weight or lora_B.weight. Save the adapter without it.",
+                tensor=key,
+            )
+        half = pairs.setdefault(match["module"], {})
+        if match["half"] in half:
+            raise CompositionError("adapter.twice", f"{name} holds {key} and {half[match['half']]}: one factor twice.")
+        half[match["half"]] = key
+    for module, pair in pairs.items():
+        if len(pair) != 2:
+            (there,) = pair
+            raise CompositionError(
+                "adapter.unpaired",
+                f"{module} of {name} has lora_{there} but no lora_{'B' if there == 'A' else 'A'}. "
+                "Save the adapter again.",
+                module=module,
+            )
+    if not pairs:
+        raise CompositionError("adapter.empty", f"{name} holds no LoRA factor. Save the adapter again.")
+    return pairs
+
+
+def _entry(source: safe_open, module: str, pair: dict[str, str], config: PeftConfig) -> LazyFactors:
+    a, b = (source.get_slice(pair[half]) for half in "AB")
+    shape_a, shape_b = a.get_shape(), b.get_shape()
+    rank = config.rank(module)
+    if len(shape_a) != 2 or len(shape_b) != 2 or shape_a[0] != rank or shape_b[1] != rank:
+        raise CompositionError(
+            "adapter.rank",
+            f"{module}: A is {shape_a} and B is {shape_b}, but the config says rank {rank}; expected [{rank}, in] and "
+            f"[out, {rank}]. Use the config the adapter was saved with.",
+            module=module,
+        )
+    types = {a.get_dtype(), b.get_dtype()}
+    if not types <= TORCH_DTYPES.keys():
+        raise CompositionError(
+            "adapter.dtype",
+            f"{module} is stored as {', '.join(sorted(types))}; expected {', '.join(TORCH_DTYPES)}.",
+            module=module,
+        )
+    kinds = [TORCH_DTYPES[code] for code in (a.get_dtype(), b.get_dtype())]
+    scale = config.scale(module, rank)
+    facts = ModuleFacts(r=rank, in_features=shape_a[1], out_features=shape_b[0], scale=scale)
+    load = partial(_load, source, pair["A"], pair["B"], scale)
+    return LazyFactors(facts, torch.promote_types(*kinds), load)
+
+
+def _load(source: safe_open, key_a: str, key_b: str, scale: float) -> Factors:
+    return Factors(source.get_tensor(key_a), source.get_tensor(key_b), scale)
+
+
+def _plain_targets(config: PeftConfig) -> tuple[str, ...] | None:
+    """The config's suffixes, where they alone choose the modules."""
+    narrowed = config.exclude_modules or config.layers_to_transform not in (None, ())
+    return None if narrowed or not isinstance(config.target_modules, tuple) else tuple(sorted(config.target_modules))

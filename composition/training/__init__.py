@@ -1,0 +1,1 @@
+"""Training: one loop, its checkpoints, and several processes that train one model."""

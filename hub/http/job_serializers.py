@@ -1,0 +1,210 @@
+"""How evaluations and jobs are shown, by the API and by the pages.
+
+The names of inputs that a job's watcher may not see are left out, also from sentences that name them.
+"""
+
+import json
+from collections.abc import Sequence
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from hub import access, queries
+from hub.models import Evaluation, Job, JobFile, JobLog
+from hub.services.jobs.scheduling import waiting_for
+
+HIDDEN = "(hidden)"
+
+
+class EvaluationShape(serializers.ModelSerializer):
+    """Metrics with the data, base, device and time behind them."""
+
+    dataset = serializers.CharField(source="dataset.__str__", help_text="ns/name@v1")
+    base = serializers.CharField(source="base.name")
+    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
+
+    class Meta:
+        model = Evaluation
+        fields = ("id", "dataset", "dataset_digest", "split", "base", "metrics", "rows", "recipe", "environment")
+        fields += ("device", "seconds", "job", "created_by", "created_at")
+
+
+class Sight:
+    """What one viewer may see of some jobs' inputs and results; two queries for all of them."""
+
+    def __init__(self, viewer: access.Viewer, jobs: Sequence[Job]) -> None:
+        self.user = viewer.user
+        versions = [row.version for job in jobs for row in job.inputs.all()]
+        versions += [job.result for job in jobs if job.result]
+        self.seen = queries.seen(viewer, [version.repository_id for version in versions])
+        self.hidden = {v.repository.full_name for v in versions if v.repository_id not in self.seen}
+        self._waiting: dict[tuple, str] = {}
+
+    def name(self, version) -> str:
+        """`ns/name@v1`, or the one word for what is hidden."""
+        return str(version) if version.repository_id in self.seen else HIDDEN
+
+    def redact(self, text: str) -> str:
+        """A sentence without the names of hidden repositories."""
+        for name in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(name, HIDDEN)
+        return text
+
+    def redact_json(self, facts: dict | None) -> dict | None:
+        """The same for names anywhere in an error's facts or in figures."""
+        return json.loads(self.redact(json.dumps(facts))) if facts and self.hidden else facts
+
+    def outcome(self, job: Job) -> dict | None:
+        """What a job answered; without the experts' names where its mixture can't be seen any more."""
+        known = all(row.version.repository_id in self.seen for row in job.inputs.all())
+        if job.outcome is None or known:
+            return job.outcome
+        answers = {side: {**answer, "routing": None} for side, answer in job.outcome.get("answers", {}).items()}
+        return self.redact_json({**job.outcome, "answers": answers})
+
+    def waiting(self, job: Job) -> str | None:
+        """What a queued job waits for; asked once for jobs alike."""
+        sources = tuple(row.version.base_id for row in job.inputs.all())
+        key = (job.state, job.kind, job.base_id, job.queue, sources)
+        if key not in self._waiting:
+            self._waiting[key] = waiting_for(job)
+        return self._waiting[key] or None
+
+
+class ErrorShape(serializers.Serializer):
+    """Why a job failed."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobFileShape(serializers.ModelSerializer):
+    """A private input as its owner sees it; `held` until the job is done or the file is taken away."""
+
+    held = serializers.SerializerMethodField()
+
+    class Meta:
+        model = JobFile
+        fields = ("role", "name", "digest", "facts", "held")
+
+    def get_held(self, file) -> bool:
+        return file.blob_id is not None
+
+
+class JobShape(serializers.ModelSerializer):
+    """A job."""
+
+    message = serializers.SerializerMethodField()
+    figures = serializers.SerializerMethodField(help_text="what the method reports on its way")
+    waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it; null else")
+    inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
+    datasets = serializers.SerializerMethodField()
+    others = serializers.SerializerMethodField(help_text="role → ns/name@v1: generator, onto, without")
+    files = serializers.SerializerMethodField(help_text="private inputs; for who asked for the job only")
+    base = serializers.CharField(source="base.name", default=None, allow_null=True)
+    output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
+    result = serializers.SerializerMethodField(help_text="ns/name@v1")
+    error = serializers.SerializerMethodField()
+    evaluation = serializers.SerializerMethodField()
+    created_by = serializers.CharField(source="created_by.username")
+
+    class Meta:
+        model = Job
+        fields = ("id", "kind", "state", "progress", "message", "figures", "queue", "waiting_for", "attempt")
+        fields += (
+            "worker",
+            "recipe",
+            "inputs",
+            "datasets",
+            "others",
+            "keep",
+            "files",
+            "base",
+            "output",
+            "result",
+            "error",
+            "environment",
+        )
+        fields += ("evaluation", "created_at", "started_at", "finished_at", "created_by")
+
+    def get_message(self, job) -> str:
+        return self.context["sight"].redact(job.message)
+
+    def get_figures(self, job) -> dict:
+        return self.context["sight"].redact_json(job.figures)
+
+    def get_waiting_for(self, job) -> str | None:
+        return self.context["sight"].waiting(job)
+
+    def get_inputs(self, job) -> list[str]:
+        return self._named(job, "adapter")
+
+    def get_datasets(self, job) -> list[str]:
+        return self._named(job, "dataset")
+
+    def get_others(self, job) -> dict[str, str]:
+        rows = [row for row in job.inputs.all() if row.role not in ("adapter", "dataset")]
+        return {row.role: self.context["sight"].name(row.version) for row in rows}
+
+    @extend_schema_field(JobFileShape(many=True))
+    def get_files(self, job) -> list[dict]:
+        own = job.created_by_id == (self.context["sight"].user and self.context["sight"].user.pk)
+        return JobFileShape(job.files.all(), many=True).data if own else []
+
+    def get_output(self, job) -> str | None:
+        return job.output_path or None
+
+    def get_result(self, job) -> str | None:
+        return job.result and self.context["sight"].name(job.result)
+
+    @extend_schema_field(ErrorShape(allow_null=True))
+    def get_error(self, job) -> dict | None:
+        return self.context["sight"].redact_json(job.error)
+
+    @extend_schema_field(EvaluationShape(allow_null=True))
+    def get_evaluation(self, job) -> dict | None:
+        found = getattr(job, "evaluation", None)
+        if found is None or found.dataset.repository_id not in self.context["sight"].seen:
+            return None
+        return EvaluationShape(found).data
+
+    def _named(self, job, role: str) -> list[str]:
+        return [self.context["sight"].name(row.version) for row in job.inputs.all() if row.role == role]
+
+
+class WholeJobShape(JobShape):
+    """A job with what it answered."""
+
+    outcome = serializers.SerializerMethodField(
+        help_text="of a trial: {answers: {with, without}: {text, tokens, seconds, …}, memory}; else null"
+    )
+
+    class Meta(JobShape.Meta):
+        fields = (*JobShape.Meta.fields, "outcome")
+
+    @extend_schema_field(serializers.JSONField(allow_null=True))
+    def get_outcome(self, job) -> dict | None:
+        return self.context["sight"].outcome(job)
+
+
+class LogShape(serializers.ModelSerializer):
+    """A line of the log."""
+
+    text = serializers.SerializerMethodField()
+
+    class Meta:
+        model = JobLog
+        fields = ("id", "attempt", "at", "text")
+
+    def get_text(self, line) -> str:
+        return self.context["sight"].redact(line.text)
+
+
+def show(viewer: access.Viewer, jobs: list[Job]) -> list[dict]:
+    """Jobs as JSON for this viewer."""
+    return JobShape(jobs, many=True, context={"sight": Sight(viewer, jobs)}).data
+
+
+def show_whole(viewer: access.Viewer, job: Job) -> dict:
+    """One job with what it answered."""
+    return WholeJobShape(job, context={"sight": Sight(viewer, [job])}).data

@@ -1,0 +1,53 @@
+"""All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
+long its list."""
+
+from hub.queries.account import memberships, tokens, user, writable
+from hub.queries.base import bases
+from hub.queries.evaluation import compare, evaluations, newest_datasets
+from hub.queries.fit import mergeable
+from hub.queries.job import job_end, job_of_key, jobs
+from hub.queries.repository import (
+    FACETS,
+    SORTS,
+    companion,
+    facets,
+    file,
+    files,
+    latest_versions,
+    refs,
+    repositories,
+    seen,
+    trash,
+)
+from hub.queries.version import lineage, versions
+from hub.queries.worker import live_workers, workers
+
+__all__ = [
+    "FACETS",
+    "SORTS",
+    "bases",
+    "companion",
+    "compare",
+    "evaluations",
+    "facets",
+    "file",
+    "files",
+    "job_end",
+    "job_of_key",
+    "jobs",
+    "latest_versions",
+    "lineage",
+    "live_workers",
+    "memberships",
+    "mergeable",
+    "newest_datasets",
+    "refs",
+    "repositories",
+    "seen",
+    "tokens",
+    "trash",
+    "user",
+    "versions",
+    "workers",
+    "writable",
+]

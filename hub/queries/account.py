@@ -1,0 +1,36 @@
+"""People: their memberships, the namespaces they may write to, their tokens."""
+
+from django.db.models import QuerySet
+
+from hub import access
+from hub.access import Viewer
+from hub.models import (
+    Membership,
+    Token,
+    User,
+)
+
+
+def memberships(viewer: Viewer) -> QuerySet[Membership]:
+    """The viewer's namespaces with his role in each, by name."""
+    return access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
+
+
+def writable(viewer: Viewer) -> list[str]:
+    """The namespaces the viewer may write to, by name."""
+    if viewer.user is None:
+        return []
+    return [row.namespace.name for row in memberships(viewer) if row.role != "reader"]
+
+
+def tokens(viewer: Viewer) -> QuerySet[Token]:
+    """The viewer's own tokens that are not revoked, newest first."""
+    return access.require_user(viewer).tokens.filter(revoked_at=None).order_by("-pk")
+
+
+def user(username: str) -> User:
+    """The active user of this name, or NotFound."""
+    found = User.objects.filter(username__iexact=username, is_active=True).first()
+    if found is None:
+        raise access.missing(username, "user")
+    return found

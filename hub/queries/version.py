@@ -1,0 +1,49 @@
+"""Versions of a repository, their parents and children."""
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from hub.access import Viewer, visible
+from hub.models import (
+    Parentage,
+    Repository,
+    Revision,
+    Version,
+)
+
+
+def versions(repository: Repository) -> QuerySet[Version]:
+    """All versions, newest first, with author and the revision that made each."""
+    first_revisions = Prefetch("revisions", Revision.objects.order_by("pk"))
+    found = Version.objects.filter(repository=repository).select_related("created_by", "base")
+    return found.prefetch_related(first_revisions).order_by("-number")
+
+
+def lineage(viewer: Viewer, version: Version) -> dict[str, list[dict]]:
+    """Parents and children one step away, each with the recipe between; what can't be seen is {"hidden": True}."""
+    seen = set(
+        Repository.objects.filter(visible(viewer))
+        .filter(Q(versions__offspring__child=version) | Q(versions__parentage__parent=version))
+        .values_list("pk", flat=True)
+    )
+    related = "repository__namespace"
+    up = Parentage.objects.filter(child=version).select_related(f"parent__{related}", "child")
+    down = Parentage.objects.filter(parent=version).select_related(f"child__{related}").order_by("child_id")
+
+    def node(relative: Version, made: Version, position: int) -> dict:
+        if relative.repository_id not in seen:
+            return {"hidden": True, "position": position}
+        return {
+            "hidden": False,
+            "repository": relative.repository.full_name,
+            "version": relative.label,
+            "name": f"{relative.repository.full_name}@{relative.label}",
+            "origin": relative.origin,
+            "method": (made.recipe or {}).get("kind", ""),
+            "recipe": made.recipe,
+            "position": position,
+        }
+
+    return {
+        "parents": [node(row.parent, row.child, row.position) for row in up],
+        "children": [node(row.child, row.child, row.position) for row in down],
+    }

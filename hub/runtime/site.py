@@ -1,0 +1,200 @@
+"""A whole hub on one machine: Valkey (unless REDIS_URL names a server), workers and the web server, as one program.
+
+    runtime = Runtime(host="127.0.0.1", port=8000)
+    with runtime:          # migrated, everything started and answering
+        runtime.watch()    # until Ctrl-C or SIGTERM; a child that dies is started again
+
+A file lock on the data folder keeps a second hub out of it; the lock's file says where the first one serves.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+
+from hub.env import env
+from hub.runtime.processes import Child
+from hub.runtime.valkey import Valkey, free, free_port
+
+WEB_THREADS = 32
+START_SECONDS = 60.0
+
+
+class CannotStart(Exception):
+    """A sentence saying what stands in the way and what to do."""
+
+
+class Runtime:
+    """The hub's processes. `say` is told what happens; port 0 takes a free one."""
+
+    def __init__(self, *, host: str, port: int, workers: int = 1, say: Callable[[str], None] = print) -> None:
+        self.data: Path = settings.HUB_DATA
+        self.host, self.port, self.workers, self.say = host, port, workers, say
+        self.children: list[Child] = []
+        self.valkey: Valkey | None = None
+        self.stopping = False
+        self._lock = None
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{host}:{self.port}"
+
+    def __enter__(self) -> "Runtime":
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def reserve(self) -> None:
+        """Take the data folder and the port, or raise CannotStart."""
+        self._lock = (self.data / "up.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            there = running(self.data)
+            self._lock.close()
+            self._lock = None
+            where = f"at {there['url']} (process {there['pid']})" if there else "and is just starting"
+            raise CannotStart(f"The hub of {self.data} runs already, {where}. Stop that one first.") from None
+        self._note({})
+        if self.port and not free(self.host, self.port):
+            raise CannotStart(
+                f"Port {self.port} of {self.host} is taken by another program. Stop it, or choose another port: "
+                f"make up PORT={self.port + 80}"
+            )
+        self.port = self.port or free_port(self.host)
+
+    def watch(self) -> None:
+        """Keep everything running until a signal comes; raises CannotStart for a child that dies again and again."""
+        before = {number: signal.signal(number, self._stop_asked) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not self.stopping:
+                for child in self.children:
+                    if not child.alive() and not self.stopping:
+                        self._revive(child)
+                time.sleep(0.3)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Stop all: web and workers together, then the broker they speak to. Data stays."""
+        broker = self.children[:1] if self.valkey else []
+        others = self.children[len(broker) :]
+        for child in others:
+            child.ask_to_stop()
+        for child in [*others, *broker]:
+            child.stop()
+        self.children = []
+        if self.valkey:
+            self.valkey.forget()
+        if self._lock:
+            self._note({})
+            self._lock.close()
+            self._lock = None
+
+    def _start(self) -> None:
+        if self._lock is None:
+            self.reserve()
+        self.logs = self.data / "logs"
+        self.logs.mkdir(exist_ok=True)
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "hub.settings",
+            "HUB_DATA": str(self.data),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if not env("REDIS_URL"):
+            self.valkey = Valkey(self.data)
+            command = self.valkey.command()
+            environment["REDIS_URL"] = self.valkey.url
+            self._run(Child("valkey", command, **self._place("valkey", os.environ), ready=self.valkey.answers))
+        for number in range(1, self.workers + 1):
+            name = "worker" if self.workers == 1 else f"worker{number}"
+            threads = {"OMP_NUM_THREADS": str(settings.WORKER_THREADS)}
+            self._run(Child(name, worker_command(name), **self._place(name, environment | threads), grace=20.0))
+        self._run(Child("web", self._web_command(), **self._place("web", environment), ready=self._serves))
+        self._note({"url": self.url, "pid": os.getpid()})
+
+    def _place(self, name: str, environment: dict) -> dict:
+        return {"log": self.logs / f"{name}.log", "environment": dict(environment), "folder": settings.ROOT}
+
+    def _run(self, child: Child) -> None:
+        self.children.append(child)
+        child.start()
+        if not child.wait_ready(START_SECONDS):
+            raise CannotStart(f"{child.name} did not start. The end of {child.log}:\n{child.tail()}")
+        self.say(f"  {child.name:8} {'ready' if child.ready else 'started'}")
+
+    def _revive(self, child: Child) -> None:
+        how = child.process.returncode if child.process else "?"
+        if child.dies_too_often():
+            raise CannotStart(f"{child.name} stops again and again. The end of {child.log}:\n{child.tail()}")
+        self.say(f"  {child.name} stopped (exit {how}); starting it again. Its log: {child.log}")
+        child.stop(grace=0)
+        time.sleep(0.5 * len(child.deaths))
+        child.start()
+
+    def _stop_asked(self, *_: object) -> None:
+        if self.stopping:
+            self.say("Stopping at once.")
+            for child in self.children:
+                child.stop(grace=0)
+            return
+        self.stopping = True
+        self.say("\nStopping. A job in hand goes back to the queue and is done at the next start.")
+
+    def _web_command(self) -> list[str]:
+        options = ["--interface", "wsgi", "--host", self.host, "--port", str(self.port), "--no-ws"]
+        options += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
+        return [sys.executable, "-m", "granian", *options, "hub.wsgi:application"]
+
+    def _serves(self) -> bool:
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                f"{self.url}/api/v1/methods", timeout=10
+            ):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+
+    def _note(self, content: dict) -> None:
+        self._lock.seek(0)
+        self._lock.truncate()
+        json.dump(content, self._lock)
+        self._lock.flush()
+
+
+def worker_command(name: str) -> list[str]:
+    """One Celery worker; it serves the GPU's queue too where this machine has one."""
+    queues = "cpu,gpu" if shutil.which("nvidia-smi") else "cpu"
+    options = ["-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
+    options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return [sys.executable, "-m", "celery", "-A", "workers.app", "worker", *options]
+
+
+def running(data: Path) -> dict | None:
+    """{"url", "pid"} of the hub that serves this data folder now, if one does."""
+    try:
+        there = json.loads((data / "up.lock").read_text())
+        os.kill(there["pid"], 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return there

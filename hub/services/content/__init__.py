@@ -1,0 +1,1 @@
+"""What repositories hold: uploads, manifests, checking, publishing, blobs, cards, companions, downloads."""

@@ -1,0 +1,124 @@
+"""Manifests: path → (digest, size), the revision id computed from one, and the digest of what makes a version.
+
+A revision's id is the first 40 hex digits of a SHA-256 over canonical JSON, so the same files with the same message on
+the same parent are the same revision wherever and however often they are sent.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import BinaryIO, NamedTuple, Protocol
+
+from composition.errors import CompositionError
+from composition.formats.generator.config import CONFIG_FILE as GENERATOR_CONFIG
+from composition.formats.strict_json import strict_loads
+from hub.errors import Invalid
+from hub.models import Kind, ManifestEntry, Revision
+from hub.storage import blobs
+
+CARD = "README.md"
+ADAPTER_CONFIG = "adapter_config.json"
+CONFIGS = {Kind.ADAPTER: ADAPTER_CONFIG, Kind.GENERATOR: GENERATOR_CONFIG}
+MAX_FILES = 2000
+MAX_JSON = 1 << 20
+
+
+class Entry(NamedTuple):
+    """A file's bytes: lower-case hex SHA-256, and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+Manifest = dict[str, Entry]
+
+
+class Source(Protocol):
+    """Where a file's bytes can be read, as the validation asks for them."""
+
+    size: int
+
+    def open(self) -> BinaryIO:
+        """A seekable stream from the first byte."""
+
+
+class BlobSource:
+    """A file that is in the blob store."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.sha256, self.size = entry
+
+    def open(self) -> BinaryIO:
+        """A seekable stream from the first byte."""
+        return blobs.open(self.sha256)
+
+
+def read_whole(source: Source, limit: int = MAX_JSON) -> bytes:
+    """The bytes of a small file, at most `limit + 1` of them."""
+    with source.open() as stream:
+        return stream.read(limit + 1)
+
+
+def canonical_json(value: object) -> bytes:
+    """One spelling for equal values: keys sorted, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def revision_oid(*, repository: int, parent: str | None, manifest: Mapping[str, Entry], message: str) -> str:
+    """40 hex digits for this content on this parent."""
+    content = {
+        "repository": repository,
+        "parent": parent,
+        "manifest": {path: [entry.sha256, entry.size] for path, entry in manifest.items()},
+        "message": message,
+    }
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:40]
+
+
+def manifest_of(revision: Revision | None) -> Manifest:
+    """The files of a revision by path; none for None."""
+    entries = ManifestEntry.objects.filter(revision=revision).select_related("blob").order_by("path")
+    return {entry.path: Entry(entry.blob_id, entry.blob.size) for entry in entries} if revision else {}
+
+
+def changed(before: Manifest, files: Mapping[str, Entry], deletions: Collection[str], replace: bool) -> Manifest:
+    """`before` with `files` put in and `deletions` taken out; with `replace`, `files` alone."""
+    missing = sorted(set(deletions) - set(before))
+    if missing:
+        raise Invalid(
+            f"{missing[0]!r} can't be deleted: the branch has no such file.", field="deletions", path=missing[0]
+        )
+    kept = {} if replace else {path: entry for path, entry in before.items() if path not in deletions}
+    after = dict(sorted({**kept, **files}.items()))
+    if len(after) > MAX_FILES:
+        raise Invalid(f"A revision may hold {MAX_FILES} files; this one would hold {len(after)}.", field="files")
+    return after
+
+
+def is_content(kind: str, path: str) -> bool:
+    """True for the files that make a version of this kind: weights and config, or rows; never the card."""
+    if kind == Kind.DATASET:
+        return path.lower().endswith(".jsonl")
+    return path.lower().endswith(".safetensors") or path == CONFIGS[kind]
+
+
+def content_digest(kind: str, manifest: Manifest, sources: Mapping[str, Source]) -> str:
+    """SHA-256 over what makes a version; "" where there is nothing of it.
+
+    Weights and rows count by their bytes, the config by its values: a new indentation is no new version.
+    """
+    content = {path: entry.sha256 for path, entry in manifest.items() if is_content(kind, path)}
+    config = CONFIGS.get(kind)
+    if config in content:
+        content[config] = _value(config, read_whole(sources[config])) or content[config]
+    return hashlib.sha256(canonical_json(content)).hexdigest() if content else ""
+
+
+def _value(path: str, data: bytes) -> list | None:
+    """The JSON value, marked as such; None where it is too large or none, and its bytes stand for it."""
+    if len(data) > MAX_JSON:
+        return None
+    try:
+        return ["json", strict_loads(data, area="config", what=path)]
+    except CompositionError:
+        return None

@@ -1,0 +1,278 @@
+"""Publishing: a branch gets a new revision, and where its weights or rows are new and valid, the next version.
+
+Files are checked first, outside any transaction. Then, under the repository's lock, everything is written or nothing:
+blob rows, revision, manifest, version, refs, facets. What nobody has committed, nobody sees.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from hub.errors import Conflict, Invalid
+from hub.models import (
+    BaseModel,
+    Job,
+    ManifestEntry,
+    Origin,
+    Parentage,
+    Ref,
+    RefKind,
+    Repository,
+    Revision,
+    User,
+    Version,
+    Visibility,
+)
+from hub.names import check_ref
+from hub.services.audit import record
+from hub.services.content import facets
+from hub.services.content.blob_claims import claim_blobs, gone
+from hub.services.content.checking import Checked, check_files
+from hub.services.content.manifest import Entry, Manifest, Source, changed, is_content, manifest_of, revision_oid
+
+MAIN = "main"
+LATEST = "latest"
+# `since` of a publish that takes the branch as it finds it.
+ANY = object()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """The branch's revision after publishing, its version if it is one, and whether anything was new."""
+
+    revision: Revision
+    version: Version | None
+    created: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What to do to a branch: put `files` in, take `deletions` out, or with `replace` keep nothing but `files`."""
+
+    files: dict[str, Entry]
+    deletions: frozenset[str]
+    replace: bool
+    branch: str
+    since: Revision | object | None = ANY
+
+    def touches(self, path: str) -> bool:
+        """True if this change has a say on what lies at `path`."""
+        return self.replace or path in self.files or path in self.deletions
+
+
+def publish(
+    *,
+    actor: User,
+    repository: Repository,
+    files: Mapping[str, tuple[str, int]],
+    deletions: Collection[str] = (),
+    replace: bool = False,
+    message: str = "",
+    branch: str = MAIN,
+    base: BaseModel | None = None,
+    origin: str = Origin.UPLOADED,
+    recipe: dict | None = None,
+    report: dict | None = None,
+    environment: dict | None = None,
+    parents: Sequence[Version] = (),
+    job: Job | None = None,
+    since: Revision | object | None = ANY,
+    checked: Checked | None = None,
+) -> PublishResult:
+    """Put `files` (path → (sha256, size), bytes already in the blob store) onto `branch`.
+
+    `since` is the head the change was made for: what others changed since must not be touched by it (Conflict).
+    `checked`, from `check_change`, spares the check here; call that first where this runs inside a transaction.
+    The same files as the head's: created False. Raises what `check_files` raises, and then has written nothing.
+    """
+    change = change_of(files=files, deletions=deletions, replace=replace, branch=branch, since=since)
+    if checked is None:
+        checked = check_change(repository=repository, change=change, base=base)
+    made = {"origin": origin, "recipe": recipe, "report": report, "environment": environment, "job": job}
+    with transaction.atomic():
+        repository = lock(repository)
+        head = head_of(repository, branch)
+        _refuse_conflict(repository, change, head)
+        before = manifest_of(head)
+        after = changed(before, change.files, change.deletions, replace)
+        if after != checked.manifest:
+            checked = check_change(repository=repository, change=change, base=base)
+        version, is_new = _version(repository, checked, head, base, actor, made)
+        if head and before == after and head.version_id == (version and version.pk):
+            _begin_branch(repository, branch, head)
+            return PublishResult(head, version, False)
+        claim_blobs(set(after.values()) - set(before.values()))
+        revision = _revision(repository, head, after, clean_message(message, after, before), version, actor)
+        if is_new:
+            _inherit(repository, version, parents)
+        _move_refs(repository, branch, revision, version)
+        facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
+        record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
+    return PublishResult(revision, version, True)
+
+
+def change_of(
+    *,
+    files: Mapping[str, tuple[str, int]],
+    deletions: Collection[str] = (),
+    replace: bool = False,
+    branch: str = MAIN,
+    since: Revision | object | None = ANY,
+) -> Change:
+    """The change these arguments of `publish` ask for."""
+    if branch != MAIN:
+        check_ref(branch)
+    entries = {path: Entry(*entry) for path, entry in files.items()}
+    return Change(files=entries, deletions=frozenset(deletions), replace=replace, branch=branch, since=since)
+
+
+def check_change(
+    *,
+    repository: Repository,
+    change: Change,
+    base: BaseModel | None = None,
+    sources: Mapping[str, Source] | None = None,
+) -> Checked:
+    """Check what the branch would hold after `change`; nothing is locked or written."""
+    head = head_of(repository, change.branch)
+    before = manifest_of(head)
+    after = changed(before, change.files, change.deletions, change.replace)
+    if not after:
+        raise Invalid("This would leave nothing in the branch; push at least one file.", field="files")
+    fresh = [path for path, entry in after.items() if before.get(path) != entry]
+    near = [head.version] if head and head.version else []
+    last = last_version(repository)
+    versions = near + ([last] if last else [])
+    try:
+        return check_files(repository.kind, after, sources=sources, fresh=fresh, base=base, versions=versions)
+    except FileNotFoundError:
+        raise gone("of a file") from None
+
+
+def lock(repository: Repository) -> Repository:
+    """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all); Conflict if it is in the trash."""
+    found = Repository.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=repository.pk)
+    if found.deleted_at:
+        raise Conflict(f"{found.full_name} is in the trash; restore it before pushing.", code="repository.deleted")
+    return found
+
+
+def head_of(repository: Repository, branch: str) -> Revision | None:
+    """The revision `branch` points at; a branch not yet there begins at main's head."""
+    heads = {
+        ref.name: ref
+        for ref in Ref.objects.filter(repository=repository, name__in={branch, MAIN}).select_related(
+            "revision__version__base"
+        )
+    }
+    if branch in heads and heads[branch].kind != RefKind.BRANCH:
+        raise Conflict(f"{branch!r} is a tag of {repository.full_name}; push to a branch.", field="branch")
+    ref = heads.get(branch) or heads.get(MAIN)
+    return ref.revision if ref else None
+
+
+def last_version(repository: Repository) -> Version | None:
+    """The version with the highest number."""
+    return Version.objects.filter(repository=repository).select_related("base").order_by("-number").first()
+
+
+def clean_message(message: str, after: Manifest = {}, before: Manifest = {}) -> str:  # noqa: B006
+    """One printable line of at most 500 characters; where none is given, which files changed."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())[:500]
+    if line or not after:
+        return line
+    names = sorted(path for path in {*after, *before} if after.get(path) != before.get(path))
+    return ("Change " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""))[:500]
+
+
+def _refuse_conflict(repository: Repository, change: Change, head: Revision | None) -> None:
+    """A change rebases onto what others pushed since, unless both touch a file, or both touch the content.
+
+    Weights and config count as one: one person's alpha with another's matrices would be a silent wrong answer.
+    """
+    if change.since is ANY or change.since == head:
+        return
+    then, now = manifest_of(change.since), manifest_of(head)
+    theirs = {path for path in {*then, *now} if then.get(path) != now.get(path)}
+    ours = {path for path in theirs if change.touches(path) and change.files.get(path) != now.get(path)}
+    content = {path for path in {*theirs, *change.files, *change.deletions} if is_content(repository.kind, path)}
+    if content & theirs and any(change.files.get(path) != now.get(path) for path in content - theirs):
+        ours |= content & theirs
+    if ours:
+        raise Conflict(
+            f"Somebody else changed {', '.join(sorted(ours)[:3])} on {change.branch} of {repository.full_name} while "
+            "this push was under way. Look at the new files, and push again if yours shall replace them.",
+            code="branch.moved",
+            paths=sorted(ours),
+            head=head.oid if head else None,
+        )
+
+
+def _version(
+    repository: Repository, checked: Checked, head: Revision | None, base: BaseModel | None, actor: User, made: dict
+) -> tuple[Version | None, bool]:
+    """The version of this content, and whether it had to be made: it equals the head's, or the last one, or is next."""
+    if not checked.digest:
+        return None, False
+    last = last_version(repository)
+    for known in (head.version if head else None, last):
+        if known and known.content_digest == checked.digest and base in (None, known.base):
+            return known, False
+    version = Version.objects.create(
+        repository=repository,
+        number=last.number + 1 if last else 1,
+        base=checked.base,
+        content_digest=checked.digest,
+        facts=checked.facts,
+        created_by=actor,
+        **made,
+    )
+    return version, True
+
+
+def _revision(
+    repository: Repository, head: Revision | None, after: Manifest, message: str, version: Version | None, actor: User
+) -> Revision:
+    oid = revision_oid(repository=repository.pk, parent=head.oid if head else None, manifest=after, message=message)
+    found = Revision.objects.filter(repository=repository, oid=oid).select_related("version").first()
+    if found:
+        return found
+    revision = Revision.objects.create(
+        repository=repository, oid=oid, parent=head, version=version, message=message, author=actor
+    )
+    ManifestEntry.objects.bulk_create(
+        ManifestEntry(revision=revision, path=path, blob_id=entry.sha256) for path, entry in after.items()
+    )
+    return revision
+
+
+def _inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
+    """Note the parents in the order of the inputs; one private parent makes the whole repository private."""
+    Parentage.objects.bulk_create(
+        Parentage(child=version, parent=parent, position=position) for position, parent in enumerate(parents)
+    )
+    private = Repository.objects.filter(versions__in=parents, visibility=Visibility.PRIVATE)
+    if repository.visibility != Visibility.PRIVATE and private.exists():
+        repository.visibility = Visibility.PRIVATE
+        repository.save(update_fields=["visibility"])
+
+
+def _begin_branch(repository: Repository, branch: str, head: Revision) -> None:
+    Ref.objects.get_or_create(repository=repository, name=branch, defaults={"kind": RefKind.BRANCH, "revision": head})
+
+
+def _move_refs(repository: Repository, branch: str, revision: Revision, version: Version | None) -> None:
+    """The branch follows; `latest` follows the newest version, and on main its newest card."""
+    moves = [(RefKind.BRANCH, branch)]
+    newest = last_version(repository)
+    has_latest = Ref.objects.filter(repository=repository, name=LATEST, revision__version=newest).exists()
+    if version and version == newest and (branch == MAIN or not has_latest):
+        moves.append((RefKind.TAG, LATEST))
+    for kind, name in moves:
+        Ref.objects.update_or_create(
+            repository=repository,
+            name=name,
+            defaults={"kind": kind, "revision": revision, "updated_at": timezone.now()},
+        )

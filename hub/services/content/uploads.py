@@ -1,0 +1,274 @@
+"""Uploads: say what will come, send it in pieces, commit it as one revision. Nothing is visible before the commit.
+
+A cut at any byte is resumed at the offset the server has; a refused commit leaves no row but the upload's own, whose
+bytes wait for the mended file until the upload is abandoned or expires.
+"""
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import BinaryIO
+
+from django.db import transaction
+from django.utils import timezone
+
+from composition.formats.content import SNIFF_BYTES, check_paths, sniff
+from composition.formats.sources import LocalFile
+from hub.errors import Conflict, Invalid, NotFound
+from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
+from hub.services.audit import record
+from hub.services.content import publishing, staging
+from hub.services.content.declared_files import read_promise
+from hub.services.content.manifest import Entry
+from hub.services.content.publishing import MAIN, PublishResult
+from hub.storage import blobs, digest
+
+EXPIRES = timedelta(days=7)
+
+
+def begin_upload(
+    *,
+    actor: User,
+    repository: Repository,
+    files: Sequence[Mapping[str, object]],
+    message: str = "",
+    branch: str = MAIN,
+    base: BaseModel | None = None,
+    deletions: Collection[str] = (),
+) -> Upload:
+    """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
+
+    Whole already is what this repository holds under the same digest; bytes of this user's earlier unfinished uploads
+    to this repository are taken over. Invalid or CompositionError name the first file that could never be taken.
+    """
+    promised = read_promise(files)
+    if not promised and not deletions:
+        raise Invalid("Name at least one file to push or to delete.", field="files")
+    deletions = sorted({str(path) for path in deletions})
+    with transaction.atomic():
+        repository = publishing.lock(repository)
+        change = publishing.change_of(files=promised, deletions=deletions, branch=branch)
+        head = publishing.head_of(repository, branch)
+        after = publishing.changed(publishing.manifest_of(head), change.files, change.deletions, False)
+        check_paths(list(after))
+        upload = Upload.objects.create(
+            repository=repository,
+            user=actor,
+            message=publishing.clean_message(message),
+            branch=branch,
+            base=base,
+            deletions=deletions,
+            parent=head,
+        )
+        held = _held(repository, promised.values())
+        rows = [
+            UploadFile(
+                upload=upload,
+                path=path,
+                size=entry.size,
+                sha256=entry.sha256,
+                blob_id=entry.sha256 if entry in held else None,
+            )
+            for path, entry in promised.items()
+        ]
+        UploadFile.objects.bulk_create(rows)
+    _adopt(upload)
+    refresh(upload)
+    return upload
+
+
+def refresh(upload: Upload) -> list[UploadFile]:
+    """The upload's files with `received` as the disk has it, by path."""
+    rows = list(upload.files.order_by("path"))
+    if upload.committed_at is None:
+        stale = []
+        for row in rows:
+            on_disk = staging.received(row)
+            if row.received != on_disk:
+                row.received = on_disk
+                stale.append(row)
+        UploadFile.objects.bulk_update(stale, ["received"])
+    return rows
+
+
+def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
+    """Take bytes of one file from `offset` on; how many are here then. What came before a cut is kept.
+
+    Conflict, with `received`, where `offset` is not the end of what is here. Invalid where more comes than promised,
+    CompositionError where the first bytes are of a kind that is never taken; then the bytes are forgotten.
+    """
+    _refuse_committed(upload)
+    file = upload.files.filter(path=path).first()
+    if file is None:
+        raise NotFound(f"This upload has no file {path!r}; begin one that names it.", code="upload.file_not_found")
+    if file.blob_id:
+        return file.size
+    with staging.locked(staging.path_of(file)) as out:
+        here = staging.received(file)
+        if offset != here:
+            raise Conflict(
+                f"{path} has {here} bytes here, and this piece begins at {offset}; send from {here} on.",
+                code="upload.offset",
+                received=here,
+            )
+        try:
+            more = staging.append(out, stream, file.size - here)
+            if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
+                _sniff(file)
+        finally:
+            file.received = staging.received(file)
+            UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+        if more:
+            raise Invalid(
+                f"{path} was promised with {file.size} bytes and more were sent; begin again with its true size.",
+                code="upload.too_long",
+                received=file.received,
+                size=file.size,
+            )
+    return file.received
+
+
+def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
+    """Check every byte, then publish all files as one revision. Committing again gives the same revision.
+
+    Raises Conflict `upload.incomplete`, Invalid `upload.digest` (that file starts anew), and what publishing raises.
+    """
+    with staging.whole(upload.pk):
+        if done := _done(upload):
+            return done
+        rows = refresh(upload)
+        change = publishing.change_of(
+            files={row.path: (row.sha256, row.size) for row in rows},
+            deletions=upload.deletions,
+            branch=upload.branch,
+            since=upload.parent,
+        )
+        _refuse_incomplete(rows)
+        staged = {row.path: row for row in rows if row.blob_id is None}
+        for row in staged.values():
+            staging.path_of(row).touch()
+        sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
+        for row in staged.values():
+            _check_digest(row, sources[row.path])
+        checked = publishing.check_change(
+            repository=upload.repository, change=change, base=upload.base, sources=sources
+        )
+        for source in sources.values():
+            blobs.add(source.path, link=True)
+        with transaction.atomic():
+            result = publishing.publish(
+                actor=actor,
+                repository=upload.repository,
+                files=change.files,
+                deletions=change.deletions,
+                message=upload.message,
+                branch=upload.branch,
+                base=upload.base,
+                since=upload.parent,
+                checked=checked,
+            )
+            upload.committed_at, upload.revision = timezone.now(), result.revision
+            still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
+            if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
+                raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+            # What is published is held by its revision; the upload holds nothing any more.
+            upload.files.update(blob=None)
+    staging.remove(upload)
+    return result
+
+
+def abandon_upload(*, actor: User, upload: Upload) -> None:
+    """Forget an upload and its bytes; what it published stays."""
+    with staging.whole(upload.pk):
+        with transaction.atomic():
+            record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
+            Upload.objects.filter(pk=upload.pk).delete()
+        staging.remove(upload)
+
+
+def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
+    """Forget uploads begun before that long ago, and folders that belong to none; how many."""
+    before = timezone.now() - older_than
+    expired = 0
+    for upload in Upload.objects.filter(created_at__lt=before):
+        if staging.touched_since(staging.folder(upload), before):
+            continue
+        with contextlib.suppress(Conflict), staging.whole(upload.pk, patience=0):
+            Upload.objects.filter(pk=upload.pk).delete()
+            staging.remove(upload)
+            expired += 1
+    known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
+    return expired + staging.remove_strays(known, before)
+
+
+def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
+    """Those entries whose bytes some revision of this very repository holds; a digest alone proves nothing else."""
+    names = [entry.sha256 for entry in entries]
+    here = ManifestEntry.objects.filter(revision__repository=repository, blob__in=names).values("blob")
+    return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
+
+
+def _adopt(upload: Upload) -> None:
+    wanted = {(row.path, row.sha256, row.size): row for row in upload.files.filter(blob=None)}
+    earlier = UploadFile.objects.filter(
+        upload__repository=upload.repository, upload__user=upload.user, upload__committed_at=None, blob=None
+    ).exclude(upload=upload)
+    for old in earlier.filter(received__gt=0).order_by("-received"):
+        row = wanted.get((old.path, old.sha256, old.size))
+        if row is not None and staging.adopt(old, row):
+            del wanted[(old.path, old.sha256, old.size)]
+
+
+def _sniff(file: UploadFile) -> None:
+    """Refuse early what the commit would refuse anyway, before gigabytes have come."""
+    with open(staging.path_of(file), "rb") as stream:
+        head = stream.read(SNIFF_BYTES)
+    try:
+        sniff(file.path, head)
+    except Exception:
+        staging.discard(file)
+        raise
+
+
+def _refuse_committed(upload: Upload) -> None:
+    if upload.committed_at:
+        raise Conflict("This upload is committed; begin another one.", code="upload.committed")
+
+
+def _refuse_incomplete(files: Collection[UploadFile]) -> None:
+    missing = [row for row in files if staging.received(row) != row.size]
+    if missing:
+        first = missing[0]
+        raise Conflict(
+            f"{len(missing)} of the promised files are not whole; {first.path} has {staging.received(first)} of "
+            f"{first.size} bytes. Send the rest, then commit.",
+            code="upload.incomplete",
+            files=[{"path": row.path, "received": staging.received(row), "size": row.size} for row in missing],
+        )
+
+
+def _check_digest(file: UploadFile, source: LocalFile) -> None:
+    with source.open() as stream:
+        computed, _ = digest(stream)
+    if computed != file.sha256:
+        staging.discard(file)
+        raise Invalid(
+            f"{file.path} was promised with SHA-256 {file.sha256}, and what came has {computed}. It was damaged on its "
+            "way or has changed since; send it again from its first byte.",
+            code="upload.digest",
+            path=file.path,
+            declared=file.sha256,
+            computed=computed,
+        )
+
+
+def _done(upload: Upload) -> PublishResult | None:
+    """What the upload has published already; None while it is open. NotFound where it is no more."""
+    current = Upload.objects.select_related("revision__version").filter(pk=upload.pk).first()
+    if current is None or (current.committed_at and current.revision is None):
+        staging.remove(upload)
+        raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+    if current.committed_at is None:
+        return None
+    staging.remove(upload)
+    return PublishResult(current.revision, current.revision.version, False)

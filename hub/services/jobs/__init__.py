@@ -1,0 +1,1 @@
+"""Jobs: asked for, prepared, queued, leased to workers, ended."""

@@ -1,0 +1,217 @@
+"""What a worker does with jobs: claim, renew, move on, report, finish; and what the reaper does with silent workers.
+
+Every write is one conditional update on (job, attempt, states). Nothing updated means that this attempt is over: the
+job was cancelled, or taken back and given to another worker. The ghost gets `LostLease` and has changed nothing.
+"""
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from composition.errors import Cancelled
+from hub import broker, queries
+from hub.models import ALLOWED, Job, JobLog, State, Version, WorkerNode
+from hub.progress import publish_progress
+from hub.services.jobs.files import let_go
+from hub.services.jobs.queue import announce, send_later
+from hub.services.jobs.scheduling import able_workers, bases_of, needs_base
+
+HELD = (State.LOADING, State.RUNNING, State.SAVING)
+DAYS_TO_REMEMBER_WORKERS = 1
+MAX_LOG_LINES = 5_000
+
+log = logging.getLogger(__name__)
+
+
+class LostLease(Cancelled):
+    """This attempt is over: another may run, or somebody cancelled the job. Stop, and write nothing."""
+
+
+@transaction.atomic
+def claim(job_id: int, *, worker: str) -> Job | None:
+    """Take a queued job for this worker, with the next attempt's number; None if there is nothing to take."""
+    now = timezone.now()
+    taken = Job.objects.filter(pk=job_id, state=State.QUEUED).update(
+        state=State.LOADING,
+        attempt=F("attempt") + 1,
+        worker=worker,
+        lease_until=_lease(now),
+        started_at=now,
+        progress=0.0,
+        message="",
+        figures={},
+    )
+    if not taken:
+        return None
+    job = Job.objects.select_related("base", "created_by", "output_namespace").get(pk=job_id)
+    announce(job)
+    return job
+
+
+def renew(*, job_id: int, attempt: int) -> None:
+    """Hold the job for another lease; LostLease if it is no longer this attempt's."""
+    _write(job_id, attempt, HELD, lease_until=_lease(timezone.now()))
+
+
+def is_held(*, job_id: int, attempt: int) -> bool:
+    """True while the job is this attempt's to work on."""
+    return Job.objects.filter(pk=job_id, attempt=attempt, state__in=HELD).exists()
+
+
+@transaction.atomic
+def advance(*, job_id: int, attempt: int, state: str) -> None:
+    """Move to `state` from wherever the transition table allows, and renew the lease."""
+    before = [old for old in HELD if state in ALLOWED[old]]
+    _write(job_id, attempt, before, state=state, lease_until=_lease(timezone.now()))
+    transaction.on_commit(lambda: publish_progress(job_id, "state", state=str(state), attempt=attempt))
+
+
+def report_progress(
+    *, job_id: int, attempt: int, fraction: float, message: str = "", figures: dict | None = None
+) -> None:
+    """Write how far the attempt is, for those who look at the database."""
+    _write(job_id, attempt, HELD, progress=min(max(fraction, 0.0), 1.0), message=message[:300], figures=figures or {})
+
+
+def add_log(*, job_id: int, attempt: int, text: str) -> None:
+    """Keep a line of the log, and show it live; LostLease if the attempt is over. Lines past 5,000 are live only."""
+    if not Job.objects.filter(pk=job_id, attempt=attempt, state__in=HELD).exists():
+        raise LostLease(f"job {job_id}, attempt {attempt}")
+    if JobLog.objects.filter(job_id=job_id, attempt=attempt).count() < MAX_LOG_LINES:
+        JobLog.objects.create(job_id=job_id, attempt=attempt, text=text[:1000])
+    publish_progress(job_id, "log", text=text[:1000], attempt=attempt)
+
+
+@transaction.atomic
+def finish(
+    *,
+    job_id: int,
+    attempt: int,
+    version: Version | None = None,
+    environment: dict | None = None,
+    figures: dict | None = None,
+) -> None:
+    """SAVING → DONE. Call it first in the transaction that writes the result: it is the fence, and holds the row."""
+    values = {"result": version, "environment": environment, "figures": figures}
+    given = {name: value for name, value in values.items() if value is not None}
+    _end(job_id, attempt, (State.SAVING,), State.DONE, progress=1.0, message="", **given)
+    let_go(job_id)
+
+
+@transaction.atomic
+def fail(*, job_id: int, attempt: int, error: dict) -> None:
+    """End the attempt and the job; `error` is {code, message, …} for the person who asked."""
+    _end(job_id, attempt, HELD, State.FAILED, error=error, message=str(error.get("message", ""))[:300])
+
+
+@transaction.atomic
+def release(*, job_id: int, attempt: int) -> None:
+    """Give the job back to the queue because this worker stops; nobody's fault, so it counts as no loss."""
+    _write(
+        job_id, attempt, (State.LOADING, State.RUNNING), **_queued(message="Its worker was stopped; it starts again.")
+    )
+    job = Job.objects.get(pk=job_id)
+    announce(job)
+    send_later(job)
+
+
+@transaction.atomic
+def decline(*, job_id: int, worker: str) -> None:
+    """Pass on a queued job whose base this worker doesn't hold, to one that does; without one it waits visibly."""
+    job = Job.objects.select_related("base").filter(pk=job_id, state=State.QUEUED).first()
+    others = [node for node in able_workers(job.kind, bases_of(job), job.queue) if node.name != worker] if job else []
+    if others:
+        idle = next((node for node in others if node.current_job_id is None), others[0])
+        send_later(job, broker.direct_queue(idle.name))
+
+
+def reap() -> list[int]:
+    """Take back what silent workers held, send what the broker lost, forget dead workers; ids of the jobs touched."""
+    touched = [job_id for job_id, attempt in _expired() if _take_back(job_id, attempt)]
+    touched += [job_id for job_id in _send_again() if job_id not in touched]
+    since = timezone.now() - timedelta(days=DAYS_TO_REMEMBER_WORKERS)
+    for node in WorkerNode.objects.filter(seen_at__lt=since):
+        broker.forget_worker(node.name)
+        node.delete()
+    return touched
+
+
+def _expired() -> list[tuple[int, int]]:
+    dead = Job.objects.filter(state__in=HELD, lease_until__lt=timezone.now())
+    return list(dead.values_list("pk", "attempt"))
+
+
+@transaction.atomic
+def _take_back(job_id: int, attempt: int) -> bool:
+    """Queue a job of a silent worker again, or fail it if that happened too often. Fenced like any worker's write."""
+    job = Job.objects.select_for_update().filter(pk=job_id, attempt=attempt, state__in=HELD).first()
+    if job is None or job.lease_until >= timezone.now():
+        return False
+    lost, was = job.lost + 1, job.state
+    try:
+        if lost >= job.max_attempts:
+            message = (
+                f"Its worker went silent {lost} times, the last time ({job.worker}) while {was}. Most often that is "
+                "too little memory on the worker's machine. Retry it, or ask for less."
+            )
+            error = {"code": "worker.lost", "message": message, "times": lost}
+            _end(job_id, attempt, HELD, State.FAILED, error=error, message=message[:300], lost=lost)
+        else:
+            _write(job_id, attempt, HELD, **_queued(message="Its worker went silent; it starts again."), lost=lost)
+            announce(Job.objects.get(pk=job_id))
+    except LostLease:
+        return False
+    log.warning("job %s: worker %s went silent in attempt %s while %s", job_id, job.worker, attempt, was)
+    return True
+
+
+def _send_again() -> list[int]:
+    """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
+    patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
+    queued = Job.objects.filter(state=State.QUEUED).exclude(sent_at__gt=patience).select_related("base")
+    queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
+    if not queued:
+        return []
+    queues = {job.queue for job in queued} | {broker.direct_queue(node.name) for node in queries.live_workers()}
+    there = broker.waiting(queues)
+    if there is None:
+        return []
+    sent = []
+    for job in queued:
+        able = able_workers(job.kind, bases_of(job), job.queue) if needs_base(job.kind) else None
+        if job.pk in there or (job.sent_at and able == []):
+            continue
+        with transaction.atomic():
+            send_later(job, broker.direct_queue(able[0].name) if able and job.sent_at else None)
+        sent.append(job.pk)
+    return sent
+
+
+def _write(job_id: int, attempt: int, states: tuple | list, **values: object) -> None:
+    if not Job.objects.filter(pk=job_id, attempt=attempt, state__in=states).update(**values):
+        raise LostLease(f"job {job_id}, attempt {attempt}")
+
+
+def _end(job_id: int, attempt: int, states: tuple, state: str, **values: object) -> None:
+    _write(job_id, attempt, states, state=state, finished_at=timezone.now(), lease_until=None, **values)
+    data = {"state": str(state), "attempt": attempt, "error": values.get("error"), "message": values["message"]}
+    transaction.on_commit(lambda: publish_progress(job_id, "state", **data))
+
+
+def _queued(message: str) -> dict[str, object]:
+    return {
+        "state": State.QUEUED,
+        "worker": "",
+        "lease_until": None,
+        "sent_at": None,
+        "progress": 0.0,
+        "message": message,
+    }
+
+
+def _lease(now):
+    return now + timedelta(seconds=settings.JOB_LEASE_SECONDS)

@@ -1,0 +1,44 @@
+"""Measuring what a verdict lacks: one evaluation job for each arm that was not measured as the others were."""
+
+from django.db import transaction
+
+from hub.access import Viewer
+from hub.errors import Invalid
+from hub.models import FINAL, Job, Kind, User, Version
+from hub.queries.verdict import Arm, arms_of, verdict
+from hub.services.jobs.queue import queue_job
+
+
+@transaction.atomic
+def measure_arms(
+    *,
+    actor: User,
+    version: Version,
+    dataset: Version,
+    oracle: Version | None = None,
+    recipe: dict | None = None,
+) -> list[Job]:
+    """The queued evaluations, all of one recipe, so that the arms can be compared row by row.
+
+    With a recipe every arm is measured by it. What the actor has under way already is not queued twice. Raises what
+    `queue_job` raises, and Invalid where the dataset is none; then nothing is queued.
+    """
+    if dataset.repository.kind != Kind.DATASET:
+        raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="dataset")
+    viewer = Viewer(user=actor)
+    told = verdict(viewer, version, dataset=dataset, oracle=oracle)
+    queued = []
+    for arm in arms_of(viewer, version, oracle):
+        if recipe or not told["metric"] or arm.role in told["missing"]:
+            inputs = [arm.version] if arm.version else []
+            asked = {"kind": "evaluate", "recipe": recipe or {}, "inputs": inputs, "datasets": [dataset]}
+            if not _under_way(actor, arm, dataset, recipe or {}):
+                queued.append(queue_job(actor=actor, **asked, base=arm.base))
+    return queued
+
+
+def _under_way(actor: User, arm: Arm, dataset: Version, recipe: dict) -> bool:
+    wanted = {("dataset", dataset.pk)} | ({("adapter", arm.version.pk)} if arm.version else set())
+    mine = Job.objects.filter(created_by=actor, kind="evaluate", base=arm.base).exclude(state__in=FINAL)
+    same = [job for job in mine.prefetch_related("inputs") if recipe.items() <= job.recipe.items()]
+    return any({(row.role, row.version_id) for row in job.inputs.all()} == wanted for job in same)

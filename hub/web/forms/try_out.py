@@ -1,0 +1,100 @@
+"""The page where an adapter answers a prompt: the form, the trial as it runs, and what came of it."""
+
+import uuid
+from dataclasses import dataclass, field
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from hub import access
+from hub.access import Viewer
+from hub.errors import NotFound
+from hub.http.job_serializers import HIDDEN, show_whole
+from hub.models import Job, Version
+from hub.services.jobs import queue
+from hub.services.jobs.scheduling import busy_with
+from hub.web.charts import tokens
+from hub.web.forms import recipe_fields
+from hub.web.forms.refusal import Refused
+from hub.web.pages.generated import joined, offered
+from hub.web.pages.repository import Heading
+
+KIND = "try"
+TEXTS = ("prompt", "context")
+
+
+@dataclass
+class Trying:
+    """What the form holds, and the trial that is looked at."""
+
+    viewer: Viewer
+    page: Heading
+    version: Version
+    recipe: dict
+    hint: str = ""
+    job: Job | None = None
+    refused: Refused = field(default_factory=Refused)
+
+    @property
+    def address(self) -> str:
+        """Where the form goes."""
+        return self.page.url(KIND)
+
+    def asked(self) -> dict:
+        """The arguments of `queue_job`."""
+        actor = access.require_user(self.viewer)
+        return {"actor": actor, "kind": KIND, "recipe": self.recipe, "inputs": [self.version]}
+
+    def context(self) -> dict:
+        """For templates/repository/try.html."""
+        shown = show_whole(self.viewer, self.job) if self.job else None
+        answers = ((shown or {}).get("outcome") or {}).get("answers") or {}
+        base = self.version.base or self.page.facts.base_model_name
+        sides = [{"side": "with", "title": f"With {shown['inputs'][0] if shown else self.version}"}]
+        if shown is None or shown["recipe"]["compare"]:
+            sides.append({"side": "without", "title": f"Without: {base} alone"})
+        if shown and shown["recipe"].get("context") and (not self.job.is_final or "text" in answers):
+            sides.append({"side": "text", "title": f"Without, the full text in the prompt: {base}"})
+        for side in sides:
+            side["answer"] = answers.get(side["side"])
+        return {
+            "page": self.page,
+            "trying": self,
+            "refused": self.refused,
+            "key": uuid.uuid4().hex,
+            "fields": recipe_fields.drawn(recipe_fields.method_of(KIND, KIND), self.recipe, without=TEXTS),
+            "job": shown,
+            "final": bool(self.job and self.job.is_final),
+            "cancellable": bool(self.job and self.job.state in queue.CANCELLABLE),
+            "sides": sides,
+            "busy": busy_with(self.job) if self.job else "",
+            "tokens": tokens.drawn((answers.get("with") or {}).get("routing")),
+        }
+
+
+def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> Trying:
+    """The page of an address: empty, or with the trial that `?job=` names; another's trial is 404."""
+    if page.version is None:
+        raise NotFound(f"{page.repository.full_name} has no valid version yet, so there is nothing to try.")
+    texts, hint = offered(viewer, page.version)
+    trying = Trying(viewer, page, page.version, {}, hint)
+    if wanted := request.GET.get("job", ""):
+        job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
+        if job.kind != KIND or job.inputs.get().version.repository_id != page.repository.pk:
+            raise access.missing(wanted, "job")
+        trying.job, trying.recipe = job, job.recipe
+    elif request.method != "POST" and viewer.user:
+        trying.recipe = {"context": joined(texts)}
+    if request.method == "POST":
+        trying.recipe = recipe_fields.read(recipe_fields.method_of(KIND, KIND), request.POST)
+        given = {name: trying.recipe[name].replace("\r\n", "\n") for name in TEXTS if name in trying.recipe}
+        trying.recipe |= given
+    return trying
+
+
+def address(job: dict) -> str:
+    """Where a trial (as `show` gives it) is looked at; "" for other jobs, and where its adapter can't be seen."""
+    if job["kind"] != KIND or job["inputs"][0] == HIDDEN:
+        return ""
+    name, _, ref = job["inputs"][0].partition("@")
+    return f"{reverse(KIND, args=[*name.split('/'), ref])}?job={job['id']}"

@@ -1,0 +1,1 @@
+"""What the pages of one thing show: gathered here, drawn by templates."""

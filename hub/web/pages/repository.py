@@ -1,0 +1,258 @@
+"""What a repository's page shows: the heading all its sections share, and each section's own data."""
+
+import json
+import mimetypes
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from composition.facts import AdapterFacts
+from composition.formats.mixture.parts import CAT_WARNING
+from composition.registry import METHODS
+from hub import access, queries
+from hub.access import Viewer
+from hub.errors import NotFound
+from hub.models import Kind, Origin, RefKind, Repository, Revision, Version
+from hub.services.content import mixture_parts
+from hub.storage import blobs
+from hub.web import markdown
+from hub.web.charts import composition, routing
+from hub.web.charts import lineage as lineage_graph
+from hub.web.charts import modules as module_chart
+from hub.web.pages import snippets
+
+CARD = "README.md"
+READ = 1_000_000
+PREVIEW_BYTES, PREVIEW_ROWS = 200_000, 12
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", "dtype", "parameters", "bytes")
+
+
+@dataclass
+class Heading:
+    """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid."""
+
+    repository: Repository
+    revision: Revision | None
+    version: Version | None
+    facts: AdapterFacts | None
+    ref: str
+    newest: int
+    tags: list[str]
+    may_write: bool
+    may_admin: bool
+    section: str
+
+    @property
+    def outdated(self) -> bool:
+        """True where a newer version than the shown one exists."""
+        return bool(self.version and self.newest > self.version.number)
+
+    @property
+    def tabs(self) -> list[dict]:
+        """The sections this repository has, as links that keep the shown version."""
+        adapter = self.repository.kind == Kind.ADAPTER
+        names = [("overview", "Card", True), ("try", "Try it", adapter and self.version)]
+        names += [("files", "Files", self.revision), ("versions", "Versions", self.version)]
+        names += [("modules", "Modules", adapter and self.version)]
+        made = self.version and self.version.report
+        label = {Origin.TRANSFERRED: "Transfer", Origin.GENERATED: "Text"}.get(self.version and self.version.origin)
+        names += [("report", label or "Composition", adapter and made)]
+        names += [("settings", "Settings", self.may_admin)]
+        return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
+
+    @property
+    def try_url(self) -> str:
+        """Where the shown version is tried."""
+        return self.url("try")
+
+    def url(self, section: str) -> str:
+        """The address of a section at the shown version."""
+        where = [self.repository.namespace.name, self.repository.name]
+        if section in ("versions", "settings", "transfer") or (section in ("overview", "try") and not self.ref):
+            return reverse({"overview": "repository"}.get(section, section), args=where)
+        return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
+
+
+def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section: str, kind=None) -> Heading:
+    """Find the repository and what `ref` stands for; an empty repository has a page too, a wrong ref has none."""
+    repository = access.repository(viewer, namespace, name, kind=kind)
+    ref = None if ref == "latest" else ref
+    try:
+        revision = access.resolve(repository, ref)
+    except NotFound:
+        if ref:
+            raise
+        revision = None
+    version = revision.version if revision else None
+    if version:
+        version.repository = repository
+    refs = list(queries.refs(repository))
+    numbers = [row.revision.version.number for row in refs if row.revision.version_id]
+    here = revision and revision.pk
+    return Heading(
+        repository=repository,
+        revision=revision,
+        version=version,
+        facts=adapter_facts(repository, version),
+        ref=ref or "",
+        newest=max(numbers, default=0),
+        tags=[row.name for row in refs if row.kind == RefKind.TAG and row.revision_id == here and row.name != "latest"],
+        may_write=access.may(viewer, repository, "write"),
+        may_admin=access.may(viewer, repository, "admin"),
+        section=section,
+    )
+
+
+def adapter_facts(repository: Repository, version: Version | None) -> AdapterFacts | None:
+    """The adapter's facts, if it is one and has been checked."""
+    return AdapterFacts.from_dict(version.facts) if version and repository.kind == Kind.ADAPTER else None
+
+
+def overview(viewer: Viewer, page: Heading, site: str) -> dict:
+    """Card, facts, snippets, lineage, evaluations; for datasets a preview of the rows."""
+    if page.revision is None:
+        return {"page": page}
+    entries = queries.files(page.revision)
+    context = {"page": page, "card": card_html(page, entries), "files": entries}
+    if page.version is None:
+        return context
+    if page.repository.kind == Kind.GENERATOR:
+        return context
+    if page.repository.kind == Kind.DATASET:
+        context["splits"] = preview(page, entries)
+        return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
+    lineage = queries.lineage(viewer, page.version)
+    experts = mixture_parts.experts(viewer, page.revision) if page.version and page.version.is_mixture else []
+    return context | {
+        "experts": experts,
+        "cat_warning": CAT_WARNING,
+        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, experts),
+        "lineage": lineage,
+        "graph": lineage_graph.graph(page.version, lineage),
+        "evaluations": queries.evaluations(viewer, page.version),
+    }
+
+
+def versions(page: Heading) -> dict:
+    """All versions with notes, and what changed from each to the next."""
+    rows = list(queries.versions(page.repository))
+    for newer, older in zip(rows, [*rows[1:], None], strict=True):
+        newer.changes = changes(older, newer) if older else []
+        newer.made_by = next(iter(newer.revisions.all()), None)
+    return {"page": page, "versions": rows}
+
+
+def changes(older: Version, newer: Version) -> list[dict]:
+    """The facts that differ: [{"name", "before", "after"}]."""
+    pairs = [(name, older.facts.get(name), newer.facts.get(name)) for name in COMPARED]
+    if older.base_id != newer.base_id:
+        pairs.insert(0, ("base", str(older.base or "–"), str(newer.base or "–")))
+    norms = [((v.report or {}).get("summary") or {}).get("norm") for v in (older, newer)]
+    pairs.append(("norm", *norms))
+    return [{"name": name, "before": before, "after": after} for name, before, after in pairs if before != after]
+
+
+def modules(page: Heading) -> dict:
+    """The charts and the table of modules."""
+    report = page.version.report if page.version else None
+    if page.facts is None:
+        raise NotFound(f"{page.repository.full_name} has no modules to show.")
+    return {
+        "page": page,
+        "charts": module_chart.charts(page.facts, report),
+        "modules": module_chart.rows(page.facts),
+    }
+
+
+def report(viewer: Viewer, page: Heading) -> dict:
+    """How a merge was composed: shares, strips, errors, warnings; parents the reader can't see stay unnamed."""
+    given = page.version.report if page.version else None
+    if not given:
+        raise NotFound(f"{page.repository.full_name} was uploaded, not made here; it has no report.")
+    parents = queries.lineage(viewer, page.version)["parents"]
+    names = ["an adapter you can't see" if parent["hidden"] else parent["name"] for parent in parents]
+    summary = {key: value for key, value in (given.get("summary") or {}).items() if not isinstance(value, list | dict)}
+    return {
+        "page": page,
+        "method": METHODS.get(given.get("method")),
+        "report": given,
+        "summary": summary,
+        "names": names,
+        "shares": composition.shares(given, names),
+        "layers": composition.strips(given),
+        "routing": routing.table(given.get("routing")),
+        "maps": routing.maps(given.get("routing")),
+        "training": given.get("training"),
+    }
+
+
+def beside(viewer: Viewer, repository: Repository) -> list[dict]:
+    """What is kept beside it: [{"kind", "name", "visibility", "size", "facts"}], a folder as one thing."""
+    rows: dict[tuple, dict] = {}
+    for companion in access.companions(viewer, repository):
+        name = companion.name.partition("/")[0]
+        row = rows.setdefault((companion.kind, name), {"kind": companion.kind, "name": name, "size": 0})
+        row |= {"visibility": companion.visibility, "facts": companion.facts, "size": row["size"] + companion.blob.size}
+    return list(rows.values())
+
+
+def card_text(entries: list[dict]) -> str:
+    """The README of a revision, as far as a page shows it."""
+    found = next((entry for entry in entries if entry["path"] == CARD), None)
+    if found is None:
+        return ""
+    with blobs.open(found["sha256"]) as stream:
+        return stream.read(READ).decode("utf-8", "replace")
+
+
+def card_html(page: Heading, entries: list[dict]) -> SafeString | str:
+    """The card as sanitised HTML."""
+    return markdown.to_html(card_text(entries), file_url=file_address(page)) if entries else ""
+
+
+def file_address(page: Heading) -> Callable[[str], str]:
+    """path inside the shown revision → its address."""
+    where = [page.repository.namespace.name, page.repository.name, page.revision.oid]
+    return lambda path: reverse("file", args=[*where, path])
+
+
+def preview(page: Heading, entries: list[dict]) -> list[dict]:
+    """The first rows of each split: [{"name", "rows", "columns", "sample"}]."""
+    columns = page.version.facts.get("columns") or []
+    counted = page.version.facts.get("splits") or {}
+    shown = []
+    for entry in entries:
+        split = entry["path"].removesuffix(".jsonl")
+        if entry["path"].endswith(".jsonl"):
+            rows = first_rows(entry["sha256"])
+            used = [column for column in columns if any(column in row for row in rows)]
+            sample = [[cell(row.get(column, "")) for column in used] for row in rows]
+            shown.append({"name": split, "rows": counted.get(split), "columns": used, "sample": sample})
+    return shown
+
+
+def cell(value: object) -> str:
+    """A value of a row as text: words as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def first_rows(sha256: str) -> list[dict]:
+    """Up to PREVIEW_ROWS rows from the head of a JSONL file."""
+    with blobs.open(sha256) as stream:
+        lines = stream.read(PREVIEW_BYTES).split(b"\n")[:PREVIEW_ROWS]
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def picture_type(path: str) -> str | None:
+    """The media type, if the file is a picture a card may show."""
+    guessed = mimetypes.guess_type(path)[0]
+    return guessed if guessed in PICTURES else None
