@@ -1,235 +1,135 @@
-"""Every method by name: what it makes, what it needs, where its function lives, and its paper.
+"""Every method by name, and recipes by the method that they name.
 
-Adding a method is one file and one row here. The function is named, not imported, so that web and API, which draw
-their forms from the recipes, load no torch.
+Rows stand beside their recipes: each module of `composition.recipes` may have a tuple `METHODS`. So a new method is a
+function, a recipe and a row, and nothing here changes. Two rows of one kind are refused.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from importlib import import_module
-from typing import Any, Literal
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from composition.recipes import (
-    AverageRecipe,
-    CatRecipe,
-    CrossLoraRecipe,
-    DiscriminatorRecipe,
-    EvaluateRecipe,
-    GenerateRecipe,
-    LegoRecipe,
-    LoRamRecipe,
-    MeteoraRecipe,
-    PortLlmRecipe,
-    Recipe,
-    SmoraRecipe,
-    SvdRecipe,
-    TrainGeneratorRecipe,
-    TransLoraRecipe,
-    TryRecipe,
-)
+from composition import recipes
+from composition.errors import RecipeError
+from composition.recipes.base import Recipe
+from composition.recipes.method import Method, Needs
+
+__all__ = ["METHODS", "Homes", "Method", "Needs", "methods_of", "recipe_from_dict", "registered"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What a method asks of its surroundings; `max_inputs` None is any number."""
+class HasRecipe(Protocol):
+    """A home says whose it is."""
 
-    min_inputs: int
-    max_inputs: int | None = None
-    base_model: bool = False
-    device: Literal["cpu", "any"] = "cpu"
+    recipe: ClassVar[type[Recipe]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One row: `function` is dotted as "package.module:name"; `load()` imports it."""
-
-    kind: str
-    verb: str
-    label: str
-    summary: str
-    recipe: type[Recipe]
-    function: str
-    needs: Needs
-    paper: str | None = None
-
-    @property
-    def makes_adapter(self) -> bool:
-        """Whether its result is published; the others measure or answer."""
-        return self.verb not in ("evaluate", "try")
-
-    def load(self) -> Callable[..., Any]:
-        """Import and return the function. Loads torch."""
-        module, name = self.function.split(":")
-        return getattr(import_module(module), name)
+Home = TypeVar("Home", bound=HasRecipe)
+VERBS = ("merge", "assemble", "transfer", "discriminator", "generate", "train-generator", "evaluate", "try")
+"""The order in which lists show methods; verbs that are not here come behind, by name."""
 
 
-_ROWS = (
-    Method(
-        kind="lego",
-        verb="merge",
-        label="LoRA-LEGO",
-        summary="Clusters the rank-1 units of all adapters into k groups and keeps their reweighted centroids.",
-        recipe=LegoRecipe,
-        function="composition.merging.lego:lego",
-        needs=Needs(min_inputs=1),
-        paper="https://arxiv.org/abs/2409.16167",
-    ),
-    Method(
-        kind="svd",
-        verb="merge",
-        label="Truncated SVD",
-        summary="The closest rank-k adapter to the weighted mean of the adapters' updates.",
-        recipe=SvdRecipe,
-        function="composition.merging.svd:svd",
-        needs=Needs(min_inputs=1),
-    ),
-    Method(
-        kind="cat",
-        verb="merge",
-        label="Concatenation",
-        summary="Exactly the weighted sum of the adapters' updates; the rank is the sum of theirs.",
-        recipe=CatRecipe,
-        function="composition.merging.cat:cat",
-        needs=Needs(min_inputs=2),
-    ),
-    Method(
-        kind="average",
-        verb="merge",
-        label="Rank-wise average",
-        summary="Averages A and B rank by rank; meaningful for adapters that were started from one seed.",
-        recipe=AverageRecipe,
-        function="composition.merging.average:average",
-        needs=Needs(min_inputs=2),
-    ),
-    Method(
-        kind="meteora",
-        verb="assemble",
-        label="MeteoRA",
-        summary="Keeps every adapter as an expert; a gate in each module sends each token to the best of them.",
-        recipe=MeteoraRecipe,
-        function="composition.moe.assemble:assemble",
-        needs=Needs(min_inputs=2, base_model=True, device="any"),
-        paper="https://arxiv.org/abs/2405.13053",
-    ),
-    Method(
-        kind="smora",
-        verb="assemble",
-        label="SMoRA",
-        summary="Makes every rank of every adapter an expert; a router in each module picks the ranks for each token.",
-        recipe=SmoraRecipe,
-        function="composition.moe.assemble:assemble",
-        needs=Needs(min_inputs=2, base_model=True, device="any"),
-        paper="https://arxiv.org/abs/2501.15103",
-    ),
-    Method(
-        kind="trans-lora",
-        verb="transfer",
-        label="Trans-LoRA",
-        summary="The target invents inputs, a discriminator keeps those like the task's, the source answers, a new "
-        "adapter learns it.",
-        recipe=TransLoraRecipe,
-        function="transfer.pipeline:transfer",
-        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
-        paper="https://arxiv.org/abs/2405.17258",
-    ),
-    Method(
-        kind="portllm",
-        verb="transfer",
-        label="PortLLM",
-        summary="The same update on a further-trained base of equal shapes; no training.",
-        recipe=PortLlmRecipe,
-        function="transfer.portllm:portllm",
-        needs=Needs(min_inputs=1, max_inputs=1),
-        paper="https://arxiv.org/abs/2410.10870",
-    ),
-    Method(
-        kind="cross-lora",
-        verb="transfer",
-        label="Cross-LoRA",
-        summary="Projects the update between the singular subspaces of both bases' weights; no training.",
-        recipe=CrossLoraRecipe,
-        function="transfer.cross_lora:cross_lora",
-        needs=Needs(min_inputs=1, max_inputs=1, base_model=True),
-        paper="https://arxiv.org/abs/2508.05232",
-    ),
-    Method(
-        kind="loram",
-        verb="transfer",
-        label="LoRAM",
-        summary="Puts an adapter of a pruned base back into the full one by the index map; exact.",
-        recipe=LoRamRecipe,
-        function="transfer.loram:loram",
-        needs=Needs(min_inputs=1, max_inputs=1),
-        paper="https://arxiv.org/abs/2502.13533",
-    ),
-    Method(
-        kind="discriminator",
-        verb="discriminator",
-        label="Discriminator",
-        summary="Learns, once, to tell an adapter's real inputs from invented ones; kept beside it for every transfer.",
-        recipe=DiscriminatorRecipe,
-        function="transfer.discriminator:train_discriminator",
-        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
-        paper="https://arxiv.org/abs/2405.17258",
-    ),
-    Method(
-        kind="generate",
-        verb="generate",
-        label="GenerativeAdapter",
-        summary="Turns a text into an adapter in one pass of the base over it, by a generator trained for that base.",
-        recipe=GenerateRecipe,
-        function="composition.generative.generate:generate",
-        needs=Needs(min_inputs=0, max_inputs=0, base_model=True, device="any"),
-        paper="https://arxiv.org/abs/2411.05877",
-    ),
-    Method(
-        kind="train-generator",
-        verb="train-generator",
-        label="Generator training",
-        summary="Trains the generator that turns texts into adapters of one base, on plain text.",
-        recipe=TrainGeneratorRecipe,
-        function="composition.generative.train:train_generator",
-        needs=Needs(min_inputs=0, max_inputs=0, base_model=True, device="any"),
-        paper="https://arxiv.org/abs/2411.05877",
-    ),
-    Method(
-        kind="evaluate",
-        verb="evaluate",
-        label="Evaluation",
-        summary="Measures an adapter on a dataset: likelihood, exact match, choice accuracy.",
-        recipe=EvaluateRecipe,
-        function="composition.running.evaluation:evaluate",
-        needs=Needs(min_inputs=0, max_inputs=1, base_model=True, device="any"),
-    ),
-    Method(
-        kind="try",
-        verb="try",
-        label="Trial",
-        summary="Answers one prompt with the adapter and, to compare, without it.",
-        recipe=TryRecipe,
-        function="composition.running.try_out:try_out",
-        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
-    ),
-)
-
-METHODS: dict[str, Method] = {row.kind: row for row in _ROWS}
+def table_of(rows: Iterable[Method]) -> dict[str, Method]:
+    """kind → row, in the order of lists. ValueError where two rows have one kind, or a recipe is another row's."""
+    found: dict[str, Method] = {}
+    for row in rows:
+        if row.kind in found:
+            raise ValueError(f"two methods are called {row.kind!r}: {found[row.kind].function} and {row.function}")
+        if row.recipe.kind != row.kind:
+            raise ValueError(f"the row {row.kind!r} has the recipe of {row.recipe.kind!r}")
+        found[row.kind] = row
+    order = {verb: place for place, verb in enumerate(VERBS)}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[1].verb, len(VERBS)),)))
 
 
-def merge_methods() -> list[Method]:
-    """The methods that make one adapter out of several, in the order pages show them."""
-    return methods_of("merge")
+def _rows() -> Iterator[Method]:
+    for module in iter_modules(recipes.__path__, f"{recipes.__name__}."):
+        yield from getattr(import_module(module.name), "METHODS", ())
 
 
-def assemble_methods() -> list[Method]:
-    """The methods that make one routing adapter out of several, in the order pages show them."""
-    return methods_of("assemble")
+METHODS: dict[str, Method] = table_of(_rows())
 
 
-def transfer_methods() -> list[Method]:
-    """The methods that move one adapter to another base, Trans-LoRA first, in the order pages show them."""
-    return methods_of("transfer")
+class Homes(Generic[Home]):
+    """What a room has for each family of recipes, found in the modules of one of its packages by an attribute's name.
+
+    A home is for the methods whose recipe is of its class `recipe`, or derived from it; the nearest one counts.
+    """
+
+    def __init__(self, package: ModuleType, attribute: str) -> None:
+        self._package, self._attribute = package, attribute
+        self._found: dict[type[Recipe], Home] | None = None
+
+    def all(self) -> dict[type[Recipe], Home]:
+        """Recipe class → home. ValueError where two homes claim one class."""
+        if self._found is None:
+            self._found = {}
+            for module in iter_modules(self._package.__path__, f"{self._package.__name__}."):
+                home = getattr(import_module(module.name), self._attribute, None)
+                if home is not None:
+                    self._add(home)
+        return self._found
+
+    def of(self, method: Method) -> Home:
+        """The home of a method. LookupError where the room has none for it."""
+        found = self.all()
+        for family in method.recipe.__mro__:
+            if family in found:
+                return found[family]
+        raise LookupError(f"{self._package.__name__} has no home for the method {method.kind!r}")
+
+    @contextmanager
+    def registered(self, home: Home) -> Iterator[Home]:
+        """With one more home, for the time of the block."""
+        self.all()
+        self._add(home)
+        try:
+            yield home
+        finally:
+            del self._found[home.recipe]
+
+    def _add(self, home: Home) -> None:
+        if home.recipe in self._found:
+            raise ValueError(f"{self._package.__name__} has two homes for {home.recipe.__name__}")
+        self._found[home.recipe] = home
+
+
+@contextmanager
+def registered(row: Method) -> Iterator[Method]:
+    """The table with one more row, for the time of the block. ValueError where its kind is taken."""
+    table = table_of([*METHODS.values(), row])
+    METHODS.clear()
+    METHODS.update(table)
+    try:
+        yield row
+    finally:
+        del METHODS[row.kind]
 
 
 def methods_of(verb: str) -> list[Method]:
-    """The rows of one verb."""
+    """The rows of one verb, in the order pages show them."""
     return [method for method in METHODS.values() if method.verb == verb]
+
+
+def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
+    """Build the recipe that `data["kind"]` names; RecipeError with the field for anything unknown, missing or wrong."""
+    kind = data.get("kind")
+    if kind not in METHODS:
+        known = ", ".join(row.kind for row in METHODS.values() if row.offered)
+        raise RecipeError("kind", f"There is no method {kind!r}. Use one of: {known}.")
+    cls = METHODS[str(kind)].recipe
+    version = data.get("version", cls.version)
+    if version != cls.version:
+        raise RecipeError("version", f"This hub knows version {cls.version} of the {kind} recipe, not {version!r}.")
+    own = {field.name: field for field in fields(cls)}
+    values = {name: value for name, value in data.items() if name not in ("kind", "version")}
+    for name in values:
+        if name not in own:
+            has = f"It has: {', '.join(own)}." if own else "It has none."
+            raise RecipeError(name, f"A {kind} recipe has no field {name!r}. {has}")
+    for name, field in own.items():
+        if name not in values and field.default is MISSING:
+            raise RecipeError(name, f"A {kind} recipe needs {name!r} ({field.metadata['help']})")
+    return cls(**values)

@@ -10,8 +10,9 @@ from typing import Any
 
 from composition.moe.batches import shuffled
 from composition.progress import Progress
-from composition.recipes import TransLoraRecipe, recipe_from_dict
+from composition.recipes import TransLoraRecipe
 from composition.recipes.transfer import TOKEN_SCORE
+from composition.registry import recipe_from_dict
 from composition.running.base_models import load_base
 from composition.running.prompting import Prompting
 from composition.running.reading import Reader

@@ -12,7 +12,6 @@ import yaml
 from composition.registry import Method
 from hub.licences import combined, conflicts
 from hub.models import Job, Version
-from hub.services.jobs.check import named
 
 HIDDEN = "private adapter"
 
@@ -20,7 +19,7 @@ HIDDEN = "private adapter"
 def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
     """What the result may call its parents: whoever sees the result need not see a private adapter from elsewhere."""
     hidden = [p.repository.visibility == "private" and p.repository.namespace != job.output_namespace for p in parents]
-    return [f"{HIDDEN} {n + 1}" if hidden[n] else named(parent) for n, parent in enumerate(parents)]
+    return [f"{HIDDEN} {n + 1}" if hidden[n] else str(parent) for n, parent in enumerate(parents)]
 
 
 def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:

@@ -1,11 +1,13 @@
 """What jobs left in the worker's cache to go on from, taken away once nobody will: it may hold private text.
 
-A folder is `<kind>-<job>`. A job that is done needs none; one that failed or was cancelled finds its own for a day.
+A folder is `<name>-<job>`, with the name that the job's kind gives. A job that is done needs none; one that failed or
+was cancelled finds its own for a day.
 """
 
 import logging
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from django.utils import timezone
@@ -13,22 +15,13 @@ from django.utils import timezone
 from hub.models import FINAL, Job, State
 from hub.services.jobs.files import KEPT
 
-FOLDER = re.compile(r"(?:assembly|transfer|discriminator)-(\d{1,18})")
-
 log = logging.getLogger(__name__)
 
 
-def work_folder(root: Path, kind: str, job: Job) -> Path:
-    """The folder in which this job's stages lie, made if it is missing; those of jobs that are over go."""
-    sweep(root)
-    folder = root / f"{kind}-{job.pk}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def sweep(root: Path) -> None:
-    """Remove the folders of jobs that won't go on."""
-    found = {int(match[1]): path for path in root.glob("*-*") if (match := FOLDER.fullmatch(path.name))}
+def sweep(root: Path, names: Collection[str]) -> None:
+    """Remove the folders of these names whose jobs won't go on."""
+    folder = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(names)))})-(\d{{1,18}})")
+    found = {int(match[1]): path for path in root.glob("*-*") if (match := folder.fullmatch(path.name))}
     known = dict.fromkeys(found)
     known |= {
         pk: (state, end)

@@ -1,8 +1,8 @@
 """From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
 
-The kinds' own work stands in `merging`, `assembling`, `transferring`, `trying` and their like. Here is what they share:
-whose fault an error is. The user's becomes the job's answer; ours is logged with a traceback and the job's id; the
-database's leaves the job to its lease, so that it runs again.
+What each kind of job does stands in `workers.kinds`. Here is what they share: whose fault an error is. The user's
+becomes the job's answer; ours is logged with a traceback and the job's id; the database's leaves the job to its lease,
+so that it runs again.
 """
 
 import logging
@@ -10,37 +10,13 @@ import logging
 from django.db import InterfaceError, OperationalError
 
 from composition.errors import Cancelled, CompositionError
-from composition.recipes.generate import VERB
-from composition.recipes.train_generator import TRAIN_VERB
-from composition.registry import METHODS
 from hub.errors import HubError
 from hub.models import Job
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
-from hub.services.jobs.scheduling import FINGERPRINT
-from workers.assembling import assemble
 from workers.attempt import Attempt, Stopping
-from workers.discriminating import discriminate
-from workers.evaluating import evaluate
-from workers.fingerprinting import fingerprint
-from workers.generating import generate
-from workers.merging import merge
-from workers.training_generators import train
-from workers.transferring import transfer
-from workers.trying import try_out
+from workers.kinds import home_of
 from workers.worker import Worker
-
-VERBS = {
-    "merge": merge,
-    "assemble": assemble,
-    "transfer": transfer,
-    "discriminator": discriminate,
-    "evaluate": evaluate,
-    "try": try_out,
-    VERB: generate,
-    TRAIN_VERB: train,
-    FINGERPRINT: fingerprint,
-}
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +24,10 @@ log = logging.getLogger(__name__)
 def run(job: Job, worker: Worker) -> None:
     """Run a job that `claim` has returned; whatever happens ends in its row. Raises only what the database raises."""
     attempt = Attempt(job)
-    verb = FINGERPRINT if job.kind == FINGERPRINT else METHODS[job.kind].verb
     log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
     with worker.holding(attempt):
         try:
-            VERBS[verb](attempt, worker)
+            home_of(job).run(attempt, worker)
         except (OperationalError, InterfaceError):
             log.exception("job %s: the database is away; the job runs again when its lease is over", job.pk)
             raise

@@ -8,10 +8,11 @@ from functools import cached_property
 
 from django.conf import settings
 
-from hub.models import Job, JobInput, Version
+from composition.registry import METHODS
+from hub.models import Job, JobInput
 from hub.services.content.manifest import is_content, manifest_of
 from hub.services.jobs import lease
-from hub.services.jobs.scheduling import bases_of, needs_base
+from hub.services.jobs.waiting import bases_of
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
@@ -52,10 +53,10 @@ class Worker:
     def claim(self, job_id: int) -> Job | None:
         """The job, if it is still to be had and this worker can run it; else it is passed on."""
         job = Job.objects.select_related("base").filter(pk=job_id).first()
-        if job is None or self.heartbeat.stopping.is_set():
+        if job is None or job.kind not in METHODS or self.heartbeat.stopping.is_set():
             return None
         needed = bases_of(job)
-        if needs_base(job.kind) and not (needed and all(map(bases.holds, needed))):
+        if METHODS[job.kind].needs.base_model and not (needed and all(map(bases.holds, needed))):
             lease.decline(job_id=job_id, worker=self.name)
             return None
         return lease.claim(job_id, worker=self.name)
@@ -78,16 +79,6 @@ class Worker:
         manifest = manifest_of(version.revisions.order_by("pk").first())
         kind = version.repository.kind
         return self.cache.folder({path: entry for path, entry in manifest.items() if is_content(kind, path)})
-
-
-def inputs_of(job: Job, role: str) -> list[JobInput]:
-    """The job's inputs of one role, in their order, with repositories loaded."""
-    return list(job.inputs.filter(role=role).select_related("version__repository__namespace", "version__base"))
-
-
-def versions(rows: Sequence[JobInput]) -> list[Version]:
-    """Their versions."""
-    return [row.version for row in rows]
 
 
 _this: Worker | None = None

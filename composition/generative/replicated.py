@@ -11,7 +11,8 @@ from composition.generative.layer import Generator
 from composition.generative.segments import Documents
 from composition.generative.train import train_generator
 from composition.progress import Progress, ignore
-from composition.recipes import TrainGeneratorRecipe, recipe_from_dict
+from composition.recipes import TrainGeneratorRecipe
+from composition.registry import recipe_from_dict
 from composition.training.parallel import Replicas, launch
 
 MADE = "made"

@@ -18,7 +18,7 @@ from composition.moe import prototypes
 from composition.moe.assemble import Assembly, Entry, Source, make_config, stack
 from composition.moe.unstack import StoredAssembly, experts_of
 from composition.recipes import AssembleRecipe, SmoraRecipe
-from composition.recipes.growth import METHODS, check_growth, routing_of
+from composition.recipes.growth import RECIPES, check_growth, routing_of
 from composition.weights import LoraWeights
 
 OWN = ("name", "r", "lora_alpha", "use_rslora", "scale")
@@ -27,7 +27,7 @@ OWN = ("name", "r", "lora_alpha", "use_rslora", "scale")
 def recipe_of(folder: str | Path, **changes: Any) -> AssembleRecipe:
     """The recipe that goes on with an assembly: its method, routing and stage, with `changes` (steps, train, …)."""
     raw = read_assembly_config(Path(folder)).raw
-    return METHODS[raw["peft_type"]](**{**routing_of(raw), **changes})
+    return RECIPES[raw["peft_type"]](**{**routing_of(raw), **changes})
 
 
 def add_experts(

@@ -1,15 +1,17 @@
 """What a user asks for: one frozen dataclass a method, torch-free; forms, REST schema and CLI are drawn from it."""
 
-from composition.recipes.base import Recipe, option, recipe_fields, recipe_from_dict
+from composition.recipes.assemble import AssembleRecipe
+from composition.recipes.base import Recipe, option, recipe_fields
 from composition.recipes.discriminator import DiscriminatorRecipe
 from composition.recipes.evaluate import EvaluateRecipe
+from composition.recipes.fingerprint import FingerprintRecipe
 from composition.recipes.generate import GenerateRecipe
 from composition.recipes.memory import check_memory, memory_estimate
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
-from composition.recipes.moe import AssembleRecipe, MeteoraRecipe, SmoraRecipe
-from composition.recipes.shortcuts import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe, ShortcutRecipe
+from composition.recipes.moe import MeteoraRecipe, SmoraRecipe
 from composition.recipes.train_generator import TrainGeneratorRecipe
 from composition.recipes.transfer import TransLoraRecipe
+from composition.recipes.transfer_shortcuts import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe, ShortcutRecipe
 from composition.recipes.try_out import TryRecipe
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "CrossLoraRecipe",
     "DiscriminatorRecipe",
     "EvaluateRecipe",
+    "FingerprintRecipe",
     "GenerateRecipe",
     "LegoRecipe",
     "LoRamRecipe",
@@ -36,5 +39,4 @@ __all__ = [
     "memory_estimate",
     "option",
     "recipe_fields",
-    "recipe_from_dict",
 ]

@@ -8,7 +8,7 @@ Field types: integer, number, boolean, choice, string, numbers (a list of number
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from composition.errors import RecipeError
@@ -79,28 +79,6 @@ def recipe_fields(cls: type[Recipe]) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
-    """Build the recipe that `data["kind"]` names; RecipeError with the field for anything unknown, missing or wrong."""
-    from composition.registry import METHODS
-
-    kind = data.get("kind")
-    if kind not in METHODS:
-        raise RecipeError("kind", f"There is no method {kind!r}. Use one of: {', '.join(METHODS)}.")
-    cls = METHODS[str(kind)].recipe
-    version = data.get("version", cls.version)
-    if version != cls.version:
-        raise RecipeError("version", f"This hub knows version {cls.version} of the {kind} recipe, not {version!r}.")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    values = {name: value for name, value in data.items() if name not in ("kind", "version")}
-    for name in values:
-        if name not in fields:
-            raise RecipeError(name, f"A {kind} recipe has no field {name!r}. It has: {', '.join(fields)}.")
-    for name, field in fields.items():
-        if name not in values and field.default is dataclasses.MISSING:
-            raise RecipeError(name, f"A {kind} recipe needs {name!r} ({field.metadata['help']})")
-    return cls(**values)
 
 
 def _checked(field: dataclasses.Field, value: Any) -> Any:

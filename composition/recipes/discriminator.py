@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from composition.errors import CompositionError
 from composition.recipes.base import option
+from composition.recipes.method import Method, Needs
 from composition.recipes.synthesis import SynthesisOptions, check_seeds, seed_option, targets_option
 
 
@@ -103,3 +104,18 @@ class DiscriminatorRecipe(SynthesisOptions):
                 real=real,
             )
         check_seeds(seeds)
+
+
+METHODS = (
+    Method(
+        kind="discriminator",
+        verb="discriminator",
+        label="Discriminator",
+        summary="Learns, once, to tell an adapter's real inputs from invented ones; kept beside it for every transfer.",
+        recipe=DiscriminatorRecipe,
+        function="transfer.discriminator:train_discriminator",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2405.17258",
+        result="companion",
+    ),
+)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from composition.recipes.base import Recipe, option
+from composition.recipes.method import Method, Needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +36,17 @@ class EvaluateRecipe(Recipe):
         label="Batch",
         help="Rows computed at once; changes speed, not results.",
     )
+
+
+METHODS = (
+    Method(
+        kind="evaluate",
+        verb="evaluate",
+        label="Evaluation",
+        summary="Measures an adapter on a dataset: likelihood, exact match, choice accuracy.",
+        recipe=EvaluateRecipe,
+        function="composition.running.evaluation:evaluate",
+        needs=Needs(min_inputs=0, max_inputs=1, base_model=True, device="any"),
+        result="evaluation",
+    ),
+)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from composition.errors import CompositionError
 from composition.recipes.base import Recipe, option
+from composition.recipes.method import Method, Needs
 
 VERB = "generate"
 MODES = ("parallel", "sequential", "sequential-long", "concat")
@@ -89,3 +90,17 @@ class GenerateRecipe(Recipe):
                 tokens=chunk,
                 limit=longest_chunk,
             )
+
+
+METHODS = (
+    Method(
+        kind="generate",
+        verb="generate",
+        label="GenerativeAdapter",
+        summary="Turns a text into an adapter in one pass of the base over it, by a generator trained for that base.",
+        recipe=GenerateRecipe,
+        function="composition.generative.generate:generate",
+        needs=Needs(min_inputs=0, max_inputs=0, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2411.05877",
+    ),
+)

@@ -11,9 +11,10 @@ from typing import Any
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats.mixture.config import AssemblyConfig
-from composition.recipes.moe import PROTOTYPE, AssembleRecipe, MeteoraRecipe, SmoraRecipe
+from composition.recipes.assemble import PROTOTYPE, AssembleRecipe
+from composition.recipes.moe import MeteoraRecipe, SmoraRecipe
 
-METHODS: dict[str, type[AssembleRecipe]] = {"METEORA": MeteoraRecipe, "SMORA": SmoraRecipe}
+RECIPES: dict[str, type[AssembleRecipe]] = {"METEORA": MeteoraRecipe, "SMORA": SmoraRecipe}
 ROUTING = {
     "METEORA": ("top_k", "router_temperature"),
     "SMORA": ("activate_r", "rank_partition", "rank_basis", "bias_in_gate"),
@@ -43,7 +44,7 @@ def expert_facts(config: AssemblyConfig, facts: AdapterFacts) -> list[tuple[str,
 
 def check_growth(name: str, config: AssemblyConfig, recipe: AssembleRecipe) -> None:
     """Refuse a recipe that can't go on with the mixture `name`: `assemble.other_method`, `assemble.trained_before`."""
-    own = METHODS[config.peft_type]
+    own = RECIPES[config.peft_type]
     if not isinstance(recipe, own):
         raise CompositionError(
             "assemble.other_method",

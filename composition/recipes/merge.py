@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from composition.recipes import checks
 from composition.recipes.base import Inputs, Recipe, option
+from composition.recipes.method import Method, Needs
 
 _DTYPES = ("float32", "float16", "bfloat16", "auto")
 
@@ -149,3 +150,44 @@ class AverageRecipe(MergeRecipe):
     def output_ranks(self, inputs: Inputs) -> dict[str, int]:
         """The adapters' common rank for every module."""
         return dict(sorted((module, shape.r) for _, facts in inputs for module, shape in facts.modules.items()))
+
+
+METHODS = (
+    Method(
+        kind="lego",
+        verb="merge",
+        label="LoRA-LEGO",
+        summary="Clusters the rank-1 units of all adapters into k groups and keeps their reweighted centroids.",
+        recipe=LegoRecipe,
+        function="composition.merging.lego:lego",
+        needs=Needs(min_inputs=1),
+        paper="https://arxiv.org/abs/2409.16167",
+    ),
+    Method(
+        kind="svd",
+        verb="merge",
+        label="Truncated SVD",
+        summary="The closest rank-k adapter to the weighted mean of the adapters' updates.",
+        recipe=SvdRecipe,
+        function="composition.merging.svd:svd",
+        needs=Needs(min_inputs=1),
+    ),
+    Method(
+        kind="cat",
+        verb="merge",
+        label="Concatenation",
+        summary="Exactly the weighted sum of the adapters' updates; the rank is the sum of theirs.",
+        recipe=CatRecipe,
+        function="composition.merging.cat:cat",
+        needs=Needs(min_inputs=2),
+    ),
+    Method(
+        kind="average",
+        verb="merge",
+        label="Rank-wise average",
+        summary="Averages A and B rank by rank; meaningful for adapters that were started from one seed.",
+        recipe=AverageRecipe,
+        function="composition.merging.average:average",
+        needs=Needs(min_inputs=2),
+    ),
+)

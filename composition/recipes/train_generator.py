@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from composition.errors import RecipeError
 from composition.formats.generator.config import NORMS, GeneratorConfig, adapted_modules
 from composition.recipes.base import Recipe, option
+from composition.recipes.method import Method, Needs
 
 TRAIN_VERB = "train-generator"
 TARGETS = ("o_proj", "down_proj")
@@ -242,3 +243,18 @@ class TrainGeneratorRecipe(Recipe):
             shift=self.shift,
             training={},
         )
+
+
+METHODS = (
+    Method(
+        kind="train-generator",
+        verb="train-generator",
+        label="Generator training",
+        summary="Trains the generator that turns texts into adapters of one base, on plain text.",
+        recipe=TrainGeneratorRecipe,
+        function="composition.generative.train:train_generator",
+        needs=Needs(min_inputs=0, max_inputs=0, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2411.05877",
+        result="generator",
+    ),
+)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from composition.errors import CompositionError, RecipeError
 from composition.recipes.base import option
 from composition.recipes.memory import PRECISIONS
+from composition.recipes.method import Method, Needs
 from composition.recipes.synthesis import USUAL_SEEDS, SynthesisOptions, check_seeds, seed_option, targets_option
 
 DISCRIMINATOR, TOKEN_SCORE, NONE = "discriminator", "token-score", "none"
@@ -209,3 +210,18 @@ class TransLoraRecipe(SynthesisOptions):
                 f"{seeds} seed examples; the paper uses {USUAL_SEEDS}, and 15 where a task is easily misunderstood."
             ]
         return []
+
+
+METHODS = (
+    Method(
+        kind="trans-lora",
+        verb="transfer",
+        label="Trans-LoRA",
+        summary="The target invents inputs, a discriminator keeps those like the task's, the source answers, a new "
+        "adapter learns it.",
+        recipe=TransLoraRecipe,
+        function="transfer.pipeline:transfer",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
+        paper="https://arxiv.org/abs/2405.17258",
+    ),
+)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from composition.errors import RecipeError
 from composition.recipes.base import Inputs, Recipe, option
+from composition.recipes.method import Method, Needs
 
 MOST_CHARACTERS = 200_000
 
@@ -60,3 +61,17 @@ class TryRecipe(Recipe):
     def bare(self) -> "TryRecipe":
         """The same without the context: what the adapter, and the base beside it, are asked."""
         return replace(self, context=None)
+
+
+METHODS = (
+    Method(
+        kind="try",
+        verb="try",
+        label="Trial",
+        summary="Answers one prompt with the adapter and, to compare, without it.",
+        recipe=TryRecipe,
+        function="composition.running.try_out:try_out",
+        needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),
+        result="answer",
+    ),
+)

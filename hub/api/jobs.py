@@ -16,12 +16,14 @@ from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
 from hub.models import State, Visibility
 from hub.services.jobs import queue
+from hub.services.jobs.kinds import roles
+from hub.services.jobs.report import check_job
+from hub.services.jobs.request import JobRequest, named_request
 
 TAGS = ["jobs"]
 KEY = OpenApiParameter(
     "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="the same key and body: the same job"
 )
-OTHERS = ("generator", "onto", "without")
 VERSION_NAME = "ns/name@v1, @tag, or nothing for the newest"
 
 
@@ -39,11 +41,13 @@ class JobBody(Body):
         help_text='private inputs by role: JSONL text, or {"companion": name}; context: text, or documents '
         '{"name", "text" or "base64"}',
     )
-    generator = Text(max_length=400, default=None, allow_null=True, help_text="else the base's newest")
-    onto = Text(max_length=400, default=None, allow_null=True, help_text="a generated adapter that a text is added to")
-    without = Text(max_length=400, default=None, allow_null=True, help_text="a generated adapter that is taken away")
     keep = serializers.ListField(child=Text(max_length=40), default=list, max_length=10, help_text="context, state")
     visibility = serializers.ChoiceField(Visibility.choices, default=None, allow_null=True)
+
+    def get_fields(self) -> dict:
+        """With a field for each input that has a role of its own."""
+        own = {"max_length": 400, "default": None, "allow_null": True}
+        return super().get_fields() | {role.name: Text(**own, help_text=role.help) for role in roles()}
 
 
 class StateQuery(Body):
@@ -88,17 +92,12 @@ class CheckShape(serializers.Serializer):
 class JobView(View):
     """What the views here share: the request's names turned into objects the viewer may see."""
 
-    def asked(self) -> dict:
-        """The arguments of `queue_job` and `check_job`; what can't be seen is 404."""
-        actor = self.actor()
-        wanted = self.read(JobBody) | {"actor": actor}
-        wanted["inputs"] = [access.parse_input(self.viewer, text) for text in wanted["inputs"]]
-        wanted["datasets"] = [access.parse_input(self.viewer, text) for text in wanted["datasets"]]
-        wanted["base"] = wanted["base"] and access.base(wanted["base"])
-        wanted["output"] = wanted["output"] and output_name(wanted["output"])
-        others = {role: wanted.pop(role) for role in OTHERS}
-        wanted["others"] = {role: access.parse_input(self.viewer, text) for role, text in others.items() if text}
-        return wanted
+    def asked(self) -> JobRequest:
+        """What the body asks for; what can't be seen is 404."""
+        self.actor()
+        body = self.read(JobBody)
+        named = {role.name: body.pop(role.name) for role in roles()}
+        return named_request(self.viewer, **body, roles=named)
 
     def shown(self, pk: int) -> dict:
         """The job as its viewer sees it now."""
@@ -123,7 +122,7 @@ class Jobs(JobView):
     def post(self, request):
         asked, key = self.asked(), idempotency_key(request)
         known = queries.job_of_key(self.viewer, key)
-        job = queue.queue_job(**asked, idempotency_key=key)
+        job = queue.queue_job(actor=self.actor(), request=asked, idempotency_key=key)
         return Response(self.shown(job.pk), status=200 if known else 201)
 
 
@@ -134,7 +133,7 @@ class Check(JobView):
 
     @extend_schema(operation_id="jobs_check", tags=TAGS, request=JobBody, responses=CheckShape)
     def post(self, request):
-        return Response(queue.check_job(**self.asked()))
+        return Response(check_job(actor=self.actor(), request=self.asked()))
 
 
 class OneJob(JobView):
@@ -201,14 +200,6 @@ class Events(JobView):
         events = stream(job.pk, last_id, Sight(self.viewer, [job]).redact)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
-
-
-def output_name(text: str) -> tuple[str, str]:
-    """(namespace, name) of `ns/name`."""
-    namespace, slash, name = text.partition("/")
-    if not slash or not namespace or not name:
-        raise Invalid(f"output is {text!r}: write namespace/name.", field="output")
-    return namespace, name
 
 
 def idempotency_key(request) -> str | None:

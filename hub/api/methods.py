@@ -49,7 +49,7 @@ class Methods(View):
 
     @extend_schema(operation_id="methods_list", tags=["methods"], responses=MethodShape(many=True))
     def get(self, request):
-        return Response([show(method) for method in METHODS.values()])
+        return Response([show(method) for method in METHODS.values() if method.offered])
 
 
 def show(method: Method) -> dict:

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from hub import access, queries
 from hub.models import Evaluation, Job, JobFile, JobLog
-from hub.services.jobs.scheduling import waiting_for
+from hub.services.jobs.waiting import waiting_for
 
 HIDDEN = "(hidden)"
 

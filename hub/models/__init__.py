@@ -6,12 +6,14 @@ from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
-from .jobs import ALLOWED, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
+from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 
 __all__ = [
+    "ADAPTER",
     "ALLOWED",
+    "DATASET",
     "FINAL",
     "BaseAlias",
     "BaseModel",

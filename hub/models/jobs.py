@@ -33,6 +33,10 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 
 
+ADAPTER, DATASET = "adapter", "dataset"
+"""Roles of a job's inputs; a kind of job may have others, see `hub.services.jobs.kinds`."""
+
+
 class Job(models.Model):
     """A recipe, its inputs and where the result goes. The queue carries its id and nothing else."""
 

@@ -4,7 +4,6 @@ long its list."""
 from hub.queries.account import memberships, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
-from hub.queries.fit import mergeable
 from hub.queries.job import job_end, job_of_key, jobs
 from hub.queries.repository import (
     FACETS,
@@ -39,7 +38,6 @@ __all__ = [
     "lineage",
     "live_workers",
     "memberships",
-    "mergeable",
     "newest_datasets",
     "refs",
     "repositories",

@@ -1,4 +1,4 @@
-"""Base models: registering one by its config, and finding the one an adapter speaks of.
+"""Registering base models.
 
 Registering needs the `config.json` alone; a `fingerprint` job reads the shapes of all weights from it on a worker.
 """
@@ -10,10 +10,12 @@ from django.db import transaction
 
 from hub.errors import Conflict, Invalid
 from hub.models import BaseAlias, BaseModel, Job, User
+from hub.names import BASE_NAME
 from hub.services.audit import record
 from hub.services.content.manifest import canonical_json
+from hub.services.jobs.queue import queue_job
+from hub.services.jobs.request import JobRequest
 
-NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PART = re.compile(r"\w[\w.@-]*", re.ASCII)
 MAX_CONFIG = 1_000_000
@@ -90,88 +92,17 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None
             raise Conflict(f"{alias!r} stands for {row.base} already.", code="base.alias", field="aliases")
 
 
-@transaction.atomic
-def set_shapes(*, base: BaseModel, shapes: Mapping[str, Sequence[int]], fingerprint: str, parameters: int) -> BaseModel:
-    """Keep what the `fingerprint` job read: weight name → shape, [out, in] of a Linear. Once set they never change."""
-    base = BaseModel.objects.select_for_update().get(pk=base.pk)
-    if base.shapes is not None and base.fingerprint != fingerprint:
-        raise Conflict(
-            f"{base} has the shapes {base.fingerprint} already; these are {fingerprint}.", code="base.shapes"
-        )
-    base.shapes = {name: [int(length) for length in shape] for name, shape in shapes.items()}
-    base.fingerprint, base.parameters, base.error = fingerprint, parameters, ""
-    base.save(update_fields=["shapes", "fingerprint", "parameters", "error"])
-    return base
-
-
-def set_shapes_error(*, base: BaseModel, error: str) -> None:
-    """Keep why the shapes could not be read, for whoever pushes an adapter of this base."""
-    BaseModel.objects.filter(pk=base.pk, shapes__isnull=True).update(error=error[:2000])
-
-
-def match_base(name: str | None, revision: str | None = None) -> BaseModel | None:
-    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias."""
-    if not name:
-        return None
-    named = list(BaseModel.objects.filter(name__iexact=name).order_by("pk"))
-    if named:
-        by_revision = {base.revision: base for base in named}
-        return by_revision.get(revision or "main") or (named[0] if len(named) == 1 and not revision else None)
-    alias = BaseAlias.objects.filter(name=name).select_related("base").first()
-    return alias.base if alias else None
-
-
-def unknown_base(name: str | None, config: str = "adapter_config.json") -> Invalid:
-    """The refusal of files whose base isn't known: what their config says, what there is, what to do."""
-    known = list(BaseModel.objects.order_by("name").values_list("name", flat=True).distinct()[:20])
-    said = (
-        f"{config} names the base {name!r}, which is not registered here"
-        if name
-        else f"{config} names no base model (base_model_name_or_path)"
-    )
-    there = f"Registered are: {', '.join(known)}." if known else "No base is registered yet."
-    return Invalid(
-        f"{said}. {there} Name one of them with --base, or register it: "
-        f"hubctl base add {name if name and NAME.fullmatch(name) else 'ORG/NAME'} --config config.json",
-        code="base.unknown",
-        field="base",
-        given=name,
-        known=known,
-    )
-
-
-def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
-    """The base's shapes, or Invalid saying what to wait for."""
-    if base.shapes is not None:
-        return base.shapes
-    job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
-    if base.error:
-        say = f"they could not be read: {base.error} Register it again with a config.json that transformers can read"
-    elif job:
-        say = f"job {job.pk} is still reading them. Wait for it (hubctl jobs watch {job.pk}) and commit again"
-    else:
-        say = f"nobody has read them yet. Register it again: hubctl base add {base.name} --config config.json"
-    raise Invalid(
-        f"The shapes of the base {base} are not known: {say}.",
-        code="base.not_ready",
-        base=str(base),
-        job=job and job.pk,
-    )
-
-
 def _fingerprint_job(actor: User, base: BaseModel) -> Job | None:
     if base.shapes is not None:
         return None
-    from hub.services.jobs.queue import queue_job
-
     waiting = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     if waiting and not waiting.is_final:
         return waiting
-    return queue_job(actor=actor, kind="fingerprint", recipe={}, base=base)
+    return queue_job(actor=actor, request=JobRequest(kind="fingerprint", base=base))
 
 
 def _check_names(name: str, revision: str) -> None:
-    if not NAME.fullmatch(name):
+    if not BASE_NAME.fullmatch(name):
         raise Invalid(
             f"{name!r} can't name a base: write org/name, as in HuggingFaceTB/SmolLM2-135M-Instruct.", field="name"
         )

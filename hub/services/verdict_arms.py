@@ -2,11 +2,13 @@
 
 from django.db import transaction
 
+from composition.recipes import EvaluateRecipe
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import FINAL, Job, Kind, User, Version
+from hub.models import ADAPTER, FINAL, Job, Kind, User, Version
 from hub.queries.verdict import Arm, arms_of, verdict
 from hub.services.jobs.queue import queue_job
+from hub.services.jobs.request import JobRequest
 
 
 @transaction.atomic
@@ -29,16 +31,19 @@ def measure_arms(
     told = verdict(viewer, version, dataset=dataset, oracle=oracle)
     queued = []
     for arm in arms_of(viewer, version, oracle):
-        if recipe or not told["metric"] or arm.role in told["missing"]:
-            inputs = [arm.version] if arm.version else []
-            asked = {"kind": "evaluate", "recipe": recipe or {}, "inputs": inputs, "datasets": [dataset]}
-            if not _under_way(actor, arm, dataset, recipe or {}):
-                queued.append(queue_job(actor=actor, **asked, base=arm.base))
+        wanted = recipe or not told["metric"] or arm.role in told["missing"]
+        if wanted and not _under_way(actor, arm, dataset, recipe or {}):
+            queued.append(queue_job(actor=actor, request=_request(arm, dataset, recipe or {})))
     return queued
+
+
+def _request(arm: Arm, dataset: Version, recipe: dict) -> JobRequest:
+    inputs = {ADAPTER: (arm.version,)} if arm.version else {}
+    return JobRequest(kind=EvaluateRecipe.kind, recipe=recipe, inputs=inputs, datasets=(dataset,), base=arm.base)
 
 
 def _under_way(actor: User, arm: Arm, dataset: Version, recipe: dict) -> bool:
     wanted = {("dataset", dataset.pk)} | ({("adapter", arm.version.pk)} if arm.version else set())
-    mine = Job.objects.filter(created_by=actor, kind="evaluate", base=arm.base).exclude(state__in=FINAL)
+    mine = Job.objects.filter(created_by=actor, kind=EvaluateRecipe.kind, base=arm.base).exclude(state__in=FINAL)
     same = [job for job in mine.prefetch_related("inputs") if recipe.items() <= job.recipe.items()]
     return any({(row.role, row.version_id) for row in job.inputs.all()} == wanted for job in same)

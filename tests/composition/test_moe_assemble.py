@@ -17,7 +17,7 @@ from composition.moe.routing import expert_weights
 from composition.moe.save import LOADER, loader_digest, save_assembly
 from composition.moe.unstack import StoredAssembly, cat_of, expert_of, experts_of
 from composition.recipes import MeteoraRecipe, SmoraRecipe
-from composition.registry import METHODS, assemble_methods
+from composition.registry import METHODS, methods_of
 from composition.weights import Factors, LoraWeights, save_peft
 from tests import pico
 from tests.composition.mixtures import read_experts, same
@@ -41,7 +41,7 @@ def saved(experts, recipe, folder):
 
 
 def test_both_mixtures_are_rows_that_assemble():
-    assert [method.kind for method in assemble_methods()] == ["meteora", "smora"]
+    assert [method.kind for method in methods_of("assemble")] == ["meteora", "smora"]
     assert METHODS["smora"].load() is assemble
 
 

@@ -14,9 +14,8 @@ from composition.recipes import (
     LegoRecipe,
     SvdRecipe,
     recipe_fields,
-    recipe_from_dict,
 )
-from composition.registry import METHODS, merge_methods
+from composition.registry import METHODS, methods_of, recipe_from_dict
 
 
 def facts(modules: dict[str, tuple[int, int, int]], **more) -> AdapterFacts:
@@ -47,7 +46,7 @@ def test_every_recipe_describes_itself_and_survives_json(kind):
 
 
 def test_every_merge_is_a_registered_row():
-    assert [method.kind for method in merge_methods()] == ["lego", "svd", "cat", "average"]
+    assert [method.kind for method in methods_of("merge")] == ["lego", "svd", "cat", "average"]
     assert METHODS["lego"].function == "composition.merging.lego:lego"
 
 

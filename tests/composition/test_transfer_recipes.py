@@ -15,7 +15,7 @@ from composition.recipes import (
     check_memory,
     memory_estimate,
 )
-from composition.registry import METHODS, transfer_methods
+from composition.registry import METHODS, methods_of
 
 SMOLLM2 = {"parameters": 134_515_008, "layers": 30, "width": 576, "vocabulary": 49_152}
 
@@ -27,7 +27,7 @@ def facts(**more):
 
 
 def test_transfers_are_rows_of_one_verb_and_trans_lora_comes_first():
-    assert [method.kind for method in transfer_methods()] == ["trans-lora", "portllm", "cross-lora", "loram"]
+    assert [method.kind for method in methods_of("transfer")] == ["trans-lora", "portllm", "cross-lora", "loram"]
     assert METHODS["discriminator"].verb == "discriminator"
 
 

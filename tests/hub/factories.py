@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from hub.models import BaseModel, Kind, Namespace, Repository, Upload, User, Version
-from hub.services import accounts, bases, repositories
+from hub.services import accounts, known_bases, repositories
 from hub.services.content import publishing, uploads
 from hub.services.content.publishing import PublishResult
 from hub.storage import blobs
@@ -70,7 +70,7 @@ def make_base(name: str = "pico/llama", *, ready: bool = True, **fields: object)
     shapes = pico_shapes()
     digest = hashlib.sha256(json.dumps(shapes, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     count = sum(int(np.prod(shape)) for shape in shapes.values())
-    return bases.set_shapes(base=base, shapes=shapes, fingerprint=digest, parameters=count)
+    return known_bases.set_shapes(base=base, shapes=shapes, fingerprint=digest, parameters=count)
 
 
 def make_repository(

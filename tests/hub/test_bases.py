@@ -4,7 +4,7 @@ import pytest
 
 from hub.errors import Conflict, Invalid
 from hub.models import BaseModel, Job, State, Version
-from hub.services import bases
+from hub.services import bases, known_bases
 from tests.hub import factories
 from tests.hub.factories import PICO_CONFIG, adapter_files, make_base, publish
 
@@ -20,7 +20,7 @@ def test_registering_queues_the_reading_of_its_shapes_once(owner):
     assert (base.shapes, base.source) == (None, {"kind": "hf"})
     assert (job.kind, job.base, job.state) == ("fingerprint", base, State.QUEUED)
     assert register(owner) == (base, job)
-    bases.set_shapes(base=base, shapes=factories.pico_shapes(), fingerprint="f" * 64, parameters=7)
+    known_bases.set_shapes(base=base, shapes=factories.pico_shapes(), fingerprint="f" * 64, parameters=7)
     assert register(owner) == (BaseModel.objects.get(), None)
     assert Job.objects.count() == 1
 
@@ -100,7 +100,7 @@ def test_an_alias_stands_for_one_base(owner):
 def test_shapes_once_known_never_change():
     base = make_base()
     with pytest.raises(Conflict):
-        bases.set_shapes(base=base, shapes={"x": [1, 1]}, fingerprint="0" * 64, parameters=1)
+        known_bases.set_shapes(base=base, shapes={"x": [1, 1]}, fingerprint="0" * 64, parameters=1)
     assert BaseModel.objects.get().shapes == factories.pico_shapes()
 
 
@@ -122,7 +122,7 @@ def test_a_base_is_matched_by_name_and_revision_or_alias_and_never_guessed(owner
     base = make_base()
     make_base(revision="pruned", derived_from=base, relation="pruned")
     bases.add_aliases(actor=owner, base=base, aliases=["/models/pico"])
-    match = bases.match_base(said, revision)
+    match = known_bases.match_base(said, revision)
     assert (match and match.revision) == found
 
 
@@ -175,12 +175,12 @@ class TestPushing:
         with pytest.raises(Invalid, match=f"job {job.pk}") as refusal:
             publish(owner, repository, adapter_files())
         assert (refusal.value.code, refusal.value.facts["job"]) == ("base.not_ready", job.pk)
-        bases.set_shapes(base=base, shapes=factories.pico_shapes(), fingerprint="f" * 64, parameters=7)
+        known_bases.set_shapes(base=base, shapes=factories.pico_shapes(), fingerprint="f" * 64, parameters=7)
         assert publish(owner, repository, adapter_files()).version.number == 1
 
     def test_a_base_whose_shapes_could_not_be_read_says_why(self, owner, repository):
         base, _ = register(owner)
-        bases.set_shapes_error(base=base, error="model type pico is unknown.")
+        known_bases.set_shapes_error(base=base, error="model type pico is unknown.")
         with pytest.raises(Invalid, match="model type pico is unknown"):
             publish(owner, repository, adapter_files())
 

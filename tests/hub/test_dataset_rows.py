@@ -6,8 +6,7 @@ import pytest
 
 from hub.errors import Invalid
 from hub.models import Job
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
 
 pytestmark = pytest.mark.django_db
@@ -57,13 +56,13 @@ def test_a_split_of_other_rows_is_refused_with_what_to_do(people, texts, mixed, 
     recipe = {"split": "train", **recipe}
     output = ("lab", "made") if kind in ("meteora", "smora") else None
     with pytest.raises(Invalid) as refusal:
-        queue.queue_job(actor=people.owner, kind=kind, recipe=recipe, output=output, **given(pair, texts))
+        asking.queue_job(actor=people.owner, kind=kind, recipe=recipe, output=output, **given(pair, texts))
     assert (refusal.value.code, refusal.value.facts["given"]) == ("dataset.rows", "text")
     assert refusal.value.message == (
         f"lab/texts@v1, split train, has rows of text (text); {what} needs prompt and completion. "
         "Choose another dataset, or push such rows."
     )
-    report = queue.check_job(actor=people.owner, kind=kind, recipe=recipe, output=output, **given(pair, mixed))
+    report = asking.check_job(actor=people.owner, kind=kind, recipe=recipe, output=output, **given(pair, mixed))
     (row,) = report["problems"]
     assert (row["code"], row["field"]) == ("dataset.rows", "split")
     assert "rows of questions (context, question, answer)" in row["message"]

@@ -12,7 +12,7 @@ from hub.services.content.manifest import Entry
 from hub.services.jobs import files as job_files
 from hub.services.jobs import queue
 from hub.storage import blobs
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def ask(people, base, store):
     def asked(text: str, state: str = State.QUEUED, hours: float = 0) -> Job:
         files = {"context": [{"name": "diary.txt", "text": text}]}
         output = ("lab", f"doc{len(text)}")
-        job = queue.queue_job(actor=people.owner, kind="generate", recipe={}, base=base, files=files, output=output)
+        job = asking.queue_job(actor=people.owner, kind="generate", recipe={}, base=base, files=files, output=output)
         ended = timezone.now() - timedelta(hours=hours)
         Job.objects.filter(pk=job.pk).update(state=state, finished_at=ended if hours else None)
         job.refresh_from_db()

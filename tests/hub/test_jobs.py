@@ -7,9 +7,9 @@ from hub import broker
 from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
 from hub.models import Job, Repository, State, Visibility, WorkerNode
 from hub.services import worker_nodes
-from hub.services.jobs import lease, queue
+from hub.services.jobs import lease, queue, waiting
 from hub.services.repositories import delete_repository
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def ask(owner, pair):
 
 
 def test_a_queued_job_keeps_the_whole_recipe_and_its_inputs_digests(ask, pair, base):
-    job = queue.queue_job(**ask)
+    job = asking.queue_job(**ask)
     assert (job.state, job.queue, job.base) == (State.QUEUED, "cpu", base)
     assert job.recipe["kind"] == "svd"
     assert job.recipe["version"] == 1
@@ -47,7 +47,7 @@ def test_the_broker_gets_the_id_after_the_commit_and_nothing_else(ask, monkeypat
     sent = []
     monkeypatch.setattr(broker, "send", lambda *message: sent.append(message) or True)
     with django_capture_on_commit_callbacks(execute=True):
-        job = queue.queue_job(**ask)
+        job = asking.queue_job(**ask)
         assert sent == []
     assert sent == [(job.pk, "cpu")]
     job.refresh_from_db()
@@ -57,7 +57,7 @@ def test_the_broker_gets_the_id_after_the_commit_and_nothing_else(ask, monkeypat
 def test_a_refused_job_leaves_no_row_and_sends_nothing(ask, monkeypatch, django_capture_on_commit_callbacks):
     monkeypatch.setattr(broker, "send", lambda *message: pytest.fail("sent"))
     with django_capture_on_commit_callbacks(execute=True), pytest.raises(RecipeError):
-        queue.queue_job(**ask | {"recipe": {"rank": 0}})
+        asking.queue_job(**ask | {"recipe": {"rank": 0}})
     assert not Job.objects.exists()
 
 
@@ -76,14 +76,14 @@ def test_a_refused_job_leaves_no_row_and_sends_nothing(ask, monkeypatch, django_
 )
 def test_what_is_refused_at_once(ask, change, error, says):
     with pytest.raises(error, match=says):
-        queue.queue_job(**ask | change)
+        asking.queue_job(**ask | change)
 
 
 def test_a_merge_needs_one_base(ask, owner, pair):
     other = factories.make_base("pico/other")
     stranger = factories.make_version(owner, "three", base=other, base_name="pico/other")
     with pytest.raises(Invalid, match="pico/other"):
-        queue.queue_job(**ask | {"inputs": [pair[0], stranger]})
+        asking.queue_job(**ask | {"inputs": [pair[0], stranger]})
 
 
 def test_what_needs_its_base_weight_is_refused_with_what_to_do(ask, owner, base, pair):
@@ -95,49 +95,49 @@ def test_what_needs_its_base_weight_is_refused_with_what_to_do(ask, owner, base,
     }
     dora = factories.make_version(owner, "dora", base=base, config={"use_dora": True}, tensors=tensors)
     with pytest.raises(CompositionError, match=r"(?i)dora"):
-        queue.queue_job(**ask | {"inputs": [pair[0], dora]})
-    report = queue.check_job(**ask | {"inputs": [pair[0], dora]})
+        asking.queue_job(**ask | {"inputs": [pair[0], dora]})
+    report = asking.check_job(**ask | {"inputs": [pair[0], dora]})
     assert not report["ok"]
     assert [row["fits"] for row in report["inputs"]] == [True, False]
 
 
 def test_the_output_needs_a_writer(ask, people):
-    assert queue.queue_job(**ask | {"actor": people.member})
+    assert asking.queue_job(**ask | {"actor": people.member})
     for user in (people.reader, people.stranger):
         with pytest.raises(PermissionDenied):
-            queue.queue_job(**ask | {"actor": user})
+            asking.queue_job(**ask | {"actor": user})
 
 
 def test_an_output_that_is_something_else_is_refused(ask, owner, people, dataset, repository):
     with pytest.raises(Invalid, match="dataset"):
-        queue.queue_job(**ask | {"output": ("lab", "sums")})
+        asking.queue_job(**ask | {"output": ("lab", "sums")})
     delete_repository(actor=owner, repository=repository)
     with pytest.raises(Invalid, match="trash"):
-        queue.queue_job(**ask | {"output": ("lab", "sentiment")})
+        asking.queue_job(**ask | {"output": ("lab", "sentiment")})
 
 
 def test_a_merge_of_a_private_adapter_is_not_put_into_a_public_repository(ask, owner, base, repository, pair):
     secret = factories.make_version(owner, "secret", base=base, visibility="private")
     with pytest.raises(Invalid, match="private"):
-        queue.queue_job(**ask | {"inputs": [pair[0], secret], "output": ("lab", "sentiment")})
-    job = queue.queue_job(**ask | {"inputs": [pair[0], secret]})
+        asking.queue_job(**ask | {"inputs": [pair[0], secret], "output": ("lab", "sentiment")})
+    job = asking.queue_job(**ask | {"inputs": [pair[0], secret]})
     assert job.output_visibility == Visibility.PRIVATE
 
 
 def test_the_same_key_is_the_same_job_and_another_request_a_conflict(ask, people):
-    first = queue.queue_job(**ask, idempotency_key="k")
-    assert queue.queue_job(**ask, idempotency_key="k") == first
-    assert queue.queue_job(**ask | {"actor": people.member}, idempotency_key="k") != first
+    first = asking.queue_job(**ask, idempotency_key="k")
+    assert asking.queue_job(**ask, idempotency_key="k") == first
+    assert asking.queue_job(**ask | {"actor": people.member}, idempotency_key="k") != first
     for change in ({"recipe": {"rank": 3}}, {"inputs": ask["inputs"][:1]}, {"output": ("lab", "else")}):
         with pytest.raises(Conflict, match=f"job {first.pk}"):
-            queue.queue_job(**ask | change, idempotency_key="k")
+            asking.queue_job(**ask | change, idempotency_key="k")
     assert Job.objects.count() == 2
 
 
 def test_an_evaluation_needs_a_dataset_a_split_and_a_subject(owner, pair, rows, base):
     def evaluate(**change):
         asked = {"inputs": pair[:1], "datasets": [rows], "recipe": {}}
-        return queue.queue_job(actor=owner, kind="evaluate", **asked | change)
+        return asking.queue_job(actor=owner, kind="evaluate", **asked | change)
 
     assert evaluate().output_path == ""
     assert evaluate(inputs=[], base=base).base == base
@@ -154,7 +154,7 @@ def test_an_evaluation_needs_a_dataset_a_split_and_a_subject(owner, pair, rows, 
 
 
 def test_the_dry_run_tells_ranks_size_cost_and_visibility(ask, pair):
-    report = queue.check_job(**ask)
+    report = asking.check_job(**ask)
     assert report["ok"], report["problems"]
     assert report["ranks"]["model.layers.0.self_attn.q_proj"] == 4
     assert report["rank"] == 4
@@ -169,7 +169,7 @@ def test_the_dry_run_tells_ranks_size_cost_and_visibility(ask, pair):
 def test_the_dry_run_collects_every_problem(ask, owner):
     other = factories.make_base("pico/other")
     stranger = factories.make_version(owner, "three", base=other, base_name="pico/other")
-    report = queue.check_job(**ask | {"inputs": [ask["inputs"][0], stranger], "output": ("lab", "both.v1")})
+    report = asking.check_job(**ask | {"inputs": [ask["inputs"][0], stranger], "output": ("lab", "both.v1")})
     assert not report["ok"]
     assert len(report["problems"]) == 2
     assert "pico/other" in report["inputs"][1]["reason"]
@@ -178,27 +178,27 @@ def test_the_dry_run_collects_every_problem(ask, owner):
 def test_contradicting_licences_are_shown_before_the_start(ask, owner, base):
     cards = {"gpl": "---\nlicense: gpl-3.0\n---\n", "nc": "---\nlicense: cc-by-nc-4.0\n---\n"}
     versions = [factories.make_version(owner, name, base=base, card=card) for name, card in cards.items()]
-    report = queue.check_job(**ask | {"inputs": versions})
+    report = asking.check_job(**ask | {"inputs": versions})
     assert report["ok"]
     assert report["licence"] == "other"
     assert any("commercial" in sentence for sentence in report["licence_conflicts"])
 
 
 def test_a_job_whose_base_nobody_holds_says_so(owner, rows, pair, base):
-    job = queue.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
-    assert "No worker is running" in queue.waiting_for(job)
+    job = asking.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
+    assert "No worker is running" in waiting.waiting_for(job)
     node = {"name": "w", "queues": ["cpu"], "device": "cpu", "loaded": [], "environment": {}, "current_job": None}
     worker_nodes.report_worker(**node, bases=[], started_at=job.created_at)
-    assert "No running worker holds the base pico/llama" in queue.waiting_for(job)
+    assert "No running worker holds the base pico/llama" in waiting.waiting_for(job)
     worker_nodes.report_worker(**node, bases=[base.pk], started_at=job.created_at)
-    assert queue.waiting_for(job) == ""
+    assert waiting.waiting_for(job) == ""
     WorkerNode.objects.update(seen_at="2020-01-01T00:00:00Z")
-    assert "No worker is running" in queue.waiting_for(job)
+    assert "No worker is running" in waiting.waiting_for(job)
 
 
 def test_cancel_in_every_state(ask, owner):
     for state in State:
-        job = queue.queue_job(**ask)
+        job = asking.queue_job(**ask)
         Job.objects.filter(pk=job.pk).update(state=state, attempt=1)
         if state in (State.QUEUED, State.LOADING, State.RUNNING):
             assert queue.cancel_job(actor=owner, job=job).state == State.CANCELLED
@@ -211,7 +211,7 @@ def test_cancel_in_every_state(ask, owner):
 
 def test_retry_only_what_is_over_without_a_result(ask, owner):
     for state in State:
-        job = queue.queue_job(**ask)
+        job = asking.queue_job(**ask)
         Job.objects.filter(pk=job.pk).update(state=state, attempt=2, lost=3, error={"code": "x"}, cancel_requested=True)
         if state in (State.FAILED, State.CANCELLED):
             job = queue.retry_job(actor=owner, job=job)

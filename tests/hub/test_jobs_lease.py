@@ -10,10 +10,9 @@ from hub import broker
 from hub.models import ALLOWED, FINAL, Job, JobLog, Repository, Revision, State, Version, WorkerNode
 from hub.services import worker_nodes
 from hub.services.jobs import lease as job_lease
-from hub.services.jobs import queue as jobs
 from hub.services.jobs.lease import LostLease
 from hub.services.jobs.results import keep_shapes, publish_result
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +31,7 @@ def sent(monkeypatch):
 @pytest.fixture
 def job(owner, base):
     pair = [factories.make_version(owner, name, base=base, seed=n) for n, name in enumerate(("one", "two"))]
-    return jobs.queue_job(actor=owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("owner", "both"))
+    return asking.queue_job(actor=owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("owner", "both"))
 
 
 def put(job: Job, state: str, attempt: int = 1, *, lease: float = 30, **values) -> dict:
@@ -145,7 +144,7 @@ def test_a_ghost_can_t_publish(job, base):
 
 def test_a_ghost_can_t_write_shapes(owner):
     base = factories.make_base("pico/new", ready=False)
-    job = jobs.queue_job(actor=owner, kind="fingerprint", recipe={}, base=base)
+    job = asking.queue_job(actor=owner, kind="fingerprint", recipe={}, base=base)
     put(job, State.SAVING, attempt=2)
     ghost = Job.objects.get(pk=job.pk)
     ghost.attempt = 1
@@ -233,7 +232,7 @@ def test_a_job_is_passed_on_to_a_worker_that_holds_its_base(
     owner, base, dataset, sent, django_capture_on_commit_callbacks
 ):
     rows = factories.publish(owner, dataset, factories.dataset_files()).version
-    job = jobs.queue_job(actor=owner, kind="evaluate", recipe={}, datasets=[rows], base=base)
+    job = asking.queue_job(actor=owner, kind="evaluate", recipe={}, datasets=[rows], base=base)
     now = timezone.now()
     worker_nodes.report_worker(name="without", queues=["cpu"], bases=[], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):

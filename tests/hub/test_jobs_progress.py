@@ -7,8 +7,7 @@ import pytest
 
 from hub import broker, progress
 from hub.models import Job, State
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import NOBODY, use_redis
 from tests.workers.stage import REDIS, clean_redis
 
@@ -24,7 +23,7 @@ def stream(settings):
 @pytest.fixture
 def job(owner, base):
     pair = [factories.make_version(owner, name, base=base, seed=n) for n, name in enumerate(("one", "two"))]
-    return queue.queue_job(actor=owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("owner", "both"))
+    return asking.queue_job(actor=owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("owner", "both"))
 
 
 @pytest.mark.services

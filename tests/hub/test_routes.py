@@ -20,8 +20,7 @@ from django.utils import timezone
 from hub.models import Job, Token
 from hub.services import refs, repositories, tokens
 from hub.services.content import companions
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.hub.route_rules import FILL, ROWS_JSONL, RULES, WHO, Row
 
 pytestmark = pytest.mark.django_db
@@ -80,8 +79,8 @@ def make_world() -> SimpleNamespace:
     gone = factories.make_repository(owner, "gone", namespace=lab)
     repositories.delete_repository(actor=owner, repository=gone)
     merge = {"actor": owner, "kind": "lego", "recipe": {"rank": 2}, "inputs": [published.version]}
-    job = queue.queue_job(**merge, output=("lab", "one"))
-    cancelled = queue.queue_job(**merge, output=("lab", "two"))
+    job = asking.queue_job(**merge, output=("lab", "one"))
+    cancelled = asking.queue_job(**merge, output=("lab", "two"))
     Job.objects.filter(pk=cancelled.pk).update(state="cancelled")
     upload = factories.begin(owner, secret, files)
     things = {"job": job.pk, "cancelled": cancelled.pk, "upload": upload.pk}

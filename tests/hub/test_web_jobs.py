@@ -5,8 +5,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.models import Job, JobLog, State, WorkerNode
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +22,7 @@ def job(people, base) -> Job:
     first = factories.make_version(people.owner, "a", namespace=people.lab)
     hush = factories.make_version(people.owner, "hush", visibility="private", seed=1)
     asked = {"kind": "lego", "recipe": {"rank": 2}, "inputs": [first, hush], "output": ("lab", "out")}
-    made = queue.queue_job(actor=people.owner, **asked)
+    made = asking.queue_job(actor=people.owner, **asked)
     JobLog.objects.create(job=made, attempt=0, text="Reading owner/hush@v1 <b>now</b>")
     return made
 

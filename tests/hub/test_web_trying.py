@@ -8,8 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.models import Job, JobInput, State, WorkerNode
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +44,7 @@ def adapter(people, base):
 @pytest.fixture
 def trial(people, adapter) -> Job:
     """The member's, queued."""
-    return queue.queue_job(actor=people.member, kind="try", recipe={"prompt": PROMPT}, inputs=[adapter])
+    return asking.queue_job(actor=people.member, kind="try", recipe={"prompt": PROMPT}, inputs=[adapter])
 
 
 def finish(job: Job, routing=None) -> None:
@@ -157,7 +156,7 @@ def test_a_mixtures_tokens_are_coloured_numbered_and_told(people, trial):
 
 def test_names_of_experts_go_with_the_sight_of_the_mixture(people, base):
     version = factories.make_version(people.stranger, "mine", base=base, seed=5)
-    job = queue.queue_job(actor=people.member, kind="try", recipe={"prompt": "a"}, inputs=[version])
+    job = asking.queue_job(actor=people.member, kind="try", recipe={"prompt": "a"}, inputs=[version])
     finish(job, ROUTING)
     type(version.repository).objects.filter(pk=version.repository_id).update(visibility="private")
     assert JobInput.objects.get(job=job).version == version

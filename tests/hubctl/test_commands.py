@@ -171,10 +171,10 @@ class TestLookingAround:
 class TestMerging:
     def test_the_methods_and_their_options_come_from_the_hub(self, hubctl, served):
         from composition.recipes import recipe_fields
-        from composition.registry import merge_methods
+        from composition.registry import methods_of
 
         shown = hubctl("merge", "--help").out
-        for method in merge_methods():
+        for method in methods_of("merge"):
             assert method.kind in shown
             options = hubctl("merge", method.kind, "--help").out
             for field in recipe_fields(method.recipe):

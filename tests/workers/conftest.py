@@ -8,8 +8,7 @@ import torch
 
 from hub import broker, progress
 from hub.models import Job
-from hub.services.jobs import queue as jobs
-from tests.hub import factories
+from tests.hub import asking, factories
 from workers.runner import run
 from workers.worker import Worker
 
@@ -72,7 +71,7 @@ def queue(owner, pair):
     """Queue a merge of the pair: `queue("lego", rank=4)`."""
 
     def queue(kind: str = "lego", *, output: str = "merged", inputs=None, **recipe) -> Job:
-        return jobs.queue_job(
+        return asking.queue_job(
             actor=owner, kind=kind, recipe=recipe, inputs=inputs or pair, output=(owner.username, output)
         )
 

@@ -66,7 +66,9 @@ def halt_at(point: str, marker: Path) -> None:
     """Wrap what surrounds the point, so that this process leaves a mark there and never goes on."""
     import composition.merging.svd
     from hub.services.jobs import results
-    from workers import merging, runner, worker
+    from workers import publishing, worker
+    from workers.kinds import HOMES, WorkerKind
+    from workers.kinds import merge as merging
 
     def halt(*_, **__):
         marker.touch()
@@ -86,7 +88,7 @@ def halt_at(point: str, marker: Path) -> None:
         case "taken":  # the id is taken from the queue, the job not claimed
             worker.Worker.claim = halt
         case "loading":
-            merging.read_adapter = halt
+            merging.adapter_of = halt
         case "running":  # as in one long operation that reports nothing
             composition.merging.svd.svd = halt
         case "reporting":  # as in a loop that reports every step
@@ -94,11 +96,12 @@ def halt_at(point: str, marker: Path) -> None:
         case "distilling":  # a transfer in the middle of its training, a state of it on disk
             halt_in_training(halt)
         case "saving":  # the result is there, nothing written
-            merging.merge_card = halt
+            publishing.publish_result = halt
         case "publishing":  # inside the transaction, all rows written but the last
             results.publish = halt_after(results.publish)
         case "done":  # committed, and the broker not told
-            runner.VERBS["merge"] = halt_after(runner.VERBS["merge"])
+            merge = merging.HOME
+            HOMES.all()[merge.recipe] = WorkerKind(recipe=merge.recipe, run=halt_after(merge.run))
         case _:
             raise ValueError(point)
 

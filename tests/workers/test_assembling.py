@@ -13,8 +13,7 @@ from composition.errors import CompositionError
 from hub.errors import Invalid
 from hub.models import Evaluation, Origin, Repository, State
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 from workers.attempt import Stopping
 from workers.cache import Cache
@@ -45,7 +44,7 @@ def ask(owner, pair):
 
     def ask(kind="meteora", datasets=(), inputs=None, **recipe):
         given = {"inputs": pair if inputs is None else inputs, "datasets": datasets, "output": ("ada", "mix")}
-        return queue.queue_job(actor=owner, kind=kind, recipe=recipe, **given)
+        return asking.queue_job(actor=owner, kind=kind, recipe=recipe, **given)
 
     return ask
 
@@ -98,7 +97,7 @@ def test_an_assembly_is_published_loaded_and_measured(held, work, ask, datasets,
         shares = next(iter(version.report["routing"]["tasks"].values()))["shares"]
         assert sum(shares) == pytest.approx(1, abs=1e-3)
     measured = work(
-        queue.queue_job(
+        asking.queue_job(
             actor=owner, kind="evaluate", recipe={"metrics": ["nll"]}, inputs=[version], datasets=[datasets[0]]
         )
     )

@@ -6,8 +6,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.errors import CompositionError
 from hub.models import Evaluation, State
-from hub.services.jobs import lease, queue
-from tests.hub import factories
+from hub.services.jobs import lease
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 from workers import bases
 from workers.models import LoadedBases, checked_folder
@@ -50,7 +50,7 @@ def logits(model) -> torch.Tensor:
 
 
 def evaluate(owner, rows, **asked):
-    return queue.queue_job(
+    return asking.queue_job(
         actor=owner, kind="evaluate", recipe={"metrics": ["nll", "choice"]}, datasets=[rows], **asked
     )
 

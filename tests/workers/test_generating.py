@@ -10,9 +10,8 @@ from composition.errors import CompositionError
 from hub.errors import Conflict, Invalid
 from hub.models import Companion, Job, JobFile, JobLog, Origin, Repository, State
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import queue
 from hub.storage import blobs
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,7 +39,7 @@ def generate(owner, base, generator):
         context = [text if isinstance(text, dict) else {"name": "a.txt", "text": text} for text in texts]
         given = {"base": base, "output": ("ada", name), "files": {"context": context} if texts else {}, **options}
         given["recipe"] = {"dtype": "float32", "window": 8, **given.get("recipe", {})}
-        return queue.queue_job(actor=owner, kind="generate", **given)
+        return asking.queue_job(actor=owner, kind="generate", **given)
 
     return generate
 
@@ -168,9 +167,9 @@ def test_the_newest_generator_one_can_see_is_taken_own_ones_first(generate, gene
 def test_a_base_without_a_generator_says_how_to_train_one(owner, base):
     asked = {"kind": "generate", "recipe": {}, "base": base, "output": ("ada", "doc"), "files": {"context": TEXT}}
     with pytest.raises(Invalid, match="hubctl generator train --base pico/llama") as refusal:
-        queue.queue_job(actor=owner, **asked)
+        asking.queue_job(actor=owner, **asked)
     assert refusal.value.code == "generate.no_generator"
-    report = queue.check_job(actor=owner, **asked)
+    report = asking.check_job(actor=owner, **asked)
     assert [problem["code"] for problem in report["problems"]] == ["generate.no_generator"]
 
 
@@ -215,9 +214,9 @@ def test_a_state_that_one_cannot_see_or_that_is_not_kept_is_refused(made, owner,
     shown = made(TEXT, keep=["state"], visibility="public")
     asked = {"kind": "generate", "recipe": {}, "base": base, "files": {"context": OTHER}, "others": {"onto": shown}}
     with pytest.raises(Invalid) as refusal:
-        queue.queue_job(actor=factories.make_user("eve"), **asked, output=("eve", "doc"))
+        asking.queue_job(actor=factories.make_user("eve"), **asked, output=("eve", "doc"))
     assert refusal.value.code == "generate.no_state"
-    assert queue.queue_job(actor=owner, **asked, output=("ada", "more")).files.get(role="state").name == "onto"
+    assert asking.queue_job(actor=owner, **asked, output=("ada", "more")).files.get(role="state").name == "onto"
 
 
 def test_states_of_another_generator_do_not_add_up(made, owner, base):
@@ -247,12 +246,12 @@ def test_the_same_key_is_the_same_job_and_another_text_a_conflict(generate):
 
 def test_a_check_tells_tokens_time_and_who_may_see_it(generate, owner, base, generator):
     asked = {"kind": "generate", "recipe": {}, "base": base, "output": ("ada", "doc"), "files": {"context": TEXT}}
-    report = queue.check_job(actor=owner, **asked)
+    report = asking.check_job(actor=owner, **asked)
     assert report["ok"], report["problems"]
     assert (report["rank"], report["visibility"]) == (generator.facts["adapter_rank"], "private")
     assert report["files"][0]["tokens_about"] == 7
     assert report["notes"] == ["Written by ada/gen@v1."]
-    assert "read out of it" in queue.check_job(actor=owner, **asked, visibility="public")["notes"][1]
+    assert "read out of it" in asking.check_job(actor=owner, **asked, visibility="public")["notes"][1]
     with pytest.raises(Invalid, match="can't keep 'seeds'"):
         generate(TEXT, keep=["seeds"])
     with pytest.raises(Invalid, match="has no start"):

@@ -9,11 +9,10 @@ from composition.errors import CompositionError
 from hub.errors import Invalid
 from hub.models import Repository, State
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
-from workers.assembling import _own_names
 from workers.cache import Cache
+from workers.kinds.assemble import _own_names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUICK = {"steps": 3, "batch_size": 2, "split": "test", "top_k": 1}
@@ -44,7 +43,7 @@ def datasets(owner):
 def mixture(held, work, owner, pair, datasets):
     """Two trained experts, one of them for each token."""
     given = {"inputs": pair, "datasets": datasets[:2], "output": ("ada", "mix")}
-    job = work(queue.queue_job(actor=owner, kind="meteora", recipe=QUICK, **given))
+    job = work(asking.queue_job(actor=owner, kind="meteora", recipe=QUICK, **given))
     assert job.state == State.DONE, job.error
     return job.result
 
@@ -66,9 +65,9 @@ def folder_of(version, tmp_path):
 
 def test_an_adapter_joins_with_data_of_its_own_alone(mixture, third, work, owner, datasets, tmp_path):
     asked = ask(owner, mixture, third, datasets=datasets[2:], steps=2, batch_size=2)
-    report = queue.check_job(**asked)
+    report = asking.check_job(**asked)
     assert report["ok"] and all(row["fits"] for row in report["inputs"]), report
-    job = work(queue.queue_job(**asked))
+    job = work(asking.queue_job(**asked))
     assert job.state == State.DONE, job.error
     assert [str(row.version) for row in job.inputs.filter(role="dataset")] == [str(data) for data in datasets]
     assert job.recipe["top_k"] == 1 and job.recipe["split"] == "test"
@@ -88,8 +87,8 @@ def test_an_adapter_joins_with_data_of_its_own_alone(mixture, third, work, owner
 
 def test_smora_reads_the_earlier_texts_too(held, work, owner, pair, third, datasets):
     asked = {"actor": owner, "kind": "smora", "inputs": pair, "datasets": datasets[:1], "output": ("ada", "ranks")}
-    first = work(queue.queue_job(**asked, recipe={"steps": 2, "batch_size": 2, "split": "test"}))
-    grown = work(queue.queue_job(**ask(owner, first.result, third, kind="smora", datasets=datasets[1:2], steps=2)))
+    first = work(asking.queue_job(**asked, recipe={"steps": 2, "batch_size": 2, "split": "test"}))
+    grown = work(asking.queue_job(**ask(owner, first.result, third, kind="smora", datasets=datasets[1:2], steps=2)))
     assert grown.state == State.DONE, grown.error
     assert [str(row.version) for row in grown.inputs.filter(role="dataset")] == ["ada/one-data@v1", "ada/two-data@v1"]
 
@@ -99,10 +98,10 @@ def test_who_can_not_read_the_earlier_data_gives_all(mixture, third, datasets, o
     stranger = factories.make_user("mallory")
     own = [dataset(stranger, f"own-{n}") for n in range(3)]
     with pytest.raises(Invalid, match="not yours to read") as refused:
-        queue.queue_job(**ask(stranger, mixture, third, datasets=own[:1]))
+        asking.queue_job(**ask(stranger, mixture, third, datasets=own[:1]))
     assert "ada/first@v1, ada/second@v1, ada/third@v1" in refused.value.message
     assert "one-data" not in refused.value.message
-    job = queue.queue_job(**ask(stranger, mixture, third, datasets=own))
+    job = asking.queue_job(**ask(stranger, mixture, third, datasets=own))
     assert [row.version for row in job.inputs.filter(role="dataset")] == own
 
 
@@ -117,14 +116,14 @@ def test_who_can_not_read_the_earlier_data_gives_all(mixture, third, datasets, o
 def test_what_can_not_join_is_refused_before_it_is_queued(mixture, third, owner, datasets, kind, recipe, error, words):
     given = datasets[2:] if recipe["train"] == "router" else []
     with pytest.raises(error, match=words):
-        queue.queue_job(**ask(owner, mixture, third, kind=kind, datasets=given, **recipe))
+        asking.queue_job(**ask(owner, mixture, third, kind=kind, datasets=given, **recipe))
 
 
 def test_two_mixtures_and_an_adapter_that_is_there_are_refused(mixture, pair, third, owner, datasets):
     with pytest.raises(Invalid, match="two mixtures don't join"):
-        queue.queue_job(**ask(owner, third, mixture, datasets=datasets[:2]))
+        asking.queue_job(**ask(owner, third, mixture, datasets=datasets[:2]))
     with pytest.raises(CompositionError, match="stands twice"):
-        queue.queue_job(**ask(owner, mixture, pair[0], datasets=datasets[2:]))
+        asking.queue_job(**ask(owner, mixture, pair[0], datasets=datasets[2:]))
 
 
 def test_hidden_adapters_keep_apart():

@@ -10,8 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hub.models import Job, JobFile, State
 from hub.progress import read_progress
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import queue
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 from tests.workers.stage import until
 from tests.workers.test_kill import give, nursery, stage, state  # noqa: F401 - fixtures
@@ -34,7 +33,7 @@ def moves(owner, base, worker, tmp_path):
 
     def move(output: str) -> Job:
         asked = {"kind": "trans-lora", "recipe": RECIPE | {"least_per_class": 0}, "files": {"seeds": SEEDS}}
-        return queue.queue_job(actor=owner, inputs=[adapter], base=target, output=("ada", output), **asked)
+        return asking.queue_job(actor=owner, inputs=[adapter], base=target, output=("ada", output), **asked)
 
     return move
 

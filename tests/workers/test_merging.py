@@ -9,9 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from composition.formats import read_adapter
 from hub.models import JobLog, Origin, Repository, Revision, State, Version, Visibility
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import queue as jobs
 from hub.storage import blobs
-from tests.hub import factories
+from tests.hub import asking, factories
 from workers.cache import Cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -149,7 +148,7 @@ def test_the_log_tells_the_story(queue, work):
 
 def test_a_fingerprint_job_reads_the_shapes(work, owner):
     base = factories.make_base("pico/other", ready=False)
-    job = work(jobs.queue_job(actor=owner, kind="fingerprint", recipe={}, base=base))
+    job = work(asking.queue_job(actor=owner, kind="fingerprint", recipe={}, base=base))
     base.refresh_from_db()
     assert (job.state, job.error) == (State.DONE, None)
     assert base.shapes["model.layers.0.self_attn.k_proj"] == [8, 16]
@@ -160,7 +159,7 @@ def test_an_unreadable_config_is_kept_as_the_base_s_error(work, owner):
     base = factories.make_base("pico/other", ready=False)
     base.config = {"model_type": "unheard_of"}
     base.save()
-    job = work(jobs.queue_job(actor=owner, kind="fingerprint", recipe={}, base=base))
+    job = work(asking.queue_job(actor=owner, kind="fingerprint", recipe={}, base=base))
     base.refresh_from_db()
     assert job.state == State.FAILED
     assert "unheard_of" in base.error

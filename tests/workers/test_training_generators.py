@@ -9,9 +9,8 @@ from composition.errors import CompositionError
 from hub.errors import Invalid
 from hub.models import Job, Origin, State
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import queue
 from hub.storage import blobs
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 from workers.attempt import Attempt, Stopping
 
@@ -57,7 +56,7 @@ def train(owner, base, corpus):
     def train(name="gen", **options):
         recipe = {**SMALL, **SIZES, **options.pop("recipe", {})}
         given = {"datasets": [corpus], "base": base, "output": ("ada", name), **options}
-        return queue.queue_job(actor=owner, kind="train-generator", recipe=recipe, **given)
+        return asking.queue_job(actor=owner, kind="train-generator", recipe=recipe, **given)
 
     return train
 
@@ -134,7 +133,7 @@ def test_a_base_none_named_is_the_starts(train, base, owner):
 
 def test_a_trained_generator_writes_adapters_at_once(held, train, work, owner, base):
     work(train())
-    job = queue.queue_job(
+    job = asking.queue_job(
         actor=owner,
         kind="generate",
         recipe={"window": 32},
@@ -162,7 +161,7 @@ def test_data_of_another_kind_are_refused(train, owner, base):
 
 def test_an_evaluation_needs_prompts_not_texts(owner, base, corpus):
     with pytest.raises(Invalid, match="needs prompt and completion"):
-        queue.queue_job(actor=owner, kind="evaluate", recipe={"split": "train"}, datasets=[corpus], base=base)
+        asking.queue_job(actor=owner, kind="evaluate", recipe={"split": "train"}, datasets=[corpus], base=base)
 
 
 def test_a_generator_does_not_go_into_an_adapters_repository(train, owner, base):

@@ -16,7 +16,7 @@ from hub.services.content import collection, companions
 from hub.services.content.manifest import manifest_of
 from hub.services.jobs import queue
 from hub.storage import blobs
-from tests.hub import factories
+from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 from transfer.parties import Discriminator, TransferResult
 from workers.attempt import Stopping
@@ -55,7 +55,7 @@ def ask(owner, adapter, target):
         given = {"inputs": [adapter], "base": target, "output": ("ada", "moved"), **options}
         given["recipe"] = {**recipe, **given.get("recipe", {})}
         given["files"] = {"seeds": SEEDS} if files is None and kind == "trans-lora" else files or {}
-        return queue.queue_job(actor=owner, kind=kind, **given)
+        return asking.queue_job(actor=owner, kind=kind, **given)
 
     return ask
 
@@ -110,7 +110,7 @@ REAL = "".join(json.dumps({"prompt": f"w{n} + w{n + 1} ="}) + "\n" for n in rang
 
 @pytest.fixture
 def trained(owner, adapter, held, judge, work):
-    job = queue.queue_job(
+    job = asking.queue_job(
         actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files={"seeds": SEEDS, "real": REAL}
     )
     return work(job)
@@ -259,7 +259,7 @@ def test_what_can_not_be_moved_is_refused_before_it_is_queued(ask, base, change,
 def test_too_little_real_data_is_refused(owner, adapter, real):
     files = {"seeds": SEEDS} | ({"real": real} if real else {})
     with pytest.raises(CompositionError) as refusal:
-        queue.queue_job(actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files=files)
+        asking.queue_job(actor=owner, kind="discriminator", recipe={}, inputs=[adapter], files=files)
     assert refusal.value.code == "discriminator.too_few_real"
 
 
@@ -301,16 +301,16 @@ def test_the_dry_run_offers_the_shorter_way_and_stores_nothing(owner, adapter, b
     BaseModel.objects.filter(pk=target.pk).update(derived_from=base, relation="finetune")
     target.refresh_from_db()
     asked = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [adapter], "base": target}
-    report = queue.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS})
+    report = asking.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS})
     assert report["ok"], report["problems"]
     offered = {row["kind"]: row["reason"] for row in report["shortcuts"]}
     assert {"portllm", "cross-lora"} == set(offered)
     assert "derived from pico/llama (finetune)" in offered["portllm"]
     assert report["seconds"] > 0 and report["memory"] > 0
     assert report["files"] == [{"rows": 5, "with_completion": 5, "role": "seeds", "name": "seeds.jsonl"}]
-    few = queue.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS.split("\n")[0]})
+    few = asking.check_job(actor=owner, **asked, output=("ada", "moved"), files={"seeds": SEEDS.split("\n")[0]})
     assert "1 seed" in few["notes"][0]
-    none = queue.check_job(actor=owner, **asked, output=("ada", "moved"))
+    none = asking.check_job(actor=owner, **asked, output=("ada", "moved"))
     assert [problem["code"] for problem in none["problems"]] == ["transfer.no_seeds"]
 
 
@@ -331,7 +331,7 @@ def test_a_stranger_finds_no_private_seeds_of_a_public_adapter(adapter, owner, t
     stranger = factories.make_user("eve")
     asked = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [adapter], "base": target}
     with pytest.raises(CompositionError) as refusal:
-        queue.queue_job(actor=stranger, **asked, output=("eve", "moved"))
+        asking.queue_job(actor=stranger, **asked, output=("eve", "moved"))
     assert refusal.value.code == "transfer.no_seeds"
 
 
@@ -403,7 +403,7 @@ def test_what_jobs_left_goes_once_nobody_goes_on_from_it(ask, worker, owner):
     names = [f"transfer-{queued.pk}", f"discriminator-{old.pk}", f"assembly-{fresh.pk}", "transfer-999999", "other-1"]
     for name in names:
         (root / name).mkdir(parents=True)
-    sweep(root)
+    sweep(root, ("transfer", "discriminator", "assembly"))
     assert {path.name for path in root.iterdir()} == {names[0], names[2], "other-1"}
 
 
@@ -438,7 +438,7 @@ def test_the_same_key_is_the_same_job_whatever_is_kept_meanwhile(ask, owner, ada
 def test_a_mixture_becomes_one_lora_on_the_next_base(held, ask, work, owner, base):
     first, second = (factories.make_version(owner, name, base=base, seed=n) for n, name in enumerate(("one", "two")))
     asked = {"kind": "meteora", "recipe": {"train": "prototype"}, "inputs": [first, second]}
-    mixture = work(queue.queue_job(actor=owner, **asked, output=("ada", "mix"))).result
+    mixture = work(asking.queue_job(actor=owner, **asked, output=("ada", "mix"))).result
     job = work(ask(recipe={**QUICK, "filter": "none", "least_per_class": 0, "temperature": 1.5}, inputs=[mixture]))
     assert (job.state, job.error) == (State.DONE, None)
     assert job.result.facts["peft_type"] == "LORA"

@@ -9,12 +9,12 @@ from composition.recipes import TryRecipe
 from composition.running.try_out import try_out
 from hub.errors import Invalid
 from hub.models import Job, Repository, State
-from hub.services.jobs import queue
-from tests.hub import factories
+from hub.services.jobs import queue, waiting
+from tests.hub import asking, factories
 from tests.hub.mixtures import make_mixture
 from tests.workers.conftest import write_base
-from workers import trying
 from workers.attempt import Attempt
+from workers.kinds import try_out as trying
 from workers.runner import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ def heard(monkeypatch):
 
 def ask(owner, version, **recipe) -> Job:
     recipe = {"prompt": PROMPT, "max_new_tokens": 8, **recipe}
-    return queue.queue_job(actor=owner, kind="try", recipe=recipe, inputs=[version])
+    return asking.queue_job(actor=owner, kind="try", recipe=recipe, inputs=[version])
 
 
 def test_both_sides_answer_and_are_kept(held, work, owner, strong, worker, base, heard):
@@ -161,13 +161,13 @@ def test_what_can_not_be_tried_is_refused_before_it_is_queued(owner, strong, pai
     with pytest.raises(RecipeError, match="empty"):
         ask(owner, strong, prompt="  ")
     with pytest.raises(Invalid, match="at most 1"):
-        queue.queue_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=pair)
+        asking.queue_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=pair)
     with pytest.raises(Invalid, match="at least 1"):
-        queue.queue_job(actor=owner, kind="try", recipe={"prompt": "a"})
+        asking.queue_job(actor=owner, kind="try", recipe={"prompt": "a"})
     assert not Job.objects.exists()
 
 
 def test_a_trial_without_a_worker_says_so(owner, strong):
-    report = queue.check_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=[strong])
+    report = asking.check_job(actor=owner, kind="try", recipe={"prompt": "a"}, inputs=[strong])
     assert report["ok"] and "worker" in report["waiting_for"]
-    assert "worker" in queue.waiting_for(ask(owner, strong))
+    assert "worker" in waiting.waiting_for(ask(owner, strong))

@@ -13,7 +13,6 @@ from composition.formats.mixture.files import check_loader
 from composition.formats.peft.config import parse_peft_config
 from composition.formats.validate import validate_adapter, validate_dataset
 from hub.models import BaseModel, Kind, Version
-from hub.services.bases import match_base, require_shapes, unknown_base
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import (
     ADAPTER_CONFIG,
@@ -26,6 +25,7 @@ from hub.services.content.manifest import (
     content_digest,
     read_whole,
 )
+from hub.services.known_bases import match_base, require_shapes, unknown_base
 
 # A ZIP's directory lies at its end, before a comment of at most 64 KiB.
 TAIL_BYTES = 66_000

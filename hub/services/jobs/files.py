@@ -1,12 +1,10 @@
-"""The private inputs of a job that are no versions: found or refused when it is queued, fixed by digest, let go after.
+"""The private inputs of a job that are no versions: fixed by digest when it is queued, let go when it is over.
 
-Each comes as text in the request, or is taken from the companions beside the input adapter that the actor may see. The
-dry run finds the same files and stores nothing.
+Which there are is for the job's kind to say. The dry run finds the same files and stores nothing.
 """
 
-import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,27 +12,16 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from composition.formats.dataset.seed_rows import read_seeds, seed_facts
-from composition.formats.strict_json import strict_loads
-from composition.recipes.generate import VERB
-from composition.recipes.synthesis import SynthesisOptions
-from composition.registry import METHODS
-from hub import access
 from hub.errors import Invalid
-from hub.models import Blob, Companion, Job, JobFile, Repository, State, User, Version
+from hub.models import Blob, Job, JobFile, State
 from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.collection import collect, unreferenced
-from hub.services.content.companions import DISCRIMINATOR, SEEDS
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
 
-REAL, INDEX = "real", "index"
 # How long a job that failed or was cancelled may be tried again with what it was given, and from where it stopped.
 KEPT = timedelta(days=1)
 NO_RESULT = (State.FAILED, State.CANCELLED)
-PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
-# verb → the roles of the files of its methods that invent data; the others take none.
-ROLES = {"transfer": (SEEDS, DISCRIMINATOR), "discriminator": (SEEDS, REAL)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,58 +33,6 @@ class Given:
     entry: Entry
     facts: dict = field(default_factory=dict)
     data: bytes | None = None
-
-
-def roles_of(kind: str) -> tuple[str, ...]:
-    """What files a job of this kind may have."""
-    method = METHODS.get(kind)
-    if kind == "loram":
-        return (INDEX,)
-    return ROLES[method.verb] if method and issubclass(method.recipe, SynthesisOptions) else ()
-
-
-def find(
-    *,
-    actor: User,
-    kind: str,
-    recipe: object,
-    inputs: Sequence[Version],
-    asked: Mapping[str, object],
-    others: Mapping[str, Version] = {},
-) -> list[Given]:
-    """The job's files. `asked` is role → JSONL text, or {"companion": name}; what isn't named is looked for.
-
-    Raises Invalid for roles and names, CompositionError `seeds.*` for rows.
-    """
-    if kind in METHODS and METHODS[kind].verb == VERB:
-        from hub.services import generation_files
-
-        return generation_files.find(actor=actor, recipe=recipe, others=others, asked=asked)
-    roles = roles_of(kind)
-    for role in asked:
-        if role not in roles:
-            takes = ", ".join(roles) or "none"
-            raise Invalid(f"A job of the kind {kind} has no file {role!r}; it takes: {takes}.", field="files")
-    found: list[Given] = []
-    for role in roles:
-        value = asked.get(role)
-        if role == DISCRIMINATOR and getattr(recipe, "filter", "") != DISCRIMINATOR:
-            if value:
-                raise Invalid(f"filter={getattr(recipe, 'filter', '')} uses no discriminator.", field="files")
-            continue
-        if isinstance(value, str):
-            found.append(_sent(role, value))
-        elif role in (SEEDS, DISCRIMINATOR) and inputs:
-            name = _companion_name(role, value)
-            found += _kept(actor, inputs[0].repository, role, name)
-        elif value is not None:
-            raise Invalid(f"files.{role}: send its text.", field="files")
-    return found
-
-
-def rows(given: Sequence[Given], role: str) -> int:
-    """How many rows there are of a role; 0 where it is missing."""
-    return sum(file.facts.get("rows", 0) for file in given if file.role == role)
 
 
 def hold(job: Job, given: Sequence[Given]) -> None:
@@ -143,6 +78,14 @@ def require(job: Job) -> None:
         raise Invalid(f"The job's {gone.role} were taken away since ({gone.name}); start a new job.", field="files")
 
 
+def held(job: Job) -> list[Given]:
+    """A stored job's files, whose bytes are still there."""
+    rows = JobFile.objects.filter(job=job, blob__isnull=False).select_related("blob")
+    return [
+        Given(role=row.role, name=row.name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts) for row in rows
+    ]
+
+
 def files_of(job: Job, role: str) -> dict[str, Entry]:
     """name → bytes of one role, as the job's worker reads them."""
     held = JobFile.objects.filter(job=job, role=role, blob__isnull=False).select_related("blob")
@@ -153,67 +96,3 @@ def facts_of(job: Job, role: str) -> dict:
     """What is known of a role's files; {} where there is none."""
     row = JobFile.objects.filter(job=job, role=role).first()
     return row.facts if row else {}
-
-
-def _sent(role: str, text: str) -> Given:
-    if role == DISCRIMINATOR:
-        raise Invalid('Name a discriminator that is kept: {"companion": "v1"}.', field="files")
-    data = text.encode()
-    facts = _index_facts(data) if role == INDEX else seed_facts(read_seeds(data, what=role))
-    entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
-    name = f"{role}.json" if role == INDEX else f"{role}.jsonl"
-    return Given(role=role, name=name, entry=entry, facts=facts, data=data)
-
-
-def _index_facts(data: bytes) -> dict:
-    """{"modules": how many}; Invalid for what is no index map."""
-    index = strict_loads(data, area="index", what="index.json")
-    if not isinstance(index, dict) or not index or not all(_is_entry(entry) for entry in index.values()):
-        raise Invalid(
-            'The index map is {"module": {"in": [0, 2, …], "out": [0, 1, …], "name": "in the full base"}}: whole '
-            "numbers; what was not pruned or renamed is left out.",
-            field="files",
-        )
-    return {"modules": len(index)}
-
-
-def _is_entry(entry: object) -> bool:
-    if not isinstance(entry, dict) or not set(entry) <= {"in", "out", "name"}:
-        return False
-    sides = [entry[side] for side in ("in", "out") if entry.get(side) is not None]
-    whole = all(isinstance(side, list) and all(type(n) is int and n >= 0 for n in side) for side in sides)
-    return whole and isinstance(entry.get("name", ""), str)
-
-
-def _companion_name(role: str, value: object) -> str | None:
-    if value is None:
-        return None
-    name = value.get("companion") if isinstance(value, dict) and set(value) == {"companion"} else None
-    if not isinstance(name, str) or not name:
-        raise Invalid(f'files.{role}: send text, or {{"companion": "name"}} for one that is kept.', field="files")
-    return name
-
-
-def _kept(actor: User, repository: Repository, role: str, name: str | None) -> list[Given]:
-    """The named companion, or the newest; [] where none is kept and none was named."""
-    every = access.companions(access.Viewer(user=actor), repository).filter(kind=role)
-    if name is not None:
-        every = access.named(every, name)
-        if not every:
-            raise access.missing(f"{role}/{name}", "companion")
-    newest = max(every, key=lambda row: (row.created_at, row.pk), default=None)
-    if newest is None:
-        return []
-    chosen = [row for row in every if _folder(row) == _folder(newest)] if role == DISCRIMINATOR else [newest]
-    if role == DISCRIMINATOR and {row.name.rpartition("/")[2] for row in chosen} != PEFT_FILES:
-        raise Invalid(f"The discriminator {_folder(newest)} is not whole; train it again.", field="files")
-    return [_of(row, role) for row in chosen]
-
-
-def _of(row: Companion, role: str) -> Given:
-    name = row.name.rpartition("/")[2]
-    return Given(role=role, name=name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts)
-
-
-def _folder(row: Companion) -> str:
-    return row.name.rpartition("/")[0]

@@ -13,12 +13,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from composition.errors import Cancelled
+from composition.registry import METHODS
 from hub import broker, queries
 from hub.models import ALLOWED, Job, JobLog, State, Version, WorkerNode
 from hub.progress import publish_progress
 from hub.services.jobs.files import let_go
 from hub.services.jobs.queue import announce, send_later
-from hub.services.jobs.scheduling import able_workers, bases_of, needs_base
+from hub.services.jobs.scheduling import able_workers
+from hub.services.jobs.waiting import bases_of
 
 HELD = (State.LOADING, State.RUNNING, State.SAVING)
 DAYS_TO_REMEMBER_WORKERS = 1
@@ -123,7 +125,10 @@ def release(*, job_id: int, attempt: int) -> None:
 def decline(*, job_id: int, worker: str) -> None:
     """Pass on a queued job whose base this worker doesn't hold, to one that does; without one it waits visibly."""
     job = Job.objects.select_related("base").filter(pk=job_id, state=State.QUEUED).first()
-    others = [node for node in able_workers(job.kind, bases_of(job), job.queue) if node.name != worker] if job else []
+    if job is None or job.kind not in METHODS:
+        return
+    able = able_workers(METHODS[job.kind], bases_of(job), job.queue)
+    others = [node for node in able if node.name != worker]
     if others:
         idle = next((node for node in others if node.current_job_id is None), others[0])
         send_later(job, broker.direct_queue(idle.name))
@@ -172,7 +177,8 @@ def _take_back(job_id: int, attempt: int) -> bool:
 def _send_again() -> list[int]:
     """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
     patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
-    queued = Job.objects.filter(state=State.QUEUED).exclude(sent_at__gt=patience).select_related("base")
+    queued = Job.objects.filter(state=State.QUEUED, kind__in=METHODS).exclude(sent_at__gt=patience)
+    queued = queued.select_related("base")
     queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
     if not queued:
         return []
@@ -182,7 +188,8 @@ def _send_again() -> list[int]:
         return []
     sent = []
     for job in queued:
-        able = able_workers(job.kind, bases_of(job), job.queue) if needs_base(job.kind) else None
+        method = METHODS[job.kind]
+        able = able_workers(method, bases_of(job), job.queue) if method.needs.base_model else None
         if job.pk in there or (job.sent_at and able == []):
             continue
         with transaction.atomic():

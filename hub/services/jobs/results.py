@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from composition.registry import METHODS
 from hub.models import BaseModel, Job, Repository, Version
-from hub.services.bases import set_shapes
 from hub.services.content.checking import check_files
 from hub.services.content.companions import DISCRIMINATOR, keep
 from hub.services.content.manifest import Entry
 from hub.services.content.publishing import change_of, check_change, lock, publish
-from hub.services.jobs.check import check_output, result_kind, resulting_visibility
+from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import finish
+from hub.services.jobs.output import check_output, resulting_visibility
+from hub.services.known_bases import set_shapes
 from hub.services.repositories import create_repository
 
 
@@ -45,23 +47,23 @@ def publish_result(
 
     Raises LostLease for an attempt that is over, and whatever the owner may no longer do: then nothing is written.
     """
-    kind = result_kind(job.kind)
+    kind, label = kind_of(job.kind), METHODS[job.kind].label
     found = Repository.objects.filter(
         namespace=job.output_namespace, name__iexact=job.output_name, deleted_at=None
     ).first()
     if found:
         checked = check_change(repository=found, change=change_of(files=files, replace=True), base=job.base)
     else:
-        checked = check_files(kind, {p: Entry(*entry) for p, entry in sorted(files.items())}, base=job.base)
+        checked = check_files(kind.makes, {p: Entry(*entry) for p, entry in sorted(files.items())}, base=job.base)
     with transaction.atomic():
         finish(job_id=job.pk, attempt=job.attempt, environment=environment)
         where = (job.output_namespace.name, job.output_name)
-        namespace, name = check_output(job.created_by, job.kind, where, parents, job.output_visibility)
+        namespace, name = check_output(job.created_by, kind, label, where, parents, job.output_visibility)
         repository = Repository.objects.filter(namespace=namespace, name__iexact=name).first() or create_repository(
             actor=job.created_by,
             namespace=namespace,
             name=name,
-            kind=kind,
+            kind=kind.makes,
             visibility=resulting_visibility(parents, job.output_visibility),
         )
         published = publish(
@@ -96,7 +98,8 @@ def keep_discriminator(
     """
     figures = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     finish(job_id=job.pk, attempt=job.attempt, environment=environment, figures=figures)
-    check_output(job.created_by, job.kind, (job.output_namespace.name, job.output_name), [version])
+    where = (job.output_namespace.name, job.output_name)
+    check_output(job.created_by, kind_of(job.kind), METHODS[job.kind].label, where, [version])
     entries = {name: Entry(*entry) for name, entry in files.items()}
     digests = {name: entry.sha256 for name, entry in entries.items()}
     keep(

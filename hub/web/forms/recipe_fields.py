@@ -2,7 +2,7 @@
 
 from django.http import QueryDict
 
-from composition.recipes import recipe_fields
+from composition.recipes import Recipe, recipe_fields
 from composition.registry import METHODS, Method
 from hub.errors import Invalid
 
@@ -14,6 +14,11 @@ def method_of(kind: str, *verbs: str) -> Method:
         known = ", ".join(one.kind for one in METHODS.values() if one.verb in verbs)
         raise Invalid(f"There is no method {kind!r} to {verbs[0]} with; choose one of {known}.", field="kind")
     return method
+
+
+def method_for(recipe: type[Recipe]) -> Method:
+    """The method that takes this recipe."""
+    return METHODS[recipe.kind]
 
 
 def drawn(method: Method, values: dict, *, without: tuple[str, ...] = ()) -> list[dict]:

@@ -1,80 +1,53 @@
 """The page that trains a generator: the base, the data it learns from, where it begins, the settings, the result."""
 
-import json
-import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from composition.recipes.train_generator import TRAIN_VERB
-from composition.registry import Method
+from composition.recipes import TrainGeneratorRecipe
 from hub import access, queries
 from hub.access import Viewer
-from hub.models import BaseModel, Kind, Version, Visibility
-from hub.queries import generator
-from hub.services.generation_check import GENERATOR, ROWS
+from hub.models import BaseModel, Kind, Version
+from hub.queries.generator import generators_of
+from hub.services.jobs.kinds.generate import GENERATOR
+from hub.services.jobs.kinds.train_generator import ROWS
+from hub.services.jobs.request import JobRequest
 from hub.web.forms import recipe_fields
-from hub.web.forms.refusal import Refused
+from hub.web.forms.job_form import JobForm, named_version, typed
 
 # The settings that decide most, shown at once; the others open on demand.
 FIRST = ("stage", "steps", "inner", "r", "start", "shift", "windows", "batch_tokens", "learning_rate", "holdout")
 
 
-@dataclass
-class Training:
-    """What the form holds. `asked()` are the arguments of `queue_job` and `check_job`."""
+@dataclass(kw_only=True)
+class TrainGeneratorForm(JobForm):
+    """`start_from` is the generator to begin from."""
 
-    viewer: Viewer
-    method: Method
-    recipe: dict
     base: BaseModel | None
-    start: Version | None
+    start_from: Version | None
     datasets: list[Version]
-    namespace: str = ""
-    name: str = ""
-    visibility: str = ""
-    key: str = ""
-    refused: Refused = field(default_factory=Refused)
 
-    def asked(self) -> dict:
-        """The arguments of `queue_job` and `check_job`."""
-        return {
-            "actor": access.require_user(self.viewer),
-            "kind": self.method.kind,
-            "recipe": self.recipe,
-            "base": self.base,
-            "datasets": self.datasets,
-            "others": {GENERATOR: self.start} if self.start else {},
-            "output": (self.namespace, self.name),
-            "visibility": self.visibility or None,
-        }
+    def request(self) -> JobRequest:
+        return (
+            super()
+            .request()
+            .replace(
+                base=self.base,
+                datasets=tuple(self.datasets),
+                inputs={GENERATOR: (self.start_from,)} if self.start_from else {},
+            )
+        )
 
-    def as_json(self) -> str:
-        """The request a program would POST to /api/v1/jobs."""
-        body = {
-            "kind": self.method.kind,
-            "recipe": {key: value for key, value in self.recipe.items() if key != "kind"},
-            "base": self.base and self.base.name,
-            "datasets": [str(one) for one in self.datasets],
-            "generator": self.start and str(self.start),
-            "output": f"{self.namespace}/{self.name}" if self.name else None,
-            "visibility": self.visibility,
-        }
-        return json.dumps({key: value for key, value in body.items() if value}, indent=2)
-
-    def context(self, report: dict | None = None) -> dict:
+    def context(self) -> dict:
         """For templates/generate/train.html."""
         return {
             "here": "generate",
             "training": self,
             "bases": [base for base in queries.bases(self.viewer) if base.fingerprint],
-            "starts": generator.generators_of(self.viewer),
+            "starts": generators_of(self.viewer),
             "offered": data_of(self.viewer, self.datasets),
             **recipe_fields.parted(self.method, self.recipe, FIRST),
-            "namespaces": queries.writable(self.viewer),
-            "visibilities": Visibility.values,
-            "refused": self.refused,
-            "report": report,
+            **self.shared_context(),
         }
 
 
@@ -90,23 +63,19 @@ def data_of(viewer: Viewer, chosen: list[Version]) -> list[dict]:
     return rows
 
 
-def read(request: HttpRequest, *, sent: bool) -> Training:
+def read(request: HttpRequest, *, sent: bool) -> TrainGeneratorForm:
     """The form as it opens or as it was sent; names that can't be seen are 404."""
     viewer, form = access.viewer_of(request), request.POST if sent else request.GET
-    method = recipe_fields.method_of(TRAIN_VERB, TRAIN_VERB)
-    base, start = (form.get(name, "").strip() for name in ("base", "start"))
-    training = Training(
-        viewer,
-        method,
-        recipe_fields.read(method, form, partly=not sent),
-        access.base(base) if base else None,
-        access.parse_input(viewer, start, kind=Kind.GENERATOR) if start else None,
-        [access.parse_input(viewer, name, kind=Kind.DATASET) for name in form.getlist("datasets") if name],
-        form.get("namespace", "").strip() or next(iter(queries.writable(viewer)), ""),
-        form.get("name", "").strip(),
-        form.get("visibility", ""),
-        form.get("key", "")[:64] or uuid.uuid4().hex,
+    method, base = recipe_fields.method_for(TrainGeneratorRecipe), form.get("base", "").strip()
+    training = TrainGeneratorForm(
+        viewer=viewer,
+        method=method,
+        recipe=recipe_fields.read(method, form, partly=not sent),
+        base=access.base(base) if base else None,
+        start_from=named_version(viewer, form, "start", Kind.GENERATOR),
+        datasets=[access.parse_input(viewer, name, kind=Kind.DATASET) for name in form.getlist("datasets") if name],
+        **typed(viewer, form),
     )
-    if training.base is None and training.start:
-        training.base = training.start.base
+    if training.base is None and training.start_from:
+        training.base = training.start_from.base
     return training

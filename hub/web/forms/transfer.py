@@ -1,22 +1,20 @@
 """The page that moves an adapter to another base: target, way, seeds, discriminator, result; the shorter ways first."""
 
-import json
-import uuid
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest
 
-from composition.recipes import ShortcutRecipe
-from composition.registry import Method, transfer_methods
+from composition.registry import methods_of
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import BaseModel, Version, Visibility
-from hub.services import transfer_check
-from hub.services.content.companions import DISCRIMINATOR, SEEDS
-from hub.services.jobs.files import INDEX, roles_of
+from hub.models import ADAPTER, BaseModel, Job, Version
+from hub.models.companions import DISCRIMINATOR, SEEDS
+from hub.services.jobs.kept_seeds import queue_keeping_seeds
+from hub.services.jobs.kinds.transfer_shortcuts import INDEX
+from hub.services.jobs.request import JobRequest
 from hub.web.forms import recipe_fields
-from hub.web.forms.refusal import Refused
+from hub.web.forms.job_form import JobForm, typed
 from hub.web.pages.repository import Heading
 
 MOST_TEXT = 5_000_000
@@ -24,23 +22,18 @@ MOST_TEXT = 5_000_000
 FIRST = ("samples", "filter", "epochs", "learning_rate", "rank", "peft_type", "subspace", "dtype")
 
 
-@dataclass
-class Moving:
-    """What the form holds. `asked()` are the arguments of `queue_job` and `check_job`."""
+@dataclass(kw_only=True)
+class TransferForm(JobForm):
+    """`texts` are private inputs by role as they were pasted or uploaded, `kept` names of companions by role.
 
-    viewer: Viewer
+    `keep` asks that the seeds be kept with the adapter.
+    """
+
     page: Heading
-    method: Method
-    recipe: dict
     base: BaseModel | None
     texts: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    namespace: str = ""
-    name: str = ""
-    visibility: str = ""
-    key: str = ""
     keep: bool = False
-    refused: Refused = field(default_factory=Refused)
 
     @property
     def version(self) -> Version:
@@ -50,17 +43,17 @@ class Moving:
     @property
     def by_data(self) -> bool:
         """Whether the chosen way invents data, and so wants seeds."""
-        return SEEDS in roles_of(self.method.kind)
+        return SEEDS in self.kind.file_roles(self.method)
 
     @property
     def wants_index(self) -> bool:
         """Whether the chosen way reads the index map of a pruning."""
-        return INDEX in roles_of(self.method.kind)
+        return INDEX in self.kind.file_roles(self.method)
 
     def files(self) -> dict:
         """The private inputs: text that was pasted or uploaded, else what is kept beside the adapter."""
         files: dict = {}
-        for role in roles_of(self.method.kind):
+        for role in self.kind.file_roles(self.method):
             if role == DISCRIMINATOR and self.recipe.get("filter", DISCRIMINATOR) != DISCRIMINATOR:
                 continue
             if self.texts.get(role, "").strip():
@@ -69,42 +62,26 @@ class Moving:
                 files[role] = {"companion": self.kept[role]}
         return files
 
-    def asked(self) -> dict:
-        """The arguments of `queue_job` and `check_job`."""
-        return {
-            "actor": access.require_user(self.viewer),
-            "kind": self.method.kind,
-            "recipe": self.recipe,
-            "inputs": [self.version],
-            "base": self.base,
-            "output": (self.namespace, self.name),
-            "visibility": self.visibility or None,
-            "files": self.files(),
-        }
+    def request(self) -> JobRequest:
+        return super().request().replace(inputs={ADAPTER: (self.version,)}, base=self.base, files=self.files())
 
-    def as_json(self) -> str:
-        """The request a program would POST to /api/v1/jobs, pasted text left out."""
-        files = {role: value if isinstance(value, dict) else "…" for role, value in self.files().items()}
-        body = {
-            "kind": self.method.kind,
-            "recipe": {key: value for key, value in self.recipe.items() if key != "kind"},
-            "inputs": [str(self.version)],
-            "base": str(self.base) if self.base else None,
-            "output": f"{self.namespace}/{self.name}" if self.name else None,
-            "files": files,
-        }
-        return json.dumps(body, indent=2)
+    def start(self, request: JobRequest) -> Job:
+        """Queue the job, and keep its seeds with the adapter where that was asked for; both or neither."""
+        if not (self.keep and self.page.may_write and self.texts.get(SEEDS, "").strip()):
+            return super().start(request)
+        asked = {"actor": access.require_user(self.viewer), "request": request, "idempotency_key": self.key or None}
+        return queue_keeping_seeds(**asked, repository=self.page.repository, text=self.texts[SEEDS])
 
     def ways(self) -> list[dict]:
         """The methods, those that fit without training first, each with what speaks for it."""
         offered = {row["kind"]: row["reason"] for row in self._shortcuts()}
-        rows = [{"method": method, "reason": offered.get(method.kind, "")} for method in transfer_methods()]
+        rows = [{"method": method, "reason": offered.get(method.kind, "")} for method in methods_of("transfer")]
         return sorted(rows, key=lambda row: not row["reason"])
 
     def _shortcuts(self) -> list[dict]:
-        return transfer_check.shortcuts(self.method.kind, [self.version], self.base)
+        return self.kind.shorter_ways(self.request())
 
-    def context(self, report: dict | None = None) -> dict:
+    def context(self) -> dict:
         """For templates/transfer/page.html."""
         beside = list(access.companions(self.viewer, self.page.repository))
         seeds = [row for row in beside if row.kind == SEEDS]
@@ -117,32 +94,26 @@ class Moving:
             "seeds": seeds,
             "judges": judges,
             **recipe_fields.parted(self.method, self.recipe, FIRST),
-            "namespaces": queries.writable(self.viewer),
-            "visibilities": Visibility.values,
-            "refused": self.refused,
-            "report": report,
-            "is_shortcut": issubclass(self.method.recipe, ShortcutRecipe),
+            "is_shortcut": not self.kind.stages,
+            **self.shared_context(),
         }
 
 
-def read(request: HttpRequest, page: Heading, *, sent: bool) -> Moving:
+def read(request: HttpRequest, page: Heading, *, sent: bool) -> TransferForm:
     """The form as it opens or as it was sent; a base that isn't there is 404."""
     viewer, form = access.viewer_of(request), request.POST if sent else request.GET
-    method = recipe_fields.method_of(form.get("kind", "") or transfer_methods()[0].kind, "transfer")
+    method = recipe_fields.method_of(form.get("kind", "") or methods_of("transfer")[0].kind, "transfer")
     base = form.get("base", "").strip()
-    moving = Moving(
-        viewer,
-        page,
-        method,
-        recipe_fields.read(method, form, partly=not sent),
-        access.base(base) if base else None,
-        {role: _text(request, role) for role in (SEEDS, INDEX)} if sent else {},
-        {role: form.get(f"{role}_kept", "") for role in (SEEDS, DISCRIMINATOR)},
-        form.get("namespace", "").strip() or next(iter(queries.writable(viewer)), ""),
-        form.get("name", "").strip(),
-        form.get("visibility", ""),
-        form.get("key", "")[:64] or uuid.uuid4().hex,
-        form.get("keep") == "on",
+    moving = TransferForm(
+        viewer=viewer,
+        page=page,
+        method=method,
+        recipe=recipe_fields.read(method, form, partly=not sent),
+        base=access.base(base) if base else None,
+        texts={role: _text(request, role) for role in (SEEDS, INDEX)} if sent else {},
+        kept={role: form.get(f"{role}_kept", "") for role in (SEEDS, DISCRIMINATOR)},
+        keep=form.get("keep") == "on",
+        **typed(viewer, form),
     )
     if not sent and base and not moving.name:
         moving.name = f"{page.repository.name}-{moving.base.name.rpartition('/')[2]}".lower()[:96]

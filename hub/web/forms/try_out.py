@@ -1,49 +1,45 @@
 """The page where an adapter answers a prompt: the form, the trial as it runs, and what came of it."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.http import HttpRequest
 from django.urls import reverse
 
+from composition.recipes import TryRecipe
 from hub import access
 from hub.access import Viewer
 from hub.errors import NotFound
 from hub.http.job_serializers import HIDDEN, show_whole
-from hub.models import Job, Version
-from hub.services.jobs import queue
-from hub.services.jobs.scheduling import busy_with
+from hub.models import ADAPTER, Job, Version
+from hub.services.jobs.queue import CANCELLABLE
+from hub.services.jobs.request import JobRequest
+from hub.services.jobs.waiting import busy_with
 from hub.web.charts import tokens
 from hub.web.forms import recipe_fields
-from hub.web.forms.refusal import Refused
+from hub.web.forms.job_form import JobForm
 from hub.web.pages.generated import joined, offered
 from hub.web.pages.repository import Heading
 
-KIND = "try"
 TEXTS = ("prompt", "context")
 
 
-@dataclass
-class Trying:
-    """What the form holds, and the trial that is looked at."""
+@dataclass(kw_only=True)
+class TryForm(JobForm):
+    """The prompt, and the trial that is looked at."""
 
-    viewer: Viewer
     page: Heading
     version: Version
-    recipe: dict
     hint: str = ""
     job: Job | None = None
-    refused: Refused = field(default_factory=Refused)
 
     @property
     def address(self) -> str:
         """Where the form goes."""
-        return self.page.url(KIND)
+        return self.page.url("try")
 
-    def asked(self) -> dict:
-        """The arguments of `queue_job`."""
-        actor = access.require_user(self.viewer)
-        return {"actor": actor, "kind": KIND, "recipe": self.recipe, "inputs": [self.version]}
+    def request(self) -> JobRequest:
+        return super().request().replace(inputs={ADAPTER: (self.version,)})
 
     def context(self) -> dict:
         """For templates/repository/try.html."""
@@ -58,43 +54,49 @@ class Trying:
         for side in sides:
             side["answer"] = answers.get(side["side"])
         return {
+            **self.shared_context(),
             "page": self.page,
             "trying": self,
-            "refused": self.refused,
             "key": uuid.uuid4().hex,
-            "fields": recipe_fields.drawn(recipe_fields.method_of(KIND, KIND), self.recipe, without=TEXTS),
+            "fields": recipe_fields.drawn(self.method, self.recipe, without=TEXTS),
             "job": shown,
             "final": bool(self.job and self.job.is_final),
-            "cancellable": bool(self.job and self.job.state in queue.CANCELLABLE),
+            "cancellable": bool(self.job and self.job.state in CANCELLABLE),
             "sides": sides,
             "busy": busy_with(self.job) if self.job else "",
             "tokens": tokens.drawn((answers.get("with") or {}).get("routing")),
         }
 
 
-def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> Trying:
+def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> TryForm:
     """The page of an address: empty, or with the trial that `?job=` names; another's trial is 404."""
     if page.version is None:
         raise NotFound(f"{page.repository.full_name} has no valid version yet, so there is nothing to try.")
     texts, hint = offered(viewer, page.version)
-    trying = Trying(viewer, page, page.version, {}, hint)
+    method = recipe_fields.method_for(TryRecipe)
+    trying = TryForm(viewer=viewer, method=method, recipe={}, page=page, version=page.version, hint=hint)
     if wanted := request.GET.get("job", ""):
         job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
-        if job.kind != KIND or job.inputs.get().version.repository_id != page.repository.pk:
+        if not is_trial(job.kind) or job.inputs.get().version.repository_id != page.repository.pk:
             raise access.missing(wanted, "job")
         trying.job, trying.recipe = job, job.recipe
     elif request.method != "POST" and viewer.user:
         trying.recipe = {"context": joined(texts)}
     if request.method == "POST":
-        trying.recipe = recipe_fields.read(recipe_fields.method_of(KIND, KIND), request.POST)
-        given = {name: trying.recipe[name].replace("\r\n", "\n") for name in TEXTS if name in trying.recipe}
-        trying.recipe |= given
+        trying.key = request.POST.get("key", "")[:64]
+        trying.recipe = recipe_fields.read(method, request.POST)
+        trying.recipe |= {name: trying.recipe[name].replace("\r\n", "\n") for name in TEXTS if name in trying.recipe}
     return trying
+
+
+def is_trial(kind: str) -> bool:
+    """Whether a job of this kind is looked at on its adapter's page."""
+    return kind == TryRecipe.kind
 
 
 def address(job: dict) -> str:
     """Where a trial (as `show` gives it) is looked at; "" for other jobs, and where its adapter can't be seen."""
-    if job["kind"] != KIND or job["inputs"][0] == HIDDEN:
+    if not is_trial(job["kind"]) or job["inputs"][0] == HIDDEN:
         return ""
     name, _, ref = job["inputs"][0].partition("@")
-    return f"{reverse(KIND, args=[*name.split('/'), ref])}?job={job['id']}"
+    return f"{reverse('try', args=[*name.split('/'), ref])}?job={job['id']}"

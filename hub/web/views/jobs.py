@@ -6,12 +6,12 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from composition.registry import METHODS
 from hub import access, queries
 from hub.errors import HubError, Invalid
 from hub.http.job_serializers import HIDDEN, Sight, show
 from hub.models import State
 from hub.services.jobs import queue as services
+from hub.services.jobs.kinds import kind_of
 from hub.web import basket
 from hub.web.forms import try_out
 from hub.web.pages import job as job_page
@@ -36,14 +36,12 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
     """One job: live by server-sent events, and by reloading where there is no JavaScript."""
     viewer = access.viewer_of(request)
     found = access.job(viewer, pk)
-    sight, method = Sight(viewer, [found]), METHODS.get(found.kind)
+    sight = Sight(viewer, [found])
     lines = list(found.log.order_by("-pk")[:LOG_LINES])[::-1]
     context = {
         "here": "jobs",
         "job": show(viewer, [found])[0],
-        "method": method,
-        "merges": bool(method and method.verb == "merge"),
-        **job_page.more(viewer, found, method),
+        **job_page.more(viewer, found),
         "final": found.is_final,
         "cancellable": found.state in services.CANCELLABLE,
         "retryable": found.state in (State.FAILED, State.CANCELLED),
@@ -56,15 +54,15 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
-def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
+def act(request: HttpRequest, pk: int, action: str) -> HttpResponse:
     """Cancel, retry, or take recipe and inputs to the merge page."""
     viewer = access.viewer_of(request)
-    if verb == "again":
+    if action == "again":
         found = access.job(viewer, pk)
         basket.fill(request, [name for name in show(viewer, [found])[0]["inputs"] if name != HIDDEN])
-        return redirect(f"/merge?again={pk}")
+        return redirect(f"{reverse(kind_of(found.kind).again_at or 'merge')}?again={pk}")
     found = access.job(viewer, pk, "write")
-    service = {"cancel": services.cancel_job, "retry": services.retry_job}[verb]
+    service = {"cancel": services.cancel_job, "retry": services.retry_job}[action]
     try:
         service(actor=viewer.user, job=found)
     except HubError as error:

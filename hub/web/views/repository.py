@@ -1,20 +1,16 @@
 """A repository's page: its sections, its files, and what its members change about it."""
 
-import io
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from hub import access, queries
-from hub.errors import Conflict, Invalid
 from hub.http.file_responses import bytes_response
 from hub.services import refs, repositories
-from hub.services.content import companions, publishing
+from hub.services.content import card_edits, companions, publishing
 from hub.services.content.downloads import count_download
 from hub.services.content.mixture_parts import file_of
-from hub.storage import blobs
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
 from hub.web.pages import generated, transfer_report
@@ -150,20 +146,11 @@ def edit_card(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     if request.method == "POST":
         text = request.POST.get("text", "").replace("\r\n", "\n")
         with refusal_of(refused):
-            _save_card(viewer.user, found, head, text, request.POST)
+            said = {"since": request.POST.get("head", ""), "message": request.POST.get("message", "")}
+            card_edits.edit_card(actor=viewer.user, repository=found, text=text, **said)
             return redirect("repository", namespace, name)
     context = {"page": page, "text": text, "head": head, "refused": refused}
     return render(request, "repository/edit_card.html", context, status=refused.status)
-
-
-def _save_card(actor, found, head, text: str, form) -> None:
-    if form.get("head", "") != (head.oid if head else ""):
-        raise Conflict("The card was changed while you edited. Copy your text, reload the page and put it in again.")
-    if not text.strip():
-        raise Invalid("The card is empty; write something, or go back without saving.", field="text")
-    stored = blobs.put(io.BytesIO(text.encode()))
-    message = form.get("message", "").strip() or "Edit the card"
-    publishing.publish(actor=actor, repository=found, files={repository_page.CARD: stored}, message=message, since=head)
 
 
 def _ticked(request: HttpRequest) -> dict:

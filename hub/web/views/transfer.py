@@ -1,60 +1,36 @@
 """Moving an adapter to another base."""
 
-import io
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from composition.errors import CompositionError
 from hub import access
 from hub.errors import Invalid, NotFound
-from hub.services.content import companions
-from hub.services.jobs import queue
 from hub.services.verdict_arms import measure_arms
 from hub.web import basket
-from hub.web.forms import transfer as transfer_page
-from hub.web.forms.refusal import refusal_of
-from hub.web.pages import repository, transfer_report
+from hub.web.forms import transfer as transfer_form
+from hub.web.pages import repository as repository_page
+from hub.web.pages import transfer_report
+from hub.web.views.job_form import answer
 
 
 @require_http_methods(["GET", "POST"])
 def transfer(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     """The form; sent with `check` it shows what would come of it, else it starts the job."""
-    viewer = access.viewer_of(request)
-    ref = (request.POST if request.method == "POST" else request.GET).get("version") or None
-    page = repository.heading(viewer, namespace, name, ref, "transfer", "adapter")
+    viewer, sent = access.viewer_of(request), request.method == "POST"
+    ref = (request.POST if sent else request.GET).get("version") or None
+    page = repository_page.heading(viewer, namespace, name, ref, "transfer", "adapter")
     if page.version is None:
         raise NotFound(f"{page.repository.full_name} has no version that could be moved yet.")
-    moving, report = transfer_page.read(request, page, sent=request.method == "POST"), None
-    if request.method == "POST":
+    form = transfer_form.read(request, page, sent=sent)
+    if sent:
         access.require_user(viewer)
-        with refusal_of(moving.refused):
-            if request.POST.get("check"):
-                report = queue.check_job(**moving.asked())
-            else:
-                return redirect("job", _start(request, moving).pk)
-    htmx = request.method == "POST" and request.POST.get("check") and request.htmx
-    context = {**moving.context(report), "ticked": basket.repositories(request)}
-    status = 200 if htmx else moving.refused.status
-    return render(request, "merge/check.html" if htmx else "transfer/page.html", context, status=status)
-
-
-def _start(request: HttpRequest, moving: transfer_page.Moving):
-    job = queue.queue_job(**moving.asked(), idempotency_key=moving.key)
-    if moving.keep and moving.page.may_write and moving.texts.get("seeds", "").strip():
-        companions.add_companion(
-            actor=moving.viewer.user,
-            repository=moving.page.repository,
-            kind=companions.SEEDS,
-            name="seeds.jsonl",
-            stream=io.BytesIO(moving.texts["seeds"].encode()),
-        )
-        messages.success(request, "The seeds are kept with the adapter, privately.")
-    return job
+    return answer(request, form, "transfer/page.html", {"ticked": basket.repositories(request)})
 
 
 @require_POST

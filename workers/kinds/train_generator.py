@@ -5,25 +5,23 @@ machine, goes on from there and comes to the same bytes. Documents are read from
 """
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from composition.recipes import TrainGeneratorRecipe, recipe_from_dict
-from composition.registry import METHODS
-from hub.models import Origin, State
-from hub.services.generation_check import splits_of
-from hub.services.jobs.check import named
-from hub.services.jobs.results import publish_result
-from hub.storage import blobs
+from composition.recipes import TrainGeneratorRecipe
+from composition.registry import METHODS, recipe_from_dict
+from hub.models import DATASET, Origin, State
+from hub.services.jobs.kinds.generate import GENERATOR
+from hub.services.jobs.kinds.train_generator import splits_of
 from workers import devices
 from workers.attempt import Attempt
-from workers.cache import PART
-from workers.evaluating import read_rows
 from workers.generative_cards import generator_card
+from workers.inputs import inputs_of, read_rows, versions
+from workers.kinds import WorkerKind, work_folder
 from workers.models import checked_folder
-from workers.worker import Worker, inputs_of, versions
+from workers.publishing import publish_folder, result_folder
+from workers.worker import Worker
 
 
 def train(attempt: Attempt, worker: Worker) -> None:
@@ -31,31 +29,26 @@ def train(attempt: Attempt, worker: Worker) -> None:
     from composition.generative import save_generator
 
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
-    assert isinstance(recipe, TrainGeneratorRecipe)
-    starts = inputs_of(job, "generator")
+    starts = inputs_of(job, GENERATOR)
     data = _data(attempt, worker, recipe.stage)
-    work = worker.cache.root / f"generator-{job.pk}"
-    work.mkdir(exist_ok=True)
+    work = work_folder(worker.cache.root, job)
 
     generator = _trained(attempt, worker, recipe, data, work, worker.input_folder(starts[0]) if starts else None)
-    parents = [*versions(starts), *versions(inputs_of(job, "dataset"))]
+    parents = [*versions(starts), *versions(inputs_of(job, DATASET))]
     report = report_of(generator.config)
-    with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
-        folder = Path(name)
-        save_generator(
-            generator, folder, card=generator_card(job, METHODS[job.kind], parents, generator.config, report)
+    with result_folder(worker) as folder:
+        card = generator_card(job, METHODS[job.kind], parents, generator.config, report)
+        save_generator(generator, folder, card=card)
+        publish_folder(
+            attempt,
+            worker,
+            folder,
+            card=card,
+            parents=parents,
+            origin=Origin.TRAINED,
+            message=f"Trained for {job.base} on {report['summary']['tokens']:,} tokens",
+            report=report,
         )
-        attempt.advance(State.SAVING)
-        files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
-    publish_result(
-        job=job,
-        files=files,
-        parents=parents,
-        origin=Origin.TRAINED,
-        message=f"Trained for {job.base} on {report['summary']['tokens']:,} tokens",
-        report=report,
-        environment=worker.environment,
-    )
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -110,12 +103,15 @@ def _data(attempt: Attempt, worker: Worker, stage: str) -> Sequence[Any]:
     from composition.generative.segments import Documents
 
     paths, rows = [], []
-    for row in inputs_of(attempt.job, "dataset"):
+    for row in inputs_of(attempt.job, DATASET):
         folder = worker.input_folder(row)
         for split in splits_of(row.version, stage):
             (path,) = (path for path in sorted(folder.rglob("*.jsonl")) if path.stem == split)
             paths.append(path)
             if stage == "questions":
                 rows += read_rows(folder, split)
-            attempt.say(f"{row.version.facts['splits'][split]:,} rows of {named(row.version)}, split {split}")
+            attempt.say(f"{row.version.facts['splits'][split]:,} rows of {row.version}, split {split}")
     return rows if stage == "questions" else Documents(paths)
+
+
+HOME = WorkerKind(recipe=TrainGeneratorRecipe, run=train, work="generator")

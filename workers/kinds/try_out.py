@@ -5,16 +5,16 @@ Where a full text is given the base answers a third time, side `text`, with that
 
 import time
 
-from composition.recipes import TryRecipe, recipe_from_dict
-from composition.registry import METHODS
+from composition.recipes import TryRecipe
+from composition.registry import METHODS, recipe_from_dict
 from hub.models import State
 from hub.progress import publish_progress
-from hub.services.jobs.check import named
 from hub.services.jobs.results import keep_outcome
 from workers.attempt import Attempt
 from workers.devices import memory_used
-from workers.evaluating import replaces
-from workers.worker import Worker, inputs_of
+from workers.inputs import inputs_of, replaces
+from workers.kinds import WorkerKind
+from workers.worker import Worker
 
 SECONDS_A_TOKEN_EVENT = 0.04
 
@@ -25,8 +25,7 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
 
     job, function = attempt.job, METHODS[attempt.job.kind].load()
     recipe = recipe_from_dict(job.recipe)
-    assert isinstance(recipe, TryRecipe)
-    (row,) = inputs_of(job, "adapter")
+    (row,) = inputs_of(job)
     replaces_base = replaces(row.version)
     answers = {}
 
@@ -41,7 +40,7 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
                 ask(side, model, tokenizer)
 
     folder = worker.input_folder(row)
-    attempt.say(f"Attaching {named(row.version)}")
+    attempt.say(f"Attaching {row.version}")
     keep = {"replaces_base": replaces_base, "keep": row.digest, "say": attempt.say}
     with worker.models.with_adapter(job.base, folder, **keep) as pair:
         attempt.advance(State.RUNNING)
@@ -76,3 +75,6 @@ class Voice:
             where = {"side": self.side, "tokens": self._tokens, "attempt": self.attempt.job.attempt}
             publish_progress(self.attempt.job.pk, "token", text=self._waiting, **where)
         self._waiting, self._last = "", time.monotonic()
+
+
+HOME = WorkerKind(recipe=TryRecipe, run=try_out)

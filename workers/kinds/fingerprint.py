@@ -1,10 +1,12 @@
 """A base's fingerprint: names and shapes of its weights, from its config alone, on the meta device."""
 
 from composition.errors import CompositionError
+from composition.recipes import FingerprintRecipe
 from hub.models import State
-from hub.services.bases import set_shapes_error
 from hub.services.jobs.results import keep_shapes
+from hub.services.known_bases import set_shapes_error
 from workers.attempt import Attempt
+from workers.kinds import WorkerKind
 from workers.worker import Worker
 
 
@@ -29,3 +31,6 @@ def fingerprint(attempt: Attempt, worker: Worker) -> None:
         parameters=parameter_count(job.base.config),
         environment=worker.environment,
     )
+
+
+HOME = WorkerKind(recipe=FingerprintRecipe, run=fingerprint)

@@ -7,27 +7,21 @@ machine, goes on from there. Elsewhere the job begins anew and comes to the same
 """
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from composition.formats import read_adapter
 from composition.formats.mixture.config import read_assembly_config
-from composition.recipes import AssembleRecipe, recipe_from_dict
-from composition.registry import METHODS
-from composition.weights import LoraWeights
-from hub.models import JobInput, Origin, State
+from composition.recipes import AssembleRecipe
+from composition.registry import METHODS, recipe_from_dict
+from hub.models import DATASET, JobInput, Origin, State
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs.check import named
-from hub.services.jobs.results import publish_result
-from hub.storage import blobs
 from workers.attempt import Attempt
-from workers.cache import PART
 from workers.cards import HIDDEN, assembly_card, public_names
-from workers.evaluating import read_rows
-from workers.leftovers import work_folder
-from workers.worker import Worker, inputs_of, versions
+from workers.inputs import adapter_of, dataset_rows, inputs_of, versions
+from workers.kinds import WorkerKind, work_folder
+from workers.publishing import publish_folder, result_folder
+from workers.worker import Worker
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -35,21 +29,19 @@ WEIGHTS = "adapter_model.safetensors"
 def assemble(attempt: Attempt, worker: Worker) -> None:
     """Make one routing adapter of the job's. Raises what the method refuses, and LostLease when the attempt is over."""
     job, method = attempt.job, METHODS[attempt.job.kind]
-    recipe = recipe_from_dict(job.recipe)
-    assert isinstance(recipe, AssembleRecipe)
-    rows = inputs_of(job, "adapter")
+    recipe, rows = recipe_from_dict(job.recipe), inputs_of(job)
     parents = versions(rows)
     mixture = worker.input_folder(rows[0]) if parents[0].is_mixture else None
     there = read_assembly_config(mixture).names if mixture else []
     joining = rows[1:] if mixture else rows
     own = _own_names(public_names(job, parents)[-len(joining) :], there)
-    adapters = [_read(attempt, worker, row, name) for row, name in zip(joining, own, strict=True)]
+    adapters = [adapter_of(attempt, worker, row, name) for row, name in zip(joining, own, strict=True)]
     names = [*there, *own]
     data = _data(attempt, worker, recipe, names)
     model, tokenizer = worker.models.get(job.base, attempt.say)
 
     attempt.advance(State.RUNNING)
-    work = work_folder(worker.cache.root, "assembly", job)
+    work = work_folder(worker.cache.root, job)
     sources = [_source(row) for row in joining]
     if mixture:
         from composition.moe.grow import add_experts
@@ -67,31 +59,20 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
             raise
     from composition.moe.save import save_assembly
 
-    with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
-        folder = Path(name)
+    with result_folder(worker) as folder:
         save_assembly(assembly, folder)
         report = _report(assembly, _routing(attempt, folder, model, tokenizer, data))
-        attempt.advance(State.SAVING)
-        card = assembly_card(job, method, parents, report, experts=len(names))
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
-    publish_result(
-        job=job,
-        files=files,
-        parents=parents,
-        origin=Origin.ASSEMBLED,
-        message=f"{method.label} of {', '.join(names)}",
-        report=report,
-        environment=worker.environment,
-    )
+        publish_folder(
+            attempt,
+            worker,
+            folder,
+            card=assembly_card(job, method, parents, report, experts=len(names)),
+            parents=parents,
+            origin=Origin.ASSEMBLED,
+            message=f"{method.label} of {', '.join(names)}",
+            report=report,
+        )
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _read(attempt: Attempt, worker: Worker, row: JobInput, name: str) -> LoraWeights:
-    attempt.say(f"Reading {named(row.version)}")
-    adapter = read_adapter(worker.input_folder(row))
-    adapter.name = name
-    return adapter
 
 
 def _own_names(names: Sequence[str], there: Sequence[str]) -> list[str]:
@@ -108,13 +89,10 @@ def _own_names(names: Sequence[str], there: Sequence[str]) -> list[str]:
 
 def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Sequence[str]) -> dict[str, list[dict]]:
     """{expert's name, or text's number: rows}: data are told apart without naming a dataset that others can't see."""
-    datasets = inputs_of(attempt.job, "dataset")
+    datasets = inputs_of(attempt.job, DATASET)
     labels = names if recipe.needs_labels else [f"text {number}" for number in range(1, len(datasets) + 1)]
-    data = {}
-    for row, label in zip(datasets, labels, strict=False):
-        data[label] = read_rows(worker.input_folder(row), recipe.split)
-        attempt.say(f"{len(data[label])} rows of {named(row.version)}, split {recipe.split}")
-    return data
+    pairs = zip(datasets, labels, strict=False)
+    return {label: dataset_rows(attempt, worker, row, recipe.split) for row, label in pairs}
 
 
 def _source(row: JobInput) -> dict[str, Any]:
@@ -141,3 +119,6 @@ def _routing(
 
     with adapter_attached(model, folder) as mixture:
         return routing_report(mixture, tokenizer, data, progress=attempt.progress)
+
+
+HOME = WorkerKind(recipe=AssembleRecipe, run=assemble, work="assembly")

@@ -4,26 +4,26 @@ Where the job names kept states, the texts are added `onto` the one and the othe
 those texts is read again. The text itself stays with the job, and beside the result only where its owner asked for it.
 """
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from composition.chunking import cut
-from composition.recipes import GenerateRecipe, recipe_from_dict
-from composition.registry import METHODS
+from composition.recipes import GenerateRecipe
+from composition.registry import METHODS, recipe_from_dict
 from hub.models import Job, Origin, State
-from hub.services.content.companions import CONTEXT, STATE
+from hub.models.companions import CONTEXT, STATE
 from hub.services.content.manifest import Entry
-from hub.services.generation_files import ONTO, WITHOUT
 from hub.services.jobs import files as job_files
-from hub.services.jobs.check import named
-from hub.services.jobs.results import Beside, publish_result
+from hub.services.jobs.kinds.generate import GENERATOR, ONTO, WITHOUT
+from hub.services.jobs.results import Beside
 from hub.storage import blobs
 from workers.attempt import Attempt
-from workers.cache import PART
 from workers.generative_cards import generated_card
-from workers.worker import Worker, inputs_of
+from workers.inputs import inputs_of
+from workers.kinds import WorkerKind
+from workers.publishing import publish_folder, result_folder
+from workers.worker import Worker
 
 
 def generate(attempt: Attempt, worker: Worker) -> None:
@@ -31,9 +31,8 @@ def generate(attempt: Attempt, worker: Worker) -> None:
     from composition.generative import load_generator
 
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
-    assert isinstance(recipe, GenerateRecipe)
-    (row,) = inputs_of(job, "generator")
-    attempt.say(f"Reading {named(row.version)}")
+    (row,) = inputs_of(job, GENERATOR)
+    attempt.say(f"Reading {row.version}")
     generator = load_generator(worker.input_folder(row))
     kept = {name: _load(worker, name, entry) for name, entry in job_files.files_of(job, STATE).items()}
     model, tokenizer = worker.models.get(job.base, attempt.say)
@@ -42,23 +41,19 @@ def generate(attempt: Attempt, worker: Worker) -> None:
     state, documents = _read(attempt, (model, tokenizer, generator), recipe, kept)
     parents = [row.version, *(one.version for role in (ONTO, WITHOUT) for one in inputs_of(job, role))]
     report = _report(generator, state, documents, {role: one.tokens for role, one in kept.items()})
-    with tempfile.TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
-        folder = Path(name)
+    with result_folder(worker) as folder, result_folder(worker) as aside:
         _write(folder, generator, state, model, recipe, job.base.name)
-        attempt.advance(State.SAVING)
-        (folder / "README.md").write_text(generated_card(job, METHODS[job.kind], parents, report), encoding="utf-8")
-        files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir())}
-        beside = _beside(job, folder, state, report, named(row.version))
-    publish_result(
-        job=job,
-        files=files,
-        parents=parents,
-        origin=Origin.GENERATED,
-        message=f"Generated from {len(documents)} texts, {report['summary']['tokens']:,} tokens",
-        report=report,
-        environment=worker.environment,
-        beside=beside,
-    )
+        publish_folder(
+            attempt,
+            worker,
+            folder,
+            card=generated_card(job, METHODS[job.kind], parents, report),
+            parents=parents,
+            origin=Origin.GENERATED,
+            message=f"Generated from {len(documents)} texts, {report['summary']['tokens']:,} tokens",
+            report=report,
+            beside=_beside(job, aside, state, report, str(row.version)),
+        )
 
 
 def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str, Any]) -> tuple[Any, list[dict]]:
@@ -158,3 +153,6 @@ def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any], generato
             Beside(kind=STATE, entry=entry, facts={**facts, "texts": sorted(texts.elements())}, suffix=".safetensors")
         )
     return beside
+
+
+HOME = WorkerKind(recipe=GenerateRecipe, run=generate)

@@ -1,0 +1,79 @@
+"""Files of a job that come as text in its request, or from the companions beside its input adapter.
+
+Seeds are the newest that the actor may see unless one is named; so is the discriminator, which is a whole folder.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from composition.formats.dataset.seed_rows import read_seeds, seed_facts
+from hub import access
+from hub.errors import Invalid
+from hub.models import Companion, Repository, User
+from hub.models.companions import DISCRIMINATOR, SEEDS
+from hub.services.content.manifest import Entry
+from hub.services.jobs.draft import Draft
+from hub.services.jobs.files import Given
+
+PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def find(draft: Draft, roles: Sequence[str]) -> list[Given]:
+    """The files of these roles. Raises Invalid for names, CompositionError `seeds.*` for rows."""
+    found: list[Given] = []
+    for role in roles:
+        value, adapters = draft.request.files.get(role), draft.request.adapters
+        if isinstance(value, str):
+            found.append(sent_rows(role, value))
+        elif role in (SEEDS, DISCRIMINATOR) and adapters:
+            found += _kept(draft.actor, adapters[0].repository, role, _companion_name(role, value))
+        elif value is not None:
+            raise Invalid(f"files.{role}: send its text.", field="files")
+    return found
+
+
+def sent_rows(role: str, text: str) -> Given:
+    """Rows of prompts, and of completions where they have them, as they came with the request."""
+    if role == DISCRIMINATOR:
+        raise Invalid('Name a discriminator that is kept: {"companion": "v1"}.', field="files")
+    data = text.encode()
+    return sent(role, f"{role}.jsonl", data, seed_facts(read_seeds(data, what=role)))
+
+
+def sent(role: str, name: str, data: bytes, facts: dict) -> Given:
+    """Bytes that came with the request and are stored nowhere yet."""
+    return Given(role=role, name=name, entry=Entry(hashlib.sha256(data).hexdigest(), len(data)), facts=facts, data=data)
+
+
+def _companion_name(role: str, value: object) -> str | None:
+    if value is None:
+        return None
+    name = value.get("companion") if isinstance(value, dict) and set(value) == {"companion"} else None
+    if not isinstance(name, str) or not name:
+        raise Invalid(f'files.{role}: send text, or {{"companion": "name"}} for one that is kept.', field="files")
+    return name
+
+
+def _kept(actor: User, repository: Repository, role: str, name: str | None) -> list[Given]:
+    """The named companion, or the newest; [] where none is kept and none was named."""
+    every = access.companions(access.Viewer(user=actor), repository).filter(kind=role)
+    if name is not None:
+        every = access.named(every, name)
+        if not every:
+            raise access.missing(f"{role}/{name}", "companion")
+    newest = max(every, key=lambda row: (row.created_at, row.pk), default=None)
+    if newest is None:
+        return []
+    chosen = [row for row in every if _folder(row) == _folder(newest)] if role == DISCRIMINATOR else [newest]
+    if role == DISCRIMINATOR and {row.name.rpartition("/")[2] for row in chosen} != PEFT_FILES:
+        raise Invalid(f"The discriminator {_folder(newest)} is not whole; train it again.", field="files")
+    return [_of(row, role) for row in chosen]
+
+
+def _of(row: Companion, role: str) -> Given:
+    name = row.name.rpartition("/")[2]
+    return Given(role=role, name=name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts)
+
+
+def _folder(row: Companion) -> str:
+    return row.name.rpartition("/")[0]

@@ -1,0 +1,62 @@
+"""Where a result goes, and who may see it: asked when a job is prepared, and again when it is published."""
+
+from collections.abc import Sequence
+
+from hub import access
+from hub.errors import Invalid
+from hub.models import Namespace, Repository, User, Version, Visibility
+from hub.names import check_repository
+from hub.services.jobs.kinds.base import JobKind, a
+
+
+def check_output(
+    actor: User,
+    kind: JobKind,
+    label: str,
+    output: tuple[str, str] | None,
+    parents: Sequence[Version],
+    asked: str | None = None,
+) -> tuple[Namespace, str]:
+    """A free name, or a repository of the kind's that the actor may write to; `label` is the method's.
+
+    Raises Invalid, and NotFound or PermissionDenied for the namespace.
+    """
+    if not output or not all(output):
+        raise Invalid(f"{label} makes {a(kind.makes)}; say where it goes: namespace/name.", field="output")
+    viewer = access.Viewer(user=actor)
+    namespace = access.namespace(viewer, str(output[0]), "write")
+    name = check_repository(output[1])
+    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    if taken is None:
+        return namespace, name
+    if taken.deleted_at:
+        raise Invalid(f"{namespace.name}/{name} is in the trash; restore it or choose another name.", field="output")
+    if taken.kind != kind.makes:
+        raise Invalid(f"{taken.full_name} is {a(taken.kind)}; the result is {a(kind.makes)}.", field="output")
+    if taken.visibility == Visibility.PUBLIC and resulting_visibility(parents, asked) == Visibility.PRIVATE:
+        raise Invalid(
+            f"{taken.full_name} is public, but {_why_private(kind, parents)}. "
+            "Choose another name, or make it private first.",
+            code="output.too_public",
+            field="output",
+        )
+    return namespace, taken.name
+
+
+def resulting_visibility(parents: Sequence[Version], asked: str | None = None) -> str:
+    """The strictest of the parents' visibilities and the one asked for."""
+    check_visibility(asked)
+    all_of_them = [asked, *(version.repository.visibility for version in parents)]
+    return Visibility.PRIVATE if Visibility.PRIVATE in all_of_them else Visibility.PUBLIC
+
+
+def check_visibility(asked: str | None) -> None:
+    """Refuse another word than public or private; None and "" ask for nothing."""
+    if asked not in (None, "", *Visibility.values):
+        raise Invalid(f"{asked!r} is no visibility; choose public or private.", field="visibility")
+
+
+def _why_private(kind: JobKind, parents: Sequence[Version]) -> str:
+    if resulting_visibility(parents) == Visibility.PRIVATE:
+        return f"what is made of a private {parents[0].repository.kind} is private"
+    return kind.why_private()

@@ -1,0 +1,123 @@
+"""From a request to a job that can be queued: one row of steps, the only way there.
+
+`prepare` raises the first thing that stands in the way; `examine` collects all of them for a dry run. Both walk the
+same steps, so they can't disagree. A step whose ground is missing (no recipe, no whole inputs) is left out. A stored
+job is prepared again by `prepare(job.created_by, JobRequest.of(job))`: who lost access in between is refused then.
+"""
+
+from collections.abc import Callable
+
+from composition.errors import CompositionError
+from composition.registry import METHODS, recipe_from_dict
+from hub import access, queries
+from hub.access import Viewer
+from hub.errors import HubError, Invalid
+from hub.models import User
+from hub.services.jobs.draft import Draft
+from hub.services.jobs.kinds import kind_of
+from hub.services.jobs.kinds.base import JobKind
+from hub.services.jobs.output import check_output, check_visibility
+from hub.services.jobs.request import JobRequest
+
+
+def prepare(actor: User, request: JobRequest) -> Draft:
+    """The request completed and checked. Raises RecipeError, other CompositionErrors, Invalid, NotFound, …"""
+    draft = examine(actor, request)
+    draft.require()
+    return draft
+
+
+def examine(actor: User, request: JobRequest) -> Draft:
+    """The same without raising: everything that stands in the way is in `draft.problems`, in the steps' order."""
+    draft = Draft(actor=actor, request=request)
+    method = METHODS.get(request.kind)
+    if method is None:
+        _step(draft, lambda: recipe_from_dict({"kind": request.kind}))
+        return draft
+    draft.method = method
+    _Steps(draft, kind_of(request.kind)).walk()
+    return draft
+
+
+class _Steps:
+    """The steps, in order; a step that refuses notes why and answers False."""
+
+    def __init__(self, draft: Draft, kind: JobKind) -> None:
+        self.draft, self.kind = draft, kind
+
+    def walk(self) -> None:
+        self.step(self.check_sight)
+        parsed = self.step(self.parse)
+        completed = self.step(self.complete)
+        self.step(self.check_keep)
+        readable = self.step(lambda: check_visibility(self.draft.request.visibility))
+        if parsed and completed:
+            whole = self.step(self.add_data)
+            if whole:
+                self.step(lambda: self.kind.check(self.draft))
+            found = self.step(self.find_files)
+            if found and self._has_inputs():
+                self.step(lambda: self.kind.check_files(self.draft))
+            self.draft.comparable = whole and found
+        if self.kind.makes and readable:
+            self.step(self.find_place)
+
+    def step(self, act: Callable[[], object]) -> bool:
+        return _step(self.draft, act)
+
+    def check_sight(self) -> None:
+        """Refuse what the actor can't see (any more), as if it weren't there."""
+        versions = self.draft.request.versions
+        seen = queries.seen(Viewer(user=self.draft.actor), [version.repository_id for version in versions])
+        for version in versions:
+            if version.repository_id not in seen:
+                raise access.missing(version.repository.full_name, "repository")
+
+    def parse(self) -> None:
+        request = self.draft.request
+        fields = {**self.kind.recipe_of(request), "kind": request.kind}
+        self.draft.recipe = recipe_from_dict(fields)
+
+    def complete(self) -> None:
+        request, roles = self.draft.request, {role.name for role in self.kind.roles}
+        for role in request.others:
+            if role not in roles:
+                raise Invalid(f"A job of the kind {request.kind} has no {role}.", field=role)
+        self.draft.request = self.kind.completed(self.draft.actor, request)
+
+    def check_keep(self) -> None:
+        request, may = self.draft.request, self.kind.keeps
+        for word in request.keep:
+            if word not in may:
+                takes = ", ".join(may) or "nothing"
+                raise Invalid(
+                    f"A job of the kind {request.kind} can't keep {word!r}; it can keep: {takes}.", field="keep"
+                )
+        self.draft.request = request.replace(keep=tuple(sorted(set(request.keep))))
+
+    def add_data(self) -> None:
+        self.draft.request = self.kind.with_data(self.draft.actor, self.draft.recipe, self.draft.request)
+
+    def find_files(self) -> None:
+        if self.draft.request.held is not None:
+            self.draft.given = list(self.draft.request.held)
+            return
+        self.kind.check_file_roles(self.draft)
+        self.draft.given = self.kind.find_files(self.draft)
+
+    def find_place(self) -> None:
+        draft, request = self.draft, self.draft.request
+        place, asked = request.output or self.kind.place(request), self.kind.visibility(request.visibility)
+        draft.place = check_output(draft.actor, self.kind, draft.method.label, place, self.kind.parents(request), asked)
+
+    def _has_inputs(self) -> bool:
+        return not self.draft.method.needs.min_inputs or bool(self.draft.request.adapters)
+
+
+def _step(draft: Draft, act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except (HubError, CompositionError) as problem:
+        draft.problems.append(problem)
+        return False
+    return True

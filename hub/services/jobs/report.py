@@ -1,0 +1,81 @@
+"""The dry run: what a job would do, cost and run into, from header facts alone, before anything is queued."""
+
+from composition.errors import CompositionError
+from hub.errors import HubError
+from hub.licences import combined, conflicts
+from hub.models import User, Visibility
+from hub.services.jobs.draft import Draft
+from hub.services.jobs.kinds import kind_of
+from hub.services.jobs.kinds.base import JobKind
+from hub.services.jobs.output import resulting_visibility
+from hub.services.jobs.prepare import examine
+from hub.services.jobs.request import JobRequest
+from hub.services.jobs.scheduling import able_workers, waiting_sentence
+
+ESTIMATES = ("ranks", "rank", "bytes", "seconds", "memory")
+
+
+def check_job(*, actor: User, request: JobRequest) -> dict:
+    """What `queue_job` with the same request would meet.
+
+    {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
+    "bytes", "seconds", "memory", "licence", "licence_conflicts": [str], "visibility", "workers": [name],
+    "waiting_for", "files": [{role, name, …facts}], "notes": [str], "shortcuts": [{kind, label, reason}]}; `seconds`,
+    `memory` and `bytes` are estimates, null where there is a problem.
+    """
+    draft = examine(actor, request)
+    report = {
+        "ok": not draft.problems,
+        "problems": [as_dict(problem) for problem in draft.problems],
+        "inputs": [{"name": str(version), "fits": True, "reason": ""} for version in request.adapters],
+        "licence": None,
+        "licence_conflicts": [],
+        "visibility": Visibility.PRIVATE,
+        "workers": [],
+        "waiting_for": "",
+        "files": [{**file.facts, "role": file.role, "name": file.name} for file in draft.given],
+        "notes": [],
+        "shortcuts": [],
+        **dict.fromkeys(ESTIMATES),
+    }
+    if draft.method is None:
+        return report
+    kind = kind_of(request.kind)
+    report |= _told(draft, kind) | {"inputs": _fits(draft, kind)}
+    return report | (kind.cost(draft) if report["ok"] else {})
+
+
+def as_dict(problem: HubError | CompositionError) -> dict:
+    """A refusal as {code, message, …facts}."""
+    if isinstance(problem, CompositionError):
+        return problem.to_dict()
+    return {"code": problem.code, "message": problem.message, **problem.facts}
+
+
+def _told(draft: Draft, kind: JobKind) -> dict:
+    request, method = draft.request, draft.method
+    parents = kind.parents(request)
+    licences = [(str(version), version.repository.license) for version in parents]
+    asked = kind.visibility(request.visibility)
+    visibility = resulting_visibility(parents, asked if asked in Visibility.values else None)
+    bases = kind.bases(method, request.adapters, draft.base)
+    unknown = method.needs.base_model and not bases
+    return {
+        "licence": combined([licence for _, licence in licences])[0],
+        "licence_conflicts": conflicts(licences),
+        "visibility": visibility,
+        "workers": [worker.name for worker in able_workers(method, bases)],
+        "waiting_for": "" if unknown else waiting_sentence(method, bases),
+        "notes": kind.notes(draft, visibility) if draft.recipe else [],
+        "shortcuts": kind.shorter_ways(request),
+    }
+
+
+def _fits(draft: Draft, kind: JobKind) -> list[dict]:
+    """Whether each adapter can stand beside the first, and why not."""
+    adapters = draft.request.adapters
+    reasons = [kind.misfit(draft.method, adapters[0], version, draft.recipe) for version in adapters]
+    return [
+        {"name": str(version), "fits": not reason, "reason": reason}
+        for version, reason in zip(adapters, reasons, strict=True)
+    ]

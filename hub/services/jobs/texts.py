@@ -1,0 +1,64 @@
+"""Texts that a job reads, as a request sends them: strings, Markdown, PDFs; each under a name of its own."""
+
+import base64
+import binascii
+import hashlib
+
+from hub.errors import Invalid
+from hub.models.companions import CONTEXT
+from hub.services.content.documents import Document, read_documents
+from hub.services.content.manifest import Entry
+from hub.services.jobs.files import Given
+
+MOST_DOCUMENTS = 100
+SENT = 'send {"name": "doc.md", "text": "…"} or {"name": "doc.pdf", "base64": "…"}, or a list of them'
+
+
+def documents_of(value: object) -> list[Document]:
+    """The documents in a request, each under a name of its own."""
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    if len(listed) > MOST_DOCUMENTS:
+        raise Invalid(f"{len(listed)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")
+    return numbered(list(read_documents(map(_sent, listed))))
+
+
+def numbered(documents: list[Document]) -> list[Document]:
+    """The same with a number before names that came before."""
+    taken: set[str] = set()
+    found = []
+    for document in documents:
+        name, number = document.name, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{number}-{document.name}"
+        taken.add(name.lower())
+        found.append(Document(name=name, text=document.text, pages=document.pages))
+    return found
+
+
+def given_text(document: Document) -> Given:
+    """A text as a job's file, stored nowhere yet."""
+    data = document.text.encode()
+    entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
+    return Given(role=CONTEXT, name=document.name, entry=entry, facts=document.facts(), data=data)
+
+
+def _sent(value: object) -> tuple[str, bytes]:
+    """(name, bytes) of a document as a request gives it."""
+    if isinstance(value, str):
+        return "text.txt", value.encode()
+    if (
+        not isinstance(value, dict)
+        or not set(value) <= {"name", "text", "base64"}
+        or len({"text", "base64"} & set(value)) != 1
+    ):
+        raise Invalid(f"files.{CONTEXT}: {SENT}.", field="files")
+    if not all(isinstance(part, str) for part in value.values()):
+        raise Invalid(f"files.{CONTEXT}: {SENT}.", field="files")
+    name = value.get("name", "text.txt")
+    if "text" in value:
+        return name, value["text"].encode()
+    try:
+        return name, base64.b64decode(value["base64"], validate=True)
+    except binascii.Error as error:
+        raise Invalid(f"files.{CONTEXT}: {name} is no base64: {error}.", field="files") from None

@@ -1,0 +1,35 @@
+"""Why a queued job waits: nobody holds its bases, or those who do are busy."""
+
+from composition.registry import METHODS
+from hub.models import ADAPTER, BaseModel, Job, State
+from hub.services.jobs.kinds import kind_of
+from hub.services.jobs.scheduling import able_workers, waiting_sentence
+
+
+def bases_of(job: Job) -> list[BaseModel]:
+    """The bases whose weights a job reads."""
+    method = METHODS.get(job.kind)
+    if method is None or not method.needs.base_model:
+        return []
+    rows = job.inputs.filter(role=ADAPTER).select_related("version__base")
+    return kind_of(job.kind).bases(method, [row.version for row in rows], job.base)
+
+
+def waiting_for(job: Job) -> str:
+    """What a queued job waits for, in words; "" for one that waits for its turn only, or is not queued."""
+    if job.state != State.QUEUED:
+        return ""
+    if job.kind not in METHODS:
+        return f"This hub has no method {job.kind!r} any more; cancel the job."
+    return waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
+
+
+def busy_with(job: Job) -> str:
+    """What keeps every worker that could take a queued job, in words; "" where one is free, or none is there."""
+    if job.state != State.QUEUED or job.kind not in METHODS:
+        return ""
+    able = able_workers(METHODS[job.kind], bases_of(job), job.queue)
+    if not able or any(worker.current_job_id is None for worker in able):
+        return ""
+    kinds = sorted({METHODS[worker.current_job.kind].label for worker in able if worker.current_job.kind in METHODS})
+    return f"Every worker with this base is busy ({', '.join(kinds)}); yours waits its turn."

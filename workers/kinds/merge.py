@@ -1,0 +1,45 @@
+"""A merge: read the adapters, call the method, write a PEFT folder, publish."""
+
+from composition.recipes import MergeRecipe
+from composition.registry import METHODS, recipe_from_dict
+from hub.models import Origin, State
+from workers.attempt import Attempt
+from workers.cards import merge_card, public_names
+from workers.inputs import adapter_of, inputs_of, versions
+from workers.kinds import WorkerKind
+from workers.publishing import publish_folder, result_folder
+from workers.worker import Worker
+
+
+def merge(attempt: Attempt, worker: Worker) -> None:
+    """Make one adapter of the job's. Raises what the method refuses, and LostLease when the attempt is over."""
+    job, method = attempt.job, METHODS[attempt.job.kind]
+    recipe, rows = recipe_from_dict(job.recipe), inputs_of(job)
+    parents = versions(rows)
+    names = public_names(job, parents)
+    adapters = [adapter_of(attempt, worker, row, name) for row, name in zip(rows, names, strict=True)]
+    function = method.load()
+
+    attempt.advance(State.RUNNING)
+    attempt.say(f"{method.label} of {len(adapters)} adapters")
+    result = function(adapters, recipe, progress=attempt.progress)
+    for warning in result.report.get("warnings", []):
+        attempt.say(f"Warning: {warning}")
+
+    from composition.weights import save_peft
+
+    with result_folder(worker) as folder:
+        save_peft(result.weights, folder, base_model=job.base.name)
+        publish_folder(
+            attempt,
+            worker,
+            folder,
+            card=merge_card(job, method, parents, names, result.report),
+            parents=parents,
+            origin=Origin.MERGED,
+            message=f"{method.label} of {', '.join(names)}",
+            report=result.report,
+        )
+
+
+HOME = WorkerKind(recipe=MergeRecipe, run=merge)

@@ -1,0 +1,53 @@
+"""The end of every job that makes a version: SAVING, the card, the bytes into the store, then one transaction."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hub.models import State, Version
+from hub.services.content.manifest import CARD
+from hub.services.jobs.results import Beside, publish_result
+from hub.storage import blobs
+from workers.attempt import Attempt
+from workers.cache import PART
+from workers.worker import Worker
+
+
+@contextmanager
+def result_folder(worker: Worker):
+    """A folder for a result, gone afterwards.
+
+    It lies beside the cache: there, files can be linked into a local store, and a killed worker's rest is swept.
+    """
+    with TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
+        yield Path(name)
+
+
+def publish_folder(
+    attempt: Attempt,
+    worker: Worker,
+    folder: Path,
+    *,
+    card: str,
+    parents: Sequence[Version],
+    origin: str,
+    message: str,
+    report: dict[str, Any],
+    beside: Sequence[Beside] = (),
+) -> Version:
+    """Publish the files of `folder` with this card as the job's result, and end the job. Raises LostLease."""
+    attempt.advance(State.SAVING)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir()) if path.is_file()}
+    return publish_result(
+        job=attempt.job,
+        files=files,
+        parents=parents,
+        origin=origin,
+        message=message,
+        report=report,
+        environment=worker.environment,
+        beside=beside,
+    )
