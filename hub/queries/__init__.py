@@ -4,6 +4,7 @@ long its list."""
 from hub.queries.account import memberships, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
+from hub.queries.event import events, names_seen, watched
 from hub.queries.fit import mergeable
 from hub.queries.job import job_end, job_of_key, jobs
 from hub.queries.repository import (
@@ -29,6 +30,7 @@ __all__ = [
     "companion",
     "compare",
     "evaluations",
+    "events",
     "facets",
     "file",
     "files",
@@ -40,6 +42,7 @@ __all__ = [
     "live_workers",
     "memberships",
     "mergeable",
+    "names_seen",
     "newest_datasets",
     "refs",
     "repositories",
@@ -48,6 +51,7 @@ __all__ = [
     "trash",
     "user",
     "versions",
+    "watched",
     "workers",
     "writable",
 ]
