@@ -110,7 +110,7 @@ def repository(
     if deleted and not _level(viewer, found.namespace) >= LEVEL["admin"]:
         raise missing(f"{namespace}/{name}", kind or "repository")
     if need != "read":
-        _require(viewer, found.namespace, need, found.full_name)
+        require_role(viewer, found.namespace, need, found.full_name)
     return found
 
 
@@ -161,7 +161,7 @@ def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:
     if found is None:
         raise missing(name, "namespace")
     if need != "read":
-        _require(viewer, found, need, found.name)
+        require_role(viewer, found, need, found.name)
     return found
 
 
@@ -249,6 +249,14 @@ def missing(name: str, what: str) -> NotFound:
     return NotFound(f"There is no {what} {name!r} that you can see. Check the name, or sign in if it is private.")
 
 
+def require_role(viewer: Viewer, namespace: Namespace, need: str, what: str) -> None:
+    """PermissionDenied unless the viewer's role in the namespace, and their token, allow `need` (write, admin)."""
+    require_scope(viewer, need)
+    if _level(viewer, namespace) < LEVEL[need]:
+        role = {"write": "writer", "admin": "admin"}[need]
+        raise PermissionDenied(f"This needs the role {role} in {namespace.name}; ask an admin there. ({what})")
+
+
 def _member(viewer: Viewer, prefix: str) -> Q:
     """Rows whose repository, `prefix` leading to it, is in a namespace of the viewer's."""
     return Q(Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user)))
@@ -259,10 +267,3 @@ def _level(viewer: Viewer, namespace: Namespace) -> int:
         return -1
     role = Membership.objects.filter(namespace=namespace, user=viewer.user).values_list("role", flat=True).first()
     return Role(role).level if role else -1
-
-
-def _require(viewer: Viewer, namespace: Namespace, need: str, what: str) -> None:
-    require_scope(viewer, need)
-    if _level(viewer, namespace) < LEVEL[need]:
-        role = {"write": "writer", "admin": "admin"}[need]
-        raise PermissionDenied(f"This needs the role {role} in {namespace.name}; ask an admin there. ({what})")

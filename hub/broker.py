@@ -7,6 +7,7 @@ nothing, and one that is lost with its worker is sent again by the reaper, which
 import contextlib
 import json
 import logging
+import time
 from base64 import b64decode
 from functools import cache
 
@@ -16,9 +17,16 @@ from django.conf import settings
 from kombu.exceptions import OperationalError
 
 TASK = "workers.tasks.run_job"
+DRAIN = "workers.tasks.drain_outbox"
 CPU, GPU = "cpu", "gpu"
 SECONDS_TO_CONNECT = 2
 SCAN = 10_000
+# Set while a message to drain the outbox waits, so that a busy hub queues one a minute and not one a row.
+WOKEN, SECONDS_WOKEN = "hub:outbox:woken", 60
+# After a failure nobody is woken for this long, so that a dead Redis doesn't slow every write.
+SECONDS_AWAY = 5.0
+
+_away_until = 0.0
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +70,25 @@ def send(job_id: int, queue: str) -> bool:
         log.warning("job %s stays queued, the broker is away: %s", job_id, error)
         return False
     return True
+
+
+def wake_drainer() -> None:
+    """Ask a worker to drain the outbox, unless one has been asked and hasn't begun; without Redis the sweep does it."""
+    global _away_until
+    if time.monotonic() < _away_until:
+        return
+    try:
+        if client().set(WOKEN, 1, nx=True, ex=SECONDS_WOKEN):
+            producer().send_task(DRAIN, queue=CPU, retry=False, ignore_result=True)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        _away_until = time.monotonic() + SECONDS_AWAY
+        log.warning("the outbox waits for the workers' sweep, the broker is away: %s", error)
+
+
+def drainer_woke() -> None:
+    """Say that a drainer begins: for rows written from now on another one is to be asked."""
+    with contextlib.suppress(redis.RedisError):
+        client().delete(WOKEN)
 
 
 def waiting(queues: set[str]) -> set[int] | None:

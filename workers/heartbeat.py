@@ -2,7 +2,10 @@
 
 It never computes, so it beats also while a method is deep in one operation. Every worker reaps for all; taking back a
 job is one fenced update, so two reapers at once do no harm. Now and then it purges what people gave to jobs that are
-over.
+over, and what was sent.
+
+It also sweeps the outbox every few seconds. The task that drains it waits behind the job in hand, which may take hours
+(a worker runs one message at a time); the sweep doesn't, and it finds what the broker or a dead drainer lost.
 """
 
 import logging
@@ -13,7 +16,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from hub.services.jobs import files
+from hub.services import outbox
+from hub.services.jobs import files as job_files
 from hub.services.jobs import lease as job_lease
 from hub.services.jobs.lease import LostLease
 from hub.services.worker_nodes import forget_worker, report_worker
@@ -22,6 +26,7 @@ from workers.attempt import Attempt
 BEATS_A_LEASE = 3
 SECONDS_A_LOOK = 1.0
 SECONDS_A_PURGE = 1800.0
+SECONDS_A_SWEEP = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +41,11 @@ class Heartbeat(threading.Thread):
         self.stopping = threading.Event()
         self.closed = threading.Event()
         self.held: Attempt | None = None
-        self._next_beat = self._next_reap = self._next_purge = 0.0
+        self._sweeper: threading.Thread | None = None
+        self._next_beat = self._next_reap = self._next_purge = self._next_sweep = 0.0
 
     def run(self) -> None:
-        """Look once a second, beat three times a lease, reap once a lease."""
+        """Look once a second, beat three times a lease, reap twice a lease, sweep every five seconds."""
         lease = settings.JOB_LEASE_SECONDS
         while not self.closed.is_set():
             try:
@@ -52,7 +58,11 @@ class Heartbeat(threading.Thread):
                     job_lease.reap()
                 if time.monotonic() >= self._next_purge and not self.stopping.is_set():
                     self._next_purge = time.monotonic() + SECONDS_A_PURGE
-                    files.purge()
+                    job_files.purge()
+                    outbox.purge()
+                if time.monotonic() >= self._next_sweep and not self.stopping.is_set():
+                    self._next_sweep = time.monotonic() + SECONDS_A_SWEEP
+                    self.sweep()
             except DatabaseError as error:
                 log.warning("heartbeat without a database: %s", error)
                 connection.close()
@@ -87,6 +97,12 @@ class Heartbeat(threading.Thread):
                 held.over.set()
         report_worker(**self.worker.facts(), current_job=held.job.pk if held else None, started_at=self.started_at)
 
+    def sweep(self) -> None:
+        """Send what is due in the outbox, in a thread of its own: a slow receiver must not cost the job its lease."""
+        if (self._sweeper is None or not self._sweeper.is_alive()) and outbox.is_due():
+            self._sweeper = threading.Thread(target=_drain, name="outbox", daemon=True)
+            self._sweeper.start()
+
     def stop_work(self) -> None:
         """Called in the signal handler: only sets a flag."""
         self.stopping.set()
@@ -101,3 +117,15 @@ class Heartbeat(threading.Thread):
             forget_worker(name=self.worker.name)
         except DatabaseError as error:
             log.warning("worker %s stays on the page for a while: %s", self.worker.name, error)
+
+
+def _drain() -> None:
+    """The sweeper's life. The process may end in the middle: then the row is due again after its lease."""
+    try:
+        outbox.drain()
+    except DatabaseError as error:
+        log.warning("outbox without a database: %s", error)
+    except Exception:
+        log.exception("outbox")
+    finally:
+        connection.close()

@@ -1,8 +1,12 @@
-"""What the broker can ask of a worker: run a job. Unknown arguments of later releases are ignored."""
+"""What the broker can ask of a worker: run a job, drain the outbox. Unknown arguments of later releases are ignored."""
 
+from hub import broker
+from hub.services import outbox
 from workers.app import app
 from workers.runner import run
 from workers.worker import this_worker
+
+SECONDS_A_DRAIN = 5.0
 
 
 @app.task(name="workers.tasks.run_job")
@@ -12,3 +16,10 @@ def run_job(job_id: int, **_: object) -> None:
     job = worker.claim(job_id)
     if job is not None:
         run(job, worker)
+
+
+@app.task(name=broker.DRAIN)
+def drain_outbox(**_: object) -> None:
+    """Send what is due for a few seconds, so that a slow receiver keeps no job waiting; the sweep sends the rest."""
+    broker.drainer_woke()
+    outbox.drain(seconds=SECONDS_A_DRAIN)

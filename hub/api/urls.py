@@ -5,6 +5,7 @@ from django.urls import path, re_path
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import (
     accounts,
+    audit,
     bases,
     companions,
     evaluations,
@@ -34,6 +35,7 @@ urlpatterns = [
     path("organisations", organisations.Organisations.as_view()),
     path("organisations/<name:namespace>", organisations.Organisation.as_view()),
     path("organisations/<name:namespace>/members/<name:username>", organisations.Member.as_view()),
+    path("namespaces/<name:namespace>/events", audit.NamespaceEvents.as_view()),
     path("bases", bases.Bases.as_view()),
     path("bases/<anypath:name>", bases.Base.as_view()),
     path("repositories", repositories.Repositories.as_view()),
@@ -53,6 +55,7 @@ urlpatterns = [
         companions.OneCompanion.as_view(),
         name="api_companion",
     ),
+    path(f"{REPOSITORY}/events", audit.RepositoryEvents.as_view()),
     path(f"{REPOSITORY}/uploads", uploads.Uploads.as_view()),
     path("uploads/<uuid:pk>", uploads.Upload.as_view()),
     path("uploads/<uuid:pk>/files/<anypath:path>", uploads.UploadBytes.as_view()),

@@ -7,6 +7,7 @@ from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
+from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 
@@ -30,6 +31,7 @@ __all__ = [
     "Membership",
     "Namespace",
     "Origin",
+    "Outbox",
     "Parentage",
     "Ref",
     "RefKind",

@@ -3,18 +3,36 @@
 from django.conf import settings
 from django.db import models
 
+from .accounts import Namespace
+from .repositories import Repository
+
 
 class Event(models.Model):
-    """An audit entry; it outlives what it speaks of, so it names its object in words."""
+    """An audit entry. It outlives what it speaks of, so it names its object in words.
+
+    Its keys say where it is listed while they stand: under `namespace`, and under `repository` where it speaks of one.
+    `actor` is None where a worker acted, or where the user is gone.
+    """
 
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="events")
     verb = models.CharField(max_length=60)
     object = models.CharField(max_length=300)
     detail = models.JSONField(default=dict)
+    # The indexes below begin with the keys, so that the keys need none of their own.
+    namespace = models.ForeignKey(
+        Namespace, null=True, blank=True, on_delete=models.SET_NULL, related_name="events", db_index=False
+    )
+    repository = models.ForeignKey(
+        Repository, null=True, blank=True, on_delete=models.SET_NULL, related_name="events", db_index=False
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        indexes = [models.Index(fields=["object", "-id"])]
+        indexes = [
+            models.Index(fields=["object", "-id"]),
+            models.Index(fields=["namespace", "-id"]),
+            models.Index(fields=["repository", "-id"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.verb} {self.object}"

@@ -4,6 +4,7 @@ long its list."""
 from hub.queries.account import memberships, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
+from hub.queries.event import events, names_seen, watched
 from hub.queries.job import job_end, job_of_key, jobs
 from hub.queries.repository import (
     FACETS,
@@ -28,6 +29,7 @@ __all__ = [
     "companion",
     "compare",
     "evaluations",
+    "events",
     "facets",
     "file",
     "files",
@@ -38,6 +40,7 @@ __all__ = [
     "lineage",
     "live_workers",
     "memberships",
+    "names_seen",
     "newest_datasets",
     "refs",
     "repositories",
@@ -46,6 +49,7 @@ __all__ = [
     "trash",
     "user",
     "versions",
+    "watched",
     "workers",
     "writable",
 ]

@@ -23,7 +23,7 @@ def create_user(*, username: str, password: str, email: str = "", is_staff: bool
     user.save()
     namespace = Namespace.objects.create(name=username, owner=user)
     Membership.objects.create(namespace=namespace, user=user, role=Role.ADMIN)
-    record(user, "user.create", username)
+    record(user, "user.create", username, namespace=namespace)
     return user
 
 
@@ -45,7 +45,7 @@ def create_organisation(*, actor: User, name: str, display_name: str = "") -> Na
     _refuse_taken(check_namespace(name))
     namespace = Namespace.objects.create(name=name, display_name=display_name)
     Membership.objects.create(namespace=namespace, user=actor, role=Role.ADMIN)
-    record(actor, "organisation.create", name)
+    record(actor, "organisation.create", namespace)
     return namespace
 
 
@@ -59,7 +59,7 @@ def set_role(*, actor: User, namespace: Namespace, user: User, role: str) -> Mem
     if role != Role.ADMIN:
         _keep_an_admin(namespace, without=user)
     membership, _ = Membership.objects.update_or_create(namespace=namespace, user=user, defaults={"role": role})
-    record(actor, "member.set", namespace.name, user=user.username, role=role)
+    record(actor, "member.set", namespace, user=user.username, role=role)
     return membership
 
 
@@ -68,7 +68,7 @@ def remove_member(*, actor: User, namespace: Namespace, user: User) -> None:
     """Take `user` out of an organisation; the last admin can't be taken out."""
     _keep_an_admin(namespace, without=user)
     Membership.objects.filter(namespace=namespace, user=user).delete()
-    record(actor, "member.remove", namespace.name, user=user.username)
+    record(actor, "member.remove", namespace, user=user.username)
 
 
 def _refuse_taken(name: str) -> None:

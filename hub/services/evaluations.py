@@ -26,7 +26,8 @@ def record_evaluation(
     Raises LostLease for an attempt that is over; then nothing is written.
     """
     finish(job_id=job.pk, attempt=attempt, environment=environment)
-    inputs = {row.role: row.version for row in job.inputs.select_related("version__base")}
+    given = job.inputs.select_related("version__base", "version__repository__namespace")
+    inputs = {row.role: row.version for row in given}
     dataset, version = inputs["dataset"], inputs.get("adapter")
     evaluation = Evaluation.objects.create(
         version=version,
@@ -44,5 +45,6 @@ def record_evaluation(
         job=job,
         created_by=job.created_by,
     )
-    record(job.created_by, "evaluate", version or job.base, dataset=str(dataset), job=job.pk)
+    place = (version or dataset).repository
+    record(job.created_by, "evaluate", version or job.base, repository=place, dataset=str(dataset), job=job.pk)
     return evaluation

@@ -7,7 +7,7 @@ from hub import access
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility
 from hub.names import check_repository
-from hub.services.audit import record
+from hub.services.audit import adopt, record
 
 
 @transaction.atomic
@@ -42,6 +42,7 @@ def create_repository(
     except IntegrityError:
         raise Conflict(f"{namespace.name}/{name} was made by somebody else at this moment.", field="name") from None
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)
+    adopt(repository)
     return repository
 
 

@@ -83,6 +83,7 @@ API_ROWS = [
         "DELETE",
         "401 403 204 403 204 403 403 401",
     ),
+    row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401"),
     row(API + "bases", "GET", PUBLIC),
     row(API + "bases", "POST", "401 201 201 201 201 403 201 401", json=BASE),
     row(API + "bases/<anypath:name>", "GET", PUBLIC, to={"name": "pico/llama"}),
@@ -124,6 +125,7 @@ API_ROWS = [
     row(ONE_COMPANION, "GET", MEMBERS),
     row(ONE_COMPANION, "PATCH", "404 404 403 403 200 403 403 401", json={"visibility": "private"}),
     row(ONE_COMPANION, "DELETE", "404 404 403 204 204 403 204 401"),
+    row(REPOSITORY + "/events", "GET", "404 404 403 403 200 403 403 401"),
     row(
         REPOSITORY + "/uploads",
         "POST",

@@ -13,14 +13,15 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.services
-def test_parallel_commits_on_postgres():
-    """`test_parallel.py` as a run of its own against PostgreSQL, in a database made for it."""
+@pytest.mark.parametrize("file", ["test_parallel.py", "test_outbox.py"])
+def test_side_by_side_on_postgres(file):
+    """The file as a run of its own against PostgreSQL, in a database made for it."""
     with socket.socket() as probe:
         probe.settimeout(2)
         if probe.connect_ex(("127.0.0.1", 5432)) != 0:
             pytest.skip("no PostgreSQL on 127.0.0.1:5432")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "test_parallel.py")],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / file)],
         env={**os.environ, "DATABASE_URL": POSTGRES},
         cwd=HERE.parent.parent,
         capture_output=True,

@@ -1,7 +1,15 @@
-"""The heartbeat's rarer duties: it purges what people gave to jobs that are over, once in a long while."""
+"""The heartbeat's rarer duties: it purges once in a long while, and sweeps the outbox behind the broker's back."""
 
+import threading
+import time
 from types import SimpleNamespace
 
+import pytest
+from django.db import transaction
+
+from hub import broker
+from hub.models import Outbox
+from hub.services import outbox
 from workers import heartbeat
 from workers.heartbeat import Heartbeat
 
@@ -13,8 +21,76 @@ def test_it_purges_at_its_start_and_then_rarely(monkeypatch):
     monkeypatch.setattr(beating, "beat", lambda: None)
     monkeypatch.setattr(heartbeat.job_lease, "reap", lambda: done.append("reap"))
     monkeypatch.setattr(heartbeat.job_files, "purge", lambda: done.append("purge"))
+    monkeypatch.setattr(heartbeat.outbox, "purge", lambda: None)
+    monkeypatch.setattr(beating, "sweep", lambda: None)
     monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=iter(range(10**6, 10**9, 100)).__next__))
     monkeypatch.setattr(heartbeat.connection, "close", lambda: None)
     beating.run()
     assert done.count("purge") < done.count("reap")
     assert done[:2] == ["reap", "purge"]
+
+
+@pytest.fixture
+def wait_for(monkeypatch):
+    """A row of the topic `toy`, written while the broker was away; its handler does what the test says."""
+
+    def wait_for(handler) -> Outbox:
+        monkeypatch.setattr(outbox, "_handlers", {"toy": handler})
+        with transaction.atomic():
+            return outbox.put("toy", n=1)
+
+    return wait_for
+
+
+def finish(beating: Heartbeat) -> None:
+    beating._sweeper.join(30)
+    assert not beating._sweeper.is_alive()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_sends_what_the_broker_never_heard_of(wait_for):
+    came = []
+    row = wait_for(lambda payload, key: came.append(payload))
+    beating = Heartbeat(SimpleNamespace())
+    beating.sweep()
+    finish(beating)
+    row.refresh_from_db()
+    assert (came, bool(row.sent_at)) == ([{"n": 1}], True)
+    sweeper = beating._sweeper
+    beating.sweep()
+    assert beating._sweeper is sweeper, "nothing is due: no thread is needed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_receiver_costs_the_heartbeat_nothing(wait_for):
+    begun, go_on = threading.Event(), threading.Event()
+    wait_for(lambda payload, key: begun.set() or go_on.wait(30))
+    beating = Heartbeat(SimpleNamespace())
+    before = time.monotonic()
+    beating.sweep()
+    assert begun.wait(10)
+    sweeper = beating._sweeper
+    Outbox.objects.create(topic="toy")
+    beating.sweep()
+    assert beating._sweeper is sweeper, "one sweeper a worker"
+    assert time.monotonic() - before < 10
+    go_on.set()
+    finish(beating)
+    assert not Outbox.objects.filter(sent_at=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_task_drains_for_a_few_seconds_only(wait_for, monkeypatch):
+    from workers import tasks
+
+    came, woke = [], []
+    wait_for(lambda payload, key: came.append(payload))
+    monkeypatch.setattr(broker, "drainer_woke", lambda: woke.append(len(came)))
+    assert tasks.drain_outbox.name == broker.DRAIN
+    tasks.drain_outbox(of_a_later_release=1)
+    assert (came, woke) == ([{"n": 1}], [0])
+    monkeypatch.setattr(tasks, "SECONDS_A_DRAIN", 0.0)
+    with transaction.atomic():
+        outbox.put("toy", n=2)
+    tasks.drain_outbox()
+    assert len(came) == 1

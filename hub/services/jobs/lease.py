@@ -17,6 +17,7 @@ from composition.registry import METHODS
 from hub import broker, queries
 from hub.models import ALLOWED, Job, JobLog, State, Version, WorkerNode
 from hub.progress import publish_progress
+from hub.services.audit import record
 from hub.services.jobs.files import let_go
 from hub.services.jobs.queue import announce, send_later
 from hub.services.jobs.scheduling import able_workers
@@ -204,7 +205,11 @@ def _write(job_id: int, attempt: int, states: tuple | list, **values: object) ->
 
 
 def _end(job_id: int, attempt: int, states: tuple, state: str, **values: object) -> None:
+    """End the job and note it, in the caller's transaction. A worker acted, nobody else: the event has no actor."""
     _write(job_id, attempt, states, state=state, finished_at=timezone.now(), lease_until=None, **values)
+    job = Job.objects.defer("outcome").get(pk=job_id)
+    failure = {"code": (job.error or {}).get("code", "")} if state == State.FAILED else {}
+    record(None, f"job.{job.state}", job, kind=job.kind, attempt=attempt, worker=job.worker, **failure)
     data = {"state": str(state), "attempt": attempt, "error": values.get("error"), "message": values["message"]}
     transaction.on_commit(lambda: publish_progress(job_id, "state", **data))
 

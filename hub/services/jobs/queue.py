@@ -60,7 +60,7 @@ def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None =
             for position, version in enumerate(versions)
         )
     hold(job, draft.given)
-    record(actor, "job.queue", f"job {job.pk}", kind=request.kind, output=job.output_path)
+    record(actor, "job.queue", job, kind=request.kind, output=job.output_path)
     send_later(job)
     return job
 
@@ -80,7 +80,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
         raise Conflict(f"Job {job.pk} is being saved; it is too late to cancel it. Delete its result instead.")
     if not stopped:
         raise Conflict(f"Job {job.pk} is {job.state} already; there is nothing to cancel.")
-    record(actor, "job.cancel", f"job {job.pk}")
+    record(actor, "job.cancel", job)
     announce(job)
     return job
 
@@ -107,7 +107,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
         hint = "it runs already" if job.state not in FINAL else "start a new one instead"
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
     require_files(job)
-    record(actor, "job.retry", f"job {job.pk}")
+    record(actor, "job.retry", job)
     announce(job)
     send_later(job)
     return job

@@ -1,0 +1,133 @@
+"""The outbox: a side effect is written in the same transaction as its cause, and sent after it.
+
+`put` writes a row; if its cause is rolled back, so is the row. After the commit a worker is asked to `drain`, and every
+worker's heartbeat sweeps what is due, so that nothing is lost while the broker is away or when a drainer dies.
+
+Delivery is at least once. A drainer takes a row by pushing its `next_at` one lease ahead in a transaction of its own,
+calls the topic's handler outside of any transaction (a receiver may be slow, and SQLite has one writer), and marks the
+row. If it dies between the last two, the row is due again when the lease is over and is sent again with the same `key`.
+No order is promised, not even within a topic.
+
+Register a handler with `@handles("topic")` in a module that `hub.apps` imports, so that every drainer knows it.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from hub import broker
+from hub.models import Outbox
+
+# Called with the payload and the row's key, the same one at every attempt. It raises if it could not send, and returns
+# well within the lease: when that is over, another drainer may take the row.
+Handler = Callable[[dict, str], None]
+
+LEASE = timedelta(minutes=2)
+FIRST_DELAY, LONGEST_DELAY = 10.0, 3600.0
+KEPT = timedelta(days=7)
+
+_handlers: dict[str, Handler] = {}
+_logged: set[str] = set()
+
+log = logging.getLogger(__name__)
+
+
+def handles(topic: str) -> Callable[[Handler], Handler]:
+    """Register the decorated function as the one handler of `topic`."""
+
+    def register(handler: Handler) -> Handler:
+        if topic in _handlers:
+            raise ValueError(f"The outbox topic {topic!r} has a handler already: {_handlers[topic]!r}.")
+        _handlers[topic] = handler
+        return handler
+
+    return register
+
+
+def put(topic: str, **payload: object) -> Outbox:
+    """Write a side effect; `payload` is kept as JSON. RuntimeError outside of its cause's transaction."""
+    if not connection.in_atomic_block:
+        raise RuntimeError(
+            f"put({topic!r}) was called outside of a transaction; call it in the one that writes its cause."
+        )
+    row = Outbox.objects.create(topic=topic, payload=payload)
+    transaction.on_commit(broker.wake_drainer)
+    return row
+
+
+def is_due() -> bool:
+    """True where `drain` would find something to do, or to warn of."""
+    return _due().exists()
+
+
+def drain(limit: int = 1000, seconds: float = float("inf")) -> int:
+    """Send what is due, the longest due first, and say how many were sent: `limit` at most, none begun after `seconds`.
+
+    What a handler raises is kept with its row, which is tried again later. Raises what the database raises.
+    """
+    _warn_of_unknown_topics()
+    until = time.monotonic() + seconds
+    sent = 0
+    for _ in range(limit):
+        row = _take() if time.monotonic() < until else None
+        if row is None:
+            break
+        sent += _send(row)
+    return sent
+
+
+def purge(*, kept: timedelta = KEPT) -> int:
+    """Delete rows that were sent more than `kept` ago; how many."""
+    return Outbox.objects.filter(sent_at__lt=timezone.now() - kept).delete()[0]
+
+
+def _due() -> QuerySet[Outbox]:
+    return Outbox.objects.filter(sent_at=None, next_at__lte=timezone.now())
+
+
+@transaction.atomic
+def _take() -> Outbox | None:
+    """The row that is due longest, ours for a lease; None if there is none that another drainer isn't taking."""
+    rows = _due().filter(topic__in=list(_handlers)).order_by("next_at", "pk")
+    row = rows.select_for_update(skip_locked=True).first()
+    if row is None:
+        return None
+    # SQLite locks no rows; there the condition on `attempts` decides who was first.
+    mine = Outbox.objects.filter(pk=row.pk, attempts=row.attempts, sent_at=None)
+    taken = mine.update(attempts=F("attempts") + 1, next_at=timezone.now() + LEASE)
+    row.attempts += 1
+    return row if taken else None
+
+
+def _send(row: Outbox) -> bool:
+    """Call the handler and mark the row: sent, or to be tried again."""
+    try:
+        _handlers[row.topic](row.payload, str(row.key))
+    except Exception as error:
+        log.warning("outbox: %s failed, attempt %s: %s", row, row.attempts, error)
+        text = f"{type(error).__name__}: {error}"[:1000].replace("\0", "")
+        held = Outbox.objects.filter(pk=row.pk, attempts=row.attempts, sent_at=None)
+        held.update(next_at=timezone.now() + _delay(row.attempts), error=text)
+        return False
+    Outbox.objects.filter(pk=row.pk, sent_at=None).update(sent_at=timezone.now(), error="")
+    return True
+
+
+def _delay(attempts: int) -> timedelta:
+    """How long to wait after that many attempts: doubled each time up to an hour, a quarter less or more by chance."""
+    seconds = min(FIRST_DELAY * 2 ** min(attempts - 1, 30), LONGEST_DELAY)
+    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))
+
+
+def _warn_of_unknown_topics() -> None:
+    """Say once a process which topics nobody here handles; their rows stay for one who does."""
+    unknown = set(_due().exclude(topic__in=list(_handlers)).values_list("topic", flat=True).distinct()) - _logged
+    for topic in sorted(unknown):
+        log.warning("outbox: nobody here handles the topic %r; its rows wait", topic)
+    _logged.update(unknown)
