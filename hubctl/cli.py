@@ -32,6 +32,7 @@ COMMANDS = {
     "transfer": ("transfer", "Move an adapter to another base model."),
     "generate": ("generate", "Turn texts into an adapter that knows them."),
     "generator": ("generator", "Train what turns texts into adapters of a base."),
+    "run": ("run", "Start a job of any kind that the hub offers."),
     "seeds": ("companions", "Keep seed examples with an adapter."),
     "discriminator": ("discriminator", "Train what tells an adapter's real inputs from invented ones."),
     "companions": ("companions", "List, fetch and remove what is kept beside a repository."),

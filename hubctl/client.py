@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.errors import NotFound, Refused
-from hubctl.requests import job_body, part_query, plain, split
+from hubctl.requests import job_body, part_query, plain, split, version_path
 from hubctl.transport import Transport
 
 if TYPE_CHECKING:
@@ -124,16 +124,14 @@ class Hub:
 
     def version(self, name: str) -> dict[str, Any]:
         """One version (`@ref`, else the latest) with facts, parents, children, recipe, report, evaluations."""
-        path, ref = split(name)
-        return self._get(f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}")
+        return self._get(version_path(name))
 
     def files(self, name: str, *, expert: str | None = None, form: str | None = None) -> dict[str, Any]:
         """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, else of the newest.
 
         Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them.
         """
-        path, ref = split(name)
-        return self._get(f"/repositories/{path}/files/{quote(ref or 'latest', safe='')}{part_query(expert, form)}")
+        return self._get(version_path(name, "files") + part_query(expert, form))
 
     def refs(self, name: str) -> Any:
         """Branches and tags."""
@@ -243,16 +241,13 @@ class Hub:
 
     def verdict(self, name: str, **named: str | None) -> dict[str, Any]:
         """Whether the transferred `name[@ref]` lost something; `dataset` and `oracle` are names."""
-        path, ref = split(name)
         params = {key: value for key, value in named.items() if value}
-        where = f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}/verdict"
-        return self.transport.json("GET", where, params=params)
+        return self.transport.json("GET", f"{version_path(name)}/verdict", params=params)
 
     def measure_arms(self, name: str, dataset: str, **named: Any) -> list[dict[str, Any]]:
         """Queue the evaluations that verdict lacks; `oracle` is a name, `recipe` the evaluations'."""
-        path, ref = split(name)
         body = {"dataset": dataset, **{key: value for key, value in named.items() if value}}
-        return self._post(f"/repositories/{path}/versions/{quote(ref or 'latest', safe='')}/verdict", body)
+        return self._post(f"{version_path(name)}/verdict", body)
 
     # Plumbing
 

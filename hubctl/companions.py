@@ -3,7 +3,6 @@
 hub.companions("demo/sums").add("seeds", "seeds.jsonl", b'{"prompt": "1 + 1 ="}\n')
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -55,14 +54,3 @@ class Companions:
 
     def _one(self, kind: str, name: str) -> str:
         return f"{self.path}/{quote(kind, safe='')}/{quote(name)}"
-
-
-def text_of(file: str | Path) -> str:
-    """A file here as UTF-8 text, for a job's `files`."""
-    path = Path(file)
-    if not path.is_file():
-        raise Refused(f"no such file here: {file}")
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused(f"{file} is not UTF-8 text; save it as JSONL in UTF-8.") from None

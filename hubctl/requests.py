@@ -6,6 +6,11 @@ from urllib.parse import quote, urlencode
 
 from hubctl.errors import Refused
 
+# What a job's request means by itself; every other name in it is the role of an input.
+NO_ROLES = frozenset(
+    "kind recipe inputs datasets base output files keep visibility private public idempotency_key".split()
+)
+
 
 def job_body(
     kind: str, inputs: Sequence[str], *, private: bool | None = False, public: bool = False, **given: Any
@@ -23,6 +28,12 @@ def split(name: str) -> tuple[str, str | None]:
     if not slash or not namespace or not short or "/" in short:
         raise Refused(f"{name!r} names no repository; write namespace/name or namespace/name@v1.")
     return f"{quote(namespace, safe='')}/{quote(short, safe='')}", ref or None
+
+
+def version_path(name: str, part: str = "versions") -> str:
+    """The path of `ns/name[@ref]`, the latest without a ref; `part` is versions or files."""
+    path, ref = split(name)
+    return f"/repositories/{path}/{part}/{quote(ref or 'latest', safe='')}"
 
 
 def plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a merge tells about itself, from Gram traces alone: norms, and errors against the exact sum and mean.
+"""What a merge tells about itself, without a dense ΔW: norms, and errors against the exact sum and mean.
 
 Targets, for weights w of n adapters scaled to Σ|w| = n (all ones where the recipe gives none):
 
@@ -7,6 +7,9 @@ Targets, for weights w of n adapters scaled to Σ|w| = n (all ones where the rec
 `error_sum` and `error_mean` are ‖ΔW' − target‖_F / ‖target‖_F, `norm` is ‖ΔW'‖_F and `norm_inputs` are the ‖ΔW_i‖_F
 without weights (None where an adapter lacks the module). An error whose target is zero is None. The summary puts all
 modules into one vector: its norms and errors are those of the whole update.
+
+Results that are combinations of the inputs' units go through `Report.add`, by Gram traces of a whole group. Any other
+factors, as trimming and sparsifying methods leave them, go through `Report.measure`.
 """
 
 import math
@@ -18,6 +21,7 @@ import torch
 from torch import Tensor
 
 from composition.formats.peft.save import cast
+from composition.merging.combinations import beside, combination_norms
 from composition.merging.gram import Grams
 from composition.merging.units import Units
 from composition.recipes import MergeRecipe
@@ -63,6 +67,30 @@ class Report:
         for m, units in enumerate(group):
             row = {key: float(values[m]) for key, values in figures.items()}
             self.add_row(units, left.shape[-1], row, inputs[m])
+
+    def measure(self, units: Units, A: Tensor, B: Tensor, scale: float = 1.0) -> dict[str, Any]:
+        """Measure any factors, A [r, in] and B [out, r] of ΔW' = scale · B A, against the inputs' units of a module.
+
+        Adds the module's row and returns it: as `add` does, with `norm_sum`, ‖sum‖_F, and `cosine`, of the angle
+        between ΔW' and the sum. Errors are right down to about 1e-13 of what is added up (see `combinations`); pass the
+        factors as they are stored, and rounding to their dtype is in the figures. O((Σr + r)² (in + out)) work.
+        Raises CompositionError where a value is not finite or the shapes don't fit the module's.
+        """
+        count = len(self.names)
+        joint = beside(units, Factors(A, B, scale))
+        result, *inputs = (joint.scatter(row) for row in torch.eye(count + 1).tolist())
+        target = joint.scatter([0.0, *share(self.recipe.weights, count)])
+        asked = torch.stack([result, target, result - target, result - target / count, *inputs])
+        norm, whole, off_sum, off_mean, *alone = combination_norms(joint, ["the result", *self.names], asked).tolist()
+        norms = {"norm": norm, "sum": whole, "off_sum": off_sum, "off_mean": off_mean}
+        self.add_row(units, joint.ranks[0], norms, torch.tensor(alone, dtype=torch.float64))
+        row = self.modules[units.module]
+        row["norm_sum"], row["cosine"] = whole, cosine(norm, whole, off_sum)
+        return row
+
+    def cosine(self) -> float | None:
+        """Of the angle between the whole update and the whole sum."""
+        return cosine(self.whole("norm"), self.whole("sum"), self.whole("off_sum"))
 
     def add_row(self, units: Units, rank: int, norms: dict[str, float], inputs: Tensor) -> None:
         """One module's row from its norms (of the result, the sum, the differences to sum and mean) and its inputs'."""
@@ -127,6 +155,13 @@ def share(weights: Sequence[float] | None, count: int) -> list[float]:
 def ratio(part: float, whole: float) -> float | None:
     """part / whole, None where the whole is zero: JSON has no infinity."""
     return part / whole if whole > 0 else None
+
+
+def cosine(one: float, other: float, difference: float) -> float | None:
+    """The cosine from the norms of two vectors and of their difference, None where one of them is zero."""
+    if one <= 0 or other <= 0:
+        return None
+    return max(-1.0, min(1.0, (one / other + other / one - (difference / one) * (difference / other)) / 2))
 
 
 def begin(adapters: Sequence[LoraWeights], recipe: MergeRecipe) -> Report:

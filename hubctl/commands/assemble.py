@@ -1,14 +1,14 @@
 """Assembling mixtures: one subcommand a method of the hub, with a small dataset for each adapter, or one mixed text."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from hubctl.commands.common import connect, follow, json_option, need_token, url_option
-from hubctl.commands.method_group import MethodGroup, help_of
-from hubctl.commands.recipes import checked, options_of, recipe_of
+from hubctl.commands.common import url_option
+from hubctl.commands.job_options import AN_INPUT, job_options
+from hubctl.commands.method_group import MethodGroup
 from hubctl.errors import Refused
+from hubctl.local_data import file_here, lies_here, push_rows
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -20,41 +20,15 @@ DATA_HELP = (
 )
 
 
-def assemble_with(method: dict[str, Any]) -> click.Command:
-    """The command of one method."""
-    fields = method["fields"]
-
-    @click.argument("inputs", nargs=-1, required=True, metavar="NAME[@REF]...")
-    @click.option("--data", multiple=True, metavar="[ADAPTER=]SOURCE", help=DATA_HELP)
-    @click.option("--to", "output", required=True, metavar="NAME", help="Where the result goes: namespace/name.")
-    @click.option("--private", is_flag=True, help="Make the result private; it is anyway where an input is.")
-    @click.option("--wait/--no-wait", help="Wait for the result.")
-    @click.option("--check", is_flag=True, help="Only say what would come of it.")
-    @click.option("--idempotency-key", metavar="KEY", help="The same key and request give the same job again.")
-    @json_option
-    @url_option
-    @click.pass_context
-    def assemble(ctx, inputs, data, output, private, wait, check, idempotency_key, as_json, url, **options) -> int:
-        with connect(url or ctx.meta.get("hubctl.url")) as hub:
-            need_token(hub)
-            recipe = recipe_of(fields, options)
-            sources = paired(inputs, data)
-            datasets = [dataset_of(hub, source, output, label, recipe) for label, source in sources]
-            request = {
-                "inputs": inputs,
-                "datasets": datasets,
-                "output": output,
-                "recipe": recipe,
-                "private": private,
-            }
-            if check:
-                return checked(hub, method["kind"], as_json, **request)
-            job = hub.queue_job(method["kind"], **request, idempotency_key=idempotency_key)
-            return follow(hub, job, wait, as_json)
-
-    command = click.command(method["kind"], help=help_of(method))(assemble)
-    command.params += options_of(fields)
-    return command
+@click.command("METHOD")
+@click.argument("inputs", nargs=-1, required=True, metavar="NAME[@REF]...")
+@click.option("--data", multiple=True, metavar="[ADAPTER=]SOURCE", help=DATA_HELP)
+@job_options(to="required", private=AN_INPUT)
+def assemble(job, inputs, data) -> int:
+    """Assemble with one method."""
+    hub, output, split = job.connect(), job.result["output"], job.recipe.get("split", "train")
+    datasets = [dataset_of(hub, source, output, label, split) for label, source in paired(inputs, data)]
+    return job.start(inputs=inputs, datasets=datasets)
 
 
 def paired(inputs: tuple[str, ...], data: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -88,27 +62,15 @@ def _adapter_of(label: str, inputs: tuple[str, ...]) -> str:
     return found[0]
 
 
-def dataset_of(hub: "Hub", source: str, output: str, label: str, recipe: dict[str, Any]) -> str:
+def dataset_of(hub: "Hub", source: str, output: str, label: str, split: str) -> str:
     """The hub's dataset of this source; a local file becomes the private dataset `<output>-<label>-data`."""
-    path = Path(source)
-    if not (source.endswith(".jsonl") or path.is_file()):
+    if not lies_here(source):
         return source
-    if not path.is_file():
-        raise Refused(f"no such file here: {source}")
     short = label.partition("@")[0].rpartition("/")[2]
-    name = f"{output}-{short}-data"
-    pushed = hub.push({f"{recipe.get('split', 'train')}.jsonl": path}, name, kind="dataset", private=True)
-    return f"{name}@{pushed['version']}" if pushed["version"] else name
+    return push_rows(hub, file_here(source), f"{output}-{short}-data", split)
 
 
-class AssembleMethods(MethodGroup):
-    """The assembling methods of this hub."""
-
-    verb = "assemble"
-    build = staticmethod(assemble_with)
-
-
-@click.group("assemble", cls=AssembleMethods, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("assemble", cls=MethodGroup, verb="assemble", each=assemble)
 @url_option
 def assemble_command(url) -> None:
     """Assemble adapters of one base into a mixture that routes every token.

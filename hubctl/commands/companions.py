@@ -8,6 +8,7 @@ import click
 
 from hubctl.commands.common import need_token, with_hub
 from hubctl.errors import Refused
+from hubctl.local_data import file_here
 from hubctl.output import emit, size, table
 
 SEEDS = "seeds"
@@ -30,9 +31,7 @@ def seeds_command() -> None:
 def add(hub, name, file, as_name, public, as_json) -> None:
     """Keep FILE, JSONL rows of prompt and (better) completion, beside the adapter NAME."""
     need_token(hub)
-    path = Path(file)
-    if not path.is_file():
-        raise Refused(f"no such file here: {file}")
+    path = file_here(file)
     kept = hub.companions(name).add(SEEDS, as_name or path.name, path.read_bytes(), public=public)
     emit(kept, as_json, f"{kept['facts']['rows']} seeds kept beside {name} as {kept['name']}, {kept['visibility']}")
 

@@ -1,13 +1,12 @@
 """Discriminators: trained once beside an adapter, while its real data are at hand, and kept for every transfer."""
 
-from pathlib import Path
-
 import click
 
-from hubctl.commands.common import connect, follow, json_option, need_token, url_option, with_hub
+from hubctl.commands.common import with_hub
 from hubctl.commands.companions import show_rows, take_away
-from hubctl.commands.recipes import RecipeCommand, checked, recipe_of
-from hubctl.companions import text_of
+from hubctl.commands.job_options import job_options
+from hubctl.commands.recipes import RecipeCommand
+from hubctl.local_data import lies_here, text_of
 
 KIND = "discriminator"
 
@@ -26,24 +25,14 @@ def discriminator_command() -> None:
     help="Real inputs: a .jsonl file here, of which the hub keeps nothing once it is done, or a dataset of the hub.",
 )
 @click.option("--seeds", metavar="FILE", help="Seed examples; else those kept with the adapter.")
-@click.option("--wait/--no-wait", help="Wait for its end.")
-@click.option("--check", is_flag=True, help="Only say what would come of it.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key and request give the same job again.")
-@json_option
-@url_option
-@click.pass_context
-def train(ctx, name, data, seeds, wait, check, idempotency_key, as_json, url, **options) -> int:
+@job_options(wait="Wait for its end.")
+def train(job, name, data, seeds) -> int:
     """Train a discriminator beside the adapter NAME from real inputs."""
-    with connect(url) as hub:
-        need_token(hub)
-        recipe = recipe_of(ctx.meta["hubctl.method"]["fields"], options)
-        files = {"seeds": text_of(seeds)} if seeds else {}
-        local = data.endswith(".jsonl") or Path(data).is_file()
-        request = {"inputs": [name], "recipe": recipe, "datasets": [] if local else [data]}
-        request["files"] = files | ({"real": text_of(data)} if local else {})
-        if check:
-            return checked(hub, KIND, as_json, **request)
-        return follow(hub, hub.queue_job(KIND, **request, idempotency_key=idempotency_key), wait, as_json)
+    job.connect()
+    files = {"seeds": text_of(seeds)} if seeds else {}
+    if lies_here(data):
+        return job.start(inputs=[name], files=files | {"real": text_of(data)})
+    return job.start(inputs=[name], datasets=[data], files=files)
 
 
 @discriminator_command.command("list")

@@ -1,11 +1,10 @@
 """Measuring and comparing."""
 
-from typing import Any
-
 import click
 
-from hubctl.commands.common import connect, follow, json_option, need_token, url_option, with_hub
-from hubctl.commands.recipes import RecipeCommand, checked, recipe_of
+from hubctl.commands.common import with_hub
+from hubctl.commands.job_options import job_options
+from hubctl.commands.recipes import RecipeCommand
 from hubctl.output import emit, table
 
 
@@ -13,24 +12,12 @@ from hubctl.output import emit, table
 @click.argument("name", required=False, metavar="[NAME[@REF]]")
 @click.option("--dataset", required=True, metavar="NAME[@REF]", help="The data to measure on.")
 @click.option("--base", metavar="BASE", help="Measure this bare base instead of an adapter.")
-@click.option("--wait/--no-wait", help="Wait for the figures.")
-@click.option("--check", is_flag=True, help="Only say what would come of it.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key and request give the same job again.")
-@json_option
-@url_option
-@click.pass_context
-def eval_command(ctx, name, dataset, base, wait, check, idempotency_key, as_json, url, **options: Any) -> int:
+@job_options(wait="Wait for the figures.")
+def eval_command(job, name, dataset, base) -> int:
     """Measure the adapter NAME, or a bare base, on a dataset. The figures are kept with the version."""
     if not name and not base:
         raise click.UsageError("name an adapter, or a bare base with --base.")
-    with connect(url) as hub:
-        need_token(hub)
-        recipe = recipe_of(ctx.meta["hubctl.method"]["fields"], options)
-        request = {"inputs": [name] if name else [], "datasets": [dataset], "base": base, "recipe": recipe}
-        if check:
-            return checked(hub, "evaluate", as_json, **request)
-        job = hub.queue_job("evaluate", **request, idempotency_key=idempotency_key)
-        return follow(hub, job, wait, as_json)
+    return job.start(inputs=[name] if name else [], datasets=[dataset], base=base)
 
 
 @click.command("compare")

@@ -1,25 +1,28 @@
 """A command group whose subcommands are the hub's methods of one verb, asked for when needed."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from hubctl.commands.recipes import hub_url, methods
+from hubctl.commands.recipes import MethodCommand, hub_url, methods
 from hubctl.errors import HubctlError
 
 
 class MethodGroup(click.Group):
-    """`verb` picks the methods, `build` makes the command of one."""
+    """`verb` picks the methods ("" is all), `each` is what the command of every one does, and its own options."""
 
-    verb = ""
-    build: Callable[[dict[str, Any]], click.Command]
+    heading = "Methods"
+
+    def __init__(self, *args: Any, verb: str, each: click.Command, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.verb, self.each = verb, each
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["hubctl.url"] = hub_url(args)
         return super().parse_args(ctx, args)
 
-    def _methods(self, ctx: click.Context) -> dict[str, dict[str, Any]]:
+    def methods(self, ctx: click.Context) -> dict[str, dict[str, Any]]:
+        """kind → method, asked for once a call."""
         key = "hubctl.methods"
         if key not in ctx.meta:
             url = ctx.params.get("url") or ctx.meta.get("hubctl.url")
@@ -27,16 +30,19 @@ class MethodGroup(click.Group):
         return ctx.meta[key]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._methods(ctx))
+        return list(self.methods(ctx))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        method = self._methods(ctx).get(name)
-        return type(self).build(method) if method else None
+        method = self.methods(ctx).get(name)
+        if method is None:
+            return None
+        own, act = list(self.each.params), self.each.callback
+        return MethodCommand(name, method=method, params=own, callback=act, help=help_of(method))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Methods"):
+        with formatter.section(self.heading):
             try:
-                rows = [(kind, method["summary"]) for kind, method in self._methods(ctx).items()]
+                rows = [(kind, method["summary"]) for kind, method in self.methods(ctx).items()]
             except HubctlError as error:
                 formatter.write_text(f"(the hub lists them, but: {error.message})")
                 return

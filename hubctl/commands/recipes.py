@@ -3,17 +3,12 @@
 A method added to the hub is a command here at once, with its options and their help.
 """
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from hubctl.commands.common import connect
-from hubctl.errors import HubctlError
-from hubctl.output import size
-
-if TYPE_CHECKING:
-    from hubctl.client import Hub
+from hubctl.errors import HubctlError, Refused
 
 
 def hub_url(arguments: list[str]) -> str | None:
@@ -32,18 +27,42 @@ def value_of(option: str, arguments: list[str]) -> str | None:
 
 
 def methods(verb: str, url: str | None) -> list[dict[str, Any]]:
-    """The hub's methods of this verb."""
+    """The hub's methods of this verb; of all verbs where it is ""."""
     with connect(url) as hub:
-        return [method for method in hub.methods() if method["verb"] == verb]
+        return [method for method in hub.methods() if verb in ("", method["verb"])]
 
 
-class RecipeCommand(click.Command):
-    """A command with the fields of one method's recipe as options; `--help` works without a hub, `verb` picks it."""
+class MethodCommand(click.Command):
+    """A command with the fields of one method's recipe as options; the command's own options come first and win."""
+
+    def __init__(self, *args: Any, method: dict[str, Any] | None = None, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.own = list(self.params)
+        self.draw(method)
+
+    def draw(self, method: dict[str, Any] | None) -> None:
+        """Offer the options of this method's recipe; None offers none."""
+        self.method = method
+        taken = {name for param in self.own for name in (param.name, *param.opts)}
+        drawn = options_of(method["fields"] if method else [])
+        self.drawn = [option for option in drawn if not taken & {option.name, *option.opts}]
+        self.params = [*self.own, *self.drawn]
+
+    def recipe_of(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The recipe's fields that were said, taken out of `given`; the hub's defaults hold for the rest."""
+        recipe = {option.name: given.pop(option.name, None) for option in self.drawn}
+        return {str(name): value for name, value in recipe.items() if value is not None}
+
+
+class RecipeCommand(MethodCommand):
+    """The same, with the method asked for at the hub when the command is called: `--method`, else the verb's first.
+
+    `--help` works without a hub.
+    """
 
     def __init__(self, *args: Any, verb: str, default: str = "", **rest: Any) -> None:
         super().__init__(*args, **rest)
         self.verb, self.default = verb, default
-        self.own = list(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks_help = any(word in ("-h", "--help") for word in args)
@@ -56,11 +75,9 @@ class RecipeCommand(click.Command):
             known = {}
         if known and kind and kind not in known:
             raise click.BadParameter(f"{kind!r}; this hub has {', '.join(known)}.", ctx, param_hint="--method")
-        method = known.get(kind) or next(iter(known.values()), None)
-        ctx.meta["hubctl.method"] = method
-        taken = {param.name for param in self.own}
-        drawn = options_of(method["fields"] if method else [])
-        self.params = [*self.own, *(option for option in drawn if option.name not in taken)]
+        if not known and not asks_help:
+            raise Refused(f"this hub has no method to {self.verb}.")
+        self.draw(known.get(kind) or next(iter(known.values()), None))
         return super().parse_args(ctx, args)
 
 
@@ -102,29 +119,3 @@ class Listed(click.ParamType):
         if isinstance(value, list):
             return value
         return [self.item.convert(word.strip(), param, ctx) for word in str(value).split(",") if word.strip()]
-
-
-def recipe_of(fields: list[dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """What was given of the fields, taken out of `options`; the hub's defaults hold for the rest."""
-    given = {field["name"]: options.pop(field["name"], None) for field in fields}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def checked(hub: "Hub", kind: str, as_json: bool, **request: Any) -> int:
-    """Print what the hub says would come of a job; 0 if it would start."""
-    report = hub.check_job(kind, **request)
-    if as_json:
-        print(json.dumps(report, indent=2))
-        return 0 if report["ok"] else 1
-    for problem in report["problems"]:
-        print(f"problem: {problem['message']}")
-    for line in (report.get("waiting_for"), *report.get("licence_conflicts", []), *report.get("notes", [])):
-        if line:
-            print(f"note: {line}")
-    for way in report.get("shortcuts", []):
-        print(f"shorter way: --method {way['kind']}: {way['reason']}")
-    if report["ok"]:
-        rank = f"rank {report['rank']}, " if report.get("rank") else ""
-        memory = f", {size(report['memory'])} of memory" if report.get("memory") else ""
-        print(f"fits: {rank}about {report['seconds']} s{memory}, result {report['visibility']}")
-    return 0 if report["ok"] else 1

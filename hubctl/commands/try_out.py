@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from hubctl.commands.common import connect, json_option, need_token, url_option
-from hubctl.commands.recipes import RecipeCommand, recipe_of
+from hubctl.commands.recipes import RecipeCommand
 from hubctl.corpus import plain_text
 from hubctl.output import emit
 
@@ -30,11 +30,10 @@ def try_command(ctx, name, prompt, context, as_json, url, **options: Any) -> int
     hubctl try you/doc --prompt "Which pump is red?" --context doc.txt
     """
     prompt = sys.stdin.read() if prompt == "-" else prompt
-    options["context"] = plain_text(context) if context else None
+    shown = {"context": plain_text(context)} if context else {}
     with connect(url) as hub:
         need_token(hub)
-        fields = [field for field in ctx.meta["hubctl.method"]["fields"] if field["name"] != "prompt"]
-        recipe = {"prompt": prompt, **recipe_of(fields, options)}
+        recipe = {"prompt": prompt, **shown, **ctx.command.recipe_of(options)}
         job = hub.queue_job("try", inputs=[name], recipe=recipe)
         screen = Screen(job, quiet=as_json)
         try:
