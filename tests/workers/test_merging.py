@@ -165,9 +165,13 @@ def test_an_unreadable_config_is_kept_as_the_base_s_error(work, owner):
     assert "unheard_of" in base.error
 
 
-def test_a_private_parent_from_elsewhere_is_not_named_to_those_who_see_the_result(queue, work, pair, base, tmp_path):
+def test_a_private_parent_from_elsewhere_is_not_named_to_those_who_see_the_result(
+    queue, work, owner, pair, base, tmp_path
+):
     bob = factories.make_user("bob")
-    secret = factories.make_version(bob, "codename", base=base, seed=3, visibility=Visibility.PRIVATE)
+    vault = factories.make_organisation("vault", admin=bob, reader=owner)
+    private = {"namespace": vault, "visibility": Visibility.PRIVATE}
+    secret = factories.make_version(bob, "codename", base=base, seed=3, **private)
     version = work(queue("svd", rank=2, inputs=[pair[0], secret])).result
     card = (files_of(version, tmp_path) / "README.md").read_text()
     everything = card + str(version.report) + version.revisions.get().message

@@ -292,7 +292,7 @@ def test_a_worker_must_hold_both_bases(ask, worker, base, target, owner, adapter
     job = ask()
     assert worker.claim(job.pk) is None
     worker.heartbeat.beat()
-    from hub.services.jobs.scheduling import waiting_for
+    from hub.services.jobs.waiting import waiting_for
 
     assert "No running worker holds the base pico/next" in waiting_for(job)
 
@@ -447,7 +447,7 @@ def test_a_mixture_becomes_one_lora_on_the_next_base(held, ask, work, owner, bas
 def test_a_base_that_an_adapter_replaces_is_loaded_anew_for_every_stage(
     held, stages, ask, work, worker, base, monkeypatch
 ):
-    monkeypatch.setattr("workers.transferring.replaces", lambda version: True)
+    monkeypatch.setattr("workers.kinds.transfer.replaces", lambda version: True)
     kept, _ = worker.models.get(base)
     assert work(ask()).state == State.DONE
     assert base.pk not in worker.models.ids()
