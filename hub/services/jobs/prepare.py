@@ -51,14 +51,13 @@ class _Steps:
         completed = self.step(self.complete)
         self.step(self.check_keep)
         readable = self.step(lambda: check_visibility(self.draft.request.visibility))
-        if parsed and completed:
-            whole = self.step(self.add_data)
-            if whole:
-                self.step(lambda: self.kind.check(self.draft))
-            found = self.step(self.find_files)
-            if found and self._has_inputs():
-                self.step(lambda: self.kind.check_files(self.draft))
-            self.draft.comparable = whole and found
+        whole = parsed and completed and self.step(self.add_data)
+        if whole:
+            self.step(lambda: self.kind.check(self.draft))
+        found = parsed and self.step(self.find_files)
+        if found and completed and self._has_inputs():
+            self.step(lambda: self.kind.check_files(self.draft))
+        self.draft.comparable = whole and found
         if self.kind.makes and readable:
             self.step(self.find_place)
 

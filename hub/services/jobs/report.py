@@ -12,6 +12,7 @@ from hub.services.jobs.prepare import examine
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.scheduling import able_workers, waiting_sentence
 
+UNKNOWN = {"workers": [], "waiting_for": "", "shortcuts": []}
 ESTIMATES = ("ranks", "rank", "bytes", "seconds", "memory")
 
 
@@ -24,24 +25,17 @@ def check_job(*, actor: User, request: JobRequest) -> dict:
     `memory` and `bytes` are estimates, null where there is a problem.
     """
     draft = examine(actor, request)
+    kind = kind_of(request.kind)
     report = {
         "ok": not draft.problems,
         "problems": [as_dict(problem) for problem in draft.problems],
-        "inputs": [{"name": str(version), "fits": True, "reason": ""} for version in request.adapters],
-        "licence": None,
-        "licence_conflicts": [],
-        "visibility": Visibility.PRIVATE,
-        "workers": [],
-        "waiting_for": "",
         "files": [{**file.facts, "role": file.role, "name": file.name} for file in draft.given],
-        "notes": [],
-        "shortcuts": [],
+        **_rights(draft, kind),
+        **(_outlook(draft, kind) if draft.method else UNKNOWN),
         **dict.fromkeys(ESTIMATES),
     }
-    if draft.method is None:
-        return report
-    kind = kind_of(request.kind)
-    report |= _told(draft, kind) | {"inputs": _fits(draft, kind)}
+    report["inputs"] = _fits(draft, kind)
+    report["notes"] = kind.notes(draft, report["visibility"]) if draft.recipe else []
     return report | (kind.cost(draft) if report["ok"] else {})
 
 
@@ -52,29 +46,32 @@ def as_dict(problem: HubError | CompositionError) -> dict:
     return {"code": problem.code, "message": problem.message, **problem.facts}
 
 
-def _told(draft: Draft, kind: JobKind) -> dict:
-    request, method = draft.request, draft.method
-    parents = kind.parents(request)
+def _rights(draft: Draft, kind: JobKind) -> dict:
+    """Licences of the parents and the result's visibility."""
+    parents, asked = kind.parents(draft.request), kind.visibility(draft.request.visibility)
     licences = [(str(version), version.repository.license) for version in parents]
-    asked = kind.visibility(request.visibility)
-    visibility = resulting_visibility(parents, asked if asked in Visibility.values else None)
-    bases = kind.bases(method, request.adapters, draft.base)
-    unknown = method.needs.base_model and not bases
     return {
         "licence": combined([licence for _, licence in licences])[0],
         "licence_conflicts": conflicts(licences),
-        "visibility": visibility,
-        "workers": [worker.name for worker in able_workers(method, bases)],
-        "waiting_for": "" if unknown else waiting_sentence(method, bases),
-        "notes": kind.notes(draft, visibility) if draft.recipe else [],
-        "shortcuts": kind.shorter_ways(request),
+        "visibility": resulting_visibility(parents, asked if asked in Visibility.values else None),
+    }
+
+
+def _outlook(draft: Draft, kind: JobKind) -> dict:
+    """Who could run it, what it would wait for, and whether there is a shorter way."""
+    bases = kind.bases(draft.method, draft.request.adapters, draft.base)
+    unknown = draft.method.needs.base_model and not bases
+    return {
+        "workers": [worker.name for worker in able_workers(draft.method, bases)],
+        "waiting_for": "" if unknown else waiting_sentence(draft.method, bases),
+        "shortcuts": kind.shorter_ways(draft.request),
     }
 
 
 def _fits(draft: Draft, kind: JobKind) -> list[dict]:
     """Whether each adapter can stand beside the first, and why not."""
-    adapters = draft.request.adapters
-    reasons = [kind.misfit(draft.method, adapters[0], version, draft.recipe) for version in adapters]
+    adapters, method = draft.request.adapters, draft.method
+    reasons = [kind.misfit(method, adapters[0], version, draft.recipe) if method else "" for version in adapters]
     return [
         {"name": str(version), "fits": not reason, "reason": reason}
         for version, reason in zip(adapters, reasons, strict=True)

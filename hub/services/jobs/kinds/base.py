@@ -215,5 +215,5 @@ def unfit_facts(first: Version, version: Version, method: Method, recipe: Recipe
     except RecipeError:
         return ""
     except CompositionError as error:
-        return "" if error.code == "merge.too_few_inputs" else error.message
+        return "" if error.code.endswith(".too_few_inputs") else error.message
     return ""
