@@ -18,7 +18,7 @@ from composition.recipes import AssembleRecipe, recipe_from_dict
 from composition.registry import METHODS
 from composition.weights import LoraWeights
 from hub.models import JobInput, Origin, State
-from hub.services.content.manifest import manifest_of
+from hub.services.content.manifest import format_of, manifest_of
 from hub.services.jobs.check import named
 from hub.services.jobs.results import publish_result
 from hub.storage import blobs
@@ -28,8 +28,6 @@ from workers.cards import HIDDEN, assembly_card, public_names
 from workers.evaluating import read_rows
 from workers.leftovers import work_folder
 from workers.worker import Worker, inputs_of, versions
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 def assemble(attempt: Attempt, worker: Worker) -> None:
@@ -120,7 +118,8 @@ def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Seque
 def _source(row: JobInput) -> dict[str, Any]:
     """What the assembly's config keeps of an expert's origin: the digest of its weights, its licence."""
     manifest = manifest_of(row.version.revisions.order_by("pk").first())
-    return {"sha256": manifest[WEIGHTS].sha256, "license": row.version.repository.license or None}
+    weights = format_of(row.version.repository.kind, manifest).weights_in(manifest)[0]
+    return {"sha256": manifest[weights].sha256, "license": row.version.repository.license or None}
 
 
 def _report(assembly: Any, routing: dict[str, Any] | None) -> dict[str, Any]:

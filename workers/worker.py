@@ -9,7 +9,7 @@ from functools import cached_property
 from django.conf import settings
 
 from hub.models import Job, JobInput, Version
-from hub.services.content.manifest import is_content, manifest_of
+from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import lease
 from hub.services.jobs.scheduling import bases_of, needs_base
 from workers import bases, devices
@@ -76,8 +76,7 @@ class Worker:
         if version.content_digest != row.digest:
             raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")
         manifest = manifest_of(version.revisions.order_by("pk").first())
-        kind = version.repository.kind
-        return self.cache.folder({path: entry for path, entry in manifest.items() if is_content(kind, path)})
+        return self.cache.folder(content_of(version.repository.kind, manifest))
 
 
 def inputs_of(job: Job, role: str) -> list[JobInput]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from composition.facts import AdapterFacts
 from composition.formats.mixture.config import AssemblyConfig
+from composition.formats.peft.names import CONFIG_FILE
 from composition.formats.strict_json import strict_loads
 from composition.recipes import AssembleRecipe
 from composition.recipes.base import Inputs
@@ -16,7 +17,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.errors import Invalid
 from hub.models import User, Version
-from hub.services.content.manifest import ADAPTER_CONFIG, BlobSource, manifest_of, read_whole
+from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 
 
 def grows(kind: str, inputs: Sequence[Version]) -> bool:
@@ -91,5 +92,5 @@ def with_earlier_data(
 def config_of(version: Version) -> AssemblyConfig:
     """The adapter_config.json of a mixture's version."""
     manifest = manifest_of(version.revisions.order_by("pk").first())
-    raw = strict_loads(read_whole(BlobSource(manifest[ADAPTER_CONFIG])), area="config", what=ADAPTER_CONFIG)
+    raw = strict_loads(read_whole(BlobSource(manifest[CONFIG_FILE])), area="config", what=CONFIG_FILE)
     return AssemblyConfig(raw)

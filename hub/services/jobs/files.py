@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from composition.formats import FORMATS
 from composition.formats.dataset.seed_rows import read_seeds, seed_facts
 from composition.formats.strict_json import strict_loads
 from composition.recipes.generate import VERB
@@ -32,7 +33,7 @@ REAL, INDEX = "real", "index"
 # How long a job that failed or was cancelled may be tried again with what it was given, and from where it stopped.
 KEPT = timedelta(days=1)
 NO_RESULT = (State.FAILED, State.CANCELLED)
-PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
+PEFT_FILES = set(FORMATS["peft"].files)
 # verb → the roles of the files of its methods that invent data; the others take none.
 ROLES = {"transfer": (SEEDS, DISCRIMINATOR), "discriminator": (SEEDS, REAL)}
 
