@@ -2,7 +2,6 @@
 
 from django.urls import reverse
 
-from composition.formats import FORMATS
 from composition.recipes.synthesis import SynthesisOptions
 from composition.registry import Method
 from hub import queries
@@ -29,7 +28,6 @@ def more(viewer: Viewer, job: Job, method: Method | None) -> dict:
         "stages": STAGES.get(verb) if invents else None,
         "transfers": verb == "transfer",
         "report_url": reverse("report", args=where) if where else "",
-        "weights_file": FORMATS["peft"].weights,
         "kept_beside": verb == "discriminator" and done,
         "loss": loss.curve(report.get("distillation")) if verb == "transfer" else None,
     }
