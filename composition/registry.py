@@ -7,6 +7,7 @@ function, a recipe and a row, and nothing here changes. Two rows of one kind are
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
+from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -60,40 +61,37 @@ class Homes(Generic[Home]):
 
     def __init__(self, package: ModuleType, attribute: str) -> None:
         self._package, self._attribute = package, attribute
-        self._found: dict[type[Recipe], Home] | None = None
 
+    @cached_property
     def all(self) -> dict[type[Recipe], Home]:
         """Recipe class → home. ValueError where two homes claim one class."""
-        if self._found is None:
-            self._found = {}
-            for module in iter_modules(self._package.__path__, f"{self._package.__name__}."):
-                home = getattr(import_module(module.name), self._attribute, None)
-                if home is not None:
-                    self._add(home)
-        return self._found
+        found: dict[type[Recipe], Home] = {}
+        for module in iter_modules(self._package.__path__, f"{self._package.__name__}."):
+            home = getattr(import_module(module.name), self._attribute, None)
+            if home is not None:
+                self._add(found, home)
+        return found
 
     def of(self, method: Method) -> Home:
         """The home of a method. LookupError where the room has none for it."""
-        found = self.all()
         for family in method.recipe.__mro__:
-            if family in found:
-                return found[family]
+            if family in self.all:
+                return self.all[family]
         raise LookupError(f"{self._package.__name__} has no home for the method {method.kind!r}")
 
     @contextmanager
     def registered(self, home: Home) -> Iterator[Home]:
         """With one more home, for the time of the block."""
-        self.all()
-        self._add(home)
+        self._add(self.all, home)
         try:
             yield home
         finally:
-            del self._found[home.recipe]
+            del self.all[home.recipe]
 
-    def _add(self, home: Home) -> None:
-        if home.recipe in self._found:
+    def _add(self, found: dict[type[Recipe], Home], home: Home) -> None:
+        if home.recipe in found:
             raise ValueError(f"{self._package.__name__} has two homes for {home.recipe.__name__}")
-        self._found[home.recipe] = home
+        found[home.recipe] = home
 
 
 @contextmanager

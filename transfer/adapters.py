@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from composition.errors import CompositionError
-from composition.formats.peft.save import CONFIG_FILE, WEIGHTS_FILE, safetensors_header, tensor_bytes
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.safetensors_writer import safetensors_header, tensor_bytes
 from composition.recipes import TransLoraRecipe
 from transfer.stages import unchanged
 

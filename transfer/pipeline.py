@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from composition.errors import CompositionError
-from composition.formats.peft.save import replace_file
+from composition.formats.safetensors_writer import replace_file
 from composition.progress import Progress, ignore
 from composition.recipes import TransLoraRecipe
 from composition.recipes.transfer import DISCRIMINATOR, TOKEN_SCORE

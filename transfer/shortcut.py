@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from composition.errors import CompositionError
-from composition.formats.peft.save import cast
+from composition.formats.safetensors_writer import cast
 from composition.recipes import ShortcutRecipe
 from composition.weights import Factors, LoraWeights
 

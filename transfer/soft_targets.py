@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes
 from composition.progress import Progress
 from composition.running.prompting import Prompting
 from composition.running.reading import Reader

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from composition.errors import CompositionError
-from composition.formats.peft.save import replace_file
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.safetensors_writer import replace_file
 from composition.progress import Progress
 from composition.running.base_models import adapter_attached
 
@@ -31,7 +32,7 @@ def digest(*parts: Any) -> str:
 def folder_digest(folder: Path) -> str:
     """SHA-256 hex of an adapter's config and weights; a missing file counts for nothing."""
     seen = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
         path = folder / name
         if path.is_file():
             seen.update(name.encode() + path.read_bytes())

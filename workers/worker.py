@@ -10,7 +10,7 @@ from django.conf import settings
 
 from composition.registry import METHODS
 from hub.models import Job, JobInput
-from hub.services.content.manifest import is_content, manifest_of
+from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import lease
 from hub.services.jobs.waiting import bases_of
 from workers import bases, devices
@@ -77,8 +77,7 @@ class Worker:
         if version.content_digest != row.digest:
             raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")
         manifest = manifest_of(version.revisions.order_by("pk").first())
-        kind = version.repository.kind
-        return self.cache.folder({path: entry for path, entry in manifest.items() if is_content(kind, path)})
+        return self.cache.folder(content_of(version.repository.kind, manifest))
 
 
 _this: Worker | None = None

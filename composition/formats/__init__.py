@@ -1,16 +1,20 @@
-"""Adapter formats: one file a format, each with `detect(folder)` and `read(folder)`. Importing this loads no torch."""
+"""Adapters, generators and datasets on disk: a sub-package for each format, and one table of their rows.
 
-from importlib import import_module
+`table` says what a row is. Importing this loads no torch.
+"""
+
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from composition.errors import CompositionError
+from composition.formats.sources import LocalFile
+from composition.formats.table import ADAPTER, FORMATS
 
 if TYPE_CHECKING:
-    from composition.weights import LoraWeights
+    from composition.factors import LoraWeights
 
-FORMATS = {"PEFT LoRA": "composition.formats.peft.read"}
+__all__ = ["FORMATS", "read_adapter"]
 
 
 def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":
@@ -23,13 +27,14 @@ def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":
         raise CompositionError(
             "adapter.no_folder", f"There is no folder {path}. Give the folder that holds the adapter."
         )
-    for module in FORMATS.values():
-        reader = import_module(module)
-        if reader.detect(path):
-            return reader.read(path)
+    files = {entry.name: LocalFile(entry) for entry in sorted(path.iterdir()) if entry.is_file()}
+    readable = [row for row in FORMATS.holding(ADAPTER) if row.read]
+    for row in readable:
+        if row.detect(files):
+            return row.reader()(path)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
     raise CompositionError(
         "adapter.unknown_format",
-        f"{path.name} holds {found}, which is no known adapter format ({', '.join(FORMATS)}). "
-        "Give a folder with adapter_config.json and adapter_model.safetensors.",
+        f"{path.name} holds {found}, which is no known adapter format ({', '.join(row.label for row in readable)}). "
+        f"Give a folder with {' and '.join(readable[-1].files)}.",
     )

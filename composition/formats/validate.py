@@ -1,10 +1,27 @@
 """The door: what every upload passes before anybody sees it. Torch-free, streaming, and without side effects.
 
-`adapter_files` and `dataset_files` tell what is checked; `docs/formats.md` lists the codes of the refusals.
+What is checked stands in the `files` module of each format; `docs/formats.md` lists the codes of the refusals.
 """
 
+from collections.abc import Mapping, Sequence
+
+from composition.facts import AdapterFacts
 from composition.formats.dataset.files import validate_dataset
-from composition.formats.peft.files import validate_adapter
 from composition.formats.sources import Files, FileSource, LocalFile, MemoryFile, local_files
+from composition.formats.table import ADAPTER, FORMATS
 
 __all__ = ["FileSource", "Files", "LocalFile", "MemoryFile", "local_files", "validate_adapter", "validate_dataset"]
+
+
+def validate_adapter(
+    files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None, max_header: int | None = None
+) -> AdapterFacts:
+    """Check the files of one adapter of any known format, and that it fits a base of `base_shapes`.
+
+    `base_shapes` is {module: [out, in]}, as `base_models.module_shapes` gives it; `max_header` is for formats that read
+    a safetensors header, in bytes. Raises CompositionError `path.*`, `content.*` and the codes of the format.
+    """
+    limits = {} if max_header is None else {"max_header": max_header}
+    facts = FORMATS.recognise(ADAPTER, files).check(files, base_shapes=base_shapes, **limits)
+    assert isinstance(facts, AdapterFacts)
+    return facts

@@ -1,6 +1,6 @@
 """GenerativeAdapter (arXiv:2411.05877): a generator trained once for a base turns a text into a LoRA in one pass.
 
-    generator = load_generator(folder)                  # torch-free check: formats.generator_files.validate_generator
+    generator = load_generator(folder)                  # torch-free check: formats.generator.files
     result = generate(base, tokenizer, generator, text, GenerateRecipe())    # GenerateResult(weights, state, report)
     save_peft(result.weights, out)                                   # an ordinary PEFT LoRA
 

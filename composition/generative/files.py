@@ -15,7 +15,7 @@ from safetensors import safe_open
 from composition.errors import CompositionError
 from composition.formats.generator.config import CONFIG_FILE, PARTS, WEIGHTS_FILE, GeneratorConfig
 from composition.formats.generator.files import validate_generator
-from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes
 from composition.formats.sources import local_files
 from composition.generative.layer import Generator
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from composition.errors import CompositionError
-from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes
 
 KEY = "state"
 NOTHING = 1e-9
@@ -24,7 +24,10 @@ NOTHING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """S [L, R1, R2] float64, how many tokens went in, and the digest of the generator that it belongs to."""
+    """S [L, R1, R2] float64, how many tokens went in, and the digest of the generator that it belongs to.
+
+    `composition.generative.encode.read` makes one of a text's tokens.
+    """
 
     S: Tensor
     tokens: int
@@ -35,13 +38,6 @@ class State:
         """Of no text."""
         config = generator.config
         return cls(torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest())
-
-    @classmethod
-    def of(cls, base: Any, generator: Any, ids: list[int], recipe: Any, **more: Any) -> "State":
-        """Of a text's tokens, read as the recipe says; see `composition.generative.encode.read`."""
-        from composition.generative.encode import read
-
-        return read(base, generator, ids, recipe, **more)
 
     def __add__(self, other: "State") -> "State":
         self._check(other, "added to")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.formats.peft.save import cast
+from composition.formats.safetensors_writer import cast
 from composition.merging.combinations import beside, combination_norms
 from composition.merging.gram import Grams
 from composition.merging.units import Units

@@ -22,7 +22,7 @@ from torch import Tensor
 from composition.errors import CompositionError
 from composition.formats.mixture.config import FORMAT_VERSION, AssemblyConfig
 from composition.formats.peft.plain_config import alpha_of
-from composition.formats.peft.save import cast
+from composition.formats.safetensors_writer import cast
 from composition.merging.units import module_names
 from composition.moe import prototypes
 from composition.progress import Progress, ignore

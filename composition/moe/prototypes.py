@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from composition.formats.peft.save import cast
+from composition.formats.safetensors_writer import cast
 from composition.weights import Factors, LazyFactors, LoraWeights
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from composition.errors import CompositionError
-from composition.formats.mixture.config import CONFIG_FILE, LOADER_FILE, ROUTER_FILE, WEIGHTS_FILE
-from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.mixture.config import LOADER_FILE, ROUTER_FILE
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes
 from composition.moe.assemble import Assembly
 
 NUMBERS = re.compile(r"\[[\s\d.,eE+-]+\]")

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
-from composition.formats.mixture.config import PREFIX, WEIGHTS_FILE, AssemblyConfig, read_assembly_config
-from composition.formats.peft.read import TORCH_DTYPES
+from composition.formats.mixture.config import AssemblyConfig, read_assembly_config
+from composition.formats.peft.names import PREFIX, WEIGHTS_FILE
+from composition.formats.safetensors_writer import TORCH_DTYPES
 from composition.weights import Factors, LazyFactors, LoraWeights
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from composition.errors import CompositionError
+from composition.formats.peft.names import WEIGHTS_FILE
 
 MAX_LAYERS = 2048
 """More layers than any model has; a config that asks for more is a mistake or an attack on the worker's memory."""
@@ -168,10 +169,10 @@ def adapter_attached(model: Any, folder: str | Path, *, trainable: bool = False)
     from peft import PeftModel
 
     folder = Path(folder)
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not (folder / WEIGHTS_FILE).is_file():
         raise CompositionError(
             "base.adapter_missing",
-            f"The folder {folder.name!r} holds no adapter_model.safetensors. Give a PEFT adapter's folder.",
+            f"The folder {folder.name!r} holds no {WEIGHTS_FILE}. Give a PEFT adapter's folder.",
         )
     attached = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable).eval()
     try:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from composition.formats.peft.save import replace_file, safetensors_header, tensor_bytes
+from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes
 
 STATE_FILE = "state.safetensors"
 

@@ -40,7 +40,7 @@ def match_base(name: str | None, revision: str | None = None) -> BaseModel | Non
     return alias.base if alias else None
 
 
-def unknown_base(name: str | None, config: str = "adapter_config.json") -> Invalid:
+def unknown_base(name: str | None, config: str) -> Invalid:
     """The refusal of files whose base isn't known: what their config says, what there is, what to do."""
     known = list(BaseModel.objects.order_by("name").values_list("name", flat=True).distinct()[:20])
     said = (

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from composition.formats import FORMATS
 from composition.formats.peft.types import MIXTURES
 
 register = template.Library()
@@ -105,6 +106,13 @@ def points(share: float | None, sign: str = "") -> str:
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
     return {"LORA": "LoRA", **MIXTURES}.get(name, name)
+
+
+@register.filter
+def adapter_file(name: str) -> str:
+    """Which of PEFT's two files a job's private input is, "config" or "weights"; "" for any other."""
+    row = FORMATS["peft"]
+    return {row.config: "config", row.weights: "weights"}.get(name, "")
 
 
 @register.filter

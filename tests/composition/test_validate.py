@@ -237,9 +237,10 @@ def test_links_are_no_files_of_an_upload(tmp_path):
 
 
 def test_no_torch_is_loaded():
-    modules = "strict_json regex_cost sources safetensors_header content finite dataset.files validate"
+    modules = "strict_json regex_cost sources safetensors_header content finite gate table dataset.files validate"
     own = "patterns types fields config tensors fit files"
     names = [*modules.split(), *(f"peft.{name}" for name in own.split())]
     code = f"import sys\nfor name in {names}: __import__('composition.formats.' + name)\n"
+    code += "from composition.formats import FORMATS\nassert len(FORMATS) > 3\n"
     code += "bad = [m for m in ('torch', 'transformers', 'peft', 'safetensors', 'django') if m in sys.modules]\n"
     subprocess.run([sys.executable, "-c", code + "assert not bad, bad"], check=True, timeout=60)

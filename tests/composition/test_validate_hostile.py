@@ -11,7 +11,7 @@ from composition.formats.validate import MemoryFile, validate_adapter, validate_
 from tests import hostile, uploads
 
 FOLDER = Path(formats.__file__).parent
-READERS = ("peft_lora.py", "peft_save.py", "__init__.py")  # these have their own tests
+READERS = ("read.py", "save.py", "__init__.py")  # these have their own tests
 CASES = list(hostile.cases())
 
 
@@ -38,7 +38,7 @@ def test_the_good_ones_pass():
 
 def test_every_code_has_a_case():
     """A code that no case provokes would be a promise nobody checks."""
-    source = "".join(path.read_text() for path in FOLDER.glob("*.py") if path.name not in READERS)
+    source = "".join(path.read_text() for path in FOLDER.rglob("*.py") if path.name not in READERS)
     promised = set(re.findall(r'"((?:adapter|dataset|config|content|path|safetensors)\.[a-z_]+)"', source))
     for helper, area in ((r"self\.(?:tensor_)?error", "safetensors"), ("_refusal", "adapter"), ("_path", "path")):
         promised |= {f"{area}.{code}" for code in re.findall(rf'{helper}\(\s*"([a-z_]+)"', source)}
@@ -60,7 +60,7 @@ def test_the_page_lists_every_code_and_no_other():
     of_generators = {code for code in listed if code.startswith("generator.")}  # and in test_generator_files.py
     assert listed - of_mixtures - of_generators == {case.code for case in CASES}
     assert listed >= of_mixtures
-    source = "".join((FOLDER / f"generator_{name}.py").read_text() for name in ("config", "files"))
+    source = "".join((FOLDER / "generator" / f"{name}.py").read_text() for name in ("config", "files"))
     no_code = {"generator.safetensors", "generator.base_layers"}  # a file; the recipe's, before there is a generator
     strict = {f"generator.{code}" for code in ("json", "duplicate_key", "not_finite")}
     assert of_generators == set(re.findall(r'"(generator\.[a-z_]+)"', source)) - no_code | strict

@@ -101,7 +101,7 @@ def halt_at(point: str, marker: Path) -> None:
             results.publish = halt_after(results.publish)
         case "done":  # committed, and the broker not told
             merge = merging.HOME
-            HOMES.all()[merge.recipe] = WorkerKind(recipe=merge.recipe, run=halt_after(merge.run))
+            HOMES.all[merge.recipe] = WorkerKind(recipe=merge.recipe, run=halt_after(merge.run))
         case _:
             raise ValueError(point)
 

@@ -35,7 +35,7 @@ def home_of(job: Job) -> WorkerKind:
 
 def work_folder(root: Path, job: Job) -> Path:
     """The folder in which this job's stages lie, made if it is missing; those of jobs that are over go."""
-    leftovers.sweep(root, {home.work for home in HOMES.all().values() if home.work})
+    leftovers.sweep(root, {home.work for home in HOMES.all.values() if home.work})
     folder = root / f"{home_of(job).work}-{job.pk}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

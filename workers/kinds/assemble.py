@@ -15,15 +15,13 @@ from composition.formats.mixture.config import read_assembly_config
 from composition.recipes import AssembleRecipe
 from composition.registry import METHODS, recipe_from_dict
 from hub.models import DATASET, JobInput, Origin, State
-from hub.services.content.manifest import manifest_of
+from hub.services.content.manifest import format_of, manifest_of
 from workers.attempt import Attempt
 from workers.cards import HIDDEN, assembly_card, public_names
 from workers.inputs import adapter_of, dataset_rows, inputs_of, versions
 from workers.kinds import WorkerKind, work_folder
 from workers.publishing import publish_folder, result_folder
 from workers.worker import Worker
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 def assemble(attempt: Attempt, worker: Worker) -> None:
@@ -98,7 +96,8 @@ def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Seque
 def _source(row: JobInput) -> dict[str, Any]:
     """What the assembly's config keeps of an expert's origin: the digest of its weights, its licence."""
     manifest = manifest_of(row.version.revisions.order_by("pk").first())
-    return {"sha256": manifest[WEIGHTS].sha256, "license": row.version.repository.license or None}
+    weights = format_of(row.version.repository.kind, manifest).weights_in(manifest)[0]
+    return {"sha256": manifest[weights].sha256, "license": row.version.repository.license or None}
 
 
 def _report(assembly: Any, routing: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,12 +5,13 @@ text         {"text": "…"}                                                  do
 questions    {"context": "…", "question": "…", "answer": "…"}
 """
 
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 from composition.errors import CompositionError
 from composition.facts import DatasetFacts
 from composition.formats.content import DOCUMENTS, IMAGES, extension
-from composition.formats.peft.files import check_content
+from composition.formats.gate import check_content
 from composition.formats.sources import Files
 from composition.formats.strict_json import shorten, strict_loads
 
@@ -23,8 +24,8 @@ REQUIRED = {COMPLETION: ("prompt", "completion"), TEXT: ("text",), QUESTIONS: ("
 BESIDE = (DOCUMENTS | IMAGES) - {".json", ".jsonl", ".csv", ".model"}
 
 
-def validate_dataset(files: Files) -> DatasetFacts:
-    """Check every row of every file; a split is named by its file's stem.
+def validate_dataset(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None) -> DatasetFacts:
+    """Check every row of every file; a split is named by its file's stem. Datasets have no base to fit.
 
     Raises CompositionError `path.*`, `content.*`, `dataset.*`; facts name `file` and `line` (from 1).
     """
@@ -69,6 +70,11 @@ def validate_dataset(files: Files) -> DatasetFacts:
         has_choices="choices" in columns and COMPLETION in kinds.values(),
         bytes=sum(files[path].size for path in paths.values()),
     )
+
+
+def is_content(path: str) -> bool:
+    """Whether a file holds rows, which make a version."""
+    return path.lower().endswith(ROWS)
 
 
 def _check_rows(stream: BinaryIO, path: str, columns: dict[str, None]) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """An uploaded generator, from its files to its facts: torch-free, headers alone.
 
-generator_config.json      base, adapted layers, sizes, training record; see `generator_config`
+generator_config.json      base, adapted layers, sizes, training record; see `config`
 generator.safetensors      {module}.A1 [R1, in], .A2 [R1, D], .A3 [R2, D], .B [out, R2], .norm [D], one dtype
 README.md                  the card
 """
@@ -11,12 +11,13 @@ from typing import Any
 from composition.errors import CompositionError
 from composition.facts import GeneratorFacts
 from composition.formats.content import DOCUMENTS, IMAGES, extension
+from composition.formats.gate import check_content
 from composition.formats.generator.config import CONFIG_FILE, WEIGHTS_FILE, GeneratorConfig
-from composition.formats.peft.files import check_content
 from composition.formats.peft.tensors import first_three
 from composition.formats.safetensors_header import SafetensorsHeader, parse_header
 from composition.formats.sources import Files
 from composition.formats.strict_json import shorten, strict_loads
+from composition.formats.table import BaseName
 
 FLOATS = ("F32", "F16", "BF16")
 MAX_CONFIG = 8 * 1024 * 1024
@@ -85,6 +86,16 @@ def read_config(files: Files) -> GeneratorConfig:
         )
     with source.open() as stream:
         return GeneratorConfig.from_dict(strict_loads(stream.read(), area="generator", what=CONFIG_FILE))
+
+
+def base_of(files: Files) -> BaseName | None:
+    """The base that the config names; None where the config is missing. Errors: those of `read_config`."""
+    return BaseName(read_config(files).base_model) if CONFIG_FILE in files else None
+
+
+def is_content(path: str) -> bool:
+    """Whether a file makes a version: the config at the top, and weights wherever they lie."""
+    return path == CONFIG_FILE or path.lower().endswith(".safetensors")
 
 
 def check_tensors(config: GeneratorConfig, header: SafetensorsHeader) -> str:

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from composition.errors import CompositionError
+from composition.formats.peft.names import CONFIG_FILE, PREFIX
 from composition.formats.strict_json import shorten, strict_loads
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 ROUTER_FILE = "router.json"
 LOADER_FILE = "lora_moe_peft.py"
-PREFIX = "base_model.model."
 FORMAT_VERSION = 1
 PREFIXES = {"METEORA": "meteora_", "SMORA": "smora_"}
 

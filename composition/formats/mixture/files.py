@@ -1,52 +1,59 @@
-"""An uploaded assembly (MeteoRA, SMoRA), from its files to its facts: config, stack and loader, torch-free.
+"""An uploaded assembly (MeteoRA, SMoRA), from its files to its facts: config and stack, torch-free.
 
     base_model.model.{module}.meteora_A / smora_A      [R, in]     R = Σ r_i, as the config's ranks say
     …_B [out, R]      …_gate [n, in], SMoRA [R / rank_partition, in]      smora_bias [R]
 
-The one piece of code an adapter may carry is the loader of assemblies, byte for byte one that this hub knows.
+It lies in PEFT's two files, so what every such folder passes is checked by `peft.files`.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 
 from composition.errors import CompositionError
-from composition.facts import ModuleFacts
-from composition.formats.mixture.config import CONFIG_FILE, LOADER_FILE, AssemblyConfig
-from composition.formats.peft.tensors import FACTOR_DTYPES, first_three
-from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
-from composition.formats.sources import FileSource
-from composition.formats.strict_json import shorten
+from composition.facts import AdapterFacts, ModuleFacts
+from composition.formats.mixture.config import AssemblyConfig
+from composition.formats.peft.config import MAX_CONFIG, PeftConfig
+from composition.formats.peft.files import check_folder, last_names
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.peft.tensors import FACTOR_DTYPES, Tensors, first_three
+from composition.formats.peft.types import MIXTURES
+from composition.formats.safetensors_header import MAX_HEADER, SafetensorsHeader, TensorInfo
+from composition.formats.sources import Files, read_start
+from composition.formats.strict_json import shorten, strict_loads
 
-LOADER = Path(__file__).resolve().parents[2] / "moe" / LOADER_FILE
-EARLIER_LOADERS: frozenset[str] = frozenset()
-"""SHA-256 of loaders that earlier releases put into assemblies."""
 MOST_EXPERTS = 4096
-MAX_LOADER = 1 << 20
 
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<prefix>meteora|smora)_(?P<part>A|B|gate|bias)")
 
 
-def check_loader(path: str, source: FileSource) -> None:
-    """Refuse a file of the loader's name that is not the loader: `content.code`."""
-    if path != LOADER_FILE:
-        return
-    with source.open() as stream:
-        digest = hashlib.sha256(stream.read(MAX_LOADER + 1)).hexdigest()
-    if source.size > MAX_LOADER or (digest != _own_loader() and digest not in EARLIER_LOADERS):
-        raise CompositionError(
-            "content.code",
-            f"{path} is program code, and not the loader of assemblies that this hub knows. "
-            "Leave it out, or put the hub's own in its place.",
-            file=path,
-        )
+def validate_mixture(
+    files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None, max_header: int = MAX_HEADER
+) -> AdapterFacts:
+    """Check the files of one mixture, and that it fits a base of `base_shapes` ({module: [out, in]}).
+
+    Raises what `peft.files.check_folder` raises, and CompositionError `assembly.config`, `assembly.tensors`,
+    `adapter.shape`.
+    """
+    modules: dict[str, ModuleFacts] = {}
+
+    def judge(header: SafetensorsHeader, config: PeftConfig, warnings: list[str]) -> Tensors:
+        modules.update(check_assembly(header, config.raw, base_shapes, file=WEIGHTS_FILE))
+        return Tensors()
+
+    facts = check_folder(files, judge, max_header=max_header)
+    return replace(facts, modules=modules, target_modules=last_names(modules))
 
 
-@cache
-def _own_loader() -> str:
-    return hashlib.sha256(LOADER.read_bytes()).hexdigest()
+def is_mixture(files: Files) -> bool:
+    """Whether the config is there and says that this is one."""
+    if CONFIG_FILE not in files:
+        return False
+    try:
+        raw = strict_loads(read_start(files[CONFIG_FILE], MAX_CONFIG), area="config", what=CONFIG_FILE)
+    except CompositionError:
+        return False
+    return isinstance(raw, dict) and raw.get("peft_type") in tuple(MIXTURES)
 
 
 def check_assembly(

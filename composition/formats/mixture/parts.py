@@ -19,8 +19,9 @@ import numpy as np
 
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
-from composition.formats.mixture.config import CONFIG_FILE, PREFIX, WEIGHTS_FILE, AssemblyConfig, parse_assembly_config
-from composition.formats.peft.plain_config import factor_names, plain_config
+from composition.formats.mixture.config import AssemblyConfig, parse_assembly_config
+from composition.formats.peft.names import CONFIG_FILE, PREFIX, WEIGHTS_FILE, factor_names
+from composition.formats.peft.plain_config import plain_config
 from composition.formats.safetensors_header import (
     DTYPE_BYTES,
     HIGHEST_MAX_HEADER,

@@ -4,7 +4,7 @@
     r, alpha of a module = rank_pattern, alpha_pattern by `get_pattern_key`, else the config's own
 
 `fan_in_fan_out` says how the *base* stores its weight; peft's factors are A: [r, in] and B: [out, r] either way, and
-ΔW = scale · B @ A is [out, in]. Fields are checked by `peft_fields`.
+ΔW = scale · B @ A is [out, in]. Fields are checked by `fields`.
 """
 
 import math
@@ -15,10 +15,10 @@ from typing import Any
 
 from composition.errors import CompositionError
 from composition.formats.peft import fields, patterns
+from composition.formats.peft.names import CONFIG_FILE
 from composition.formats.peft.types import MIXTURES, PEFT_TYPES, REFUSED_TYPES, reason_for
 from composition.formats.strict_json import shorten, strict_loads
 
-CONFIG_FILE = "adapter_config.json"
 MAX_CONFIG = 256 * 1024
 ALL_LINEAR = "all-linear"
 
@@ -150,17 +150,18 @@ class PeftConfig:
         return reasons
 
 
-def parse_peft_config(data: bytes) -> PeftConfig:
+def parse_peft_config(data: bytes, *, size: int = 0) -> PeftConfig:
     """Check the bytes of an `adapter_config.json`; nothing it names is imported, opened or fetched.
 
-    Raises CompositionError `config.*`, with `field` where one is to blame.
+    `size` is the file's, where `data` may be no more than its start. Raises CompositionError `config.*`, with `field`
+    where one is to blame.
     """
     if len(data) > MAX_CONFIG:
         raise CompositionError(
             "config.too_large",
-            f"{CONFIG_FILE} has {len(data):,} bytes; at most {MAX_CONFIG:,} are allowed. "
+            f"{CONFIG_FILE} has {max(size, len(data)):,} bytes; at most {MAX_CONFIG:,} are allowed. "
             "Keep only peft's own fields in it.",
-            size=len(data),
+            size=max(size, len(data)),
             limit=MAX_CONFIG,
         )
     raw = strict_loads(data, area="config", what=CONFIG_FILE)

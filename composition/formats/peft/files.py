@@ -5,55 +5,61 @@ for NaN and infinity. Nothing is imported, unpacked or fetched.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import finite
-from composition.formats.content import SNIFF_BYTES, check_paths, sniff
-from composition.formats.mixture.files import check_assembly, check_loader
+from composition.formats.gate import check_content
 from composition.formats.peft import fit
-from composition.formats.peft.config import CONFIG_FILE, MAX_CONFIG, PeftConfig, parse_peft_config
-from composition.formats.peft.fields import refuse_code
+from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm
 from composition.formats.peft.patterns import Budget, check_names
 from composition.formats.peft.tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
 from composition.formats.peft.types import MIXTURES, reason_for
 from composition.formats.safetensors_header import MAX_HEADER, SafetensorsHeader, parse_header
-from composition.formats.sources import Files
-from composition.formats.strict_json import strict_loads
+from composition.formats.sources import Files, read_start
+from composition.formats.table import BaseName
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 WEIGHT_ENDINGS = (".safetensors", ".gguf")
-SIDE_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
-MAX_SIDE_CONFIG = 4 * 1024 * 1024
-TAIL_BYTES = 64 * 1024
+
+Judge = Callable[[SafetensorsHeader, PeftConfig, list[str]], Tensors]
+"""(header, config, warnings to add to) → the factors found."""
 
 
-def validate_adapter(
+def validate_peft(
     files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None, max_header: int = MAX_HEADER
 ) -> AdapterFacts:
     """Check the files of one adapter, and that it fits a base of `base_shapes` (`base_models.module_shapes`).
 
-    Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, whose facts name `file`,
-    and `tensors` (the first three offenders).
+    Raises what `check_folder` raises; facts name `file`, and `tensors` (the first three offenders).
+    """
+
+    def judge(header: SafetensorsHeader, config: PeftConfig, warnings: list[str]) -> Tensors:
+        if config.is_lora:
+            return _check_lora(header, config, base_shapes, warnings)
+        if base_shapes is not None:
+            warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
+        return Tensors()
+
+    return check_folder(files, judge, max_header=max_header)
+
+
+def check_folder(files: Files, judge: Judge, *, max_header: int = MAX_HEADER) -> AdapterFacts:
+    """What every folder of PEFT's layout passes; `judge` says what the tensors in the header are.
+
+    Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
     """
     check_content(files)
     _check_names(files)
-    with files[CONFIG_FILE].open() as stream:
-        config = parse_peft_config(stream.read(MAX_CONFIG + 1))
+    config = read_config(files)
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
         header = parse_header(stream, size=source.size, max_header=max_header, file=WEIGHTS_FILE)
         _check_some(header)
-        found, warnings, mixture = Tensors(), list(config.warnings), {}
-        if config.is_lora:
-            found = _check_lora(header, config, base_shapes, warnings)
-        elif config.peft_type in MIXTURES:
-            mixture = check_assembly(header, config.raw, base_shapes, file=WEIGHTS_FILE)
-        elif base_shapes is not None:
-            warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
+        warnings = list(config.warnings)
+        found = judge(header, config, warnings)
         try:
             broken, zero = finite.scan(stream, header)
             sizes = {} if broken else {name: update_norm(stream, header, pair) for name, pair in found.pairs.items()}
@@ -72,24 +78,27 @@ def validate_adapter(
         )
     if found.pairs and all(pair.names["B"] in zero for pair in found.pairs.values()):
         warnings.append("Every lora_B is zero, so the adapter changes nothing. Was it trained?")
-    facts = _facts(header, config, found, sizes, [*warnings, *found.warnings], source.size)
-    return replace(facts, modules=mixture, target_modules=_last_names(mixture)) if mixture else facts
+    return _facts(header, config, found, sizes, [*warnings, *found.warnings], source.size)
 
 
-def check_content(files: Files) -> None:
-    """Names, first and last bytes of every file, and that no config beside the adapter's asks for code."""
-    check_paths(list(files))
-    for path, source in files.items():
-        check_loader(path, source)
-        with source.open() as stream:
-            first = stream.read(SNIFF_BYTES)
-            stream.seek(max(0, source.size - TAIL_BYTES))
-            last = stream.read(TAIL_BYTES) if not path.endswith(WEIGHT_ENDINGS) else b""
-        sniff(path, first, last, size=source.size)
-        if path.rpartition("/")[2] in SIDE_CONFIGS and source.size <= MAX_SIDE_CONFIG:
-            with source.open() as stream:
-                raw = strict_loads(stream.read(MAX_SIDE_CONFIG), area="content", what=path, file=path)
-            refuse_code(raw if isinstance(raw, dict) else {"content": raw}, path)
+def read_config(files: Files) -> PeftConfig:
+    """The config among the files. Raises CompositionError `config.*`."""
+    source = files[CONFIG_FILE]
+    return parse_peft_config(read_start(source, MAX_CONFIG + 1), size=source.size)
+
+
+def base_of(files: Files) -> BaseName | None:
+    """The base that the config names; None where the config is missing. Raises CompositionError `config.*`."""
+    if CONFIG_FILE not in files:
+        return None
+    config = read_config(files)
+    revision = config.raw.get("revision")
+    return BaseName(config.base_model_name, revision if isinstance(revision, str) else None)
+
+
+def is_content(path: str) -> bool:
+    """Whether a file makes a version: the config at the top, and weights wherever they lie."""
+    return path == CONFIG_FILE or path.lower().endswith(".safetensors")
 
 
 def _check_names(files: Files) -> None:
@@ -183,7 +192,7 @@ def _facts(
         dtype=dtypes.most_common(1)[0][0],
         parameters=sum(tensor.elements for tensor in header.tensors.values()),
         bytes=size,
-        target_modules=_last_names(modules),
+        target_modules=last_names(modules),
         lora_alpha=config.lora_alpha if config.is_lora else None,
         use_rslora=config.use_rslora,
         task_type=config.task_type,
@@ -193,7 +202,8 @@ def _facts(
     )
 
 
-def _last_names(modules: Mapping[str, ModuleFacts]) -> list[str]:
+def last_names(modules: Mapping[str, ModuleFacts]) -> list[str]:
+    """The modules' last names, each once, sorted: what a config's target_modules would say."""
     return sorted({name.rpartition(".")[2] for name in modules})
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from composition.errors import CompositionError
-from composition.formats.peft.config import ALL_LINEAR, CONFIG_FILE, PeftConfig
+from composition.formats.peft.config import ALL_LINEAR, PeftConfig
+from composition.formats.peft.names import CONFIG_FILE
 from composition.formats.peft.patterns import Budget
 from composition.formats.peft.tensors import Pair, Tensors, first_three, is_target_parameter
 

@@ -13,15 +13,6 @@ from typing import Any
 
 from composition.facts import ModuleFacts
 
-PREFIX = "base_model.model."
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
-
-
-def factor_names(module: str) -> tuple[str, str]:
-    """The names of a module's A and B in the safetensors file."""
-    return f"{PREFIX}{module}.lora_A.weight", f"{PREFIX}{module}.lora_B.weight"
-
 
 def plain_config(
     facts: Mapping[str, ModuleFacts],

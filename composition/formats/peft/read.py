@@ -1,10 +1,9 @@
 """Reads a PEFT LoRA folder: adapter_config.json + adapter_model.safetensors → LoraWeights, mapped and lazy.
 
-What rank and alpha mean is asked of `peft_config`; here names are paired, and what can't stand without its base is
+What rank and alpha mean is asked of `config`; here names are paired, and what can't stand without its base is
 refused with the reason. peft stores A as [r, in] and B as [out, r] for Linear and Conv1D alike.
 """
 
-import re
 from functools import partial
 from pathlib import Path
 
@@ -12,18 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from composition.errors import CompositionError
+from composition.factors import Factors, LazyFactors, LoraWeights
 from composition.facts import ModuleFacts
-from composition.formats.peft.config import CONFIG_FILE, PeftConfig, parse_peft_config
-from composition.weights import DTYPES, Factors, LazyFactors, LoraWeights
-
-WEIGHTS_FILE = "adapter_model.safetensors"
-_KEY = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight$")
-TORCH_DTYPES = {code: dtype for dtype, code in DTYPES.items()}
-
-
-def detect(folder: Path) -> bool:
-    """Whether the folder looks like PEFT's."""
-    return (folder / CONFIG_FILE).is_file()
+from composition.formats.peft.config import PeftConfig, parse_peft_config
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, parse_factor
+from composition.formats.safetensors_writer import TORCH_DTYPES
 
 
 def read(folder: Path) -> LoraWeights:
@@ -68,18 +60,18 @@ def _pairs(source: safe_open, name: str) -> dict[str, dict[str, str]]:
     """Module → {"A": tensor name, "B": tensor name}."""
     pairs: dict[str, dict[str, str]] = {}
     for key in source.keys():  # noqa: SIM118 - safe_open is no mapping
-        match = _KEY.match(key)
-        if match is None:
+        factor = parse_factor(key)
+        if factor is None or factor.table:
             raise CompositionError(
                 "adapter.unknown_tensor",
                 f"{name} holds {key}, which is no LoRA factor of a linear layer; expected names that end in "
                 "lora_A.weight or lora_B.weight. Save the adapter without it.",
                 tensor=key,
             )
-        half = pairs.setdefault(match["module"], {})
-        if match["half"] in half:
-            raise CompositionError("adapter.twice", f"{name} holds {key} and {half[match['half']]}: one factor twice.")
-        half[match["half"]] = key
+        halves = pairs.setdefault(factor.module, {})
+        if factor.half in halves:
+            raise CompositionError("adapter.twice", f"{name} holds {key} and {halves[factor.half]}: one factor twice.")
+        halves[factor.half] = key
     for module, pair in pairs.items():
         if len(pair) != 2:
             (there,) = pair

@@ -5,8 +5,7 @@
     base_model.model.{module}.lora_embedding_A         [r, entries]
     base_model.model.{module}.lora_embedding_B         [dim, r]
 
-Files that kept the adapter's name in the middle (`lora_A.default.weight`) are read as well, as peft does; files
-without the prefix are read with a warning, for peft would skip them.
+`names` takes the names apart; files without the prefix are read with a warning, for peft would skip them.
 """
 
 import re
@@ -15,19 +14,15 @@ from dataclasses import dataclass, field
 
 from composition.errors import CompositionError
 from composition.formats.peft.config import PeftConfig
+from composition.formats.peft.names import CONFIG_FILE, PREFIX, parse_factor
 from composition.formats.peft.patterns import Budget, saved_module_regex
 from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
 from composition.formats.strict_json import shorten
 
-PREFIX = "base_model.model."
 FACTOR_DTYPES = ("F64", "F32", "F16", "BF16")
 HEADS = ("score", "classifier")
 EMBEDDINGS = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_out"})
 
-_FACTOR = re.compile(
-    r"(?P<module>.+)\.(?:lora_(?P<half>[AB])(?:\.default)?\.weight"
-    r"|lora_embedding_(?P<table>[AB])(?:\.default)?)"
-)
 _BIAS = re.compile(r".+\.lora_B(?:\.default)?\.bias")
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.default)?(?:\.weight)?")
 
@@ -66,14 +61,13 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
         budget.spend()
         name = stored.removeprefix(PREFIX)
         bare += name == stored
-        match = _FACTOR.fullmatch(name)
-        if match is None:
+        factor = parse_factor(stored)
+        if factor is None:
             if not _sort_other(name, stored, config, found):
                 unknown.append(stored)
             continue
-        pair = found.pairs.setdefault(match["module"], Pair(table=bool(match["table"])))
-        half = match["half"] or match["table"]
-        if half in pair.names or pair.table != bool(match["table"]):
+        pair = found.pairs.setdefault(factor.module, Pair(table=factor.table))
+        if factor.half in pair.names or pair.table != factor.table:
             raise CompositionError(
                 "adapter.tensor_twice",
                 f"{file} holds {shorten(stored)} and {shorten(next(iter(pair.names.values())))}: "
@@ -81,8 +75,8 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
                 file=file,
                 tensors=[stored, *pair.names.values()],
             )
-        pair.names[half] = stored
-        setattr(pair, half, tensor)
+        pair.names[factor.half] = stored
+        setattr(pair, factor.half, tensor)
     if unknown:
         raise CompositionError(
             "adapter.tensor_unknown",
@@ -149,7 +143,7 @@ def check_pairs(found: Tensors, config: PeftConfig, budget: Budget, *, file: str
         raise _refusal("factor_shape", "A [r, in] and B [out, r] of one r", wrong_shape, "Save the adapter again", file)
     if wrong_rank:
         do = "Use the config it was saved with, or name such modules in rank_pattern"
-        raise _refusal("rank", "the ranks that adapter_config.json gives", wrong_rank, do, file)
+        raise _refusal("rank", f"the ranks that {CONFIG_FILE} gives", wrong_rank, do, file)
 
 
 def _fits_together(pair: Pair) -> bool:

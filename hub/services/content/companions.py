@@ -16,12 +16,12 @@ from django.db.models import QuerySet
 
 from composition.formats.content import check_path
 from composition.formats.dataset.seed_rows import MOST_BYTES, read_seeds, seed_facts
+from composition.formats.gate import check_file
 from hub.errors import Invalid
 from hub.models import FINAL, Blob, Companion, JobFile, Repository, User, Visibility
 from hub.models.companions import CONTEXT, DISCRIMINATOR, SEEDS, STATE, SYNTHETIC
 from hub.services.audit import record
 from hub.services.content.blob_claims import claim_blobs
-from hub.services.content.checking import check_content
 from hub.services.content.manifest import BlobSource, Entry, read_whole
 from hub.services.content.publishing import lock
 from hub.storage import blobs
@@ -58,7 +58,7 @@ def add_companion(
         raise Invalid("A companion's name has at most 200 characters.", field="name")
     _check_visibility(visibility)
     entry = Entry(*blobs.put(_Limited(stream, settings.MAX_FILE_BYTES)))
-    check_content(name, BlobSource(entry))
+    check_file(name, BlobSource(entry))
     found = {**(facts or {}), **_facts(kind, name, entry)}
     with transaction.atomic():
         repository = lock(repository)

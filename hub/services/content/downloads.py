@@ -2,12 +2,12 @@
 
 from django.db.models import F
 
+from composition.formats import FORMATS
 from hub.models import Repository
-
-COUNTED = (".safetensors", ".jsonl")
 
 
 def count_download(*, repository: Repository, path: str, start: int) -> None:
     """Count a GET of `path` that begins at byte `start`; cards, configs and resumed pieces count nothing."""
-    if start == 0 and path.endswith(COUNTED):
+    counts = any(row.weights_in([path]) for row in FORMATS.holding(repository.kind))
+    if start == 0 and counts:
         Repository.objects.filter(pk=repository.pk).update(downloads=F("downloads") + 1)

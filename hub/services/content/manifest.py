@@ -10,15 +10,14 @@ from collections.abc import Collection, Mapping
 from typing import BinaryIO, NamedTuple, Protocol
 
 from composition.errors import CompositionError
-from composition.formats.generator.config import CONFIG_FILE as GENERATOR_CONFIG
+from composition.formats import FORMATS
 from composition.formats.strict_json import strict_loads
+from composition.formats.table import Format
 from hub.errors import Invalid
-from hub.models import Kind, ManifestEntry, Revision
+from hub.models import ManifestEntry, Revision
 from hub.storage import blobs
 
 CARD = "README.md"
-ADAPTER_CONFIG = "adapter_config.json"
-CONFIGS = {Kind.ADAPTER: ADAPTER_CONFIG, Kind.GENERATOR: GENERATOR_CONFIG}
 MAX_FILES = 2000
 MAX_JSON = 1 << 20
 
@@ -95,11 +94,20 @@ def changed(before: Manifest, files: Mapping[str, Entry], deletions: Collection[
     return after
 
 
-def is_content(kind: str, path: str) -> bool:
-    """True for the files that make a version of this kind: weights and config, or rows; never the card."""
-    if kind == Kind.DATASET:
-        return path.lower().endswith(".jsonl")
-    return path.lower().endswith(".safetensors") or path == CONFIGS[kind]
+def sources_of(manifest: Manifest) -> dict[str, Source]:
+    """Where the files lie, all of them in the blob store."""
+    return {path: BlobSource(entry) for path, entry in manifest.items()}
+
+
+def format_of(kind: str, manifest: Manifest) -> Format:
+    """The format of a stored manifest in a repository of this kind; it may read the config."""
+    return FORMATS.recognise(kind, sources_of(manifest))
+
+
+def content_of(kind: str, manifest: Manifest) -> Manifest:
+    """The files that make a version: weights and config, or rows; never the card."""
+    row = format_of(kind, manifest)
+    return {path: entry for path, entry in manifest.items() if row.content(path)}
 
 
 def content_digest(kind: str, manifest: Manifest, sources: Mapping[str, Source]) -> str:
@@ -107,10 +115,10 @@ def content_digest(kind: str, manifest: Manifest, sources: Mapping[str, Source])
 
     Weights and rows count by their bytes, the config by its values: a new indentation is no new version.
     """
-    content = {path: entry.sha256 for path, entry in manifest.items() if is_content(kind, path)}
-    config = CONFIGS.get(kind)
-    if config in content:
-        content[config] = _value(config, read_whole(sources[config])) or content[config]
+    row = FORMATS.recognise(kind, sources)
+    content: dict[str, object] = {path: entry.sha256 for path, entry in manifest.items() if row.content(path)}
+    if row.config in content:
+        content[row.config] = _value(row.config, read_whole(sources[row.config])) or content[row.config]
     return hashlib.sha256(canonical_json(content)).hexdigest() if content else ""
 
 

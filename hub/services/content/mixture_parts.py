@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.db.models import Prefetch
 
 from composition.errors import CompositionError
-from composition.formats.mixture.config import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats import FORMATS
 from composition.formats.mixture.parts import CAT_WARNING, Stack, cat_files, expert_files, read_stack
 from composition.formats.sources import FileSource
 from hub import queries
@@ -57,8 +57,8 @@ def part_of(viewer: Viewer, revision: Revision, *, expert: str | None = None, fo
         raise Invalid("Ask for one expert or for all as one LoRA, not for both.", field="as")
     if form not in (None, "cat"):
         raise Invalid(f"as={form!r}: a mixture can be had as cat, a plain LoRA that sums its experts.", field="as")
-    manifest, stack = _stack(revision)
-    key = f"{manifest[CONFIG_FILE].sha256}:{manifest[WEIGHTS_FILE].sha256}"
+    files, stack = _stack(revision)
+    key = ":".join(entry.sha256 for entry in files)
     if form:
         return Part(_contents(f"{key}:cat", cat_files(stack)), warning=CAT_WARNING)
     try:
@@ -97,18 +97,20 @@ def experts(viewer: Viewer, revision: Revision) -> list[dict]:
     return rows
 
 
-def _stack(revision: Revision) -> tuple[dict[str, Entry], Stack]:
-    """The manifest and the stack of a mixture's revision."""
+def _stack(revision: Revision) -> tuple[list[Entry], Stack]:
+    """(config, weights) of a mixture's revision, and the stack that they hold."""
     version = revision.version
     if version is None or revision.repository.kind != Kind.ADAPTER or not version.is_mixture:
         raise NotFound("This is no mixture, so it has no experts. Leave expert and as out.", code="no_mixture")
     manifest = manifest_of(revision)
-    return manifest, read_stack(*(BlobSource(manifest[path]) for path in (CONFIG_FILE, WEIGHTS_FILE)))
+    files = [manifest[name] for name in FORMATS["mixture"].files]
+    return files, read_stack(*map(BlobSource, files))
 
 
 def _sources(viewer: Viewer, version: Version, stack: Stack) -> dict[int, Version]:
     """Expert's number → the visible parent that holds its weights; the one in the expert's own place first."""
-    weights = ManifestEntry.objects.filter(path=WEIGHTS_FILE)
+    recorded = [expert.get("sha256") for expert in stack.config.experts]
+    weights = ManifestEntry.objects.filter(blob__in=[sha256 for sha256 in recorded if isinstance(sha256, str)])
     rows = (
         Parentage.objects.filter(visible(viewer, prefix="parent__repository__"), child=version)
         .select_related("parent__repository__namespace")
@@ -119,8 +121,8 @@ def _sources(viewer: Viewer, version: Version, stack: Stack) -> dict[int, Versio
         for blob in {entry.blob_id for revision in row.parent.revisions.all() for entry in revision.weights}:
             held.setdefault(blob, []).append((row.position, row.parent))
     found = {}
-    for number, expert in enumerate(stack.config.experts):
-        same = held.get(expert.get("sha256") or "", [])
+    for number, sha256 in enumerate(recorded):
+        same = held.get(sha256, []) if isinstance(sha256, str) else []
         if same:
             found[number] = min(same, key=lambda pair: (pair[0] != number, pair[0]))[1]
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
+from composition.formats import FORMATS
 from hub.errors import Conflict, Invalid
 from hub.models import (
     BaseModel,
@@ -30,7 +31,7 @@ from hub.services.audit import record
 from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.checking import Checked, check_files
-from hub.services.content.manifest import Entry, Manifest, Source, changed, is_content, manifest_of, revision_oid
+from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, revision_oid
 
 MAIN = "main"
 LATEST = "latest"
@@ -197,7 +198,8 @@ def _refuse_conflict(repository: Repository, change: Change, head: Revision | No
     then, now = manifest_of(change.since), manifest_of(head)
     theirs = {path for path in {*then, *now} if then.get(path) != now.get(path)}
     ours = {path for path in theirs if change.touches(path) and change.files.get(path) != now.get(path)}
-    content = {path for path in {*theirs, *change.files, *change.deletions} if is_content(repository.kind, path)}
+    touched = {*theirs, *change.files, *change.deletions}
+    content = {path for path in touched if FORMATS.may_be_content(repository.kind, path)}
     if content & theirs and any(change.files.get(path) != now.get(path) for path in content - theirs):
         ours |= content & theirs
     if ours:

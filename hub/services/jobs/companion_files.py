@@ -6,6 +6,7 @@ Seeds are the newest that the actor may see unless one is named; so is the discr
 import hashlib
 from collections.abc import Sequence
 
+from composition.formats import FORMATS
 from composition.formats.dataset.seed_rows import read_seeds, seed_facts
 from hub import access
 from hub.errors import Invalid
@@ -15,7 +16,7 @@ from hub.services.content.manifest import Entry
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import Given
 
-PEFT_FILES = {"adapter_config.json", "adapter_model.safetensors"}
+PEFT_FILES = set(FORMATS["peft"].files)
 
 
 def find(draft: Draft, roles: Sequence[str]) -> list[Given]:

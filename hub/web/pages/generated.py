@@ -2,6 +2,7 @@
 
 import json
 
+from composition.formats import FORMATS
 from composition.recipes.try_out import MOST_CHARACTERS
 from hub import access, queries
 from hub.access import Viewer
@@ -9,7 +10,6 @@ from hub.models import Companion, Kind, Version
 from hub.queries import generator as generators
 from hub.services.content.companions import CONTEXT, STATE
 from hub.services.content.documents import BYTES_A_TOKEN
-from hub.services.content.manifest import GENERATOR_CONFIG
 from hub.storage import blobs
 from hub.web.charts import loss
 from hub.web.pages.repository import Heading
@@ -128,8 +128,9 @@ def snippets(name: str, version: Version) -> list[dict[str, str]]:
 
 
 def _record(entries: list[dict]) -> dict:
-    """The training record in generator_config.json, which a stranger may have written."""
-    found = next((row for row in entries if row["path"] == GENERATOR_CONFIG), None)
+    """The training record in a generator's config, which a stranger may have written."""
+    config = FORMATS["generator"].config
+    found = next((row for row in entries if row["path"] == config), None)
     if found is None or found["size"] > MOST_CONFIG:
         return {}
     with blobs.open(found["sha256"]) as stream:

@@ -10,12 +10,14 @@ from django.utils.safestring import SafeString
 
 from composition.facts import AdapterFacts
 from composition.formats.mixture.parts import CAT_WARNING
+from composition.formats.table import Format
 from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
 from hub.models import Kind, Origin, RefKind, Repository, Revision, Version
 from hub.services.content import mixture_parts
+from hub.services.content.manifest import Entry, Manifest, format_of
 from hub.storage import blobs
 from hub.web import markdown
 from hub.web.charts import composition, routing
@@ -121,15 +123,18 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
         return context
     if page.repository.kind == Kind.GENERATOR:
         return context
+    manifest = {entry["path"]: Entry(entry["sha256"], entry["size"]) for entry in entries}
+    row = format_of(page.repository.kind, manifest)
     if page.repository.kind == Kind.DATASET:
-        context["splits"] = preview(page, entries)
+        context["splits"] = preview(page, row, manifest)
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
     experts = mixture_parts.experts(viewer, page.revision) if page.version and page.version.is_mixture else []
     return context | {
         "experts": experts,
         "cat_warning": CAT_WARNING,
-        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, experts),
+        "format": row,
+        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, row, experts),
         "lineage": lineage,
         "graph": lineage_graph.graph(page.version, lineage),
         "evaluations": queries.evaluations(viewer, page.version),
@@ -219,18 +224,16 @@ def file_address(page: Heading) -> Callable[[str], str]:
     return lambda path: reverse("file", args=[*where, path])
 
 
-def preview(page: Heading, entries: list[dict]) -> list[dict]:
+def preview(page: Heading, row: Format, manifest: Manifest) -> list[dict]:
     """The first rows of each split: [{"name", "rows", "columns", "sample"}]."""
     columns = page.version.facts.get("columns") or []
     counted = page.version.facts.get("splits") or {}
     shown = []
-    for entry in entries:
-        split = entry["path"].removesuffix(".jsonl")
-        if entry["path"].endswith(".jsonl"):
-            rows = first_rows(entry["sha256"])
-            used = [column for column in columns if any(column in row for row in rows)]
-            sample = [[cell(row.get(column, "")) for column in used] for row in rows]
-            shown.append({"name": split, "rows": counted.get(split), "columns": used, "sample": sample})
+    for path in row.weights_in(manifest):
+        split, rows = path.rpartition(".")[0], first_rows(manifest[path].sha256)
+        used = [column for column in columns if any(column in row for row in rows)]
+        sample = [[cell(row.get(column, "")) for column in used] for row in rows]
+        shown.append({"name": split, "rows": counted.get(split), "columns": used, "sample": sample})
     return shown
 
 

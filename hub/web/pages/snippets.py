@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from composition.facts import AdapterFacts
 from composition.formats.mixture.parts import CAT_WARNING, arrow_snippet
 from composition.formats.peft.types import MIXTURES
+from composition.formats.table import Format
 from hub.models import Repository, Version
 
 # The ranks vLLM accepts for --max-lora-rank.
@@ -14,9 +15,12 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def of_adapter(
-    site: str, repository: Repository, version: Version, facts: AdapterFacts, experts: Sequence[dict] = ()
+    site: str, repository: Repository, version: Version, facts: AdapterFacts, row: Format, experts: Sequence[dict] = ()
 ) -> list[dict[str, str]]:
-    """[{"label", "code" or "note"}] for one version; `site` is the hub's own address, `experts` are a mixture's."""
+    """[{"label", "code" or "note"}] for one version of the format `row`.
+
+    `site` is the hub's own address, `experts` are a mixture's.
+    """
     base = version.base.name if version.base else facts.base_model_name or "org/base"
     folder = f"{repository.name}-{version.label}"
     name = f"{repository.full_name}@{version.label}"
@@ -28,15 +32,19 @@ def of_adapter(
     )
     url = f"{site}/api/v1/repositories/{repository.full_name}/files/{version.label}"
     curl = (
-        "for f in adapter_config.json adapter_model.safetensors; do\n"
+        f"for f in {' '.join(row.files)}; do\n"
         '  curl -fsSL -H "Authorization: Bearer $HUB_TOKEN" \\\n'
         f'    --create-dirs -o "{folder}/$f" "{url}/$f"\ndone'
     )
+    fetch = [{"label": "hubctl", "code": f"hubctl login {site}\n{pull}"}]
+    by_curl = [{"label": "curl", "code": curl}] if row.files else []
+    if not row.loads_in_peft:
+        return fetch + by_curl
     taken_apart = _taken_apart(base, name, repository.name, experts) if experts else []
     return [
-        {"label": "hubctl", "code": f"hubctl login {site}\n{pull}"},
+        *fetch,
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
-        {"label": "curl", "code": curl},
+        *by_curl,
         *taken_apart,
         {"label": "vLLM", **_vllm(base, repository.name, folder, facts)},
     ]

@@ -23,4 +23,4 @@ def kind_of(kind: str) -> JobKind:
 
 def roles() -> list[Role]:
     """The inputs with a role of their own that any kind takes, each name once."""
-    return list({role.name: role for home in HOMES.all().values() for role in home.roles}.values())
+    return list({role.name: role for home in HOMES.all.values() for role in home.roles}.values())

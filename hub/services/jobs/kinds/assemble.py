@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from composition.facts import AdapterFacts
 from composition.formats.mixture.config import AssemblyConfig
+from composition.formats.peft.names import CONFIG_FILE
 from composition.formats.strict_json import strict_loads
 from composition.recipes import AssembleRecipe, Recipe
 from composition.recipes.base import Inputs
@@ -17,7 +18,7 @@ from hub import access, queries
 from hub.errors import Invalid
 from hub.models import DATASET, User, Version
 from hub.services.content.dataset_rows import prompt_rows
-from hub.services.content.manifest import ADAPTER_CONFIG, BlobSource, manifest_of, read_whole
+from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds.base import JobKind, other_base, unfit_facts
 from hub.services.jobs.request import JobRequest
@@ -162,7 +163,7 @@ def _earlier_data(mixture: Version) -> list[Version]:
 def _config_of(version: Version) -> AssemblyConfig:
     """The adapter_config.json of a mixture's version."""
     manifest = manifest_of(version.revisions.order_by("pk").first())
-    raw = strict_loads(read_whole(BlobSource(manifest[ADAPTER_CONFIG])), area="config", what=ADAPTER_CONFIG)
+    raw = strict_loads(read_whole(BlobSource(manifest[CONFIG_FILE])), area="config", what=CONFIG_FILE)
     return AssemblyConfig(raw)
 
 

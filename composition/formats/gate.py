@@ -1,0 +1,40 @@
+"""What every file passes, whatever its format: its name, its first and last bytes, and no code that a loader would run.
+
+`content` says what may be uploaded at all; here its rules meet the bytes. Nothing is unpacked.
+"""
+
+from composition.formats.content import SNIFF_BYTES, check_paths, extension, sniff
+from composition.formats.mixture.loader import check_loader
+from composition.formats.peft.fields import refuse_code
+from composition.formats.sources import Files, FileSource
+from composition.formats.strict_json import strict_loads
+
+TAIL_BYTES = 66_000
+"""A ZIP's directory lies at its end, before a comment of at most 64 KiB."""
+SIDE_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+MAX_SIDE_CONFIG = 4 * 1024 * 1024
+
+
+def check_content(files: Files) -> None:
+    """All files of an upload, and that no config beside the weights asks for code.
+
+    Raises CompositionError `path.*`, `content.*`, `config.code`.
+    """
+    check_paths(list(files))
+    for path, source in files.items():
+        check_file(path, source)
+        if path.rpartition("/")[2] in SIDE_CONFIGS and source.size <= MAX_SIDE_CONFIG:
+            with source.open() as stream:
+                raw = strict_loads(stream.read(MAX_SIDE_CONFIG), area="content", what=path, file=path)
+            refuse_code(raw if isinstance(raw, dict) else {"content": raw}, path)
+
+
+def check_file(path: str, source: FileSource) -> None:
+    """Refuse what its bytes or its name say it must not be: pickles, archives, programs, unknown kinds: `content.*`."""
+    with source.open() as stream:
+        first, last = stream.read(SNIFF_BYTES), b""
+        if extension(path) != ".safetensors":  # whose bytes its header accounts for, to the last
+            stream.seek(max(0, source.size - TAIL_BYTES))
+            last = stream.read(TAIL_BYTES)
+    sniff(path, first, last, size=source.size)
+    check_loader(path, source)
