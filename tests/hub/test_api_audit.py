@@ -7,8 +7,8 @@ from django.test.utils import CaptureQueriesContext
 from hub.models import Event, Job, Role
 from hub.services import accounts
 from hub.services.evaluations import record_evaluation
-from hub.services.jobs import lease, queue
-from tests.hub import factories
+from hub.services.jobs import lease
+from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +66,7 @@ def test_pages_follow_each_other(people, repository):
 def test_a_job_shows_who_asked_and_how_it_ended(people, base):
     pair = [factories.make_version(people.owner, name, seed=seed) for seed, name in enumerate("ab")]
     merge = {"kind": "svd", "recipe": {"rank": 2}, "inputs": pair, "output": ("lab", "both")}
-    job = queue.queue_job(actor=people.member, **merge)
+    job = asking.queue_job(actor=people.member, **merge)
     lease.claim(job.pk, worker="w-1")
     lease.fail(job_id=job.pk, attempt=1, error={"code": "rank.too_high", "message": "…"})
     end, begin = Api(people.owner).get("/namespaces/lab/events").json()["results"][:2]
@@ -80,7 +80,7 @@ def test_another_s_job_and_a_hidden_dataset_are_not_named(people, repository, ba
     adapter = factories.publish(people.owner, repository, factories.adapter_files()).version
     rows = factories.make_repository(people.stranger, "diary", kind="dataset", visibility="private")
     diary = factories.publish(people.stranger, rows, factories.dataset_files()).version
-    job = queue.queue_job(actor=people.stranger, kind="evaluate", recipe={}, inputs=[adapter], datasets=[diary])
+    job = asking.queue_job(actor=people.stranger, kind="evaluate", recipe={}, inputs=[adapter], datasets=[diary])
     claimed = lease.claim(job.pk, worker="w-1")
     lease.advance(job_id=job.pk, attempt=1, state="running")
     lease.advance(job_id=job.pk, attempt=1, state="saving")
@@ -105,7 +105,7 @@ def test_a_page_costs_the_same_however_long_it_is(people, repository, base):
 
     def cost(jobs: int) -> int:
         for number in range(jobs):
-            queue.queue_job(
+            asking.queue_job(
                 actor=people.owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("lab", f"n{jobs}-{number}")
             )
         Event.objects.create(verb="evaluate", object="x", detail={"dataset": "a/b@v1"}, namespace=people.lab)

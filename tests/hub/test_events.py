@@ -15,7 +15,7 @@ from hub.services.content import companions, uploads
 from hub.services.evaluations import record_evaluation
 from hub.services.jobs import lease, queue
 from hub.services.jobs.results import publish_result
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def pair(owner, base):
 @pytest.fixture
 def merge(owner, pair) -> Job:
     """A queued merge into `lab/both`, which does not exist yet."""
-    return queue.queue_job(actor=owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("lab", "both"))
+    return asking.queue_job(actor=owner, kind="svd", recipe={"rank": 2}, inputs=pair, output=("lab", "both"))
 
 
 def last(verb: str) -> Event:
@@ -90,12 +90,12 @@ class TestKeys:
         for verb in ("job.queue", "job.cancel", "job.retry"):
             assert (last(verb).object, keys(last(verb))) == (f"job {merge.pk}", ("lab", None))
         into = {"recipe": {"rank": 2}, "inputs": pair, "output": ("lab", "sentiment")}
-        queue.queue_job(actor=owner, kind="svd", **into)
+        asking.queue_job(actor=owner, kind="svd", **into)
         assert keys(last("job.queue")) == ("lab", "lab/sentiment")
 
     def test_a_job_s_events_find_the_repository_it_makes(self, owner, merge):
         other = {"recipe": {"rank": 2}, "inputs": [merge.inputs.first().version], "output": ("lab", "else")}
-        bystander = queue.queue_job(actor=owner, kind="svd", **other)
+        bystander = asking.queue_job(actor=owner, kind="svd", **other)
         hold(merge)
         done = {"parents": [r.version for r in merge.inputs.all()], "origin": "merged", "message": "", "report": {}}
         job = Job.objects.get(pk=merge.pk)
@@ -107,18 +107,18 @@ class TestKeys:
 
     def test_without_an_output_they_are_those_of_its_first_input(self, owner, people, pair, dataset, base):
         rows = factories.publish(owner, dataset, factories.dataset_files()).version
-        job = queue.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
+        job = asking.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
         assert keys(last("job.queue")) == ("owner", "owner/one")
         hold(job)
         measured = {"metrics": {"exact": 1.0}, "rows": 1, "seconds": 1.0, "device": "cpu", "environment": {}}
         record_evaluation(job=Job.objects.get(pk=job.pk), attempt=1, **measured)
         assert keys(last("evaluate")) == keys(last("job.done")) == ("owner", "owner/one")
-        bare = queue.queue_job(actor=owner, kind="evaluate", recipe={}, datasets=[rows], base=base)
+        bare = asking.queue_job(actor=owner, kind="evaluate", recipe={}, datasets=[rows], base=base)
         hold(bare)
         record_evaluation(job=Job.objects.get(pk=bare.pk), attempt=1, **measured)
         assert (last("evaluate").object, keys(last("evaluate"))) == ("pico/llama", ("lab", "lab/sums"))
         shapes = factories.make_base("pico/new", ready=False)
-        queue.queue_job(actor=owner, kind="fingerprint", recipe={}, base=shapes)
+        asking.queue_job(actor=owner, kind="fingerprint", recipe={}, base=shapes)
         assert keys(last("job.queue")) == (None, None)
 
     def test_an_event_outlives_what_it_speaks_of(self, people, repository):
@@ -202,7 +202,7 @@ def test_the_migration_finds_the_keys_in_the_words(people, repository, merge, pa
     owner = people.owner
     published = factories.publish(owner, repository, factories.adapter_files())
     rows = factories.publish(owner, dataset, factories.dataset_files()).version
-    queue.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
+    asking.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
     queue.cancel_job(actor=owner, job=merge)
     tokens.create_token(actor=owner, name="ci")
     bases.register_base(actor=owner, name="lab/sentiment", config=factories.PICO_CONFIG)

@@ -59,6 +59,7 @@ def generate(attempt: Attempt, worker: Worker) -> None:
 def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str, Any]) -> tuple[Any, list[dict]]:
     """(state, [{"sha256", "tokens", "chunks", "boundaries"}]) of the job's texts and the kept states."""
     from composition.generative import State as Sum
+    from composition.generative.encode import read
     from composition.generative.generate import check_generator
 
     model, tokenizer, generator = made
@@ -76,7 +77,7 @@ def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str,
             said = f"Text {before + 1} of {len(texts)}: {message}" if len(texts) > 1 else message
             attempt.progress((before + fraction) / len(texts), said, **figures)
 
-        state = state + Sum.of(model, generator, ids, recipe, progress=progress)
+        state = state + read(model, generator, ids, recipe, progress=progress)
         parts = cut(len(ids), recipe.mode, recipe.window)
         documents.append(
             {"sha256": sha256, "tokens": len(ids), "chunks": len(parts), "boundaries": [list(pair) for pair in parts]}
