@@ -29,6 +29,7 @@ urlpatterns = [
     path("compare", compare.compare, name="compare"),
     path("upload", upload.upload, name="upload"),
     path("jobs", jobs.jobs, name="jobs"),
+    path("jobs/new", jobs.new, name="new_job"),
     path("jobs/evaluate", merge.evaluate, name="evaluate"),
     path("jobs/<number:pk>", jobs.job, name="job"),
     path("jobs/<number:pk>/cancel", jobs.act, {"action": "cancel"}, name="cancel_job"),

@@ -176,6 +176,13 @@ PAGE_ROWS = [
     row("compare", "GET", PAGE, query="version=lab/secret@v1"),
     row("upload", "GET", "in 404 403 200 200", query="to=lab/secret"),
     row("jobs", "GET", IN),
+    row("jobs/new", "GET", ALL, query="kind=svd"),
+    row(
+        "jobs/new",
+        "POST",
+        "in 404 403 302 302",
+        form={"kind": "svd", "rank": "2", "inputs": "lab/secret", "namespace": "lab", "name": "new"},
+    ),
     row("jobs/evaluate", "GET", IN),
     row("jobs/evaluate", "POST", "in 404 422 422 422", form={"version": "lab/secret@v1"}),
     row("jobs/<number:pk>", "GET", PAGE, to={"pk": "job"}),

@@ -4,7 +4,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from hub import access, queries
 from hub.errors import HubError, Invalid
@@ -13,9 +13,10 @@ from hub.models import State
 from hub.services.jobs import queue as services
 from hub.services.jobs.kinds import kind_of
 from hub.web import basket
-from hub.web.forms import try_out
+from hub.web.forms import any_kind, try_out
 from hub.web.pages import job as job_page
 from hub.web.paging import page
+from hub.web.views.job_form import answer
 
 LOG_LINES = 500
 
@@ -29,6 +30,16 @@ def jobs(request: HttpRequest) -> HttpResponse:
     rows, following = page(request, queries.jobs(viewer, state), ("-id",))
     context = {"here": "jobs", "jobs": show(viewer, rows), "next": following, "state": state, "states": State.values}
     return render(request, "jobs/list.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    """A form for a job of any kind; without a kind, the kinds to choose from."""
+    if request.method == "GET" and not request.GET.get("kind"):
+        return render(request, "jobs/kinds.html", {"here": "jobs", "methods": any_kind.offered()})
+    if request.method == "POST":
+        access.require_user(access.viewer_of(request))
+    return answer(request, any_kind.read(request), "jobs/new.html")
 
 
 @require_safe
