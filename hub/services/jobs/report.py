@@ -6,7 +6,7 @@ from hub.licences import combined, conflicts
 from hub.models import User, Visibility
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
-from hub.services.jobs.kinds.base import JobKind
+from hub.services.jobs.kinds.base import JobKind, misfit
 from hub.services.jobs.output import resulting_visibility
 from hub.services.jobs.prepare import examine
 from hub.services.jobs.request import JobRequest
@@ -71,7 +71,7 @@ def _outlook(draft: Draft, kind: JobKind) -> dict:
 def _fits(draft: Draft, kind: JobKind) -> list[dict]:
     """Whether each adapter can stand beside the first, and why not."""
     adapters, method = draft.request.adapters, draft.method
-    reasons = [kind.misfit(method, adapters[0], version, draft.recipe) if method else "" for version in adapters]
+    reasons = [misfit(kind, method, adapters[0], version, draft.recipe) if method else "" for version in adapters]
     return [
         {"name": str(version), "fits": not reason, "reason": reason}
         for version, reason in zip(adapters, reasons, strict=True)

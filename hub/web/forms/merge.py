@@ -10,6 +10,7 @@ from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import ADAPTER, Kind, Version
 from hub.services.jobs.kinds import kind_of
+from hub.services.jobs.kinds.base import misfit
 from hub.services.jobs.request import JobRequest
 from hub.web import basket
 from hub.web.forms import recipe_fields
@@ -120,7 +121,7 @@ def sent(request: HttpRequest) -> MergeForm:
 def fits(chosen: list[Version], kind: str) -> list[dict]:
     """For each version whether a method could take it beside the first one chosen, and if not, why."""
     home, method = kind_of(kind), METHODS[kind]
-    reasons = [home.misfit(method, chosen[0], version) for version in chosen]
+    reasons = [misfit(home, method, chosen[0], version) for version in chosen]
     return [
         {"version": version, "fits": not reason, "reason": reason}
         for version, reason in zip(chosen, reasons, strict=True)

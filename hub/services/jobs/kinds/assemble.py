@@ -48,7 +48,7 @@ class Assemble(JobKind):
         if not self.grows(request) or request.adapters[0].facts["peft_type"] != request.kind.upper():
             return request.recipe
         mixture = request.adapters[0]
-        before = {"split": mixture.recipe["split"]} if mixture.recipe else {}
+        before = {"split": mixture.recipe["split"]} if "split" in (mixture.recipe or {}) else {}
         return before | routing_of(_config_of(mixture).raw) | dict(request.recipe)
 
     def with_data(self, actor: User, recipe: AssembleRecipe, request: JobRequest) -> JobRequest:

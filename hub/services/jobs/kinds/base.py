@@ -186,6 +186,14 @@ class JobKind:
         return [(str(version), AdapterFacts.from_dict(version.facts)) for version in request.adapters]
 
 
+def misfit(kind: JobKind, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
+    """Why `version` can't stand beside the first input, also where one of them is no adapter; "" where it can."""
+    for one in (version, first):
+        if one.repository.kind != Kind.ADAPTER:
+            return f"{one} is {a(one.repository.kind)}, not an adapter."
+    return kind.misfit(method, first, version, recipe)
+
+
 def check_repository_kind(version: Version, wanted: str, field: str) -> None:
     """Refuse a version of another kind of repository."""
     if version.repository.kind != wanted:

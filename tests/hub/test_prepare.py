@@ -1,0 +1,249 @@
+"""The dry run and the start walk the same steps: whatever is wrong, the first problem of the one is the other's error.
+
+A stored job can be prepared again, of every kind; then it is refused to whoever lost access in between.
+"""
+
+import json
+
+import pytest
+
+from composition.errors import CompositionError
+from composition.registry import METHODS
+from hub import access
+from hub.errors import HubError, NotFound
+from hub.models import Job, Membership, Repository, Visibility
+from hub.services.jobs.kinds import HOMES, kind_of
+from hub.services.jobs.prepare import examine, prepare
+from hub.services.jobs.queue import queue_job
+from hub.services.jobs.report import check_job
+from hub.services.jobs.request import JobRequest, named_request
+from tests.hub import factories
+from tests.hub.api_client import Api
+from tests.hub.mixtures import make_mixture
+
+pytestmark = pytest.mark.django_db
+SEEDS = "".join(json.dumps({"prompt": f"{n} + 1 =", "completion": str(n + 1)}) + "\n" for n in range(5))
+INDEX = json.dumps({"model.layers.0.self_attn.q_proj": {"in": [0], "out": [0]}})
+A, B, TO = "lab/a", "lab/b", "lab/made"
+MERGE = {"kind": "lego", "recipe": {"rank": 2}, "inputs": [A, B], "output": TO}
+MIX = {"kind": "meteora", "inputs": [A, B], "output": TO}
+MOVE = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [A], "base": "pico/next", "output": TO}
+MOVE |= {"files": {"seeds": SEEDS}}
+JUDGE = {"kind": "discriminator", "inputs": [A], "files": {"seeds": SEEDS, "real": SEEDS * 4}}
+WRITE = {"kind": "generate", "base": "pico/llama", "output": TO, "files": {"context": "The red pump is in room 12."}}
+TRAIN = {"kind": "train-generator", "base": "pico/llama", "datasets": ["lab/texts"], "output": TO}
+TRAIN |= {"recipe": {"windows": [8], "batch_tokens": 16, "inner": 4, "r": 4, "holdout": 2}}
+MEASURE = {"kind": "evaluate", "inputs": [A], "datasets": ["lab/sums"]}
+ASK = {"kind": "try", "recipe": {"prompt": "a"}, "inputs": [A]}
+FINE = {
+    "lego": MERGE,
+    "svd": {**MERGE, "kind": "svd"},
+    "cat": {**MERGE, "kind": "cat", "recipe": {}},
+    "average": {**MERGE, "kind": "average", "recipe": {}},
+    "meteora": {**MIX, "recipe": {"train": "prototype"}},
+    "smora": {**MIX, "kind": "smora", "datasets": ["lab/sums"], "recipe": {"split": "test"}},
+    "trans-lora": MOVE,
+    "portllm": {**MOVE, "kind": "portllm", "recipe": {}, "files": {}},
+    "cross-lora": {**MOVE, "kind": "cross-lora", "recipe": {}, "files": {}},
+    "loram": {**MOVE, "kind": "loram", "recipe": {}, "files": {"index": INDEX}},
+    "discriminator": JUDGE,
+    "generate": WRITE,
+    "train-generator": TRAIN,
+    "evaluate": MEASURE,
+    "try": ASK,
+    "fingerprint": {"kind": "fingerprint", "base": "pico/next"},
+}
+# What is changed of a request that works, and the code of the error; one row a way to be wrong.
+BAD = [
+    ({**MERGE, "kind": "magic"}, "recipe"),
+    ({**MERGE, "recipe": {"rank": 0}}, "recipe"),
+    ({**MERGE, "recipe": {"rnak": 4}}, "recipe"),
+    ({**MERGE, "recipe": {"version": 9}}, "recipe"),
+    ({**MERGE, "recipe": {"rank": 4000}}, "recipe"),
+    ({**MERGE, "recipe": {"rank": 2, "weights": [1, 0]}}, "recipe"),
+    ({**MERGE, "recipe": {"rank": 2, "weights": [1]}}, "recipe"),
+    ({**MERGE, "inputs": []}, "invalid"),
+    ({**MERGE, "inputs": ["lab/sums"]}, "invalid"),
+    ({**MERGE, "inputs": [A, "lab/far"]}, "merge.bases_differ"),
+    ({**MERGE, "inputs": [A, "lab/dora"]}, "merge.needs_base"),
+    ({**MERGE, "datasets": ["lab/sums"]}, "invalid"),
+    ({**MERGE, "base": "pico/next"}, "invalid"),
+    ({**MERGE, "output": None}, "invalid"),
+    ({**MERGE, "output": "nowhere/made"}, "not_found"),
+    ({**MERGE, "output": "stranger/made"}, "permission_denied"),
+    ({**MERGE, "output": "lab/made.v1"}, "invalid"),
+    ({**MERGE, "output": "lab/sums"}, "invalid"),
+    ({**MERGE, "inputs": [A, "lab/secret"], "output": "lab/b"}, "output.too_public"),
+    ({**MERGE, "files": {"seeds": SEEDS}}, "invalid"),
+    ({**MERGE, "keep": ["state"]}, "invalid"),
+    ({**MERGE, "generator": "lab/gen"}, "invalid"),
+    ({**MERGE, "recipe": {"rank": 0}, "inputs": [A, "lab/far"], "output": "lab/made.v1", "keep": ["x"]}, "recipe"),
+    ({**MERGE, "kind": "average", "recipe": {}, "inputs": [A, "lab/wide"]}, "merge.ranks_differ"),
+    ({**MIX, "inputs": [A]}, "invalid"),
+    ({**MIX}, "assemble.no_data"),
+    ({**MIX, "datasets": ["lab/texts"], "recipe": {"split": "train"}}, "dataset.rows"),
+    ({**MIX, "datasets": ["lab/sums"], "recipe": {"split": "dev"}}, "invalid"),
+    ({**MIX, "datasets": ["lab/sums"], "recipe": {"train": "prototype"}}, "invalid"),
+    ({**MIX, "inputs": [A, A], "recipe": {"train": "prototype"}}, "assemble.named_twice"),
+    ({**MIX, "inputs": [A, "lab/mix"], "recipe": {"train": "prototype"}}, "invalid"),
+    ({**MIX, "inputs": ["lab/mix", A], "kind": "smora"}, "assemble.other_method"),
+    ({**MIX, "inputs": ["lab/mix", "lab/wide"], "recipe": {"train": "router"}, "datasets": ["lab/sums"]}, "invalid"),
+    ({**MOVE, "base": None}, "transfer.no_target"),
+    ({**MOVE, "base": "pico/llama"}, "transfer.same"),
+    ({**MOVE, "base": "pico/unread"}, "base.not_ready"),
+    ({**MOVE, "files": {}}, "transfer.no_seeds"),
+    ({**MOVE, "files": {"seeds": "no JSON"}}, "seeds.json"),
+    ({**MOVE, "files": {"real": SEEDS}}, "invalid"),
+    ({**MOVE, "files": {"seeds": {"companion": "none.jsonl"}}}, "not_found"),
+    ({**MOVE, "recipe": {}}, "transfer.no_discriminator"),
+    ({**MOVE, "datasets": ["lab/sums"]}, "invalid"),
+    ({**MOVE, "kind": "portllm", "recipe": {}, "files": {}, "base": "pico/small"}, "transfer.shapes"),
+    ({**MOVE, "kind": "loram", "recipe": {}, "files": {}}, "transfer.no_index"),
+    ({**MOVE, "kind": "loram", "recipe": {}, "files": {"index": "[]"}}, "invalid"),
+    ({**JUDGE, "files": {"seeds": SEEDS}}, "discriminator.too_few_real"),
+    ({**JUDGE, "base": "pico/next"}, "invalid"),
+    ({**JUDGE, "datasets": ["lab/sums", "lab/sums"]}, "invalid"),
+    ({**WRITE, "files": {}}, "generate.empty"),
+    ({**WRITE, "files": {"context": "\\0\\0\\0".replace("\\0", "\x01") * 20}}, "generate.binary"),
+    ({**WRITE, "base": "pico/next"}, "generate.no_generator"),
+    ({**WRITE, "base": None}, "invalid"),
+    ({**WRITE, "base": "pico/next", "generator": "lab/gen"}, "generator.other_base"),
+    ({**WRITE, "inputs": [A]}, "invalid"),
+    ({**WRITE, "onto": A}, "invalid"),
+    ({**WRITE, "keep": ["seeds"]}, "invalid"),
+    ({**TRAIN, "datasets": []}, "invalid"),
+    ({**TRAIN, "datasets": ["lab/sums"]}, "train.rows"),
+    ({**TRAIN, "recipe": {**TRAIN["recipe"], "holdout": 900}}, "train.few_documents"),
+    ({**TRAIN, "recipe": {"stage": "questions"}, "datasets": ["lab/questions"]}, "train.no_start"),
+    ({**MEASURE, "inputs": []}, "invalid"),
+    ({**MEASURE, "datasets": []}, "invalid"),
+    ({**MEASURE, "recipe": {"split": "dev"}}, "invalid"),
+    ({**MEASURE, "recipe": {"metrics": ["choice"]}}, "invalid"),
+    ({**MEASURE, "base": "pico/next"}, "invalid"),
+    ({**ASK, "recipe": {"prompt": " "}}, "recipe"),
+    ({**ASK, "inputs": [A, B]}, "invalid"),
+    ({"kind": "fingerprint"}, "invalid"),
+    ({"kind": "fingerprint", "base": "pico/next", "inputs": [A]}, "invalid"),
+]
+
+
+@pytest.fixture
+def lab(people, base, tmp_path):
+    """Everything that the requests above name."""
+    owner, here = people.owner, {"namespace": people.lab}
+    factories.make_base("pico/next")
+    factories.make_base("pico/unread", ready=False)
+    small = factories.make_base("pico/small")
+    small.shapes = {name: [4, 4] for name in small.shapes}
+    small.save()
+    made = [factories.make_version(owner, name, base=base, seed=n, **here) for n, name in enumerate("ab")]
+    factories.make_version(owner, "wide", base=base, rank=8, **here)
+    factories.make_version(owner, "secret", base=base, seed=5, visibility=Visibility.PRIVATE, **here)
+    far = factories.make_base("pico/far")
+    factories.make_version(owner, "far", base=far, base_name="pico/far", **here)
+    tensors = factories.adapter_tensors()
+    tensors |= {
+        name.replace("lora_A.weight", "lora_magnitude_vector"): abs(tensors[name.replace("_A", "_B")]).sum(1)
+        for name in list(tensors)
+        if "lora_A" in name
+    }
+    factories.make_version(owner, "dora", base=base, config={"use_dora": True}, tensors=tensors, **here)
+    make_mixture(owner, made, tmp_path / "mix", **here)
+    factories.make_generator(owner, base=base, **here)
+    rows = {
+        "sums": factories.dataset_files(),
+        "texts": {"train.jsonl": "".join(json.dumps({"text": f"Pump {n}"}) + "\n" for n in range(40)).encode()},
+        "questions": {"train.jsonl": b'{"context": "a", "question": "b", "answer": "c"}\n'},
+    }
+    for name, files in rows.items():
+        repository = factories.make_repository(owner, name, kind="dataset", **here)
+        factories.push(owner, repository, files)
+    return people
+
+
+def asked(user, body: dict) -> JobRequest:
+    given = dict(body)
+    roles = {role: given.pop(role) for role in ("generator", "onto", "without") if role in given}
+    return named_request(access.Viewer(user=user), **given, roles=roles)
+
+
+def names(body: dict) -> str:
+    return body["kind"] + ": " + ", ".join(sorted(body.keys() - {"kind"}))
+
+
+def test_there_are_enough_ways_to_be_wrong():
+    assert len(BAD) >= 40
+    families = {type(kind_of(body["kind"])) for body, _ in BAD if body["kind"] in METHODS}
+    assert families == {type(home) for home in HOMES.all.values()}
+
+
+@pytest.mark.parametrize(("body", "code"), BAD, ids=[f"{n} {names(body)}" for n, (body, _) in enumerate(BAD)])
+def test_the_first_problem_of_the_dry_run_is_the_error_of_the_start(lab, body, code):
+    request = asked(lab.member, body)
+    report = check_job(actor=lab.member, request=request)
+    with pytest.raises((HubError, CompositionError)) as refusal:
+        queue_job(actor=lab.member, request=request)
+    error, first = refusal.value, report["problems"][0]
+    assert not report["ok"] and not Job.objects.exists()
+    assert error.code.startswith(code), error.message
+    assert (first["code"], first["message"], first.get("field")) == (
+        error.code,
+        error.message,
+        error.facts.get("field"),
+    )
+
+
+def test_over_rest_they_agree_as_well(lab):
+    member = Api(lab.member)
+    for body, _ in BAD:
+        checked, started = member("POST", "/jobs/check", body), member("POST", "/jobs", body)
+        assert checked.status_code == 200, (body, checked.content)
+        first, error = checked.json()["problems"][0], started.json()
+        assert started.status_code >= 400, body
+        assert (first["code"], first.get("field")) == (error["code"], error.get("field")), body
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_stored_job_is_prepared_again_to_the_same(lab, kind):
+    job = queue_job(actor=lab.member, request=asked(lab.member, FINE[kind]))
+    again = prepare(lab.member, JobRequest.of(Job.objects.get(pk=job.pk)))
+    assert again.recipe.to_dict() == job.recipe
+    assert [version.pk for version in again.request.versions] == [
+        row.version_id for row in sorted(job.inputs.all(), key=lambda row: (row.role == "dataset", row.pk))
+    ]
+    assert again.base == job.base
+    assert {(file.role, file.name, file.entry.sha256) for file in again.given} == set(
+        job.files.values_list("role", "name", "digest")
+    )
+    assert (again.place or (None, ""))[0] == job.output_namespace
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METHODS if FINE[kind].get("inputs") or FINE[kind].get("datasets")])
+def test_who_lost_access_is_refused_when_it_is_prepared_again(lab, kind):
+    job = queue_job(actor=lab.member, request=asked(lab.member, FINE[kind] | own_output(kind)))
+    Repository.objects.update(visibility=Visibility.PRIVATE)
+    request = JobRequest.of(Job.objects.get(pk=job.pk))
+    prepare(lab.member, request)
+    Membership.objects.filter(user=lab.member, namespace=lab.lab).delete()
+    with pytest.raises(NotFound, match="that you can see"):
+        prepare(lab.member, request)
+
+
+def own_output(kind: str) -> dict:
+    """Where the member may write whatever becomes of the lab."""
+    return {"output": "member/made"} if "output" in FINE[kind] else {}
+
+
+def test_what_became_private_makes_the_result_private_when_it_is_prepared_again(lab):
+    job = queue_job(actor=lab.member, request=asked(lab.member, MERGE))
+    assert job.output_visibility == Visibility.PUBLIC
+    Repository.objects.filter(name="a").update(visibility=Visibility.PRIVATE)
+    again = JobRequest.of(Job.objects.get(pk=job.pk))
+    assert check_job(actor=lab.member, request=again)["visibility"] == Visibility.PRIVATE
+
+
+def test_everything_that_is_wrong_is_told_once(lab):
+    body = {**MERGE, "inputs": [A, "lab/far"], "output": "lab/made.v1", "keep": ["state"], "files": {"seeds": SEEDS}}
+    problems = examine(lab.member, asked(lab.member, body)).problems
+    said = [problem.message for problem in problems]
+    assert len(said) == len(set(said)) == 4, said
