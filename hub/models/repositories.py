@@ -65,6 +65,21 @@ class Repository(models.Model):
         return self.full_name
 
     @property
+    def is_adapter(self) -> bool:
+        """Whether it holds adapters: plain ones, mixtures, or of another format."""
+        return self.kind == Kind.ADAPTER
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether it holds generators."""
+        return self.kind == Kind.GENERATOR
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether it holds data."""
+        return self.kind == Kind.DATASET
+
+    @property
     def full_name(self) -> str:
         """`namespace/name`; needs the namespace loaded to cost no query."""
         return f"{self.namespace.name}/{self.name}"
@@ -102,3 +117,8 @@ class Ref(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_tag(self) -> bool:
+        """Whether it is a tag; else it is a branch."""
+        return self.kind == RefKind.TAG

@@ -29,7 +29,7 @@ def generator_behind(version: Version) -> Version | None:
     if version.origin != Origin.GENERATED:
         return None
     rows = version.parentage.select_related("parent__repository__namespace", "parent__base")
-    return next((row.parent for row in rows if row.parent.repository.kind == Kind.GENERATOR), None)
+    return next((row.parent for row in rows if row.parent.repository.is_generator), None)
 
 
 def parts_of(viewer: Viewer, whole: Version, most: int = 100) -> list[Version]:

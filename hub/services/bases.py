@@ -130,10 +130,10 @@ def _check_config(config: object) -> None:
 
 
 def _check_source(source: Mapping[str, object]) -> None:
-    kind, path, package = (source.get(key) for key in ("kind", "path", "package"))
+    where, path, package = (source.get(key) for key in ("kind", "path", "package"))
     parts = path.split("/") if isinstance(path, str) else []
     below = bool(parts) and all(PART.fullmatch(part) for part in parts)
-    known = kind == "hf" or (kind == "gguf" and isinstance(package, str)) or (kind == "folder" and below)
+    known = where == "hf" or (where == "gguf" and isinstance(package, str)) or (where == "folder" and below)
     if source and not known:
         raise Invalid(
             f"source is {dict(source)}. Give {{'kind': 'gguf', 'package': NAME}}, {{'kind': 'hf'}}, or "

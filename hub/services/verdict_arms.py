@@ -25,7 +25,7 @@ def measure_arms(
     With a recipe every arm is measured by it. What the actor has under way already is not queued twice. Raises what
     `queue_job` raises, and Invalid where the dataset is none; then nothing is queued.
     """
-    if dataset.repository.kind != Kind.DATASET:
+    if not dataset.repository.is_dataset:
         raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="dataset")
     viewer = Viewer(user=actor)
     told = verdict(viewer, version, dataset=dataset, oracle=oracle)

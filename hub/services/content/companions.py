@@ -27,6 +27,7 @@ from hub.services.content.publishing import lock
 from hub.storage import blobs
 
 KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+CHECKED = {SEEDS}
 HOW_MADE = {
     DISCRIMINATOR: "a discriminator is trained and measured here: hubctl discriminator train",
     SYNTHETIC: "synthetic data come from a transfer: hubctl transfer",
@@ -127,9 +128,9 @@ def folder(companion: Companion) -> QuerySet[Companion]:
 
 def _facts(kind: str, name: str, entry: Entry) -> dict[str, int]:
     """What the bytes of a known kind say of themselves."""
-    if kind != SEEDS:
-        return {}
-    return seed_facts(read_seeds(read_whole(BlobSource(entry), MOST_BYTES), what=name))
+    if kind in CHECKED:
+        return seed_facts(read_seeds(read_whole(BlobSource(entry), MOST_BYTES), what=name))
+    return {}
 
 
 def _check_visibility(visibility: str) -> None:

@@ -10,7 +10,7 @@ def prompt_rows(dataset: Version, split: str, what: str) -> int:
 
     Raises Invalid for what is no dataset, for a split that isn't there, and `dataset.rows` for rows of another kind.
     """
-    if dataset.repository.kind != Kind.DATASET:
+    if not dataset.repository.is_dataset:
         raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="datasets")
     splits, kinds = dataset.facts.get("splits", {}), dataset.facts.get("kinds", {})
     if split not in splits:

@@ -19,7 +19,7 @@ def refresh(
     if version and not Version.objects.filter(repository=repository, number__gt=version.number).exists():
         repository.base = version.base
         repository.origin = version.origin
-        repository.peft_type = version.facts.get("peft_type", "") if repository.kind == Kind.ADAPTER else ""
+        repository.peft_type = version.facts.get("peft_type", "") if repository.is_adapter else ""
         repository.rank = max(version.facts.get("ranks") or [version.facts.get("adapter_rank") or 0]) or None
         repository.size = sum(ManifestEntry.objects.filter(revision=revision).values_list("blob__size", flat=True))
     if main:

@@ -100,7 +100,7 @@ def experts(viewer: Viewer, revision: Revision) -> list[dict]:
 def _stack(revision: Revision) -> tuple[list[Entry], Stack]:
     """(config, weights) of a mixture's revision, and the stack that they hold."""
     version = revision.version
-    if version is None or revision.repository.kind != Kind.ADAPTER or not version.is_mixture:
+    if version is None or not revision.repository.is_adapter or not version.is_mixture:
         raise NotFound("This is no mixture, so it has no experts. Leave expert and as out.", code="no_mixture")
     manifest = manifest_of(revision)
     files = [manifest[name] for name in FORMATS["mixture"].files]

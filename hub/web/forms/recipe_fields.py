@@ -57,19 +57,19 @@ def parted(method: Method, values: dict, first: tuple[str, ...]) -> dict[str, li
 
 
 def _value(row: dict, form: QueryDict) -> object:
-    name, kind = row["name"], row["type"]
-    if kind == "boolean":
+    name, type_ = row["name"], row["type"]
+    if type_ == "boolean":
         return form.get(name) in ("on", "true")
-    if kind == "choices":
+    if type_ == "choices":
         return form.getlist(name)
-    if kind == "numbers":
+    if type_ == "numbers":
         given = [word for text in form.getlist(name) for word in text.split(",") if word.strip()]
         numbers = [_number(text, float) for text in given]
         return numbers if any(number != 1 for number in numbers) else None
     text = form.get(name, "").strip()
     if not text:
         return None
-    return _number(text, {"integer": int, "number": float}.get(kind, str))
+    return _number(text, {"integer": int, "number": float}.get(type_, str))
 
 
 def _number(text: str, make) -> object:

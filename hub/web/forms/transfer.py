@@ -83,16 +83,16 @@ class TransferForm(JobForm):
 
     def context(self) -> dict:
         """For templates/transfer/page.html."""
-        beside = list(access.companions(self.viewer, self.page.repository))
-        seeds = [row for row in beside if row.kind == SEEDS]
-        judges = {row.name.partition("/")[0]: row for row in beside if row.kind == DISCRIMINATOR}
+        beside: dict[str, list] = {SEEDS: [], DISCRIMINATOR: []}
+        for row in access.companions(self.viewer, self.page.repository):
+            beside.setdefault(row.kind, []).append(row)
         return {
             "page": self.page,
             "moving": self,
             "ways": self.ways(),
             "targets": targets(self.viewer, self.version),
-            "seeds": seeds,
-            "judges": judges,
+            "seeds": beside[SEEDS],
+            "judges": {row.name.partition("/")[0]: row for row in beside[DISCRIMINATOR]},
             **recipe_fields.parted(self.method, self.recipe, FIRST),
             "is_shortcut": not self.kind.stages,
             **self.shared_context(),

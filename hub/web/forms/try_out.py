@@ -12,6 +12,7 @@ from hub.access import Viewer
 from hub.errors import NotFound
 from hub.http.job_serializers import HIDDEN, show_whole
 from hub.models import ADAPTER, Job, Version
+from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.queue import CANCELLABLE
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.waiting import busy_with
@@ -77,7 +78,7 @@ def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> TryForm:
     trying = TryForm(viewer=viewer, method=method, recipe={}, page=page, version=page.version, hint=hint)
     if wanted := request.GET.get("job", ""):
         job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
-        if not is_trial(job.kind) or job.inputs.get().version.repository_id != page.repository.pk:
+        if not kind_of(job.kind).seen_at or job.inputs.get().version.repository_id != page.repository.pk:
             raise access.missing(wanted, "job")
         trying.job, trying.recipe = job, job.recipe
     elif request.method != "POST" and viewer.user:
@@ -89,14 +90,10 @@ def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> TryForm:
     return trying
 
 
-def is_trial(kind: str) -> bool:
-    """Whether a job of this kind is looked at on its adapter's page."""
-    return kind == TryRecipe.kind
-
-
 def address(job: dict) -> str:
     """Where a trial (as `show` gives it) is looked at; "" for other jobs, and where its adapter can't be seen."""
-    if not is_trial(job["kind"]) or job["inputs"][0] == HIDDEN:
+    page = kind_of(job["kind"]).seen_at
+    if not page or job["inputs"][0] == HIDDEN:
         return ""
     name, _, ref = job["inputs"][0].partition("@")
-    return f"{reverse('try', args=[*name.split('/'), ref])}?job={job['id']}"
+    return f"{reverse(page, args=[*name.split('/'), ref])}?job={job['id']}"

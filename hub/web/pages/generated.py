@@ -90,7 +90,7 @@ def made_from(viewer: Viewer, page: Heading) -> dict:
 def training(viewer: Viewer, page: Heading, entries: list[dict]) -> dict:
     """For templates/repository/generator.html: the record its own config carries, and what it has written."""
     version = page.version
-    if page.repository.kind != Kind.GENERATOR or version is None:
+    if not page.repository.is_generator or version is None:
         return {}
     record = _record(entries)
     curve = [row for row in record.get("curve") or [] if isinstance(row, dict) and _number(row.get("loss"))]

@@ -55,7 +55,7 @@ class Heading:
     @property
     def tabs(self) -> list[dict]:
         """The sections this repository has, as links that keep the shown version."""
-        adapter = self.repository.kind == Kind.ADAPTER
+        adapter = self.repository.is_adapter
         names = [("overview", "Card", True), ("try", "Try it", adapter and self.version)]
         names += [("files", "Files", self.revision), ("versions", "Versions", self.version)]
         names += [("modules", "Modules", adapter and self.version)]
@@ -101,7 +101,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
         facts=adapter_facts(repository, version),
         ref=ref or "",
         newest=max(numbers, default=0),
-        tags=[row.name for row in refs if row.kind == RefKind.TAG and row.revision_id == here and row.name != "latest"],
+        tags=[row.name for row in refs if row.is_tag and row.revision_id == here and row.name != "latest"],
         may_write=access.may(viewer, repository, "write"),
         may_admin=access.may(viewer, repository, "admin"),
         section=section,
@@ -110,7 +110,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
 
 def adapter_facts(repository: Repository, version: Version | None) -> AdapterFacts | None:
     """The adapter's facts, if it is one and has been checked."""
-    return AdapterFacts.from_dict(version.facts) if version and repository.kind == Kind.ADAPTER else None
+    return AdapterFacts.from_dict(version.facts) if version and repository.is_adapter else None
 
 
 def overview(viewer: Viewer, page: Heading, site: str) -> dict:
@@ -121,11 +121,11 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
     context = {"page": page, "card": card_html(page, entries), "files": entries}
     if page.version is None:
         return context
-    if page.repository.kind == Kind.GENERATOR:
+    if page.repository.is_generator:
         return context
     manifest = {entry["path"]: Entry(entry["sha256"], entry["size"]) for entry in entries}
     row = format_of(page.repository.kind, manifest)
-    if page.repository.kind == Kind.DATASET:
+    if page.repository.is_dataset:
         context["splits"] = preview(page, row, manifest)
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)

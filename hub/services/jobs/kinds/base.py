@@ -49,6 +49,8 @@ class JobKind:
     """Whether the result belongs to another base than the input, and a verdict says what was lost."""
     again_at: ClassVar[str] = ""
     """The page whose form takes an earlier job's recipe, by its route's name; "" where none does."""
+    seen_at: ClassVar[str] = ""
+    """The page of the first input where an answer is looked at, by its route's name; "" where there is none."""
     reads_data: ClassVar[bool] = False
     """Whether there may be datasets to learn from, any number of them."""
     makes: ClassVar[str | None] = Kind.ADAPTER
@@ -189,7 +191,7 @@ class JobKind:
 def misfit(kind: JobKind, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
     """Why `version` can't stand beside the first input, also where one of them is no adapter; "" where it can."""
     for one in (version, first):
-        if one.repository.kind != Kind.ADAPTER:
+        if not one.repository.is_adapter:
             return f"{one} is {a(one.repository.kind)}, not an adapter."
     return kind.misfit(method, first, version, recipe)
 

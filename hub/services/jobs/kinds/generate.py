@@ -141,7 +141,7 @@ def check_generator(draft: Draft) -> None:
     if draft.request.adapters:
         raise Invalid(f"{draft.method.label} takes no adapters as inputs.", field="inputs")
     generator, base = draft.request.others.get(GENERATOR), draft.request.base
-    if generator and generator.repository.kind != Kind.GENERATOR:
+    if generator and not generator.repository.is_generator:
         raise Invalid(f"{generator} is {a(generator.repository.kind)}; give a generator.", field=GENERATOR)
     if generator and generator.base_id != base.pk:
         raise Invalid(

@@ -73,7 +73,7 @@ class TrainGenerator(JobKind):
 
 def splits_of(dataset: Version, stage: str) -> list[str]:
     """The splits a training reads: `train` where its rows suit, else all that suit. Invalid where none does."""
-    if dataset.repository.kind != Kind.DATASET:
+    if not dataset.repository.is_dataset:
         raise Invalid(f"{dataset} is {a(dataset.repository.kind)}; give datasets.", field="datasets")
     kinds = dataset.facts.get("kinds", {})
     suited = [split for split, kind in sorted(kinds.items()) if kind == ROWS[stage]]

@@ -13,6 +13,7 @@ class TryOut(JobKind):
     """One adapter in, answers out; nothing is published."""
 
     recipe = TryRecipe
+    seen_at = "try"
     makes = None
 
     def check(self, draft: Draft) -> None:
