@@ -32,10 +32,10 @@ from composition.running.base_models import adapter_attached, load_base, module_
 from composition.running.evaluation import evaluate  # noqa: E402
 from composition.running.prompting import Prompting  # noqa: E402
 from composition.weights import save_peft  # noqa: E402
-from transfer.cross_lora import cross_lora  # noqa: E402
 from transfer.distillation import epoch_order  # noqa: E402
 from transfer.loss import AnswerLoss, Example  # noqa: E402
-from transfer.portllm import portllm  # noqa: E402
+from transfer.shortcuts.cross_lora import cross_lora  # noqa: E402
+from transfer.shortcuts.portllm import portllm  # noqa: E402
 
 torch.set_num_threads(1)
 TASK, OTHERS = "orders", ("triage", "mood", "dates")

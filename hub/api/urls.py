@@ -3,7 +3,8 @@
 from django.urls import path, re_path
 
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
-from hub.api import (
+from hub.api import schema, view
+from hub.api.views import (
     accounts,
     audit,
     bases,
@@ -15,11 +16,9 @@ from hub.api import (
     organisations,
     refs,
     repositories,
-    schema,
     uploads,
     verdicts,
     versions,
-    view,
     workers,
 )
 

@@ -5,7 +5,7 @@ from django.db import transaction
 from composition.recipes import EvaluateRecipe
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import ADAPTER, FINAL, Job, Kind, User, Version
+from hub.models import ADAPTER, FINAL, Job, User, Version
 from hub.queries.verdict import Arm, arms_of, verdict
 from hub.services.jobs.queue import queue_job
 from hub.services.jobs.request import JobRequest

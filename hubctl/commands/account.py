@@ -3,8 +3,8 @@
 import click
 
 from hubctl import config
-from hubctl.commands.common import json_option, need_token, with_hub
 from hubctl.errors import Refused
+from hubctl.options.common import json_option, need_token, with_hub
 from hubctl.output import describe, emit
 
 

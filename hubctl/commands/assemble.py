@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hubctl.commands.common import url_option
-from hubctl.commands.job_options import AN_INPUT, job_options
-from hubctl.commands.method_group import MethodGroup
 from hubctl.errors import Refused
 from hubctl.local_data import file_here, lies_here, push_rows
+from hubctl.options.common import url_option
+from hubctl.options.job_options import AN_INPUT, job_options
+from hubctl.options.method_group import MethodGroup
 
 if TYPE_CHECKING:
     from hubctl.client import Hub

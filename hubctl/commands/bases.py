@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from hubctl.commands.common import follow, need_token, with_hub
 from hubctl.errors import Refused
+from hubctl.options.common import follow, need_token, with_hub
 from hubctl.output import emit, table
 
 RELATIONS = ["finetune", "quantized", "pruned", "linearized", "merged"]

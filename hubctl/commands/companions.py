@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from hubctl.commands.common import need_token, with_hub
 from hubctl.errors import Refused
 from hubctl.local_data import file_here
+from hubctl.options.common import need_token, with_hub
 from hubctl.output import emit, size, table
 
 SEEDS = "seeds"

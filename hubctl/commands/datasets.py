@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from hubctl.commands.common import with_hub
 from hubctl.commands.push import push_and_show
 from hubctl.errors import Refused
+from hubctl.options.common import with_hub
 
 
 @click.group("dataset")

@@ -2,11 +2,11 @@
 
 import click
 
-from hubctl.commands.common import with_hub
 from hubctl.commands.companions import show_rows, take_away
-from hubctl.commands.job_options import job_options
-from hubctl.commands.recipes import RecipeCommand
 from hubctl.local_data import lies_here, text_of
+from hubctl.options.common import with_hub
+from hubctl.options.job_options import job_options
+from hubctl.options.recipes import RecipeCommand
 
 KIND = "discriminator"
 

@@ -2,9 +2,9 @@
 
 import click
 
-from hubctl.commands.common import with_hub
-from hubctl.commands.job_options import job_options
-from hubctl.commands.recipes import RecipeCommand
+from hubctl.options.common import with_hub
+from hubctl.options.job_options import job_options
+from hubctl.options.recipes import RecipeCommand
 from hubctl.output import emit, table
 
 

@@ -2,10 +2,10 @@
 
 import click
 
-from hubctl.commands.job_options import job_options
-from hubctl.commands.recipes import RecipeCommand
 from hubctl.corpus import documents_of
 from hubctl.errors import Refused
+from hubctl.options.job_options import job_options
+from hubctl.options.recipes import RecipeCommand
 
 
 @click.command("generate", cls=RecipeCommand, verb="generate")

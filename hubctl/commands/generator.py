@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hubctl.commands.common import with_hub
-from hubctl.commands.job_options import job_options
-from hubctl.commands.recipes import RecipeCommand
 from hubctl.corpus import texts_of, write_rows
 from hubctl.errors import Refused
 from hubctl.local_data import push_rows
+from hubctl.options.common import with_hub
+from hubctl.options.job_options import job_options
+from hubctl.options.recipes import RecipeCommand
 from hubctl.output import emit, size, table
 
 if TYPE_CHECKING:

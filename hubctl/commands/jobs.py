@@ -2,7 +2,7 @@
 
 import click
 
-from hubctl.commands.common import follow, need_token, with_hub
+from hubctl.options.common import follow, need_token, with_hub
 from hubctl.output import describe, emit, table
 from hubctl.watching import FINAL_STATES
 

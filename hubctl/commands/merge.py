@@ -2,9 +2,9 @@
 
 import click
 
-from hubctl.commands.common import url_option
-from hubctl.commands.job_options import AN_INPUT, job_options
-from hubctl.commands.method_group import MethodGroup
+from hubctl.options.common import url_option
+from hubctl.options.job_options import AN_INPUT, job_options
+from hubctl.options.method_group import MethodGroup
 
 
 @click.command("METHOD")

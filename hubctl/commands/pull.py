@@ -2,7 +2,7 @@
 
 import click
 
-from hubctl.commands.common import with_hub
+from hubctl.options.common import with_hub
 from hubctl.output import emit, size, transfer_bars
 
 

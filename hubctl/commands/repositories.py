@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hubctl.commands.common import need_token, with_hub
+from hubctl.options.common import need_token, with_hub
 from hubctl.output import describe, emit, size, table
 from hubctl.requests import split
 

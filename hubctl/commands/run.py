@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from hubctl.commands.common import url_option
-from hubctl.commands.job_options import AN_INPUT, job_options
-from hubctl.commands.method_group import MethodGroup
 from hubctl.local_data import text_or_companion
+from hubctl.options.common import url_option
+from hubctl.options.job_options import AN_INPUT, job_options
+from hubctl.options.method_group import MethodGroup
 from hubctl.requests import NO_ROLES
 
 ROLE_HELP = "An input with a role of its own, such as generator, onto or without. Repeatable."

@@ -4,10 +4,10 @@ import json
 
 import click
 
-from hubctl.commands.job_options import job_options
-from hubctl.commands.recipes import RecipeCommand
 from hubctl.errors import Refused
 from hubctl.local_data import text_of, text_or_companion
+from hubctl.options.job_options import job_options
+from hubctl.options.recipes import RecipeCommand
 
 
 @click.command("transfer", cls=RecipeCommand, verb="transfer", default="trans-lora")

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from hubctl.commands.common import connect, json_option, need_token, url_option
-from hubctl.commands.recipes import RecipeCommand
 from hubctl.corpus import plain_text
+from hubctl.options.common import connect, json_option, need_token, url_option
+from hubctl.options.recipes import RecipeCommand
 from hubctl.output import emit
 
 

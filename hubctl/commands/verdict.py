@@ -2,7 +2,7 @@
 
 import click
 
-from hubctl.commands.common import need_token, with_hub
+from hubctl.options.common import need_token, with_hub
 from hubctl.output import emit, job_bar, table
 
 

@@ -8,8 +8,8 @@ from click import Context
 from composition.recipes import recipe_fields
 from composition.registry import METHODS
 from hub.models import Job
-from hubctl.commands.recipes import options_of
 from hubctl.commands.run import run_kind
+from hubctl.options.recipes import options_of
 from tests.hub import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_text(hubctl, signed_in, pair, tmp_path):
 
 
 def test_options_of_its_own_win_over_fields_of_the_same_name():
-    from hubctl.commands.recipes import MethodCommand
+    from hubctl.options.recipes import MethodCommand
 
     fields = [
         {"name": name, "type": "string", "help": "", "required": False, "default": None}

@@ -11,9 +11,9 @@ from composition.recipes import CrossLoraRecipe, LoRamRecipe, PortLlmRecipe
 from composition.running.base_models import module_shapes
 from composition.weights import Factors, LoraWeights, save_peft
 from tests.pico import delta_logits, peft_logits, pico_gpt2, pico_llama, write_adapter, write_kind
-from transfer.cross_lora import BaseWeights, cross_lora, frobenius, project
-from transfer.loram import loram
-from transfer.portllm import portllm
+from transfer.shortcuts.cross_lora import BaseWeights, cross_lora, frobenius, project
+from transfer.shortcuts.loram import loram
+from transfer.shortcuts.portllm import portllm
 
 SHAPES = module_shapes(pico_llama().config.to_dict())
 

@@ -2,7 +2,7 @@
 
 from composition.formats.dataset.files import COMPLETION, REQUIRED
 from hub.errors import Invalid
-from hub.models import Kind, Version
+from hub.models import Version
 
 
 def prompt_rows(dataset: Version, split: str, what: str) -> int:

@@ -3,7 +3,7 @@
 from django.utils import timezone
 
 from hub.errors import Invalid
-from hub.models import Kind, ManifestEntry, Repository, RepositoryTag, Revision, Version
+from hub.models import ManifestEntry, Repository, RepositoryTag, Revision, Version
 from hub.services.content.cards import Card, read_card
 from hub.services.content.checking import Checked
 from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_whole

@@ -19,7 +19,7 @@ from hub import queries
 from hub.access import Viewer, visible
 from hub.errors import Invalid, NotFound
 from hub.http.file_responses import Content
-from hub.models import Kind, ManifestEntry, Parentage, Repository, Revision, Version
+from hub.models import ManifestEntry, Parentage, Repository, Revision, Version
 from hub.services.content.manifest import BlobSource, Entry, manifest_of
 from hub.storage import digest
 

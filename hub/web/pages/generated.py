@@ -6,7 +6,7 @@ from composition.formats import FORMATS
 from composition.recipes.try_out import MOST_CHARACTERS
 from hub import access, queries
 from hub.access import Viewer
-from hub.models import Companion, Kind, Version
+from hub.models import Companion, Version
 from hub.queries import generator as generators
 from hub.services.content.companions import CONTEXT, STATE
 from hub.services.content.documents import BYTES_A_TOKEN

@@ -15,7 +15,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
-from hub.models import Kind, Origin, RefKind, Repository, Revision, Version
+from hub.models import Origin, Repository, Revision, Version
 from hub.services.content import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
 from hub.storage import blobs

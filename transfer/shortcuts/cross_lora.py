@@ -23,7 +23,7 @@ from composition.errors import CompositionError
 from composition.progress import Progress, ignore
 from composition.recipes import CrossLoraRecipe
 from composition.weights import Factors, LoraWeights
-from transfer.shortcut import ShortcutResult, converted, moved, only
+from transfer.shortcuts.shortcut import ShortcutResult, converted, moved, only
 
 LAYER = re.compile(r"\.(\d+)\.")
 

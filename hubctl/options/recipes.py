@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from hubctl.commands.common import connect
 from hubctl.errors import HubctlError, Refused
+from hubctl.options.common import connect
 
 
 def hub_url(arguments: list[str]) -> str | None:
@@ -88,7 +88,7 @@ def options_of(fields: list[dict[str, Any]]) -> list[click.Option]:
 
 def _option(field: dict[str, Any]) -> click.Option:
     name = f"--{field['name'].replace('_', '-')}"
-    kind = field["type"]
+    type_ = field["type"]
     bounds = [f"at least {field['minimum']:g}"] if field.get("minimum") is not None else []
     bounds += [f"at most {field['maximum']:g}"] if field.get("maximum") is not None else []
     default = field.get("default")
@@ -96,7 +96,7 @@ def _option(field: dict[str, Any]) -> click.Option:
     bounds += [f"default {shown}"] if default is not None else []
     said = field["help"] + (f" [{'; '.join(bounds)}]" if bounds else "")
     common: dict[str, Any] = {"help": said, "required": field["required"], "default": None}
-    if kind == "boolean":
+    if type_ == "boolean":
         return click.Option([f"{name}/--no-{name[2:]}", field["name"]], **common)
     types = {
         "integer": click.INT,
@@ -105,7 +105,7 @@ def _option(field: dict[str, Any]) -> click.Option:
         "numbers": Listed(click.FLOAT),
         "choices": Listed(click.Choice(field.get("choices") or [])),
     }
-    return click.Option([name, field["name"]], type=types.get(kind, click.STRING), **common)
+    return click.Option([name, field["name"]], type=types.get(type_, click.STRING), **common)
 
 
 class Listed(click.ParamType):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hubctl.commands.common import connect, follow, json_option, need_token, url_option
-from hubctl.commands.recipes import MethodCommand
+from hubctl.options.common import connect, follow, json_option, need_token, url_option
+from hubctl.options.recipes import MethodCommand
 from hubctl.output import emit, size
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from composition.errors import CompositionError
 from composition.progress import Progress, ignore
 from composition.recipes import LoRamRecipe
 from composition.weights import Factors, LoraWeights
-from transfer.shortcut import Shapes, ShortcutResult, check_fits, converted, moved, only
+from transfer.shortcuts.shortcut import Shapes, ShortcutResult, check_fits, converted, moved, only
 
 
 def loram(

@@ -8,10 +8,10 @@ from rest_framework.response import Response
 
 from hub import access, queries
 from hub.api.bodies import Body, Object, Text
-from hub.api.events import END, stream
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
+from hub.api.views.events import END, stream
 from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
 from hub.models import State, Visibility

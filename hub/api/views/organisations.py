@@ -5,11 +5,11 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.accounts import PlaceShape
 from hub.api.bodies import Body, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
+from hub.api.views.accounts import PlaceShape
 from hub.models import Role
 from hub.services import accounts
 

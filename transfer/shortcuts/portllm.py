@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from composition.progress import Progress, ignore
 from composition.recipes import PortLlmRecipe
 from composition.weights import Factors, LoraWeights
-from transfer.shortcut import Shapes, ShortcutResult, check_fits, converted, moved, only
+from transfer.shortcuts.shortcut import Shapes, ShortcutResult, check_fits, converted, moved, only
 
 
 def portllm(

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from hubctl.commands.recipes import MethodCommand, hub_url, methods
 from hubctl.errors import HubctlError
+from hubctl.options.recipes import MethodCommand, hub_url, methods
 
 
 class MethodGroup(click.Group):

@@ -7,11 +7,11 @@ from rest_framework.response import Response
 
 from hub import access
 from hub.api.bodies import Body, Text
-from hub.api.files import BYTES, RANGE
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.uploads import body_stream
 from hub.api.view import View
+from hub.api.views.files import BYTES, RANGE
+from hub.api.views.uploads import body_stream
 from hub.http.file_responses import blob_response
 from hub.models import Companion, Visibility
 from hub.services.content import companions

@@ -1,0 +1,1 @@
+"""Options that commands share, and commands whose options are drawn from recipes."""

@@ -1,0 +1,1 @@
+"""Ways to move an adapter between bases of one architecture without training."""
