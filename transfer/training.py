@@ -6,19 +6,18 @@ seed and t, and the state (parameters, moments, best so far, notes) is kept ever
 taken up again it ends with the same bytes.
 """
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from composition.errors import CompositionError
 from composition.progress import Progress, ignore
-from composition.training.checkpoint import Notes, read_state, write_state
+from composition.training.checkpoint import Notes
+from composition.training.early_stop import EarlyStop
+from composition.training.loop import Loop, adamw
 from composition.training.parallel import ALONE, Replicas
 from transfer.loss import AnswerLoss, Example
 from transfer.stages import Clock
@@ -95,75 +94,56 @@ class _Run:
         self.parameters = {n: p for n, p in sorted(model.named_parameters()) if p.requires_grad}
         for parameter in self.parameters.values():
             parameter.data = parameter.data.float()
-        self.best = {f"best {n}": p.detach().clone() for n, p in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=plan.rate, weight_decay=0.0)
+        self.optimizer = adamw([(list(self.parameters.values()), plan.rate, 0.0)])
+        self.early = EarlyStop(self.parameters, epoch=plan.epoch, steps=plan.steps, patience=plan.patience)
         self.device = next(iter(self.parameters.values())).device
         self.loss = AnswerLoss(model, [*train, *held], plan.pad)
-        self.tokens = 0
+        self.clock: Clock | None = None
 
     def finish(self) -> Record:
-        plan = self.plan
-        notes = read_state(self.state, self.key, self.parameters, self.best, self.optimizer)
-        if notes is None:
-            notes = Notes(before={"held": [], "rows_at_once": plan.rows_at_once, "seconds": 0.0, "tokens": 0})
-            if self.held:
-                notes.before["held"].append({"epoch": 0, "loss": self.measure(notes)})
-        elif notes.step:
-            self.progress(notes.step / plan.steps, f"Taken up again at step {notes.step}", step=notes.step)
-        clock, saved = Clock(notes.before["seconds"]), time.monotonic()
-        while notes.step < plan.steps and not self._patience_ended(notes):
-            loss = self.step(notes)
-            notes.step += 1
-            if notes.step % max(1, plan.steps // CURVE_POINTS) == 0 or notes.step in (1, plan.steps):
-                notes.curve.append({"step": notes.step, "loss": round(loss, 5)})
-            if self.held and (notes.step % plan.epoch == 0 or notes.step == plan.steps):
-                self._close_epoch(notes)
-            notes.before["seconds"] = clock.seconds
-            if time.monotonic() - saved >= self.save_every:
-                self._keep(notes)
-                saved = time.monotonic()
-            try:
-                self._tell(notes, loss)
-            except BaseException:
-                self._keep(notes)  # Whoever stops a run may take it up again.
-                raise
+        notes = Loop(
+            steps=self.plan.steps,
+            step=self.step,
+            parameters=self.parameters,
+            buffers=self.early.buffers,
+            optimizer=self.optimizer,
+            schedule=lambda number: 1 - number / self.plan.steps,
+            clip=CLIP,
+            rate=self.plan.rate,
+            state=self.state,
+            key=self.key,
+            begin=self._begin,
+            measure=self._measured,
+            point=self._point,
+            tell=self._told,
+            over=self.early.over,
+            progress=self.progress,
+            save_every=self.save_every,
+            replicas=self.replicas,
+        ).run()
         if self.held:
-            with torch.no_grad():
-                for name, parameter in self.parameters.items():
-                    parameter.copy_(self.best[f"best {name}"])
-        best = self._best(notes)
+            self.early.restore()
+        best = self.early.best(notes)
         return Record(
             steps=notes.step,
-            stopped_early=notes.step < plan.steps,
+            stopped_early=notes.step < self.plan.steps,
             best_epoch=best["epoch"] if best else None,
             curve=notes.curve,
             held=notes.before["held"],
             rows_at_once=notes.before["rows_at_once"],
             tokens=notes.before["tokens"],
-            seconds=clock.seconds,
+            seconds=notes.before["seconds"],
         )
 
-    def step(self, notes: Notes) -> float:
-        """One update; its loss. Rows at once are halved until a pass fits into memory."""
-        rows = [self.train[number] for number in self.plan.order(notes.step)]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate * (1 - notes.step / self.plan.steps)
+    def step(self, number: int, notes: Notes) -> dict[str, float]:
+        """One forward and backward pass; its loss. Rows at once are halved until a pass fits into memory."""
+        self.clock = self.clock or Clock(notes.before["seconds"])
+        rows = [self.train[place] for place in self.plan.order(number)]
         total = sum(sum(row.learnt) for row in rows)
         share = self.replicas.share(rows)
         own = self._fitting(notes, lambda: self._backward(share, total, notes.before["rows_at_once"]))
-        value = self._whole(own)
-        if not math.isfinite(value):
-            raise CompositionError(
-                "train.diverged",
-                f"The loss became {value} at step {notes.step + 1} of {self.plan.steps}. Lower the learning rate, "
-                f"which is {self.plan.rate:g}.",
-                step=notes.step,
-            )
-        self.replicas.add_gradients(self.parameters.values())
-        nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP)
-        self.optimizer.step()
         notes.before["tokens"] += sum(len(row.ids) for row in rows)
-        return value
+        return {"loss": self._whole(own)}
 
     @torch.no_grad()
     def measure(self, notes: Notes) -> float:
@@ -212,34 +192,29 @@ class _Run:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _close_epoch(self, notes: Notes) -> None:
-        before = self._best(notes)
-        loss = self.measure(notes)
-        notes.before["held"].append({"epoch": math.ceil(notes.step / self.plan.epoch), "loss": loss})
-        if before is None or loss < before["loss"]:
-            with torch.no_grad():
-                for name, parameter in self.parameters.items():
-                    self.best[f"best {name}"].copy_(parameter)
+    def _begin(self, notes: Notes) -> None:
+        plan = self.plan
+        notes.before = {"held": [], "rows_at_once": plan.rows_at_once, "seconds": 0.0, "tokens": 0}
+        if self.held:
+            notes.before["held"].append({"epoch": 0, "loss": self.measure(notes)})
 
-    def _best(self, notes: Notes) -> dict[str, Any] | None:
-        """The epoch of the lowest held-out loss, the first of equal ones."""
-        return min(notes.before["held"], key=lambda epoch: epoch["loss"]) if notes.before["held"] else None
+    def _measured(self, notes: Notes, figures: dict[str, float]) -> dict[str, float]:
+        if self.held and self.early.due(notes):
+            self.early.note(notes, self.measure(notes))
+        notes.before["seconds"] = self.clock.seconds
+        return figures
 
-    def _patience_ended(self, notes: Notes) -> bool:
-        best = self._best(notes)
-        if best is None or self.plan.patience is None or notes.step % self.plan.epoch:
-            return False
-        return notes.before["held"][-1]["epoch"] - best["epoch"] >= self.plan.patience
+    def _point(self, number: int, figures: dict[str, float]) -> dict[str, float] | None:
+        made, steps = number + 1, self.plan.steps
+        if made % max(1, steps // CURVE_POINTS) and made not in (1, steps):
+            return None
+        return {"step": made, "loss": round(figures["loss"], 5)}
 
-    def _keep(self, notes: Notes) -> None:
-        if notes.step and self.replicas.first:
-            write_state(self.state, self.key, notes, self.parameters, self.best, self.optimizer)
-
-    def _tell(self, notes: Notes, loss: float) -> None:
-        figures: dict[str, Any] = {"step": notes.step, "loss": round(loss, 5)}
+    def _told(self, notes: Notes, figures: dict[str, float]) -> dict[str, Any]:
+        told: dict[str, Any] = {"step": notes.step, "loss": round(figures["loss"], 5)}
         if notes.before["held"]:
-            figures["held_out_loss"] = notes.before["held"][-1]["loss"]
-        self.progress(notes.step / self.plan.steps, f"Step {notes.step} of {self.plan.steps}", **figures)
+            told["held_out_loss"] = notes.before["held"][-1]["loss"]
+        return told
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -11,8 +11,6 @@ killed and taken up again from `work` ends with the same bytes.
 import copy
 import hashlib
 import json
-import math
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +31,8 @@ from composition.generative.segments import Corpus
 from composition.generative.start import align
 from composition.progress import Progress, ignore
 from composition.recipes.train_generator import TrainGeneratorRecipe
-from composition.training.checkpoint import STATE_FILE, Notes, read_state, write_state
+from composition.training.checkpoint import STATE_FILE, Notes
+from composition.training.loop import Loop, adamw
 from composition.training.parallel import ALONE, Replicas
 
 SECONDS_A_CHECKPOINT = 60.0
@@ -93,46 +92,37 @@ class _Run:
         self.base, self.generator, self.corpus = base, generator.to(self.device), corpus
         self.recipe, self.work, self.progress, self.save_every = recipe, work, progress, save_every
         self.parameters = {part: getattr(generator, part) for part in PARTS}
-        groups: list[dict[str, Any]] = [
-            {"params": [p for part, p in self.parameters.items() if part != "norm"]},
-            {"params": [generator.norm], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        others = [parameter for part, parameter in self.parameters.items() if part != "norm"]
+        rate = recipe.learning_rate
+        self.optimizer = adamw([(others, rate, recipe.weight_decay), ([generator.norm], rate, 0.0)])
         self.data_digest = corpus.digest()
         self.digest = self._digest()
 
     def finish(self, *, aligned: bool = False) -> Generator:
         """The trained generator, with its record; one that begins anew may be aligned with its base first."""
-        notes = read_state(self.work, self.digest, self.parameters, {}, self.optimizer)
-        if notes is None:
-            notes = Notes(before={"tokens": 0})
+
+        def begin(notes: Notes) -> None:
+            notes.before = {"tokens": 0}
             if aligned:
                 self.align()
-        else:
-            self.progress(notes.step / self.recipe.steps, f"Taken up again at step {notes.step}")
-        means: dict[str, float] = notes.before.setdefault("means", {})
-        saved = time.monotonic()
-        for step in range(notes.step, self.recipe.steps):
-            figures = self.step(step)
-            tokens = figures.pop("tokens")
-            for name, value in figures.items():
-                means[name] = round(AVERAGED * means.get(name, value) + (1 - AVERAGED) * value, 6)
-            notes.step, notes.before["tokens"] = step + 1, notes.before["tokens"] + tokens
-            told: dict[str, Any] = {**means, "tokens": notes.before["tokens"]}
-            last = step == self.recipe.steps - 1
-            if (step + 1) % self.recipe.measure_every == 0 or last:
-                told |= self.measure()
-            every = max(1, self.recipe.steps // CURVE_POINTS)
-            if step % every == 0 or last or "gap_completion" in told:
-                notes.curve.append({"step": step + 1, **{k: round(v, 5) for k, v in told.items()}})
-            if time.monotonic() - saved >= self.save_every or last:
-                saved = time.monotonic()
-                self._keep(notes)
-            try:
-                self.progress(notes.step / self.recipe.steps, f"Step {notes.step} of {self.recipe.steps}", **told)
-            except BaseException:
-                self._keep(notes)  # Whoever stops a run may take it up again.
-                raise
+
+        notes = Loop(
+            steps=self.recipe.steps,
+            step=self.step,
+            parameters=self.parameters,
+            optimizer=self.optimizer,
+            schedule=self.recipe.schedule,
+            clip=self.recipe.clip,
+            rate=self.recipe.learning_rate,
+            state=self.work,
+            key=self.digest,
+            begin=begin,
+            measure=self._measured,
+            point=self._point,
+            progress=self.progress,
+            save_every=self.save_every,
+            replicas=self.replicas,
+        ).run()
         return self._trained(notes)
 
     def align(self) -> None:
@@ -143,33 +133,18 @@ class _Run:
             align(self.base, self.generator, read, self.recipe.seed)
         self.replicas.follow_first(self.parameters.values())
 
-    def step(self, step: int) -> dict[str, float]:
-        """One update; its figures. Errors: `train.diverged`."""
-        batch = self.corpus.batch(step)
-        rate = self.recipe.learning_rate * self.recipe.schedule(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        share = batch.share(self.replicas).to(self.device)
-        figures = losses(
+    def step(self, number: int, notes: Notes) -> dict[str, float]:
+        """One forward and backward pass; its figures."""
+        batch = self.corpus.batch(number)
+        notes.before["tokens"] += batch.tokens
+        return losses(
             self.base,
             self.generator,
-            share,
+            batch.share(self.replicas).to(self.device),
             distillation=self.recipe.distillation,
             learn=True,
             replicas=self.replicas,
         )
-        if not math.isfinite(figures["loss"]):
-            raise CompositionError(
-                "train.diverged",
-                f"The loss became {figures['loss']} at step {step + 1} of {self.recipe.steps}. Lower the learning "
-                f"rate, which is {self.recipe.learning_rate:g}.",
-                step=step,
-            )
-        self.replicas.add_gradients(self.parameters.values())
-        nn.utils.clip_grad_norm_(list(self.parameters.values()), self.recipe.clip)
-        self.optimizer.step()
-        return {**figures, "tokens": batch.tokens}
 
     def measure(self) -> dict[str, float]:
         """Gap closed against another document's adapter, by objective, on the held-out documents."""
@@ -177,9 +152,21 @@ class _Run:
         rows = held_out(self.base, self.generator, documents, self.recipe.window(0)) if len(documents) > 1 else {}
         return {f"gap_{name}": gap(row) for name, row in rows.items()}
 
-    def _keep(self, notes: Notes) -> None:
-        if self.replicas.first:
-            write_state(self.work, self.digest, notes, self.parameters, {}, self.optimizer)
+    def _measured(self, notes: Notes, figures: dict[str, float]) -> dict[str, Any]:
+        """Running means of the steps' figures and, every `measure_every` steps, what the held-out documents say."""
+        means: dict[str, float] = notes.before.setdefault("means", {})
+        for name, value in figures.items():
+            means[name] = round(AVERAGED * means.get(name, value) + (1 - AVERAGED) * value, 6)
+        told: dict[str, Any] = {**means, "tokens": notes.before["tokens"]}
+        if notes.step % self.recipe.measure_every == 0 or notes.step == self.recipe.steps:
+            told |= self.measure()
+        return told
+
+    def _point(self, number: int, told: dict[str, Any]) -> dict[str, Any] | None:
+        every, last = max(1, self.recipe.steps // CURVE_POINTS), number == self.recipe.steps - 1
+        if number % every and not last and "gap_completion" not in told:
+            return None
+        return {"step": number + 1, **{name: round(value, 5) for name, value in told.items()}}
 
     def _trained(self, notes: Notes) -> Generator:
         data = {"sha256": self.data_digest, "documents": len(self.corpus.documents)}

@@ -14,7 +14,6 @@ step), and `checkpoint` keeps the whole state: a run that is killed and taken up
 import hashlib
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from composition.errors import CompositionError
 from composition.moe.assemble import Assembly
 from composition.moe.batches import Batch, Corpus, Row, make_corpus
 from composition.moe.lora_moe_peft import Routing, SmoraLinear, record_routing
@@ -33,7 +31,8 @@ from composition.moe.save import save_assembly
 from composition.progress import Progress, ignore
 from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 from composition.running.base_models import adapter_attached
-from composition.training.checkpoint import Notes, read_state, write_state
+from composition.training.checkpoint import Notes
+from composition.training.loop import Loop, adamw
 
 CLIP = 1.0
 CURVE_POINTS = 100
@@ -96,43 +95,41 @@ class _Run:
         self.device = next(model.parameters()).device
         self.parameters = _trainable(model)
         self.buffers = {_key(name): b for name, b in sorted(model.named_buffers()) if "smora_bias" in name}
-        groups: list[dict[str, Any]] = [
-            {"params": [p for n, p in self.parameters.items() if n.endswith("gate") == gates], "peak": rate}
-            for gates, rate in ((True, recipe.learning_rate), (False, recipe.expert_rate))
-        ]
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=recipe.weight_decay)
+        gates = [p for name, p in self.parameters.items() if name.endswith("gate")]
+        others = [p for name, p in self.parameters.items() if not name.endswith("gate")]
+        decay = recipe.weight_decay
+        self.optimizer = adamw([(gates, recipe.learning_rate, decay), (others, recipe.expert_rate, decay)])
         self.digest = self._digest()
 
     def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """(trained tensors by their names in the file, the record for router.json)."""
-        notes = read_state(self.state, self.digest, self.parameters, self.buffers, self.optimizer)
-        if notes is None:
-            notes = Notes(before=self.measure(0.0, "before training"))
-        else:
-            self.progress(notes.step / self.steps, f"Taken up again at step {notes.step}")
-        saved = time.monotonic()
         with record_routing(self.model, logits=isinstance(self.recipe, MeteoraRecipe)) as routing:
-            for step in range(notes.step, self.steps):
-                figures = self.step(step, routing, detailed=step % 10 == 0 or step == self.steps - 1)
-                notes.step = step + 1
-                if step % max(1, self.steps // CURVE_POINTS) == 0 or step == self.steps - 1:
-                    notes.curve.append({"step": step, **{k: round(v, 5) for k, v in figures.items() if k != "shares"}})
-                if time.monotonic() - saved >= self.save_every:
-                    self._keep(notes)
-                    saved = time.monotonic()
-                try:
-                    self._tell(step, figures)
-                except BaseException:
-                    self._keep(notes)  # Whoever stops a run may take it up again.
-                    raise
+            notes = Loop(
+                steps=self.steps,
+                step=lambda number, notes: self.step(number, routing),
+                parameters=self.parameters,
+                buffers=self.buffers,
+                optimizer=self.optimizer,
+                schedule=lambda number: schedule(number, self.steps, self.recipe.warmup),
+                clip=CLIP,
+                rate=self.recipe.learning_rate,
+                state=self.state,
+                key=self.digest,
+                begin=self._begin,
+                point=self._point,
+                tell=self._told,
+                after_update=lambda: self._balance(routing),
+                progress=self.progress,
+                save_every=self.save_every,
+            ).run()
         tensors = {**self.parameters, **self.buffers}
         record = self._record(notes, self.measure(1.0, "after training"))
         return {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, record
 
-    def step(self, step: int, routing: Routing, detailed: bool) -> dict[str, Any]:
-        """One update; its figures."""
-        pieces = [piece.to(self.device) for piece in self.corpus.pieces(step)]
-        tokens = torch.cat([piece.tokens for piece in pieces])
+    def step(self, number: int, routing: Routing) -> dict[str, Any]:
+        """One forward and backward pass; its figures."""
+        pieces = [piece.to(self.device) for piece in self.corpus.pieces(number)]
+        self.tokens = tokens = torch.cat([piece.tokens for piece in pieces])
         learnt = [int(piece.learnt.sum()) for piece in pieces]
         routing.clear()
         means = [language_loss(forward(self.model, piece, piece.answers + 1), piece) for piece in pieces]
@@ -141,28 +138,12 @@ class _Run:
         if isinstance(self.recipe, MeteoraRecipe):
             losses["gate_loss"], accuracy = gate_loss(routing, *pieces)
             loss = loss + self.recipe.beta * losses["gate_loss"]
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(step, self.steps, self.recipe.warmup)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise CompositionError(
-                "train.diverged",
-                f"The loss became {value} at step {step + 1} of {self.steps}. Lower the learning rate, which is "
-                f"{self.recipe.learning_rate:g}.",
-                step=step,
-            )
-        self.optimizer.step()
-        if isinstance(self.recipe, SmoraRecipe) and self.recipe.bias_update:
-            for module, layer in routing.items():
-                assert isinstance(layer, SmoraLinear)
-                layer.update_bias(routing.experts(module)[tokens], self.recipe.bias_update)
-        figures: dict[str, Any] = {"loss": value} | {name: float(part.detach()) for name, part in losses.items()}
+        figures: dict[str, Any] = {"loss": float(loss.detach())}
+        figures |= {name: float(part.detach()) for name, part in losses.items()}
         if isinstance(self.recipe, MeteoraRecipe):
             figures["gate_accuracy"] = float(accuracy)
-        if detailed:
+        if number % 10 == 0 or number == self.steps - 1:
             figures["shares"] = self._shares(batch_shares(routing, tokens), int(tokens.sum()))
         return figures
 
@@ -191,13 +172,24 @@ class _Run:
         mean = torch.stack([share.double() for share in sums.values()]).mean(0) / tokens
         return {name: round(float(value), 4) for name, value in zip(self.names, mean, strict=True)}
 
-    def _keep(self, notes: Notes) -> None:
-        write_state(self.state, self.digest, notes, self.parameters, self.buffers, self.optimizer)
+    def _begin(self, notes: Notes) -> None:
+        notes.before = self.measure(0.0, "before training")
 
-    def _tell(self, step: int, figures: dict[str, Any]) -> None:
+    def _point(self, number: int, figures: dict[str, Any]) -> dict[str, Any] | None:
+        if number % max(1, self.steps // CURVE_POINTS) and number != self.steps - 1:
+            return None
+        return {"step": number, **{key: round(value, 5) for key, value in figures.items() if key != "shares"}}
+
+    def _told(self, notes: Notes, figures: dict[str, Any]) -> dict[str, Any]:
         shares = figures.pop("shares", None)
-        more = {} if shares is None else {"expert_shares": shares}
-        self.progress((step + 1) / self.steps, f"Step {step + 1} of {self.steps}", **figures, **more)
+        return figures if shares is None else {**figures, "expert_shares": shares}
+
+    def _balance(self, routing: Routing) -> None:
+        """SMoRA's bias, after the step's update."""
+        if isinstance(self.recipe, SmoraRecipe) and self.recipe.bias_update:
+            for module, layer in routing.items():
+                assert isinstance(layer, SmoraLinear)
+                layer.update_bias(routing.experts(module)[self.tokens], self.recipe.bias_update)
 
     def _record(self, notes: Notes, after: dict[str, Any]) -> dict[str, Any]:
         tasks = {

@@ -6,7 +6,7 @@ import pytest
 from click import Context
 
 from composition.recipes import recipe_fields
-from composition.registry import METHODS
+from composition.registry import METHODS as EVERY
 from hub.models import Job
 from hubctl.commands.run import run_kind
 from hubctl.options.recipes import options_of
@@ -26,6 +26,9 @@ def seeds(tmp_path):
     path = tmp_path / "five.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{n} + 1 =", "completion": str(n + 1)}) + "\n" for n in range(5)))
     return path
+
+
+METHODS = {kind: method for kind, method in EVERY.items() if method.offered}
 
 
 def test_its_help_lists_every_kind_and_what_it_does(hubctl, served):
