@@ -1,4 +1,4 @@
-"""Trials from the row to the answer: streamed, kept with the job, cancelled between two tokens, and nobody else's."""
+"""Trials from the row to the answer: streamed, kept with the job, cancelled between two tokens, and seen by no one else."""
 
 import pytest
 import torch
