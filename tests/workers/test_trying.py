@@ -1,4 +1,4 @@
-"""Trials from the row to the answer: streamed, kept with the job, cancelled between two tokens, and seen by no one else."""
+"""Trials from the row to the answer: streamed, kept with the job, cancelled between two tokens, private to their owner."""
 
 import pytest
 import torch

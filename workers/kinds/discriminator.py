@@ -1,4 +1,4 @@
-"""Training a discriminator beside an adapter: real inputs against those its base invents, kept as a companion.
+"""Training a discriminator for an adapter: real inputs against those its base invents, kept as a companion.
 
 The real inputs come as a dataset, or as a private file of the job, of which the hub keeps nothing once the job is done.
 The state is in the worker's cache under the job's number, like that of an assembly.
