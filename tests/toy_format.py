@@ -1,4 +1,4 @@
-"""A toy adapter format, as somebody would add one: this module is all of its sub-package, `composition/formats/toy`.
+"""A toy adapter format, as a developer would add one: this module is all of its sub-package, `composition/formats/toy`.
 
 toy.json            {"base": "org/name", "scale": s}
 toy.safetensors     {module}.down [r, in], {module}.up [out, r], float32        ΔW = s · up @ down

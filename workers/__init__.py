@@ -1,1 +1,1 @@
-"""Workers: one process each, that claims jobs, runs pure functions on them and publishes what comes out."""
+"""Workers: each is one process that claims jobs, runs pure functions for them and publishes the results."""

@@ -1,7 +1,7 @@
 """The workers' Celery app: `celery -A workers.app worker -P solo -Q cpu --without-mingle --without-gossip`.
 
 One process a worker (torch and fork don't mix), one message at a time, acknowledged after the work. The queue carries
-ids only; whether there is work is decided by the claim in the database, so a message too many does no harm. No beat
+only ids; the claim in the database decides whether there is work, so an extra message does no harm. There is no beat
 and no result backend: every worker's heartbeat thread reaps, and results are rows.
 """
 
@@ -13,10 +13,10 @@ from django.conf import settings
 from hub import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
-# Weights come from this machine's disks; a worker never asks a foreign server.
+# Weights come from this machine's disks; a worker never contacts a foreign server.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Threads that wait for each other sleep instead of spinning: beside busy neighbours that is twenty times cheaper.
+# Threads that wait for each other sleep instead of spinning: next to busy neighbours that is twenty times cheaper.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = Celery("workers", broker=settings.REDIS_URL, include=["workers.tasks"])
@@ -41,7 +41,7 @@ app.conf.update(
 
 @signals.celeryd_after_setup.connect
 def open_worker(sender, instance, **_):
-    """Make this process's worker, and read its own queue beside those of the command line (`-Q cpu,gpu`)."""
+    """Make this process's worker, and read its own queue as well as those of the command line (`-Q cpu,gpu`)."""
     from workers.worker import open_this_worker
 
     worker = open_this_worker(list(instance.app.amqp.queues.consume_from))
@@ -50,7 +50,7 @@ def open_worker(sender, instance, **_):
 
 @signals.worker_ready.connect
 def start_heartbeat(**_):
-    """From here on the worker is seen."""
+    """Start the heartbeat, which shows the worker on its page."""
     from workers.worker import this_worker
 
     this_worker().heartbeat.start()
@@ -58,7 +58,7 @@ def start_heartbeat(**_):
 
 @signals.worker_shutting_down.connect
 def stop_softly(**_):
-    """SIGTERM: the job in hand goes back to the queue, without counting as lost."""
+    """On SIGTERM, give the current job back to the queue without counting it as lost."""
     from workers.worker import this_worker
 
     this_worker().heartbeat.stop_work()
@@ -66,7 +66,7 @@ def stop_softly(**_):
 
 @signals.worker_shutdown.connect
 def close_worker(**_):
-    """The worker is gone from the page at once."""
+    """Take the worker off the page at once."""
     from workers.worker import this_worker
 
     this_worker().heartbeat.close()

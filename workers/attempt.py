@@ -1,7 +1,8 @@
-"""One attempt at one job, as the code that works on it sees it: where to say how far it is, and when to stop.
+"""One attempt at one job, as the code that runs it sees it: where to report progress, and when to stop.
 
-Watchers get progress through Redis several times a second, the database once a second. Whatever the attempt writes is
-fenced; `progress` raises as soon as the attempt is over, so a method that reports often can be stopped often.
+Progress goes through Redis to watchers several times a second, and to the database once a second. Everything the
+attempt writes is fenced. `progress` raises as soon as the attempt is over, so a method that reports often can be
+stopped quickly.
 """
 
 import logging
@@ -26,7 +27,7 @@ class Stopping(Exception):
 
 
 class Attempt:
-    """`over` is set when the lease is lost, `stopping` when the worker is to stop; both by the heartbeat."""
+    """The heartbeat sets `over` when the lease is lost, and `stopping` when the worker is to stop."""
 
     def __init__(self, job: Job, stopping: threading.Event | None = None) -> None:
         self.job = job
@@ -36,11 +37,11 @@ class Attempt:
 
     @property
     def fence(self) -> dict[str, int]:
-        """What every write of this attempt names."""
+        """The job's id and the attempt's number, which every write of this attempt names."""
         return {"job_id": self.job.pk, "attempt": self.job.attempt}
 
     def check(self) -> None:
-        """Raise LostLease or Stopping if there is no sense in going on."""
+        """Raise LostLease or Stopping if the attempt should not go on."""
         if self.over.is_set():
             raise LostLease(f"job {self.job.pk}, attempt {self.job.attempt}")
         if self.stopping.is_set():
@@ -59,11 +60,11 @@ class Attempt:
             try:
                 lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
             except DatabaseError as error:
-                # A busy database costs the watchers a second's news, not the job.
+                # A busy database costs watchers one update; it must not cost the job.
                 log.warning("job %s: progress not written: %s", self.job.pk, error)
 
     def say(self, message: str) -> None:
-        """A line of the log that stays."""
+        """Add a line to the job's log, which is kept."""
         self.check()
         lease.add_log(**self.fence, text=message)
 

@@ -1,7 +1,7 @@
-"""Where a base's weights lie on this machine: a prepared folder, a GGUF file, or the Hugging Face cache.
+"""Where a base's weights are on this machine: a prepared folder, a GGUF file, or the Hugging Face cache.
 
-Folders are `<HUB_BASES>/<org>/<name>` (`@revision` behind it unless main). What a base's row says about its source is
-a user's word: it may name a package, or a folder below the bases folder, never a path of its own.
+Folders are `<HUB_BASES>/<org>/<name>` (followed by `@revision` unless it is main). The source in a base's row comes
+from a user: it may name a package, or a folder below the bases folder, never any other path.
 """
 
 import importlib.util
@@ -19,11 +19,11 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def holds(base: BaseModel) -> bool:
-    """True if this worker can find the weights, be it after a conversion."""
+    """True if this worker can find the weights, even if they must be converted first."""
     try:
         return any(find(base) is not None for find in (_folder, _gguf, _cached))
     except CompositionError:
-        # A name that can't be a folder's; the base is held nowhere, and the others still are.
+        # The base's name can't be a folder's name: no worker holds it, and the other bases are still looked for.
         return False
 
 
@@ -40,7 +40,7 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
     if gguf is None:
         raise CompositionError(
             "base.not_held",
-            f"This worker holds no weights of {base}. Put them under {settings.WORKER_BASES}/{base.name}.",
+            f"This worker holds no weights of {base}. Put them in {settings.WORKER_BASES}/{base.name}.",
             base=str(base),
         )
     from composition.running.base_models import convert_gguf
@@ -56,7 +56,7 @@ def _roots() -> list[Path]:
 def _home(base: BaseModel, root: Path) -> Path:
     parts = base.name.split("/")
     if not all(PART.fullmatch(part) for part in [*parts, base.revision]):
-        raise CompositionError("base.name", f"{base} can't be a folder's name; expected org/name.")
+        raise CompositionError("base.name", f"{base} can't be used as a folder name. Name the base org/name.")
     last = parts[-1] if base.revision == "main" else f"{parts[-1]}@{base.revision}"
     return root.joinpath(*parts[:-1], last)
 
@@ -76,7 +76,7 @@ def _named(base: BaseModel, root: Path) -> Path | None:
 
 
 def _gguf(base: BaseModel) -> Path | None:
-    """`<bases>/org/name.gguf`, a GGUF inside `<bases>/org/name`, or one that an installed package ships."""
+    """`<bases>/org/name.gguf`, a GGUF in `<bases>/org/name`, or one that an installed package ships."""
     for root in _roots():
         home = _home(base, root)
         beside = home.with_name(home.name + ".gguf")

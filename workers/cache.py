@@ -1,8 +1,9 @@
-"""Inputs as folders: a version's files are brought from the store once, checked by digest, and shared by jobs.
+"""Inputs as folders: a version's files are fetched from the store once, checked by digest, and shared by jobs.
 
-A folder is named by the digest of its manifest and appears by one rename, so workers may share one cache and a killed
-one leaves nothing that looks whole. Where store and cache lie on one disk, files are hard links and cost nothing. What
-was not used for longest goes first once the budget is passed; what was used within `keep_seconds` is never removed.
+A folder is named by the digest of its manifest and appears by one rename, so workers may share one cache, and a killed
+worker leaves nothing that looks complete. If store and cache are on one disk, files are hard links and cost nothing.
+Above the budget, the least recently used folders are removed first; a folder used within `keep_seconds` is never
+removed.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Cache:
-    """Folders of blobs under `root`, at most `budget` bytes of them."""
+    """Folders of blobs under `root`, at most `budget` bytes in all."""
 
     def __init__(self, root: str | os.PathLike, budget: int, keep_seconds: float = 3600) -> None:
         self.root = Path(root)
@@ -33,7 +34,7 @@ class Cache:
     def folder(self, files: Mapping[str, Entry]) -> Path:
         """A folder that holds `files` (path → (sha256, size)); treat it as read-only.
 
-        Raises OSError if the store gives other bytes than the digest promises.
+        Raises OSError if the store's bytes don't match the digest.
         """
         key = hashlib.sha256(canonical_json({path: entry.sha256 for path, entry in files.items()})).hexdigest()
         target = self.root / key
@@ -70,7 +71,7 @@ class Cache:
                 os.link(local, target)
                 linked = True
             except OSError as error:
-                log.debug("copying %s, it can't be linked: %s", entry.sha256, error)
+                log.debug("copying %s, because it can't be linked: %s", entry.sha256, error)
         if linked:
             with open(target, "rb") as source:
                 sha256, size = digest(source)
@@ -90,7 +91,7 @@ class Cache:
         return [path for path in self.root.iterdir() if path.is_dir()] if self.root.is_dir() else []
 
     def _make_room(self, needed: int, spare: Path) -> None:
-        """Remove the longest unused folders, and what killed workers left half done."""
+        """Remove the least recently used folders, and what killed workers left unfinished."""
         used = sorted((path.stat().st_mtime, path) for path in self._folders() if path != spare)
         total = sum(_size(path) for _, path in used) + needed
         for when, path in used:

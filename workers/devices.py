@@ -1,4 +1,4 @@
-"""What this process computes with, and the facts that decide whether two runs give the same bytes."""
+"""The devices and threads of this process, and the facts that decide whether two runs give the same bytes."""
 
 import platform
 import resource
@@ -12,21 +12,21 @@ from threadpoolctl import threadpool_limits
 
 
 def fix_threads() -> None:
-    """One number of threads for the whole life of the worker: sums in another order are other bytes."""
+    """Fix the number of threads for the whole life of the worker: sums in another order give other bytes."""
     torch.set_num_threads(settings.WORKER_THREADS)
-    threadpool_limits(settings.WORKER_THREADS)  # numpy's BLAS, which torch knows nothing of
+    threadpool_limits(settings.WORKER_THREADS)  # numpy's BLAS, which torch doesn't control
 
 
 def device() -> torch.device:
-    """The device that methods for "any" device run on."""
+    """The device that methods run on if they can run on any."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def placement(needed: int) -> Any:
-    """Where a base of so many bytes lies, as accelerate's device_map: None is the processor.
+    """Where to put a base of `needed` bytes, as accelerate's device_map; None is the CPU.
 
-    The first GPU where it fits (where there are several, with as much room again to work in), else all GPUs one after
-    another, then the machine's memory.
+    It goes on the first GPU if it fits (with several GPUs, only if as much again is free to work in). Otherwise it
+    fills all GPUs one after another, then the machine's memory.
     """
     if not torch.cuda.is_available():
         return None
@@ -36,17 +36,17 @@ def placement(needed: int) -> Any:
 
 
 def processes() -> int:
-    """In how many processes a training runs: one a GPU, or as many as HUB_TRAINING_PROCESSES says."""
+    """The number of processes for training: HUB_TRAINING_PROCESSES, or by default one per GPU."""
     return settings.TRAINING_PROCESSES or max(1, torch.cuda.device_count())
 
 
 def device_name() -> str:
-    """For people: the GPU's name, or the processor's architecture."""
+    """The device for people to read: the GPU's name, or the processor's architecture."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({platform.machine()})"
 
 
 def environment() -> dict[str, object]:
-    """The part of the promise "same recipe, inputs and environment, same bytes" that isn't recipe or inputs."""
+    """The environment in the promise "same recipe, inputs and environment, same bytes"."""
     packages = {name: version(name) for name in ("torch", "transformers", "peft", "numpy", "safetensors")}
     return {
         **packages,
@@ -60,7 +60,7 @@ def environment() -> dict[str, object]:
 
 
 def memory_used() -> int:
-    """The most bytes this process has held since it began: of the GPU where there is one, else of the machine."""
+    """The most bytes this process has used since it began: of the GPU if there is one, otherwise of the machine."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,11 +1,12 @@
 """The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, and reaps.
 
-It never computes, so it beats also while a method is deep in one operation. Every worker reaps for all; taking back a
-job is one fenced update, so two reapers at once do no harm. Now and then it purges what people gave to jobs that are
-over, and what was sent.
+It never computes, so it also beats while a method is busy with one long operation. Every worker reaps for all; taking
+back a job is one fenced update, so two reapers at once do no harm. Every half hour it purges the private files of jobs
+that are over, and outbox rows that were sent.
 
-It also sweeps the outbox every few seconds. The task that drains it waits behind the job in hand, which may take hours
-(a worker runs one message at a time); the sweep doesn't, and it finds what the broker or a dead drainer lost.
+It also sweeps the outbox every few seconds. The task that drains the outbox waits behind the current job, which may
+take hours (a worker runs one message at a time). The sweep doesn't wait, and it finds what the broker or a dead drainer
+lost.
 """
 
 import logging
@@ -64,7 +65,7 @@ class Heartbeat(threading.Thread):
                     self._next_sweep = time.monotonic() + SECONDS_A_SWEEP
                     self.sweep()
             except DatabaseError as error:
-                log.warning("heartbeat without a database: %s", error)
+                log.warning("heartbeat could not reach the database: %s", error)
                 connection.close()
             except Exception:
                 log.exception("heartbeat")
@@ -73,7 +74,7 @@ class Heartbeat(threading.Thread):
         connection.close()
 
     def look(self) -> None:
-        """Learn whether the attempt in hand is still wanted; give it back if the worker stops."""
+        """Find out whether the current attempt is still wanted; give it back if the worker stops."""
         held = self.held
         if held is None or held.over.is_set():
             return
@@ -84,11 +85,11 @@ class Heartbeat(threading.Thread):
                 job_lease.release(**held.fence)
                 held.over.set()
             except LostLease:
-                # It is being saved, which takes a moment only: let it end.
+                # It is being saved, which takes only a moment: let it end.
                 pass
 
     def beat(self) -> None:
-        """Renew the lease, and say what this worker reads, holds and does."""
+        """Renew the lease, and report this worker's queues, bases and current job."""
         held = self.held
         if held is not None and not held.over.is_set():
             try:
@@ -98,13 +99,13 @@ class Heartbeat(threading.Thread):
         report_worker(**self.worker.facts(), current_job=held.job.pk if held else None, started_at=self.started_at)
 
     def sweep(self) -> None:
-        """Send what is due in the outbox, in a thread of its own: a slow receiver must not cost the job its lease."""
+        """Send what is due in the outbox, in a separate thread: a slow receiver must not cost the job its lease."""
         if (self._sweeper is None or not self._sweeper.is_alive()) and outbox.is_due():
             self._sweeper = threading.Thread(target=_drain, name="outbox", daemon=True)
             self._sweeper.start()
 
     def stop_work(self) -> None:
-        """Called in the signal handler: only sets a flag."""
+        """Set the flag that ends the work. Called in the signal handler, so it does nothing else."""
         self.stopping.set()
 
     def close(self) -> None:
@@ -120,11 +121,11 @@ class Heartbeat(threading.Thread):
 
 
 def _drain() -> None:
-    """The sweeper's life. The process may end in the middle: then the row is due again after its lease."""
+    """Drain the outbox, in the sweeper's thread. A row whose process ends halfway is due again after its lease."""
     try:
         outbox.drain()
     except DatabaseError as error:
-        log.warning("outbox without a database: %s", error)
+        log.warning("outbox could not reach the database: %s", error)
     except Exception:
         log.exception("outbox")
     finally:

@@ -1,4 +1,4 @@
-"""What a job reads, as the code that runs it wants it: folders, adapters, rows, and private files."""
+"""A job's inputs in the form that methods take: folders, adapters, rows, and private files."""
 
 import dataclasses
 import json
@@ -23,12 +23,12 @@ def inputs_of(job: Job, role: str = ADAPTER) -> list[JobInput]:
 
 
 def versions(rows: Sequence[JobInput]) -> list[Version]:
-    """Their versions."""
+    """The versions of these inputs."""
     return [row.version for row in rows]
 
 
 def adapter_of(attempt: Attempt, worker: Worker, row: JobInput, name: str) -> LoraWeights:
-    """An input adapter, under the name that the result may call it by."""
+    """An input adapter, with the name that the result may use for it."""
     attempt.say(f"Reading {row.version}")
     adapter = read_adapter(worker.input_folder(row))
     adapter.name = name
@@ -50,7 +50,7 @@ def read_rows(folder: Path, split: str) -> list[dict]:
 
 
 def replaces(version: Version) -> bool:
-    """True for adapters that change the base's own weights where they are attached (PiSSA and kin)."""
+    """True for adapters that change the base's own weights when they are attached (PiSSA and similar)."""
     return any(need["code"] != "mixture" for need in AdapterFacts.from_dict(version.facts).needs_base)
 
 
@@ -62,7 +62,7 @@ def private_rows(attempt: Attempt, role: str) -> list[dict[str, Any]]:
 
 
 def private_bytes(attempt: Attempt, role: str) -> bytes:
-    """The one private file of a role."""
+    """The bytes of the one private file of a role."""
     (entry,) = job_files.files_of(attempt.job, role).values()
     with blobs.open(entry.sha256) as stream:
         return stream.read()
@@ -71,7 +71,7 @@ def private_bytes(attempt: Attempt, role: str) -> bytes:
 def loader(
     attempt: Attempt, worker: Worker, base: BaseModel, precision: str = "float32", *, fresh: bool = False
 ) -> Callable[[], tuple[Any, Any]]:
-    """Gives (model, tokenizer) of a base when called, from memory or from disk; `fresh`: always from disk."""
+    """A function that returns (model, tokenizer) of a base, from memory or from disk; with `fresh` always from disk."""
 
     def load() -> tuple[Any, Any]:
         if fresh:
@@ -82,7 +82,7 @@ def loader(
 
 
 def with_task(recipe: Any, row: JobInput) -> Any:
-    """The recipe with the adapter's name for its task where it names none."""
+    """The recipe, with the adapter's name as its task if it names none."""
     if recipe.task.strip():
         return recipe
     return dataclasses.replace(recipe, task=row.version.repository.name.replace("-", " ").replace("_", " "))

@@ -1,7 +1,7 @@
-"""What jobs left in the worker's cache to go on from, taken away once nobody will: it may hold private text.
+"""Removes the folders in the worker's cache from which jobs resume, once no job will: they may hold private text.
 
 A folder is `<name>-<job>`, with the name that the job's kind gives. A job that is done needs none; one that failed or
-was cancelled finds its own for a day.
+was cancelled can resume from its own for a day.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def sweep(root: Path, names: Collection[str]) -> None:
-    """Remove the folders of these names whose jobs won't go on."""
+    """Remove the folders of these names whose jobs won't resume."""
     folder = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(names)))})-(\d{{1,18}})")
     found = {int(match[1]): path for path in root.glob("*-*") if (match := folder.fullmatch(path.name))}
     known = dict.fromkeys(found)

@@ -1,8 +1,8 @@
-"""The base models a worker has in memory: the last used stay, as many as the byte budget allows.
+"""The base models a worker has in memory: the most recently used stay, as many as the byte budget allows.
 
-An adapter is attached for one job and taken off again, which leaves the base bit for bit as it was; that of a trial
-stays until something else is wanted, because people try one adapter many times. Adapters that replace the base's
-weights (PiSSA and kin) or carry weights of their own get a base that is thrown away afterwards.
+An adapter is attached for one job and then detached, which leaves the base bit for bit as it was. The adapter of a
+trial stays attached until the base is needed for something else, because people try one adapter many times. Adapters
+that replace the base's weights (PiSSA and similar) or carry base weights get a base that is thrown away afterwards.
 """
 
 import logging
@@ -29,7 +29,7 @@ class LoadedBases:
         self._kept: dict[int, tuple[str, Any]] = {}
 
     def ids(self) -> list[int]:
-        """Ids of the bases in memory, the last used last."""
+        """Ids of the bases in memory, the most recently used last."""
         return list(dict.fromkeys(pk for pk, _ in self._models))
 
     def get(self, base: BaseModel, say=lambda message: None, *, precision: str = FLOAT) -> tuple[Any, Any]:
@@ -57,7 +57,7 @@ class LoadedBases:
         return model, tokenizer
 
     def drop(self, base: BaseModel) -> None:
-        """Forget a model that is no longer what its base's name says."""
+        """Forget the models of a base whose weights may have been changed."""
         self._kept.pop(base.pk, None)
         for key in [key for key in self._models if key[0] == base.pk]:
             del self._models[key]
@@ -68,8 +68,8 @@ class LoadedBases:
     ) -> Iterator[tuple]:
         """(model, tokenizer) with the adapter in `folder` attached, for the time of the block.
 
-        One with a name to `keep` it by stays attached until the base is asked for otherwise, so that the next block of
-        that name begins at once.
+        With a name in `keep`, the adapter stays attached until the base is used for something else, so that the next
+        block with that name begins at once.
         """
         kept = self._kept.get(base.pk)
         if kept and keep and kept[0] == keep:
@@ -83,12 +83,12 @@ class LoadedBases:
             yield attached, tokenizer
             whole = True
         except (Cancelled, CompositionError):
-            whole = True  # Said between two steps of a method; nothing is half done.
+            whole = True  # Raised between two steps of a method; nothing is half done.
             raise
         finally:
             self._kept[base.pk] = (keep, attached)
             if not whole or replaces_base:
-                # After an error in the middle nobody knows what is attached; loading again is cheap.
+                # After an error in the middle it is unknown what is attached; loading again is cheap.
                 self.drop(base)
             elif not keep:
                 self._take_off(base.pk)
@@ -105,7 +105,7 @@ class LoadedBases:
             raise
 
     def _take_off(self, pk: int) -> None:
-        """Detach what is attached to a base in memory."""
+        """Detach the adapter of a base in memory, if there is one."""
         if kept := self._kept.pop(pk, None):
             kept[1].unload()
             model = self._models[pk, FLOAT][0]
@@ -121,7 +121,7 @@ class LoadedBases:
 
 
 def checked_folder(base: BaseModel, say=lambda message: None) -> Path:
-    """`base_folder`, for who loads it elsewhere; shapes are read in the files' headers, and no weights.
+    """`base_folder`, for code that loads the weights itself; shapes are checked from the files' headers alone.
 
     Errors: `base.not_held`, `base.other_shapes`.
     """
@@ -136,7 +136,7 @@ def checked_folder(base: BaseModel, say=lambda message: None) -> Path:
 
 
 def check_shapes(base: BaseModel, have: Mapping[str, Sequence[int]]) -> None:
-    """Refuse weights of another shape than the base's row says: a pruned copy under its parent's name.
+    """Refuse weights whose shapes differ from the base's row, such as a pruned copy under its parent's name.
 
     `have` is {name of a parameter: shape}. Errors: `base.other_shapes`.
     """
@@ -145,7 +145,7 @@ def check_shapes(base: BaseModel, have: Mapping[str, Sequence[int]]) -> None:
         if found is not None and len(found) == 2 and sorted(found) != sorted(shape):
             raise CompositionError(
                 "base.other_shapes",
-                f"The weights this worker holds as {base} have {module} of shape {list(found)}, not {list(shape)}: "
-                "they are another model. Put the right ones in their place.",
+                f"In the weights this worker holds as {base}, {module} has shape {list(found)}, not {list(shape)}: "
+                "they are of another model. Replace them with the right ones.",
                 module=module,
             )

@@ -1,4 +1,4 @@
-"""What every way to another base shares on a worker: how it begins, and how its result is published."""
+"""What all transfers share on a worker: reading the source adapter, and publishing the result."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from workers.worker import Worker
 
 
 def read_source(attempt: Attempt, worker: Worker, row: JobInput) -> Path:
-    """The folder of the adapter that moves."""
+    """The folder of the adapter to move."""
     attempt.say(f"Reading {row.version}, to be moved from {row.version.base} to {attempt.job.base}")
     return worker.input_folder(row)
 
@@ -27,7 +27,7 @@ def publish_moved(
     report: dict[str, Any],
     beside: Sequence[Beside] = (),
 ) -> None:
-    """Publish the adapter in `folder` with where it came from and by what."""
+    """Publish the adapter in `folder`, with its source and the method in the report and the card."""
     job, method = attempt.job, METHODS[attempt.job.kind]
     names = public_names(job, [row.version])
     for warning in report.get("warnings", []):

@@ -17,9 +17,9 @@ from workers.worker import Worker
 
 @contextmanager
 def result_folder(worker: Worker):
-    """A folder for a result, gone afterwards.
+    """A folder for a result, removed afterwards.
 
-    It lies beside the cache: there, files can be linked into a local store, and a killed worker's rest is swept.
+    It is inside the cache's root, so files can be linked into a local store, and what a killed worker leaves is swept.
     """
     with TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
         yield Path(name)

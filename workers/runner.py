@@ -1,8 +1,8 @@
 """From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
 
-What each kind of job does stands in `workers.kinds`. Here is what they share: whose fault an error is. The user's
-becomes the job's answer; ours is logged with a traceback and the job's id; the database's leaves the job to its lease,
-so that it runs again.
+What each kind of job does is in `workers.kinds`. Here is what they share: whose fault an error is. A user's error
+becomes the job's answer; ours is logged with a traceback and the job's id; a database error leaves the job to its
+lease, so that it runs again.
 """
 
 import logging
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job, worker: Worker) -> None:
-    """Run a job that `claim` has returned; whatever happens ends in its row. Raises only what the database raises."""
+    """Run a job that `claim` has returned, and record its end in its row. Raises only what the database raises."""
     attempt = Attempt(job)
     log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
     with worker.holding(attempt):
         try:
             home_of(job).run(attempt, worker)
         except (OperationalError, InterfaceError):
-            log.exception("job %s: the database is away; the job runs again when its lease is over", job.pk)
+            log.exception("job %s: the database can't be reached; the job runs again when its lease is over", job.pk)
             raise
         except Stopping:
             _try(lease.release, attempt)
@@ -42,7 +42,7 @@ def run(job: Job, worker: Worker) -> None:
         except MemoryError:
             _try(lease.fail, attempt, error=_out_of_memory(job))
         except Exception:
-            log.exception("job %s (%s), attempt %s failed by our fault", job.pk, job.kind, job.attempt)
+            log.exception("job %s (%s), attempt %s failed through our fault", job.pk, job.kind, job.attempt)
             _try(lease.fail, attempt, error=_our_fault(job))
 
 
@@ -55,10 +55,10 @@ def _try(end, attempt: Attempt, **how: object) -> None:
 
 
 def _out_of_memory(job: Job) -> dict[str, object]:
-    message = "The worker's memory is too small for this job. Ask for less, or give the worker more."
+    message = "The worker ran out of memory on this job. Make the job smaller, or give the worker more memory."
     return {"code": "worker.memory", "message": message, "job": job.pk}
 
 
 def _our_fault(job: Job) -> dict[str, object]:
-    message = f"Something is wrong on our side. Tell an administrator the job's id, {job.pk}; the log has the rest."
+    message = f"Something went wrong on our side. Give an administrator the job's id, {job.pk}; the log has details."
     return {"code": "internal", "message": message, "job": job.pk}

@@ -1,4 +1,4 @@
-"""What the broker can ask of a worker: run a job, drain the outbox. Unknown arguments of later releases are ignored."""
+"""A worker's tasks: run a job, drain the outbox. Unknown arguments of later releases are ignored."""
 
 from hub import broker
 from hub.services import outbox
@@ -11,7 +11,7 @@ SECONDS_A_DRAIN = 5.0
 
 @app.task(name="workers.tasks.run_job")
 def run_job(job_id: int, **_: object) -> None:
-    """Claim the job and run it; nothing happens where somebody else was first."""
+    """Claim the job and run it; do nothing if another worker was first."""
     worker = this_worker()
     job = worker.claim(job_id)
     if job is not None:
@@ -20,6 +20,6 @@ def run_job(job_id: int, **_: object) -> None:
 
 @app.task(name=broker.DRAIN)
 def drain_outbox(**_: object) -> None:
-    """Send what is due for a few seconds, so that a slow receiver keeps no job waiting; the sweep sends the rest."""
+    """Send what is due, for a few seconds: slow receivers must not keep a job waiting. The sweep sends the rest."""
     broker.drainer_woke()
     outbox.drain(seconds=SECONDS_A_DRAIN)

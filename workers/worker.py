@@ -1,4 +1,4 @@
-"""This process as a worker: its name, what it holds, and the heartbeat that keeps its job."""
+"""This process as a worker: its name, its cache and loaded bases, and the heartbeat that keeps its job."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ MB = 1_000_000
 
 
 class Worker:
-    """What the runner needs of its surroundings; made without Celery in tests."""
+    """What the runner needs from its surroundings; tests make one without Celery."""
 
     def __init__(self, name: str, queues: Sequence[str]) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class Worker:
 
     @cached_property
     def environment(self) -> dict[str, object]:
-        """What decides, beside recipe and inputs, about the bytes."""
+        """The facts that, with recipe and inputs, decide the bytes of a result."""
         return devices.environment()
 
     def facts(self) -> dict[str, object]:
@@ -51,7 +51,7 @@ class Worker:
         }
 
     def claim(self, job_id: int) -> Job | None:
-        """The job, if it is still to be had and this worker can run it; else it is passed on."""
+        """The job, if no other worker has it and this one can run it; a job that needs other bases is passed on."""
         job = Job.objects.select_related("base").filter(pk=job_id).first()
         if job is None or job.kind not in METHODS or self.heartbeat.stopping.is_set():
             return None
@@ -72,7 +72,7 @@ class Worker:
             self.heartbeat.held = None
 
     def input_folder(self, row: JobInput):
-        """A local folder with the content files of an input, the bytes it had when the job was queued."""
+        """A local folder with an input's content files, byte for byte as they were when the job was queued."""
         version = row.version
         if version.content_digest != row.digest:
             raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")

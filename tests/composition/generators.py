@@ -20,7 +20,7 @@ class Numbers(Words):
 
 
 def pico_generator(seed: int = 0, base_model: str = BASE, **more) -> Generator:
-    """A generator of the pico llama whose B is random too, so that its adapters do something."""
+    """A generator for the pico llama whose B is random too, so that its adapters do something."""
     recipe = TrainGeneratorRecipe(**{**SIZES, **more})
     generator = Generator(recipe.config_for(base_model, linear_shapes(pico_llama()))).start(seed)
     torch.manual_seed(seed + 1)
@@ -30,7 +30,7 @@ def pico_generator(seed: int = 0, base_model: str = BASE, **more) -> Generator:
 
 
 def text(length: int, seed: int = 0) -> str:
-    """So many random words."""
+    """A text of `length` random words."""
     ids = torch.randint(3, 64, (length,), generator=torch.Generator().manual_seed(seed))
     return " ".join(str(int(number)) for number in ids)
 

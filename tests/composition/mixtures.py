@@ -66,5 +66,5 @@ def rows(seed: int, count: int = 12) -> list[dict[str, str]]:
 
 
 def data(names: str = "abc") -> dict[str, list[dict[str, str]]]:
-    """A small dataset for each expert; the words alone say whose."""
+    """A small dataset for each expert; only the words tell whose it is."""
     return {name: rows(number) for number, name in enumerate(names)}

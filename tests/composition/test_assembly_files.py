@@ -1,4 +1,4 @@
-"""The door for assemblies: what assembling writes passes, whatever else claims to be one is refused with its code."""
+"""Validation of assemblies: what assembling writes passes, anything else that claims to be one is refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What may be uploaded: real files pass, and what a file is decided by bytes as well as by name."""
+"""What may be uploaded: real files pass, and a file's kind is decided by its bytes as well as its name."""
 
 import pickle
 import subprocess
@@ -97,7 +97,7 @@ def test_what_a_training_run_leaves_is_told_to_be_left_out():
 
 
 def test_the_command_that_converts_really_converts(tmp_path):
-    """The refusal's command is run as told: what it writes is a safetensors file with the same weights."""
+    """The command in the refusal is run: what it writes is a safetensors file with the same weights."""
     import torch
     from safetensors.torch import load_file
 

@@ -161,7 +161,7 @@ def file_names() -> set[str]:
 
 
 def literals(path: Path) -> list[tuple[int, str]]:
-    """(line, text) of every string in a module that is no docstring."""
+    """(line, text) of every string in a module that is not a docstring."""
     tree = ast.parse(path.read_text())
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]

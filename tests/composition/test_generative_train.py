@@ -1,4 +1,4 @@
-"""Training: what learns and what stays, what a kill loses (nothing), and what the 16-segment mask comes to as rows."""
+"""Training: what learns and what stays, what a kill loses (nothing), and which rows the 16-segment mask gives."""
 
 import json
 from dataclasses import replace

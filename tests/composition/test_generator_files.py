@@ -1,4 +1,4 @@
-"""A generator at the door: what its headers must say, and the code of every refusal."""
+"""An uploaded generator: what its headers must say, and the code of every refusal."""
 
 import json
 import subprocess

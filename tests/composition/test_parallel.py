@@ -50,7 +50,7 @@ def test_no_process_has_more_than_another_by_more_than_the_last_it_got(sizes, pr
 
 
 def learnt_under(batch: Batch) -> list[tuple]:
-    """(row, objective, the segments its adapter is of), a row each."""
+    """(row, objective, the segments that its adapter is made of), one for each row."""
     return [
         (row.tolist(), int(kind), [ids.tolist() for ids, taken in zip(batch.ids, batch.sums[a], strict=True) if taken])
         for row, kind, a in zip(batch.rows, batch.objectives, batch.adapters, strict=True)

@@ -1,4 +1,4 @@
-"""The recipes of a transfer: what they refuse before anything is loaded, and what they say it will take."""
+"""The recipes of a transfer: what they refuse before anything is loaded, and the cost they estimate."""
 
 from dataclasses import replace
 

@@ -14,7 +14,7 @@ ALL = ("read", "write", "admin")
 
 
 class Api:
-    """Calls as one user by a token of these scopes, or as nobody."""
+    """Calls as one user by a token of these scopes, or anonymously."""
 
     def __init__(self, user: User | None = None, scopes=ALL, secret: str | None = None) -> None:
         cache.clear()

@@ -50,7 +50,7 @@ def pico_shapes(layers: int = 2) -> dict[str, list[int]]:
 
 
 def make_user(username: str = "ada") -> User:
-    """A user with his namespace; signs in with PASSWORD."""
+    """A user with their own namespace; signs in with PASSWORD."""
     return accounts.create_user(username=username, email=f"{username}@example.org", password=PASSWORD)
 
 

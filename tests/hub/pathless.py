@@ -1,4 +1,4 @@
-"""A storage as S3 is one to Django: bytes by name, overwritten on save, and no path on this machine."""
+"""A storage that looks to Django like S3: bytes by name, overwritten on save, and no path on this machine."""
 
 from django.core.files.storage import FileSystemStorage, Storage
 

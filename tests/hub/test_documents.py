@@ -1,4 +1,4 @@
-"""Documents as people hand them in: what is read, and what each that can't be read is told."""
+"""Documents as people hand them in: what is read, and what the refusal says of each file that can't be read."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Queueing, dry runs, cancelling, retrying: what a person does with jobs, and what he is told when he can't."""
+"""Queueing, dry runs, cancelling, retrying: what people do with jobs, and what they are told when they can't."""
 
 import pytest
 

@@ -22,7 +22,7 @@ NAMES = ["lab/open@v1", "private adapter 2"]
 
 @pytest.fixture
 def sources(people, base):
-    """A public adapter of lab, and one of the stranger's own namespace that only he sees."""
+    """A public adapter of lab, and one in the stranger's own namespace that only they can see."""
     first = factories.make_version(people.owner, "open", namespace=people.lab, base=base, seed=1, card="# Open\n")
     second = factories.make_version(people.stranger, "own", base=base, seed=2, rank=2, visibility="private")
     return [first, second]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Killed(BaseException):
-    """What ends a process and is caught by nobody."""
+    """What ends a process and is never caught."""
 
 
 class Receiver:

@@ -1,6 +1,7 @@
-"""Everybody on every route: the URL table is walked, and each route and method must have its row in `route_rules`.
+"""Every visitor on every route: the URL table is walked, and each route and method must have its row in `route_rules`.
 
-A new route without rows fails here. What is private answers strangers and nobody exactly as what does not exist.
+A new route without rows fails here. What is private answers strangers and anonymous visitors exactly as what does not
+exist does.
 """
 
 import io
@@ -56,7 +57,7 @@ def test_the_rules_hide_private_repositories_from_strangers_and_nobody():
 
 @pytest.fixture(scope="module")
 def world(django_db_setup, django_db_blocker) -> Iterator[SimpleNamespace]:
-    """A private adapter of `lab` with everything a route can ask for, and everybody's way in; made once."""
+    """A private adapter of `lab` with everything a route can ask for, and a way in for every visitor; made once."""
     with django_db_blocker.unblock(), transaction.atomic():
         yield make_world()
         transaction.set_rollback(True)
@@ -107,7 +108,7 @@ def address(route: str, to: dict, world: SimpleNamespace) -> str:
 
 
 def ask(rule: Row, who: str, world: SimpleNamespace, method: str | None = None, **to: str):
-    """What this visitor gets; whatever he changes in the database is undone."""
+    """What this visitor gets; whatever the request changes in the database is undone."""
     cache.clear()
     client, headers = Client(raise_request_exception=False), dict(rule.headers)
     if rule.route.startswith("api/") or who not in world.users:
@@ -179,6 +180,6 @@ def test_what_is_private_answers_like_what_is_not_there(rule, world):
 
 
 def plain(response, name: str) -> str:
-    """The answer without the name that was asked for, and without what is drawn anew for each answer."""
+    """The answer without the name in the request, and without what is random in each answer."""
     text = response.content.decode().replace(name, "NAME")
     return re.sub(r'(csrf\w*"? (?:value|content)=|X-CSRFToken": )"[^"]*"', "", text)

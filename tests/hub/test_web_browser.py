@@ -22,7 +22,7 @@ FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run -
 
 
 def browse(address: str, profile, *flags: str) -> tuple[str, str]:
-    """(the page as it is after its scripts, what the browser complained of)."""
+    """(the page after its scripts ran, the browser's complaints)."""
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", *flags, address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

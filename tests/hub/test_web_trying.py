@@ -43,7 +43,7 @@ def adapter(people, base):
 
 @pytest.fixture
 def trial(people, adapter) -> Job:
-    """The member's, queued."""
+    """A queued trial of the member's."""
     return asking.queue_job(actor=people.member, kind="try", recipe={"prompt": PROMPT}, inputs=[adapter])
 
 

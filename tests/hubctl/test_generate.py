@@ -1,4 +1,4 @@
-"""`hubctl generate` and `hubctl generator`: files and folders here become documents and datasets there."""
+"""`hubctl generate` and `hubctl generator`: local files and folders become documents and datasets of the hub."""
 
 import pytest
 

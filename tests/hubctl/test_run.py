@@ -1,4 +1,4 @@
-"""`hubctl run`: every kind the hub lists is usable by its name, and what can't be meant is said before a job starts."""
+"""`hubctl run`: every kind the hub lists is usable by its name, and bad requests are refused before a job starts."""
 
 import json
 

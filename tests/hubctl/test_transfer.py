@@ -1,4 +1,4 @@
-"""Pushing and pulling: what arrives is what was sent, a cut costs the rest only, a refusal leaves nothing."""
+"""Pushing and pulling: what arrives is what was sent, after a cut only the rest is sent, a refusal leaves nothing."""
 
 import hashlib
 import json

@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery"
 
 
 def children(pid: int) -> dict[int, str]:
-    """pid → command line of all that descends from a process."""
+    """pid → command line of all descendants of a process."""
     listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [(int(a), int(b), rest) for a, b, rest in (line.split(None, 2) for line in listed.splitlines())]
     found, known = {}, {pid}
@@ -43,7 +43,7 @@ def until(true, seconds: float = 90.0):
 
 @pytest.fixture
 def environment(tmp_path) -> dict[str, str]:
-    """That of a laptop: no server is named, an empty data folder."""
+    """The environment of a laptop: no server is named, and the data folder is empty."""
     named = ("REDIS_URL", "DATABASE_URL", "STORAGE_URL", "DJANGO_SETTINGS_MODULE", "HUB_SECRET_KEY")
     inherited = {name: value for name, value in os.environ.items() if name not in named}
     return {**inherited, "HUB_DATA": str(tmp_path / "data"), "HUB_WORKER_THREADS": "1"}

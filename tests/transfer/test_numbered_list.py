@@ -1,4 +1,4 @@
-"""The synthesis prompt and its reader: what is written is read back; what is no item is said to be none."""
+"""The synthesis prompt and its reader: what is written is read back, and text that is not an item is recognised."""
 
 import pytest
 from hypothesis import given

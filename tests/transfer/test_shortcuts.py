@@ -1,4 +1,4 @@
-"""Ways without training: exact where they promise it, and equal to the dense formula where they project."""
+"""Transfers without training: exact where they promise it, and equal to the dense formula where they project."""
 
 import json
 

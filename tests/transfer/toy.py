@@ -106,7 +106,7 @@ def blank(seed: int = 0, **changes) -> LlamaForCausalLM:
 
 
 def base(seed: int = 0, steps: int = 160) -> LlamaForCausalLM:
-    """A base that goes on with a list; the same every time."""
+    """A base that continues a numbered list; the same every time."""
     model = blank(seed)
     model.load_state_dict(_weights(seed, steps))
     return model

@@ -80,7 +80,7 @@ def queue(owner, pair):
 
 @pytest.fixture
 def work(worker):
-    """Claim a job and run it to its end in this process; the row as it then is."""
+    """Claim a job and run it to its end in this process; returns its row afterwards."""
 
     def work(job: Job) -> Job:
         claimed = worker.claim(job.pk)

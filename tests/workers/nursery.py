@@ -1,7 +1,7 @@
 """Workers in processes of their own, quickly: one process imports everything and forks a worker for each line it reads.
 
 A line is JSON: {"output", "cache", "point", "marker"}; the answer is the new process's id. A worker is the real
-`celery worker`. At `point`, if given, it stands still for ever: production code has no hook for this, the functions
+`celery worker`. At `point`, if given, it halts for ever: production code has no hook for this, the functions
 around the point are wrapped from here. Run as `python -m tests.workers.nursery` with a worker's environment.
 """
 

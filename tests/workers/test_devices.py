@@ -1,4 +1,4 @@
-"""Where a base is put, by what the machine says of its GPUs; none is needed to decide."""
+"""Where a base is put, given the GPUs that the machine reports; the tests need no GPU."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The heartbeat's rarer duties: it purges once in a long while, and sweeps the outbox behind the broker's back."""
+"""The heartbeat's rarer duties: it purges once in a long while, and sweeps the outbox without the broker."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""From a corpus to a generator: what is published, a training that is stopped and taken up again, data that is none."""
+"""From a corpus to a generator: what is published, a training that is stopped and resumed, and unsuitable data."""
 
 import json
 

@@ -1,6 +1,6 @@
 """Transfers and discriminators from the row to what is kept: files by digest, refusals, privacy, a stop in the middle.
 
-The four stages themselves are proved in tests/transfer; here a small stand-in writes what they would.
+The four stages themselves are tested in tests/transfer; here a small stand-in writes their output.
 """
 
 import io

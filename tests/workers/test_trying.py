@@ -1,4 +1,4 @@
-"""Trials from the row to the answer: streamed, kept with the job, cancelled between two tokens, and nobody else's."""
+"""Trials from the row to the answer: streamed, kept with the job, cancelled between two tokens, hidden from others."""
 
 import pytest
 import torch

@@ -1,6 +1,6 @@
 """How a worker runs each kind of job: one module a kind, each with its home under the name `HOME`.
 
-They mirror `hub.services.jobs.kinds`: a home serves the methods whose recipe is of its class, or derived from it.
+They mirror `hub.services.jobs.kinds`: a home serves the methods whose recipe is of its class or of a subclass.
 """
 
 import sys
@@ -18,7 +18,7 @@ from workers.worker import Worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerKind:
-    """`run` does the whole of an attempt; `work` names the folders in which jobs keep what they can go on from."""
+    """`run` does a whole attempt; `work` names the folders that jobs resume from."""
 
     recipe: type[Recipe]
     run: Callable[[Attempt, Worker], None]
@@ -34,7 +34,7 @@ def home_of(job: Job) -> WorkerKind:
 
 
 def work_folder(root: Path, job: Job) -> Path:
-    """The folder in which this job's stages lie, made if it is missing; those of jobs that are over go."""
+    """The folder of this job's stages, made if it is missing. Folders of jobs that are over are removed."""
     leftovers.sweep(root, {home.work for home in HOMES.all.values() if home.work})
     folder = root / f"{home_of(job).work}-{job.pk}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""An assembly: stack the adapters, train their router on the base, look where tokens go, write the folder, publish.
+"""An assembly: stack the adapters, train their router on the base, measure where tokens go, write the folder, publish.
 
-Where the first input is a mixture, the others join it and its router goes on from what it learnt.
+If the first input is a mixture, the others join it and its router goes on from what it learnt.
 
-The training's state lies in the worker's cache under the job's number: a worker that is killed, or another on the same
-machine, goes on from there. Elsewhere the job begins anew and comes to the same bytes.
+The training's state is in the worker's cache under the job's number. After a kill, the worker or another one on the
+same machine resumes from there; on another machine the job starts again, and ends with the same bytes.
 """
 
 import shutil
@@ -25,7 +25,7 @@ from workers.worker import Worker
 
 
 def assemble(attempt: Attempt, worker: Worker) -> None:
-    """Make one routing adapter of the job's. Raises what the method refuses, and LostLease when the attempt is over."""
+    """Make one mixture of the job's adapters. Raises what the method refuses, and LostLease if the attempt is over."""
     job, method = attempt.job, METHODS[attempt.job.kind]
     recipe, rows = recipe_from_dict(job.recipe), inputs_of(job)
     parents = versions(rows)
@@ -74,7 +74,7 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
 
 
 def _own_names(names: Sequence[str], there: Sequence[str]) -> list[str]:
-    """The names of joining adapters; one that is hidden gets a number that no expert has yet."""
+    """The names of the joining adapters; a hidden one gets a number that no expert has yet."""
     own: list[str] = []
     for name in names:
         stem, _, number = name.rpartition(" ")
@@ -86,7 +86,7 @@ def _own_names(names: Sequence[str], there: Sequence[str]) -> list[str]:
 
 
 def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Sequence[str]) -> dict[str, list[dict]]:
-    """{expert's name, or text's number: rows}: data are told apart without naming a dataset that others can't see."""
+    """{expert's name, or text's number: rows}: labels that name no dataset, because others may not see it."""
     datasets = inputs_of(attempt.job, DATASET)
     labels = names if recipe.needs_labels else [f"text {number}" for number in range(1, len(datasets) + 1)]
     pairs = zip(datasets, labels, strict=False)
@@ -94,7 +94,7 @@ def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Seque
 
 
 def _source(row: JobInput) -> dict[str, Any]:
-    """What the assembly's config keeps of an expert's origin: the digest of its weights, its licence."""
+    """What the assembly's config records of an expert's origin: the digest of its weights, its licence."""
     manifest = manifest_of(row.version.revisions.order_by("pk").first())
     weights = format_of(row.version.repository.kind, manifest).weights_in(manifest)[0]
     return {"sha256": manifest[weights].sha256, "license": row.version.repository.license or None}
@@ -110,7 +110,7 @@ def _report(assembly: Any, routing: dict[str, Any] | None) -> dict[str, Any]:
 def _routing(
     attempt: Attempt, folder: Path, model: Any, tokenizer: Any, data: Mapping[str, list[dict]]
 ) -> dict[str, Any] | None:
-    """Shares of the experts by task and layer; None where there was no data to look at."""
+    """Shares of the experts by task and layer; None if there is no data to measure them on."""
     if not data:
         return None
     from composition.moe.routing import routing_report

@@ -1,7 +1,7 @@
-"""Training a discriminator beside an adapter: real inputs against those its base invents, kept as a companion.
+"""Training a discriminator for an adapter: real inputs against those its base invents, kept as a companion.
 
-The real inputs come as a private file of the job, of which the hub keeps nothing once it is done, or as a dataset. The
-state lies in the worker's cache under the job's number, as an assembly's does.
+The real inputs come as a dataset, or as a private file of the job, of which the hub keeps nothing once the job is done.
+The state is in the worker's cache under the job's number, like that of an assembly.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from workers.worker import Worker
 
 
 def discriminate(attempt: Attempt, worker: Worker) -> None:
-    """Train, measure and keep the job's discriminator. Raises what it refuses, such as too little recall."""
+    """Train, measure and keep the job's discriminator. Raises what the method refuses, such as too little recall."""
     job = attempt.job
     recipe = recipe_from_dict(job.recipe)
     (row,) = inputs_of(job)
@@ -47,7 +47,7 @@ def discriminate(attempt: Attempt, worker: Worker) -> None:
         raise
     attempt.advance(State.SAVING)
     files = {name: blobs.add(made.folder / name) for name in sorted(PEFT_FILES)}
-    attempt.say(f"It knows {100 * made.facts['recall']:.0f} % of held-out real inputs")
+    attempt.say(f"It recognises {100 * made.facts['recall']:.0f} % of the held-out real inputs")
     keep_discriminator(job=job, version=row.version, files=files, facts=made.facts, environment=worker.environment)
     shutil.rmtree(work, ignore_errors=True)
 

@@ -37,7 +37,7 @@ def evaluate(attempt: Attempt, worker: Worker) -> None:
 
 
 def hits_of(per_row: list[dict]) -> dict[str, str]:
-    """By metric that counts rows, a digit a row in the dataset's order; where not every row has it, it is left out."""
+    """{metric: one digit per row, in the dataset's order}, for metrics that every row has; 1 is right, 0 is wrong."""
     found = {}
     for metric, key in (("exact_match", "exact_match"), ("choice", "choice_right")):
         if per_row and all(key in row for row in per_row):

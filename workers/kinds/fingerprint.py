@@ -11,7 +11,7 @@ from workers.worker import Worker
 
 
 def fingerprint(attempt: Attempt, worker: Worker) -> None:
-    """Read the shapes of the job's base and keep them; what can't be read is kept as the base's error."""
+    """Read the shapes of the job's base and keep them; if they can't be read, keep the error with the base."""
     from composition.running.base_models import module_shapes, parameter_count, shape_fingerprint
 
     job = attempt.job

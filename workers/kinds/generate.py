@@ -1,7 +1,8 @@
-"""A generation: each text is read once by the base, what it left adds up, and the generator writes a LoRA from the sum.
+"""A generation: the base reads each text once, the states add up, and the generator writes a LoRA from the sum.
 
-Where the job names kept states, the texts are added `onto` the one and the other is taken away `without`; nothing of
-those texts is read again. The text itself stays with the job, and beside the result only where its owner asked for it.
+If the job names kept states, the texts are added to the state `onto`, and the state `without` is subtracted; the texts
+of those states are not read again. The text itself is kept with the job, and with the result only if its owner asked
+for it.
 """
 
 from collections import Counter
@@ -135,7 +136,7 @@ def _report(generator: Any, state: Any, documents: list[dict], states: dict[str,
 
 
 def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any], generator: str) -> list[Beside]:
-    """What the owner asked to keep: the texts under their names, the state."""
+    """What the owner asked to keep with the result: the texts under their names, the state."""
     texts = Counter(one["sha256"] for one in report["documents"])
     before = {file.name: file.facts.get("texts", []) for file in job.files.filter(role=STATE)}
     texts.update(before.get(ONTO, []))

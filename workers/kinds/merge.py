@@ -12,7 +12,7 @@ from workers.worker import Worker
 
 
 def merge(attempt: Attempt, worker: Worker) -> None:
-    """Make one adapter of the job's. Raises what the method refuses, and LostLease when the attempt is over."""
+    """Merge the job's adapters into one. Raises what the method refuses, and LostLease when the attempt is over."""
     job, method = attempt.job, METHODS[attempt.job.kind]
     recipe, rows = recipe_from_dict(job.recipe), inputs_of(job)
     parents = versions(rows)

@@ -1,7 +1,7 @@
 """Training a generator: datasets of text (or of context, question, answer) and a base in, a generator repository out.
 
-The training's state lies in the worker's cache under the job's number: a worker that is killed, or another on the same
-machine, goes on from there and comes to the same bytes. Documents are read from the disk when a step asks for them.
+The training's state is in the worker's cache under the job's number. After a kill, the worker or another one on the
+same machine resumes from there and ends with the same bytes. Documents are read from the disk when a step needs them.
 """
 
 import shutil
@@ -55,7 +55,7 @@ def train(attempt: Attempt, worker: Worker) -> None:
 def _trained(
     attempt: Attempt, worker: Worker, recipe: TrainGeneratorRecipe, data: Sequence[Any], work: Path, start: Path | None
 ) -> Any:
-    """The generator, by this process or by one a GPU."""
+    """The trained generator, by this process or by one process per GPU."""
     from composition.generative import load_generator
     from composition.generative.replicated import train_replicated
 
@@ -72,13 +72,13 @@ def _trained(
         begun = start and load_generator(start)
         return METHODS[job.kind].load()(model, tokenizer, recipe, data, start=begun, **how)
     except BaseException:
-        # Nobody knows what is hooked in the middle of a step; loading again is cheap.
+        # It is unknown what is hooked in the middle of a step; loading again is cheap.
         worker.models.drop(job.base)
         raise
 
 
 def report_of(config: Any) -> dict[str, Any]:
-    """What the page shows: the last figures, and the curve."""
+    """What the page shows: the last figures, and the facts about the data."""
     training = config.training
     curve = training.get("curve") or []
     measured = [point for point in curve if "gap_completion" in point]
@@ -99,7 +99,7 @@ def report_of(config: Any) -> dict[str, Any]:
 
 
 def _data(attempt: Attempt, worker: Worker, stage: str) -> Sequence[Any]:
-    """Documents, or rows of questions, of all datasets in their order."""
+    """The documents, or rows of questions, of all datasets in their order."""
     from composition.generative.segments import Documents
 
     paths, rows = [], []

@@ -1,8 +1,8 @@
 """A transfer by invented data (Trans-LoRA): an adapter on one base becomes an adapter on another.
 
-The stages lie in the worker's cache under the job's number: a worker that is killed, or another on the same machine,
-goes on from there. Source and target come into memory when the method asks for them, within the worker's budget.
-The invented rows are kept beside the result for its owners; the public report holds none of their text.
+The stages are in the worker's cache under the job's number. After a kill, the worker or another one on the same machine
+resumes from there. Source and target are loaded when the method needs them, within the worker's memory budget.
+The invented rows are kept with the result for its owners; the public report has none of their text.
 """
 
 import io
@@ -30,7 +30,7 @@ from workers.moved import publish_moved, read_source
 from workers.publishing import result_folder
 from workers.worker import Worker
 
-# What a report may not tell the public: text that was invented after private examples.
+# Keys that a public report leaves out: their text was invented from private examples.
 PRIVATE = frozenset({"examples", "kept_examples", "rejected_examples", "rows", "seeds"})
 
 
@@ -75,7 +75,7 @@ def _by_data(
     try:
         result = METHODS[job.kind].load()(parties, with_task(recipe, row), work=work, progress=attempt.progress)
     except BaseException:
-        # Nobody knows what is attached in the middle of a stage; loading again is cheap.
+        # It is unknown what is attached in the middle of a stage; loading again is cheap.
         worker.models.drop(row.version.base)
         worker.models.drop(job.base)
         raise

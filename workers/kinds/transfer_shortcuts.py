@@ -1,4 +1,4 @@
-"""A transfer between kin without data: PortLLM, Cross-LoRA, LoRAM; from the weights' files alone."""
+"""A transfer between related bases without data: PortLLM, Cross-LoRA, LoRAM; from the weight files alone."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
 
 
 def _wanted(attempt: Attempt, recipe: ShortcutRecipe, row: JobInput) -> dict[str, Any]:
-    """What the recipe wants beside the adapter: shapes, an index map, both bases' weights."""
+    """What the recipe needs besides the adapter: shapes, an index map, both bases' weights."""
     job = attempt.job
     makers = {
         "shapes": lambda: {"shapes": job.base.shapes},

@@ -1,6 +1,6 @@
-"""A trial: one prompt answered with an adapter, then without it, heard token by token by those who watch.
+"""A trial: one prompt is answered with an adapter, then without it; watchers see the answer token by token.
 
-Where a full text is given the base answers a third time, side `text`, with that text before the prompt.
+If a full text is given, the base answers a third time, side `text`, with that text before the prompt.
 """
 
 import time
@@ -57,7 +57,7 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
 
 
 class Voice:
-    """One side's pieces as events `token`, a few times a second however fast they come; ends with the attempt."""
+    """Sends one side's pieces as events `token`, some 25 a second at most; raises when the attempt is over."""
 
     def __init__(self, attempt: Attempt, side: str) -> None:
         self.attempt, self.side = attempt, side
@@ -70,7 +70,7 @@ class Voice:
             self.flush()
 
     def flush(self) -> None:
-        """Send what waits."""
+        """Send the pieces not sent yet."""
         if self._waiting:
             where = {"side": self.side, "tokens": self._tokens, "attempt": self.attempt.job.attempt}
             publish_progress(self.attempt.job.pk, "token", text=self._waiting, **where)
