@@ -33,11 +33,11 @@ def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | N
     found = found.filter(visible(viewer, prefix="dataset__repository__"))
     if dataset:
         found = found.filter(dataset=dataset)
-    names = {version.pk: f"{version.repository.full_name}@{version.label}" for version in compared}
+    names = {version.pk: str(version) for version in compared}
     columns = [base.name for base in bases.values()] + list(names.values())
     rows: dict[tuple, dict] = {}
     for row in found.select_related("dataset__repository__namespace", "base").order_by("pk"):
-        label = f"{row.dataset.repository.full_name}@{row.dataset.label}"
+        label = str(row.dataset)
         line = rows.setdefault((label, row.split), {"dataset": label, "split": row.split, "metrics": {}})
         column = names[row.version_id] if row.version_id else row.base.name
         line["metrics"][column] = {**row.metrics, "rows": row.rows}

@@ -36,7 +36,7 @@ def lineage(viewer: Viewer, version: Version) -> dict[str, list[dict]]:
             "hidden": False,
             "repository": relative.repository.full_name,
             "version": relative.label,
-            "name": f"{relative.repository.full_name}@{relative.label}",
+            "name": str(relative),
             "origin": relative.origin,
             "method": (made.recipe or {}).get("kind", ""),
             "recipe": made.recipe,

@@ -30,7 +30,7 @@ def toggle(request: HttpRequest, text: str) -> None:
         if len(held) >= LIMIT:
             raise Invalid(f"The basket holds {LIMIT} versions at most; take one out first.", field="toggle")
         version = access.parse_input(access.viewer_of(request), text, kind=Kind.ADAPTER)
-        kept.append(f"{version.repository.full_name}@{version.label}")
+        kept.append(str(version))
     request.session[KEY] = kept
 
 

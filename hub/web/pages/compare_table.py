@@ -17,7 +17,7 @@ def build(viewer: Viewer, names: list[str], dataset: str = "") -> dict:
     versions = [access.parse_input(viewer, name, kind=Kind.ADAPTER) for name in names]
     measured_on = access.parse_input(viewer, dataset, kind=Kind.DATASET) if dataset else None
     table = queries.compare(viewer, versions, dataset=measured_on) if versions else {"columns": [], "rows": []}
-    labels = {f"{version.repository.full_name}@{version.label}" for version in versions}
+    labels = set(map(str, versions))
     return {
         "versions": versions,
         "tables": [_table(row, table["columns"], labels) for row in table["rows"]],

@@ -23,7 +23,7 @@ def of_adapter(
     """
     base = version.base.name if version.base else facts.base_model_name or "org/base"
     folder = f"{repository.name}-{version.label}"
-    name = f"{repository.full_name}@{version.label}"
+    name = str(version)
     pull = f"hubctl pull {name} -o {folder}"
     peft = (
         f"{_loader(folder, facts)}from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
@@ -52,7 +52,7 @@ def of_adapter(
 
 def of_dataset(site: str, repository: Repository, version: Version) -> list[dict[str, str]]:
     """The same for a dataset: pull it, measure on it."""
-    name = f"{repository.full_name}@{version.label}"
+    name = str(version)
     return [
         {"label": "hubctl", "code": f"hubctl login {site}\nhubctl pull {name} -o {repository.name}"},
         {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --dataset {name} --wait"},
