@@ -46,7 +46,8 @@ class _Steps:
         self.draft, self.kind = draft, kind
 
     def walk(self) -> None:
-        self.step(self.check_sight)
+        if not self.step(self.check_sight):
+            return  # Whatever else is wrong would tell of what is hidden.
         parsed = self.step(self.parse)
         completed = self.step(self.complete)
         self.step(self.check_keep)
