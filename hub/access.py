@@ -34,7 +34,7 @@ IMPLIED = {"read": {"read", "write", "admin"}, "write": {"write", "admin"}, "adm
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who asks: a user or nobody, and the token's scopes; `scopes` None is a person at the pages, with every scope."""
+    """Who is asking: a user or None, and the token's scopes. `scopes` None is a browser session: it has every scope."""
 
     user: User | None = None
     scopes: frozenset[str] | None = None
@@ -82,7 +82,7 @@ def visible(viewer: Viewer, *, prefix: str = "") -> Q:
 
 
 def visible_companions(viewer: Viewer) -> Q:
-    """The filter for what is kept beside repositories he may see: the private ones for members of their namespace."""
+    """The filter for companions, of repositories the viewer may see; private ones are for members of the namespace."""
     public = Q(visibility=Visibility.PUBLIC)
     if viewer.user is None or not viewer.has_scope("read"):
         return public
@@ -151,7 +151,7 @@ def parse_input(viewer: Viewer, text: str, *, kind: str | None = None) -> Versio
     path, _, ref = text.partition("@")
     namespace, slash, name = path.partition("/")
     if not slash or not namespace or not name:
-        raise Invalid(f"{text!r} names no version; write namespace/name or namespace/name@v1.", field="inputs")
+        raise Invalid(f"{text!r} is not a version; write namespace/name or namespace/name@v1.", field="inputs")
     return version(viewer, namespace, name, ref or None, kind=kind)
 
 
@@ -188,7 +188,7 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
     if need != "read":
         require_scope(viewer, need)
         if level < LEVEL[need]:
-            raise PermissionDenied(f"Job {pk} belongs to {found.created_by.username}; you may watch it only.")
+            raise PermissionDenied(f"Job {pk} belongs to {found.created_by.username}; you may only watch it.")
     return found
 
 
@@ -202,13 +202,13 @@ def upload(viewer: Viewer, pk: str) -> Upload:
 
 
 def companions(viewer: Viewer, repository: Repository) -> QuerySet[Companion]:
-    """What is kept beside a repository: the private ones for members of its namespace only, by kind and name."""
+    """The repository's companions by kind and name; private ones only for members of its namespace."""
     found = Companion.objects.filter(visible_companions(viewer), repository=repository)
     return found.select_related("blob", "created_by").order_by("kind", "name")
 
 
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str, *, whole: bool = False) -> Companion:
-    """One of them; with `whole` the name of its folder will do."""
+    """One companion by kind and name; with `whole` the name of its folder is enough."""
     of_kind = companions(viewer, repository).filter(kind=kind)
     found = (named(of_kind, name) if whole else of_kind.filter(name=name)).first()
     if found is None:
@@ -217,7 +217,7 @@ def companion(viewer: Viewer, repository: Repository, kind: str, name: str, *, w
 
 
 def named(found: QuerySet[Companion], name: str) -> QuerySet[Companion]:
-    """Those of this name, or in the folder of this name."""
+    """The companions of this name, or in the folder of this name."""
     return found.filter(Q(name=name) | Q(name__startswith=f"{name}/"))
 
 
@@ -230,7 +230,7 @@ def token(viewer: Viewer, pk: int) -> Token:
 
 
 def base(name: str, revision: str | None = None) -> BaseModel:
-    """The base of this name, `name@revision` or alias; bases are for all to see."""
+    """The base of this name, `name@revision` or alias; everyone may see bases."""
     found = BaseModel.objects.select_related("derived_from").filter(name__iexact=name)
     match = found.filter(revision=revision).first() if revision else found.order_by("pk").first()
     match = match or BaseModel.objects.select_related("derived_from").filter(aliases__name=name).first()
@@ -245,7 +245,7 @@ def base(name: str, revision: str | None = None) -> BaseModel:
 
 
 def missing(name: str, what: str) -> NotFound:
-    """The one sentence for what is not there and for what may not be seen."""
+    """The error for what does not exist and for what the viewer may not see: the same sentence."""
     return NotFound(f"There is no {what} {name!r} that you can see. Check the name, or sign in if it is private.")
 
 

@@ -1,4 +1,4 @@
-"""The queue's near end: sends a job's id, and nothing else, to whoever works; knows the workers' tasks by name only.
+"""The hub's end of the queue: sends a job's id, and nothing else, to the workers; knows their tasks by name only.
 
 Deliveries are hints. A job is claimed in the database, so an id that arrives twice, late or for a cancelled job does
 nothing, and one that is lost with its worker is sent again by the reaper, which looks here at what still waits.
@@ -86,7 +86,7 @@ def wake_drainer() -> None:
 
 
 def drainer_woke() -> None:
-    """Say that a drainer begins: for rows written from now on another one is to be asked."""
+    """Note that a drainer begins: rows written from now on need another one."""
     with contextlib.suppress(redis.RedisError):
         client().delete(WOKEN)
 

@@ -16,13 +16,13 @@ class HubError(Exception):
 
 
 class NotSignedIn(HubError):
-    """Nobody is signed in, and this needs somebody."""
+    """No one is signed in, and this needs a user."""
 
     status, code = 401, "not_signed_in"
 
 
 class PermissionDenied(HubError):
-    """One may see it, but not do this with it."""
+    """The user may see it, but not do this with it."""
 
     status, code = 403, "permission_denied"
 
@@ -34,7 +34,7 @@ class NotFound(HubError):
 
 
 class Conflict(HubError):
-    """It stands in the way of something that is there already."""
+    """The request conflicts with something that exists already."""
 
     status, code = 409, "conflict"
 

@@ -35,7 +35,7 @@ def check_repository(name: str) -> str:
     _check(name, "repository")
     if VERSION_SUFFIX.fullmatch(name):
         raise Invalid(
-            f"Repository names ending in .vN are reserved for versions, and {name!r} does; choose another.",
+            f"{name!r} ends in .vN, which is reserved for versions; choose another name.",
             field="name",
         )
     return name
@@ -50,7 +50,7 @@ def check_ref(name: str) -> str:
         )
     if VERSION.fullmatch(name) or OID.fullmatch(name) or name == "latest":
         raise Invalid(
-            f"{name!r} is given by the hub itself (version, revision id, latest); choose another.", field="name"
+            f"{name!r} is a name only the hub gives (version, revision id, latest); choose another.", field="name"
         )
     return name
 

@@ -1,7 +1,7 @@
 """A job's live stream: progress, figures, log lines and states, through a capped Redis stream that expires.
 
-The database holds the truth and the log for good; this is the fast copy for those who watch. Redis away means watchers
-see the database's slower picture, and no job minds.
+The database holds the truth and the log for good; this is the fast copy for those who watch. Without Redis, watchers
+see the database's slower picture, and jobs go on.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def publish_progress(job_id: int, event: str, **data: object) -> None:
 def read_progress(job_id: int, last_id: str = "", block_ms: int = 0) -> list[tuple[str, str, dict]]:
     """Events after `last_id` ("" from the beginning) as (id, event, data), waiting up to `block_ms` for the first.
 
-    With Redis away: after the wait one `snapshot` event from the database with the id given back unchanged.
+    Without Redis: after the wait, one `snapshot` event from the database with the id given back unchanged.
     """
     try:
         found = broker.client().xread({_key(job_id): _position(last_id)}, count=500, block=block_ms or None)

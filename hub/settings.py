@@ -1,6 +1,6 @@
 """All settings, from the environment. With nothing set, a laptop runs on SQLite, a local folder and embedded Valkey.
 
-Every variable stands in the table of docs/settings.md.
+Every variable is in the table of docs/settings.md.
 """
 
 import secrets

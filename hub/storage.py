@@ -1,6 +1,6 @@
 """Content-addressed bytes over Django's storage API: a local folder, or S3 by django-storages.
 
-A blob lies under `aa/bb/<sha256>`, and only this module computes that name, so no client's word ever touches the file
+A blob is stored under `aa/bb/<sha256>`, and only this module computes that name, so no client's word reaches the file
 system. On a disk bytes go to a temporary name first, are synced, and appear under their digest by one rename.
 """
 
@@ -57,7 +57,7 @@ class BlobStore:
             return None
 
     def add(self, path: str | os.PathLike, *, link: bool = False) -> tuple[str, int]:
-        """Store the file at `path`; its (sha256, size). With `link` nobody may write to that file ever after."""
+        """Store the file at `path`; its (sha256, size). With `link` that file must never be written to again."""
         with open(path, "rb") as source:
             if link and self._root is not None:
                 sha256, size = digest(source)

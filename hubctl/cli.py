@@ -23,7 +23,7 @@ COMMANDS = {
     "list": ("repositories", "List repositories."),
     "search": ("repositories", "Search repositories by words."),
     "info": ("repositories", "Show a repository or one version."),
-    "tag": ("repositories", "Let a tag stand for a version."),
+    "tag": ("repositories", "Point a tag at a version."),
     "delete": ("repositories", "Move a repository to the trash."),
     "restore": ("repositories", "Bring a deleted repository back."),
     "dataset": ("datasets", "Push evaluation data."),
@@ -31,10 +31,10 @@ COMMANDS = {
     "assemble": ("assemble", "Assemble adapters into a mixture that routes every token."),
     "transfer": ("transfer", "Move an adapter to another base model."),
     "generate": ("generate", "Turn texts into an adapter that knows them."),
-    "generator": ("generator", "Train what turns texts into adapters of a base."),
+    "generator": ("generator", "Train a generator, which turns texts into adapters of a base."),
     "run": ("run", "Start a job of any kind that the hub offers."),
     "seeds": ("companions", "Keep seed examples with an adapter."),
-    "discriminator": ("discriminator", "Train what tells an adapter's real inputs from invented ones."),
+    "discriminator": ("discriminator", "Train a discriminator between an adapter's real and invented inputs."),
     "companions": ("companions", "List, fetch and remove what is kept beside a repository."),
     "eval": ("evaluate", "Measure an adapter on a dataset."),
     "try": ("try_out", "Ask an adapter something, with and without it."),
@@ -67,7 +67,7 @@ class Commands(click.Group):
 def cli() -> None:
     """Keep, merge and move LoRA adapters.
 
-    Every command takes --json, for programs, and --url; HUBCTL_URL and HUBCTL_TOKEN stand in for `hubctl login`.
+    Every command takes --json, for programs, and --url; HUBCTL_URL and HUBCTL_TOKEN replace `hubctl login`.
     """
 
 

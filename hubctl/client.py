@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """One hub and who asks. `token` is needed for whatever is private or writes."""
+    """One hub and one user. `token` is needed for anything private and for writing."""
 
     def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
         self.transport = Transport(url, token, timeout=timeout)
@@ -52,11 +52,11 @@ class Hub:
         return self._get("/me")
 
     def tokens(self) -> list[dict[str, Any]]:
-        """One's tokens, without their secrets."""
+        """The user's tokens, without their secrets."""
         return list(self._pages("/tokens"))
 
     def create_token(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
-        """A token; its secret stands in `token`, this once."""
+        """A token; its secret is in `token`, this once."""
         return self._post("/tokens", {"name": name, "scopes": list(scopes), "expires_in_days": days})
 
     def revoke_token(self, token_id: int) -> None:
@@ -123,11 +123,11 @@ class Hub:
         return list(self._pages(f"/repositories/{plain(name)}/versions"))
 
     def version(self, name: str) -> dict[str, Any]:
-        """One version (`@ref`, else the latest) with facts, parents, children, recipe, report, evaluations."""
+        """One version (`@ref`, or the latest) with facts, parents, children, recipe, report, evaluations."""
         return self._get(version_path(name))
 
     def files(self, name: str, *, expert: str | None = None, form: str | None = None) -> dict[str, Any]:
-        """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, else of the newest.
+        """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, or of the newest.
 
         Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them.
         """
@@ -138,14 +138,14 @@ class Hub:
         return self._get(f"/repositories/{plain(name)}/refs")
 
     def set_tag(self, name: str, tag: str) -> Any:
-        """Let `tag` stand for the revision `name@ref`."""
+        """Point `tag` at the revision `name@ref`."""
         path, ref = split(name)
         return self.transport.json(
             "PUT", f"/repositories/{path}/tags/{quote(tag, safe='')}", json={"ref": ref or "latest"}
         )
 
     def delete_tag(self, name: str, tag: str) -> None:
-        """Forget a tag; what it stood for stays."""
+        """Delete a tag; the revision stays."""
         self._delete(f"/repositories/{plain(name)}/tags/{quote(tag, safe='')}")
 
     def push(self, source: str | Path | Mapping[str, Path], name: str, **options: Any) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Hub:
         return self.transport.json("POST", "/jobs/check", json=body, repeat=True)
 
     def jobs(self, state: str = "", *, limit: int = 30) -> list[dict[str, Any]]:
-        """One's newest jobs."""
+        """The user's newest jobs."""
         return list(self._pages("/jobs", limit, state=state))
 
     def job(self, job_id: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Companions:
-    """The companions of one repository, as far as one may see them."""
+    """The companions of one repository, as far as the user may see them."""
 
     def __init__(self, hub: "Hub", path: str) -> None:
         self.hub, self.path = hub, f"/repositories/{path}/companions"
@@ -23,7 +23,7 @@ class Companions:
         return [row for row in self.hub._pages(self.path) if kind in ("", row["kind"])]
 
     def add(self, kind: str, name: str, data: bytes, *, public: bool = False) -> dict[str, Any]:
-        """Keep these bytes, in place of what bore the name before."""
+        """Keep these bytes, in place of an earlier one of that name."""
         params = {"kind": kind, "name": name, "visibility": "public" if public else "private"}
         headers = {"Content-Type": "application/octet-stream"}
         return self.hub.transport.json("POST", self.path, params=params, content=data, headers=headers)
@@ -38,7 +38,7 @@ class Companions:
         return self.hub.transport.json("PATCH", self._one(kind, name), json={"visibility": visibility})
 
     def remove(self, kind: str, name: str) -> None:
-        """Take one away, or all files of a folder."""
+        """Remove one, or all files of a folder."""
         self.hub.transport.json("DELETE", self._one(kind, name))
 
     def only(self, kind: str, name: str | None) -> str:

@@ -57,7 +57,7 @@ def plain_text(sources: Sequence[str]) -> str:
 
 
 def _document(path: Path, data: bytes) -> dict[str, str]:
-    """Plain text goes as such; what is none goes as it is, and the hub says what is wrong with it."""
+    """Plain text is sent as text; anything else as base64, and the hub says what is wrong with it."""
     try:
         if not data.startswith(b"%PDF-") and b"\0" not in data:
             return {"name": path.name, "text": data.decode("utf-8-sig")}

@@ -1,6 +1,6 @@
 """Pulling: each file into a `.part` beside its place, taken up again by Range, checked by SHA-256, then renamed.
 
-A file that stands there with the right digest is left alone, so that a second pull moves nothing.
+A file that is there already with the right digest is left alone, so that a second pull moves nothing.
 """
 
 import hashlib

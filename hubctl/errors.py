@@ -38,13 +38,13 @@ class Refused(HubctlError):
 
 
 class Forbidden(HubctlError):
-    """Nobody is signed in, or the one who is may not do this."""
+    """No one is signed in, or the user may not do this."""
 
     exit_code = 3
 
 
 class NotFound(HubctlError):
-    """The hub has no such thing, or none that one may see."""
+    """The hub has no such thing, or none that the user may see."""
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""Data that lies here: recognised among the names of datasets, and pushed beside a result as a private dataset."""
+"""Local data: told apart from names of datasets, and pushed beside a result as a private dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,12 @@ COMPANION = "companion:"
 
 
 def lies_here(source: str) -> bool:
-    """Whether a source means a file here and no dataset of the hub: there is one, or its ending says so."""
+    """Whether a source is a local file and not a dataset of the hub: the file exists, or its ending says so."""
     return source.endswith(".jsonl") or Path(source).is_file()
 
 
 def file_here(file: str | Path) -> Path:
-    """The path of a file here; Refused where there is none."""
+    """The path of a local file; Refused where there is none."""
     path = Path(file)
     if not path.is_file():
         raise Refused(f"no such file here: {file}")
@@ -25,7 +25,7 @@ def file_here(file: str | Path) -> Path:
 
 
 def text_of(file: str | Path) -> str:
-    """A file here as UTF-8 text, for a job's `files`."""
+    """A local file as UTF-8 text, for a job's `files`."""
     try:
         return file_here(file).read_bytes().decode("utf-8")
     except UnicodeDecodeError:
@@ -33,7 +33,7 @@ def text_of(file: str | Path) -> str:
 
 
 def text_or_companion(source: str) -> str | dict[str, str]:
-    """A private input of a job: the text of a file here, or `companion:NAME`, one that is kept beside the adapter."""
+    """A private input of a job: the text of a local file, or `companion:NAME`, one that is kept beside the adapter."""
     kept = source.removeprefix(COMPANION) if source.startswith(COMPANION) else ""
     return {"companion": kept} if kept else text_of(source)
 

@@ -1,6 +1,6 @@
 """Import this once and PEFT loads mixtures: `import hubctl.moe`, then `PeftModel.from_pretrained(base, folder)`.
 
-Needs torch and peft: `pip install "adapter-hub[moe]"`. The code is `lora_moe_peft.py`, the same file that lies in every
+Needs torch and peft: `pip install "adapter-hub[moe]"`. The code is `lora_moe_peft.py`, the same file that is in every
 assembly; `record_routing` shows which expert served which token.
 """
 

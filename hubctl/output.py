@@ -1,4 +1,4 @@
-"""What one sees: results on stdout (a table, or JSON with `--json`), progress and errors on stderr."""
+"""What the user sees: results on stdout (a table, or JSON with `--json`), progress and errors on stderr."""
 
 import json
 import sys

@@ -26,7 +26,7 @@ def split(name: str) -> tuple[str, str | None]:
     path, _, ref = name.partition("@")
     namespace, slash, short = path.partition("/")
     if not slash or not namespace or not short or "/" in short:
-        raise Refused(f"{name!r} names no repository; write namespace/name or namespace/name@v1.")
+        raise Refused(f"{name!r} is not a repository; write namespace/name or namespace/name@v1.")
     return f"{quote(namespace, safe='')}/{quote(short, safe='')}", ref or None
 
 
@@ -40,7 +40,7 @@ def plain(name: str) -> str:
     """`ns/name`, refusing a ref."""
     path, ref = split(name)
     if ref:
-        raise Refused(f"{name!r} names one version; here the repository is meant: {path}")
+        raise Refused(f"{name!r} is one version; give the repository alone: {path}")
     return path
 
 

@@ -69,9 +69,11 @@ class Transport:
             try:
                 response = self.client.request(method, self.address(path), **options)
             except httpx.InvalidURL as error:
-                raise HubctlError(f"{self.url!r} is no address of a hub: {error}") from None
+                raise HubctlError(f"{self.url!r} is not the address of a hub: {error}") from None
             except httpx.UnsupportedProtocol:
-                raise HubctlError(f"{self.url!r} is no address of a hub: begin it with http:// or https://") from None
+                raise HubctlError(
+                    f"{self.url!r} is not the address of a hub: begin it with http:// or https://"
+                ) from None
             except httpx.TransportError as error:
                 if attempt == last:
                     raise self.unreachable(error) from None

@@ -87,7 +87,7 @@ def push(
     deletions: Sequence[str] = (),
     moved: Moved = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Push files to `ns/name`, made where it is missing. Files of the newest revision that are not named stay.
+    """Push files to `ns/name`, made if it is missing. Files of the newest revision that are not named stay.
 
     Returns {"revision", "version", "created"}; `created` is False where the hub held exactly this already.
     `moved(what, done, total)` is told of bytes hashed and sent.

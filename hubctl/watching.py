@@ -1,7 +1,7 @@
 """Following a job: live events while they come, the job itself at every turn, through restarts of the hub.
 
-The hub's event streams end after some seconds; each next one begins after the last event seen. Where no stream can be
-had (a proxy that cuts them), the job is asked for again and again.
+The hub's event streams end after some seconds; each next one begins after the last event seen. Where there is no
+stream (a proxy may cut it), the job is polled.
 """
 
 import json

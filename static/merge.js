@@ -37,7 +37,7 @@ function fromJson() {
   try {
     body = JSON.parse(text.value);
   } catch (error) {
-    return (said.textContent = `This is no JSON: ${error.message}`);
+    return (said.textContent = `This is not JSON: ${error.message}`);
   }
   if (body.kind && body.kind !== form.elements.kind.value) {
     return (said.textContent = `This is a ${body.kind} recipe; choose that method above first.`);

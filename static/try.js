@@ -58,7 +58,7 @@ layer?.addEventListener("change", () => {
   document.querySelectorAll(".token-text .token").forEach((span, place) => {
     span.dataset.title ??= span.title;
     const expert = layer.value === "" ? experts[place] : layers[place][Number(layer.value)];
-    span.title = layer.value === "" ? span.dataset.title : `${names[expert]} serves most in this layer`;
+    span.title = layer.value === "" ? span.dataset.title : `${names[expert]} serves it most in this layer`;
     span.className = `token expert-${expert % 8}${span.classList.contains("special") ? " special" : ""}`;
     span.classList.toggle("first", expert !== before || !span.previousElementSibling);
     span.querySelector("sup").textContent = expert + 1;

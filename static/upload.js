@@ -1,5 +1,5 @@
 // Uploading a folder through the REST API: digests first, then pieces with their offset, then the commit that checks.
-// A lost connection asks how far it came and goes on there; a reloaded page does the same, the server keeps the bytes.
+// After a lost connection it asks how much has arrived and resumes there; a reloaded page does so too.
 
 import { sha256 } from "./sha256.js";
 
@@ -16,7 +16,7 @@ const chosen = new Map();
 
 class Refusal extends Error {
   constructor(problem, status) {
-    super(problem.detail ?? "The server said no.");
+    super(problem.detail ?? "The server refused the request.");
     this.problem = problem;
     this.status = status;
   }
@@ -181,7 +181,7 @@ async function publish() {
   const base = form.elements.base?.value || null;
   const upload = await ask("POST", `repositories/${name}/uploads`, { files, message, base });
   for (const row of upload.files) await send(upload.id, row.path, row.received);
-  say("Everything is here; checking it.");
+  say("All files have arrived; checking them.");
   const done = await ask("POST", `uploads/${upload.id}/commit`);
   location.assign(done.version ? `/${name}/at/${done.version}` : `/${name}`);
 }
@@ -195,7 +195,7 @@ form.addEventListener("submit", async (event) => {
   } catch (refusal) {
     const about = refusal.problem?.path;
     if (about && chosen.has(about)) chosen.get(about).note.textContent = "refused";
-    say(refusal.status ? `${refusal.message} Nothing was published.` : "The connection is lost. Try again; it goes on where it stopped.", "error");
+    say(refusal.status ? `${refusal.message} Nothing was published.` : "The connection is lost. Try again; the upload resumes where it stopped.", "error");
     start.disabled = false;
   }
 });

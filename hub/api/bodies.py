@@ -1,4 +1,4 @@
-"""What clients send, read strictly: bounded JSON, no unknown fields, no numbers where words belong."""
+"""What clients send, read strictly: bounded JSON, no unknown fields, no numbers where strings are expected."""
 
 import json
 
@@ -32,7 +32,7 @@ class JSONParser(BaseParser):
             reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise exceptions.ParseError(f"The body is not JSON: {reason}.") from error
         if "\\u0000" in text.replace("\\\\", ""):
-            raise exceptions.ParseError("The body holds a NUL character: take it out.")
+            raise exceptions.ParseError("The body holds a NUL character: remove it.")
         return body
 
 
@@ -44,7 +44,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict:
 
 
 def _constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 class Text(serializers.CharField):
@@ -66,7 +66,7 @@ class Whole(serializers.IntegerField):
 
 
 class Object(serializers.JSONField):
-    """A JSON object, its inside checked elsewhere."""
+    """A JSON object; its contents are checked elsewhere."""
 
     default_error_messages = {"object": "Expected a JSON object."}
 

@@ -1,6 +1,6 @@
 """Every refusal as `application/problem+json` (RFC 9457): type, title, status, code, detail, and facts for programs.
 
-What the user can mend says how; what is ours is logged under an id, and the answer gives that id and nothing else.
+An error that the user can fix says how. Ours are logged under an id, and the answer gives that id and nothing else.
 """
 
 import json
@@ -51,7 +51,7 @@ def problem_response(error: Exception, context: dict) -> Response:
     if isinstance(error, RequestDataTooBig):
         return problem(413, "body.too_large", "The request body is larger than this route takes.")
     if isinstance(error, UnreadablePostError):
-        return problem(400, "body.cut", "The request body ended early: ask how much was received, and go on there.")
+        return problem(400, "body.cut", "The request body ended early: ask how much was received, and resume there.")
     if isinstance(error, SuspiciousOperation):
         return problem(400, "bad_request", "The request can't be read.")
     return _own_fault(error, context)

@@ -18,7 +18,7 @@ PROBLEM = {
         "status": {"type": "integer", "example": 404},
         "code": {"type": "string", "description": "stable; programs branch on it", "example": "not_found"},
         "detail": {"type": "string", "description": "what was given, what was expected, what to do"},
-        "field": {"type": "string", "description": "the offending field, as files.0.size"},
+        "field": {"type": "string", "description": "the offending field, such as files.0.size"},
         "errors": {"type": "object", "additionalProperties": True},
     },
     "additionalProperties": True,

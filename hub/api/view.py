@@ -24,7 +24,7 @@ class JSONAlways(BaseContentNegotiation):
 
 
 class View(APIView):
-    """A view's `scopes` name what a token needs for a method where it is not read for reading, write for the rest."""
+    """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     content_negotiation_class = JSONAlways
@@ -35,7 +35,7 @@ class View(APIView):
 
     @property
     def viewer(self) -> access.Viewer:
-        """Who asks, as `hub.access` knows him."""
+        """Who is asking, as `hub.access` sees them."""
         return access.viewer_of(self.request)
 
     def initial(self, request, *args, **kwargs) -> None:
@@ -45,7 +45,7 @@ class View(APIView):
             access.require_scope(self.viewer, needed)
 
     def actor(self):
-        """The signed-in user; 401 for nobody."""
+        """The signed-in user; 401 where no one is signed in."""
         return access.require_user(self.viewer)
 
     def read(self, body: type[Body], data: object = None) -> dict:

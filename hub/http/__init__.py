@@ -1,1 +1,1 @@
-"""What the doors (pages, REST) share and is no business: byte ranges, file responses, authentication, converters."""
+"""What pages and REST share of HTTP itself: byte ranges, file responses, authentication, converters."""

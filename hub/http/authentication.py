@@ -56,17 +56,21 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
 
 class TokenScheme(OpenApiAuthenticationExtension):
-    """How OpenAPI calls the bearer token."""
+    """How OpenAPI names the bearer token."""
 
     target_class = TokenAuthentication
     name = "token"
 
     def get_security_definition(self, auto_schema) -> dict:
-        return {"type": "http", "scheme": "bearer", "description": "A token of the tokens page or of POST /sign-in."}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token from the tokens page or from POST /sign-in.",
+        }
 
 
 class SessionScheme(OpenApiAuthenticationExtension):
-    """How OpenAPI calls the browser's session."""
+    """How OpenAPI names the browser's session."""
 
     target_class = SessionAuthentication
     name = "session"

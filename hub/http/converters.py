@@ -1,4 +1,4 @@
-"""What the parts of an address may be; anything else is no route. Kept strict so that no database sees a NUL."""
+"""What the parts of an address may be; anything else matches no route. Strict, so that no database sees a NUL."""
 
 from django.urls import register_converter
 

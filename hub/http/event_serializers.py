@@ -1,7 +1,7 @@
 """How audit events are shown. What an admin may not see of them is left out.
 
-An event may speak of a job that only its owner watches, or of a measurement on a dataset that is hidden. Of these the
-verb and the time are shown, not who acted, nor any detail.
+An event may be about a job that only its owner watches, or a measurement on a hidden dataset. Of these only the
+verb and the time are shown, not the actor or any detail.
 """
 
 import re
@@ -24,7 +24,7 @@ class EventSight:
         self.named = queries.names_seen(viewer, filter(None, map(dataset_of, events)))
 
     def object(self, event: Event) -> str:
-        """What the event speaks of."""
+        """What the event is about."""
         return HIDDEN if self._hides_job(event) else event.object
 
     def hides(self, event: Event) -> bool:
@@ -40,7 +40,7 @@ class EventSight:
 class EventShape(serializers.ModelSerializer):
     """An audit event; `verb` is a stable word such as publish, member.set, job.done."""
 
-    object = serializers.SerializerMethodField(help_text="what it speaks of: ns/name, ns/name@v1, job 7, or (hidden)")
+    object = serializers.SerializerMethodField(help_text="what it is about: ns/name, ns/name@v1, job 7, or (hidden)")
     actor = serializers.SerializerMethodField(help_text="null where a worker acted, or where it is hidden")
     namespace = serializers.CharField(source="namespace.name", default=None, allow_null=True)
     repository = serializers.CharField(
@@ -68,7 +68,7 @@ def show_events(viewer: access.Viewer, events: Sequence[Event]) -> list[dict]:
 
 
 def job_of(event: Event) -> int | None:
-    """The id of the job an event speaks of."""
+    """The id of the job an event is about."""
     found = JOB.fullmatch(event.object) if event.verb.startswith("job.") else None
     return found and int(found[1])
 

@@ -26,7 +26,7 @@ class OutOfRange(HubError):
     status, code = 416, "range"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The file has {size} bytes; the range asks for others.", size=size)
+        super().__init__(f"The file has {size} bytes; the range asks for bytes outside them.", size=size)
         self.headers = {"Content-Range": f"bytes */{size}"}
 
 
@@ -50,7 +50,7 @@ def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpRespon
 
 
 def bytes_response(request: HttpRequest, content: Content, filename: str) -> HttpResponseBase:
-    """The content as an attachment: 200 or 206 (with `start`, the first byte), 304. Several ranges: the whole.
+    """The content as attachment: 200 or 206 (with `start`, the first byte), 304. Several ranges get the whole file.
 
     Errors: OutOfRange.
     """

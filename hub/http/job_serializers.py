@@ -79,7 +79,7 @@ class ErrorShape(serializers.Serializer):
 
 
 class JobFileShape(serializers.ModelSerializer):
-    """A private input as its owner sees it; `held` until the job is done or the file is taken away."""
+    """A private input as its owner sees it; `held` until the job is done or the file is removed."""
 
     held = serializers.SerializerMethodField()
 
@@ -95,12 +95,12 @@ class JobShape(serializers.ModelSerializer):
     """A job."""
 
     message = serializers.SerializerMethodField()
-    figures = serializers.SerializerMethodField(help_text="what the method reports on its way")
-    waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it; null else")
+    figures = serializers.SerializerMethodField(help_text="what the method reports while it runs")
+    waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it, or null")
     inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
     datasets = serializers.SerializerMethodField()
     others = serializers.SerializerMethodField(help_text="role → ns/name@v1: generator, onto, without")
-    files = serializers.SerializerMethodField(help_text="private inputs; for who asked for the job only")
+    files = serializers.SerializerMethodField(help_text="private inputs; only for the user who started the job")
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
     output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
     result = serializers.SerializerMethodField(help_text="ns/name@v1")
@@ -176,7 +176,7 @@ class WholeJobShape(JobShape):
     """A job with what it answered."""
 
     outcome = serializers.SerializerMethodField(
-        help_text="of a trial: {answers: {with, without}: {text, tokens, seconds, …}, memory}; else null"
+        help_text="of a trial: {answers: {with, without}: {text, tokens, seconds, …}, memory}, or null"
     )
 
     class Meta(JobShape.Meta):

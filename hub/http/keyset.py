@@ -43,7 +43,7 @@ def read_cursor(cursor: str, order: tuple[str, ...], model: type[Model]) -> list
         return [_value(model, column, value) for column, value in zip(order, values, strict=True)]
     except (ValueError, TypeError, binascii.Error, RecursionError, ValidationError) as error:
         raise Invalid(
-            "cursor: not one of this list and sort; take it from `next` of the page before.", field="cursor"
+            "cursor: it is not from this list and sort; take it from `next` of the page before.", field="cursor"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Who is here: users, the namespaces they write in, their roles there, and the tokens they give to programs.
 
 A namespace is a user's own or an organisation's; both grant access by the same rows of `Membership`,
-so that one question ("which role has this user here?") answers for either.
+so that one question ("which role does this user have here?") serves both.
 """
 
 from django.contrib.auth.models import AbstractUser
@@ -10,7 +10,7 @@ from django.db.models.functions import Lower
 
 
 class User(AbstractUser):
-    """A person. His own namespace carries the same name and is made with him."""
+    """A person. Their own namespace has the same name and is made with the account."""
 
 
 class Role(models.TextChoices):

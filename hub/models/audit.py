@@ -1,4 +1,4 @@
-"""Who did what to what, and when: one row for every write a service makes on somebody's behalf."""
+"""Who did what to what, and when: one row for every write a service makes on someone's behalf."""
 
 from django.conf import settings
 from django.db import models
@@ -10,7 +10,7 @@ from .repositories import Repository
 class Event(models.Model):
     """An audit entry. It outlives what it speaks of, so it names its object in words.
 
-    Its keys say where it is listed while they stand: under `namespace`, and under `repository` where it speaks of one.
+    Its keys say where it is listed while these exist: under `namespace`, and under `repository` where it speaks of one.
     `actor` is None where a worker acted, or where the user is gone.
     """
 

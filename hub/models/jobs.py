@@ -112,10 +112,10 @@ class JobInput(models.Model):
 
 
 class JobFile(models.Model):
-    """A private input that is no version: seed examples, a discriminator's file, real prompts; for the job's owner.
+    """A private input that is not a version: seed examples, a discriminator's file, real prompts; for the job's owner.
 
     Fixed by digest when the job is queued. The bytes are held while the job may still run; once it is done, a day
-    after it failed or was cancelled, or when its owner has taken the companion away, `blob` is empty and the digest
+    after it failed or was cancelled, or when its owner has removed the companion, `blob` is empty and the digest
     alone remains.
     """
 

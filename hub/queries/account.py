@@ -12,7 +12,7 @@ from hub.models import (
 
 
 def memberships(viewer: Viewer) -> QuerySet[Membership]:
-    """The viewer's namespaces with his role in each, by name."""
+    """The viewer's namespaces with their role in each, by name."""
     return access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
 
 

@@ -15,7 +15,7 @@ def events(
 ) -> QuerySet[Event]:
     """What happened in a namespace, or to a repository (give one of them), newest first, for those who administer it.
 
-    Others are refused as `access` does it. What a row names may be hidden from the viewer: show it by `hub.http`.
+    Others are refused as in `access`. A row may name what the viewer must not see: show it through `hub.http`.
     """
     if (namespace is None) == (repository is None):
         raise TypeError("events() needs a namespace or a repository, and not both")
@@ -28,12 +28,12 @@ def events(
 
 
 def watched(viewer: Viewer, pks: Iterable[int]) -> set[int]:
-    """Of these jobs' ids, those the viewer may watch."""
+    """The ids among these of jobs the viewer may watch."""
     return set(jobs(viewer).filter(pk__in=set(pks)).values_list("pk", flat=True))
 
 
 def names_seen(viewer: Viewer, names: Iterable[str]) -> set[str]:
-    """Of these repositories, each as `ns/name`, those the viewer may see."""
+    """The repositories among these, each as `ns/name`, that the viewer may see."""
     wanted = {name: name.partition("/") for name in names}
     found = Repository.objects.filter(
         visible(viewer),

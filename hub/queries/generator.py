@@ -15,7 +15,7 @@ STATES_LOOKED_AT = 1000
 
 
 def generators_of(viewer: Viewer, base: BaseModel | None = None, most: int = 100) -> list[Version]:
-    """The newest version of each generator this viewer sees: those of his namespaces first, then the newest first."""
+    """The newest version of each generator this viewer sees: those of their namespaces first, then the newest first."""
     found = repositories(viewer, kind=Kind.GENERATOR)
     rows = list((found.filter(base=base) if base else found.exclude(base=None))[:most])
     newest = latest_versions(rows)
@@ -25,7 +25,7 @@ def generators_of(viewer: Viewer, base: BaseModel | None = None, most: int = 100
 
 
 def generator_behind(version: Version) -> Version | None:
-    """The generator that wrote a generated adapter; None for another's."""
+    """The generator that wrote a generated adapter; None for other adapters."""
     if version.origin != Origin.GENERATED:
         return None
     rows = version.parentage.select_related("parent__repository__namespace", "parent__base")
@@ -33,7 +33,7 @@ def generator_behind(version: Version) -> Version | None:
 
 
 def parts_of(viewer: Viewer, whole: Version, most: int = 100) -> list[Version]:
-    """Generated adapters whose kept states can be taken away from `whole`: made from texts of it, seen by him."""
+    """Generated adapters whose kept states can be subtracted from `whole`: made from some of its texts, and visible."""
     state = access.companions(viewer, whole.repository).filter(kind=STATE, name=f"{whole.label}.safetensors").first()
     if state is None:
         return []
@@ -49,6 +49,6 @@ def parts_of(viewer: Viewer, whole: Version, most: int = 100) -> list[Version]:
 
 
 def seen(viewer: Viewer, versions: Sequence[Version]) -> list[Version]:
-    """Of these, those the viewer may see."""
+    """The versions among these that the viewer may see."""
     ids = seen_of(viewer, [version.repository_id for version in versions])
     return [version for version in versions if version.repository_id in ids]

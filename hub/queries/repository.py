@@ -35,7 +35,7 @@ def repositories(
 ) -> QuerySet[Repository]:
     """The repositories this viewer sees, narrowed by words and facets, in an order that keyset paging can follow."""
     if sort not in SORTS:
-        raise Invalid(f"sort={sort!r}; choose one of {', '.join(SORTS)}.", field="sort")
+        raise Invalid(f"sort={sort!r} is not an order; choose one of {', '.join(SORTS)}.", field="sort")
     found = Repository.objects.select_related("namespace", "base").filter(visible(viewer))
     if kind:
         found = found.filter(kind=kind)
@@ -50,7 +50,7 @@ def repositories(
         if value in (None, ""):
             continue
         if name == "rank" and not str(value).isdigit():
-            raise Invalid(f"rank={value!r}; give a whole number.", field="rank")
+            raise Invalid(f"rank={value!r} is not a whole number; give one, such as 16.", field="rank")
         found = found.filter(**{FACETS[name]: value})
     return found.order_by(SORTS[sort], "-pk")
 

@@ -47,8 +47,8 @@ def verdict(viewer: Viewer, version: Version, *, dataset: Version | None = None,
     """{"state", "sentence", "dataset", "split", "metric", "arms", "differences", "missing", "datasets"}.
 
     `state`: unmeasured, lossless, better, open (a loss within chance) or lossy. An arm is {"role", "name", "metrics",
-    "rows", "share": interval or None}; a difference is the transferred adapter less an arm: {"role", "value", "low",
-    "high", "paired"}. `missing` are the roles without a measurement alike the transferred adapter's.
+    "rows", "share": interval or None}; a difference is the transferred adapter minus an arm: {"role", "value", "low",
+    "high", "paired"}. `missing` lists the roles not measured in the same way as the transferred adapter.
     """
     arms = arms_of(viewer, version, oracle)
     found = _measured(viewer, arms)
@@ -56,7 +56,7 @@ def verdict(viewer: Viewer, version: Version, *, dataset: Version | None = None,
     told = {"dataset": None, "split": None, "metric": None, "arms": [], "differences": [], "missing": []}
     told["datasets"] = sorted({str(row.dataset) for row in found.values()})
     if key is None:
-        sentence = "Nobody has measured it yet. Measure all arms on one dataset to learn whether it lost something."
+        sentence = "It has not been measured yet. Measure all arms on one dataset to learn whether it lost something."
         return {**told, "state": "unmeasured", "sentence": sentence, "missing": [arm.role for arm in arms]}
     here = {arm.role: found[arm.role, key] for arm in arms if (arm.role, key) in found}
     moved = here[MOVED]
@@ -107,7 +107,7 @@ def _arm(arm: Arm, row: Evaluation | None, metric: str | None) -> dict:
 
 
 def _less(moved: Evaluation, other: Evaluation, metric: str) -> Interval | None:
-    """Moved less other, on the same rows; None where the other has no such metric."""
+    """Moved minus other, on the same rows; None where the other has no such metric."""
     if metric not in other.metrics:
         return None
     mine, theirs = moved.hits.get(metric, ""), other.hits.get(metric, "")

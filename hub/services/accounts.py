@@ -12,7 +12,7 @@ from hub.services.audit import record
 
 @transaction.atomic
 def create_user(*, username: str, password: str, email: str = "", is_staff: bool = False) -> User:
-    """A user with a namespace of the same name in which he is admin."""
+    """A user with a namespace of the same name in which they are admin."""
     _refuse_taken(check_namespace(username))
     user = User(username=username, email=email, is_staff=is_staff)
     try:
@@ -53,7 +53,7 @@ def create_organisation(*, actor: User, name: str, display_name: str = "") -> Na
 def set_role(*, actor: User, namespace: Namespace, user: User, role: str) -> Membership:
     """Give `user` a role in an organisation, or change it; the last admin stays admin."""
     if role not in Role.values:
-        raise Invalid(f"{role!r} is no role; choose one of {', '.join(Role.values)}.", field="role")
+        raise Invalid(f"{role!r} is not a role; choose one of {', '.join(Role.values)}.", field="role")
     if namespace.owner_id == user.pk and role != Role.ADMIN:
         raise Conflict(f"{user.username} owns the namespace {namespace.name} and stays its admin.")
     if role != Role.ADMIN:
@@ -65,7 +65,7 @@ def set_role(*, actor: User, namespace: Namespace, user: User, role: str) -> Mem
 
 @transaction.atomic
 def remove_member(*, actor: User, namespace: Namespace, user: User) -> None:
-    """Take `user` out of an organisation; the last admin can't be taken out."""
+    """Remove `user` from an organisation; the last admin can't be removed."""
     _keep_an_admin(namespace, without=user)
     Membership.objects.filter(namespace=namespace, user=user).delete()
     record(actor, "member.remove", namespace, user=user.username)

@@ -58,7 +58,7 @@ def adopt(repository: Repository) -> None:
 
 
 def _keys(object: object) -> tuple[int | None, int | None]:
-    """The ids of the namespace and of the repository that an object lies in."""
+    """The ids of the namespace and of the repository that an object belongs to."""
     if isinstance(object, Repository):
         return object.namespace_id, object.pk
     if isinstance(object, IN_A_REPOSITORY):

@@ -61,7 +61,7 @@ def register_base(
         record(actor, "base.register", base, relation=relation, derived_from=str(derived_from or ""))
     elif canonical_json(base.config) != canonical_json(config):
         raise Conflict(
-            f"{base} is registered with another config. Register yours under a revision of its own: "
+            f"{base} is registered with another config. Register yours under another revision: "
             f"hubctl base add {name} --revision NAME.",
             code="base.config",
         )
@@ -82,14 +82,18 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None
         taken = BaseModel.objects.filter(name__iexact=alias).exclude(name=base.name).first()
         row = BaseAlias.objects.filter(name=alias).select_related("base").first()
         if taken:
-            raise Conflict(f"{alias!r} is the name of {taken}.", code="base.alias", field="aliases")
+            raise Conflict(
+                f"{alias!r} can't be an alias: it is the name of {taken}.", code="base.alias", field="aliases"
+            )
         if row is None:
             if base.aliases.count() >= MAX_ALIASES:
-                raise Invalid(f"{base} has {MAX_ALIASES} aliases already; no more are kept.", field="aliases")
+                raise Invalid(
+                    f"{base} already has {MAX_ALIASES} aliases, the most that a base may have.", field="aliases"
+                )
             row, _ = BaseAlias.objects.get_or_create(name=alias, defaults={"base": base})
             record(actor, "base.alias", base, alias=alias)
         if row.base_id != base.pk:
-            raise Conflict(f"{alias!r} stands for {row.base} already.", code="base.alias", field="aliases")
+            raise Conflict(f"{alias!r} already stands for {row.base}.", code="base.alias", field="aliases")
 
 
 def _fingerprint_job(actor: User, base: BaseModel) -> Job | None:
@@ -116,8 +120,8 @@ def _check_config(config: object) -> None:
     if any(config.get(key) for key in CODE_FIELDS):
         found = next(key for key in CODE_FIELDS if config.get(key))
         raise Invalid(
-            f"config.json names code to import ({found}), which this hub never runs. Take the field out if "
-            "transformers knows the architecture itself; else this base can't be registered.",
+            f"config.json names code to import ({found}), which this hub never runs. Remove the field if "
+            "transformers knows the architecture itself; otherwise this base can't be registered.",
             field="config",
             code="base.code",
         )
@@ -145,6 +149,8 @@ def _check_source(source: Mapping[str, object]) -> None:
 
 def _check_relation(derived_from: BaseModel | None, relation: str) -> None:
     if relation and relation not in BaseModel.Relation.values:
-        raise Invalid(f"{relation!r}: choose one of {', '.join(BaseModel.Relation.values)}.", field="relation")
+        raise Invalid(
+            f"{relation!r} is not a relation; choose one of {', '.join(BaseModel.Relation.values)}.", field="relation"
+        )
     if bool(relation) != (derived_from is not None):
         raise Invalid("Give derived_from and relation together: what it comes from, and how.", field="relation")

@@ -24,7 +24,7 @@ def set_shapes(*, base: BaseModel, shapes: Mapping[str, Sequence[int]], fingerpr
 
 
 def set_shapes_error(*, base: BaseModel, error: str) -> None:
-    """Keep why the shapes could not be read, for whoever pushes an adapter of this base."""
+    """Keep why the shapes could not be read, for anyone who pushes an adapter of this base."""
     BaseModel.objects.filter(pk=base.pk, shapes__isnull=True).update(error=error[:2000])
 
 

@@ -23,7 +23,7 @@ def set_tag(*, actor: User, repository: Repository, name: str, revision: Revisio
 
 @transaction.atomic
 def delete_tag(*, actor: User, repository: Repository, name: str) -> None:
-    """Take a tag away; the revision stays. `latest` is the hub's own."""
+    """Remove a tag; the revision stays. `latest` is the hub's own."""
     check_ref(name)
     deleted, _ = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG).delete()
     if not deleted:

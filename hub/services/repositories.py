@@ -23,7 +23,7 @@ def create_repository(
     """An empty repository; Conflict where the name is taken, also by one in the trash."""
     check_repository(name)
     if kind not in Kind.values:
-        raise Invalid(f"{kind!r} is no kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
+        raise Invalid(f"{kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
     _check_visibility(visibility)
     taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
     if taken:
@@ -40,7 +40,9 @@ def create_repository(
                 created_by=actor,
             )
     except IntegrityError:
-        raise Conflict(f"{namespace.name}/{name} was made by somebody else at this moment.", field="name") from None
+        raise Conflict(
+            f"{namespace.name}/{name} was just made by someone else; choose another name.", field="name"
+        ) from None
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)
     adopt(repository)
     return repository
@@ -79,7 +81,7 @@ def restore_repository(*, actor: User, repository: Repository) -> None:
 
 def _check_visibility(visibility: str) -> None:
     if visibility not in Visibility.values:
-        raise Invalid(f"{visibility!r} is no visibility; choose public or private.", field="visibility")
+        raise Invalid(f"{visibility!r} is not a visibility; choose public or private.", field="visibility")
 
 
 def _require_admin_on_parents(actor: User, repository: Repository) -> None:

@@ -31,7 +31,7 @@ def create_token(
     if not 1 <= expires_in_days <= MAX_DAYS:
         raise Invalid(f"expires_in_days is {expires_in_days}; choose 1 to {MAX_DAYS}.", field="expires_in_days")
     if not name.strip():
-        raise Invalid("A token needs a name, so that you know it again when you revoke it.", field="name")
+        raise Invalid("A token needs a name, so that you can recognise it when you revoke it.", field="name")
     secret = PREFIX + secrets.token_urlsafe(30)
     token = Token.objects.create(
         user=actor,

@@ -23,10 +23,10 @@ def measure_arms(
     """The queued evaluations, all of one recipe, so that the arms can be compared row by row.
 
     With a recipe every arm is measured by it. What the actor has under way already is not queued twice. Raises what
-    `queue_job` raises, and Invalid where the dataset is none; then nothing is queued.
+    `queue_job` raises, and Invalid where `dataset` is not a dataset; then nothing is queued.
     """
     if not dataset.repository.is_dataset:
-        raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="dataset")
+        raise Invalid(f"{dataset} is of kind {dataset.repository.kind}; give a dataset.", field="dataset")
     viewer = Viewer(user=actor)
     told = verdict(viewer, version, dataset=dataset, oracle=oracle)
     queued = []

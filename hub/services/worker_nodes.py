@@ -20,7 +20,7 @@ def report_worker(
     current_job: int | None,
     started_at,
 ) -> None:
-    """Say that worker `name` lives, what it reads, holds and does."""
+    """Record that worker `name` is alive, and what it reads, holds and does."""
     WorkerNode.objects.update_or_create(
         name=name,
         defaults={

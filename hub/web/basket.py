@@ -1,4 +1,4 @@
-"""The merge basket: version names a visitor ticked, kept in his session in the order he ticked them."""
+"""The merge basket: version names a visitor ticked, kept in their session in the order of ticking."""
 
 from django.http import HttpRequest
 
@@ -22,13 +22,13 @@ def repositories(request: HttpRequest) -> set[str]:
 
 
 def toggle(request: HttpRequest, text: str) -> None:
-    """Put the named version in, pinned to its number; or, where one of its repository is in, take that out."""
+    """Add the named version, pinned to its number; if one of its repository is in the basket, remove that instead."""
     repository = text.partition("@")[0]
     held = names(request)
     kept = [name for name in held if name.partition("@")[0].lower() != repository.lower()]
     if len(kept) == len(held):
         if len(held) >= LIMIT:
-            raise Invalid(f"The basket holds {LIMIT} versions at most; take one out first.", field="toggle")
+            raise Invalid(f"The basket holds {LIMIT} versions at most; remove one first.", field="toggle")
         version = access.parse_input(access.viewer_of(request), text, kind=Kind.ADAPTER)
         kept.append(str(version))
     request.session[KEY] = kept

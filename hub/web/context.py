@@ -1,4 +1,4 @@
-"""What every page's frame shows: who looks, and how many versions wait in his merge basket."""
+"""What every page's frame shows: who is signed in, and how many versions are in their merge basket."""
 
 from django.conf import settings
 from django.http import HttpRequest

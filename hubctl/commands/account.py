@@ -10,10 +10,10 @@ from hubctl.output import describe, emit
 
 @click.command("login")
 @click.argument("url", required=False)
-@click.option("--username", help="Asked for where it is left out.")
+@click.option("--username", help="Asked for if it is left out.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--token", help="Use this token instead of a name and password; - reads it from standard input.")
-@click.option("--days", default=90, show_default=True, help="How long the new token holds.")
+@click.option("--days", default=90, show_default=True, help="Days until the new token expires.")
 @json_option
 def login_command(url, username, password_stdin, token, days, as_json) -> None:
     """Sign in to the hub at URL and remember the token in the config folder, readable by its owner only."""
@@ -32,7 +32,7 @@ def login_command(url, username, password_stdin, token, days, as_json) -> None:
         with Hub(address) as hub:
             secret = hub.sign_in(username, password, days=days)
     if not secret.isascii() or not secret.isprintable() or " " in secret or not secret:
-        raise Refused("that is no token: a token is one word, as the hub's page showed it.")
+        raise Refused("that is not a token: a token is one word, as the hub's page showed it.")
     with Hub(address, secret) as hub:
         me = hub.me()
     path = config.save(address, secret, me["username"])
@@ -54,7 +54,7 @@ def logout_command(as_json) -> None:
 @click.command("whoami")
 @with_hub
 def whoami_command(hub, as_json) -> None:
-    """Show the user, his namespaces and roles."""
+    """Show the user, their namespaces and roles."""
     need_token(hub)
     me = hub.me()
     token = me.get("token") or {}

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hubctl.client import Hub
 
 DATA_HELP = (
-    "Text to learn the router from: ADAPTER=SOURCE, the adapter as it stands among NAMES or its last part, or SOURCE "
-    "alone for a mixed text. SOURCE is a dataset of the hub, or a .jsonl file here, which is pushed beside the result "
+    "Text to train the router on: ADAPTER=SOURCE, where ADAPTER is one of NAMES or the last part of one, or SOURCE "
+    "alone for a mixed text. SOURCE is a dataset of the hub, or a local .jsonl file, which is pushed beside the result "
     "as a private dataset. Repeatable."
 )
 
@@ -57,7 +57,7 @@ def _adapter_of(label: str, inputs: tuple[str, ...]) -> str:
     short = {name: name.partition("@")[0].rpartition("/")[2] for name in inputs}
     found = [name for name in inputs if label in (name, name.partition("@")[0], short[name])]
     if len(found) != 1:
-        wrong = "is none" if not found else "names several"
+        wrong = "is not one" if not found else "names several"
         raise Refused(f"--data {label}=…: {label!r} {wrong} of the adapters {', '.join(inputs)}.")
     return found[0]
 

@@ -25,9 +25,9 @@ def base_command() -> None:
 )  # fmt: skip
 @click.option("--revision", default="main", show_default=True)
 @click.option("--derived-from", metavar="BASE", help="The base it was made from.")
-@click.option("--relation", type=click.Choice(RELATIONS), help="How it was made from that.")
+@click.option("--relation", type=click.Choice(RELATIONS), help="How it was made from that base.")
 @click.option("--alias", "aliases", multiple=True, help="Another name tools write for it. Repeatable.")
-@click.option("--license", "license_", help="Licence id, as apache-2.0.")
+@click.option("--license", "license_", help="Licence id, such as apache-2.0.")
 @click.option("--gguf", metavar="PACKAGE", help="Workers take the weights from the GGUF in this Python package.")
 @click.option("--weights", metavar="FOLDER", help="Workers take the weights from this folder below their HUB_BASES.")
 @click.option("--wait/--no-wait", help="Wait until the shapes are read.")
@@ -68,7 +68,7 @@ def read_config(path: Path) -> dict:
     except ValueError as error:
         raise Refused(f"{file} is not JSON: {error}.") from None
     if not isinstance(config, dict):
-        raise Refused(f"{file} holds no JSON object; give the model's config.json.")
+        raise Refused(f"{file} does not hold a JSON object; give the model's config.json.")
     return config
 
 
@@ -81,7 +81,9 @@ def list_(hub, as_json) -> None:
         return emit(found, True)
     rows = [[b["name"], b["revision"], _parameters(b.get("parameters")), _derived(b), b.get("adapters")] for b in found]
     table(
-        rows, ["base", "revision", "parameters", "derived from", "adapters"], "No bases: `hubctl base add` makes one."
+        rows,
+        ["base", "revision", "parameters", "derived from", "adapters"],
+        "No bases yet: register one with `hubctl base add`.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Seed examples, and whatever else is kept beside a repository under a visibility of its own."""
+"""Seed examples, and everything else that is kept beside a repository under its own visibility."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ def seeds_command() -> None:
 @seeds_command.command("add")
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--as", "as_name", metavar="SEEDS", help="The name to keep them under; else the file's.")
-@click.option("--public", is_flag=True, help="Let everybody who sees the adapter see them; needs the role admin.")
+@click.option("--as", "as_name", metavar="SEEDS", help="The name to keep them under; default: the file's.")
+@click.option("--public", is_flag=True, help="Let everyone who sees the adapter see them; needs the role admin.")
 @with_hub
 def add(hub, name, file, as_name, public, as_json) -> None:
     """Keep FILE, JSONL rows of prompt and (better) completion, beside the adapter NAME."""
@@ -49,7 +49,7 @@ def list_seeds(hub, name, as_json) -> None:
 @click.argument("seeds", required=False)
 @with_hub
 def show(hub, name, seeds, as_json) -> None:
-    """Print the rows of SEEDS, or of the only ones."""
+    """Print the rows of SEEDS; it can be left out if only one set is kept."""
     found = hub.companions(name)
     data = found.read(SEEDS, found.only(SEEDS, seeds)).decode()
     if as_json:
@@ -63,7 +63,7 @@ def show(hub, name, seeds, as_json) -> None:
 @click.argument("seeds", required=False)
 @with_hub
 def remove_seeds(hub, name, seeds, as_json) -> None:
-    """Take SEEDS, or the only ones, away from NAME."""
+    """Remove SEEDS from NAME; it can be left out if only one set is kept."""
     take_away(hub, name, SEEDS, seeds, as_json)
 
 
@@ -102,7 +102,7 @@ def get(hub, name, companion, out, as_json) -> None:
 @click.argument("visibility", type=click.Choice(["public", "private"]))
 @with_hub
 def visible(hub, name, companion, visibility, as_json) -> None:
-    """Say who may see one: everybody who sees NAME, or members only."""
+    """Set who may see one: everyone who sees NAME, or members only."""
     kind, file = parts(companion)
     shown = hub.companions(name).show(kind, file, visibility)
     emit(shown, as_json, f"{companion} of {name} is {visibility}")
@@ -113,7 +113,7 @@ def visible(hub, name, companion, visibility, as_json) -> None:
 @click.argument("companion", metavar="KIND/FILE")
 @with_hub
 def remove(hub, name, companion, as_json) -> None:
-    """Take one away."""
+    """Remove one."""
     kind, file = parts(companion)
     take_away(hub, name, kind, file, as_json)
 
@@ -130,7 +130,7 @@ def show_rows(hub, name: str, kind: str, as_json: bool) -> None:
 
 
 def facts(known: dict) -> str:
-    """What a companion says of itself, in a few words."""
+    """A companion's facts, in a few words."""
     names = ("rows", "recall", "specificity", "task", "base")
     said = [(name, known[name]) for name in names if known.get(name) not in (None, "")]
     return ", ".join(f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}" for name, value in said)
@@ -142,12 +142,12 @@ def take_away(hub, name: str, kind: str, which: str | None, as_json: bool) -> No
     found = hub.companions(name)
     which = found.only(kind, which)
     found.remove(kind, which)
-    emit({"removed": f"{kind}/{which}"}, as_json, f"{kind}/{which} is gone from {name}")
+    emit({"removed": f"{kind}/{which}"}, as_json, f"{kind}/{which} removed from {name}")
 
 
 def parts(companion: str) -> tuple[str, str]:
     """(kind, name) of `kind/name`."""
     kind, slash, name = companion.partition("/")
     if not slash or not name:
-        raise Refused(f"{companion!r} names no companion; write kind/name as `hubctl companions list` does.")
+        raise Refused(f"{companion!r} is not a companion; write kind/name, as `hubctl companions list` shows it.")
     return kind, name

@@ -11,21 +11,21 @@ from hubctl.options.common import with_hub
 
 @click.group("dataset")
 def dataset_command() -> None:
-    """Push data to measure on and to learn from."""
+    """Push data to evaluate or to train on."""
 
 
 @dataset_command.command("push")
 @click.argument("sources", nargs=-1, required=True, metavar="FOLDER|FILES...")
 @click.argument("name")
 @click.option("--message", "-m", default="", help="What changed.")
-@click.option("--private", is_flag=True, help="Make the repository private, where this push makes it.")
-@click.option("--tag", "tags", multiple=True, help="Let this tag stand for the new version. Repeatable.")
+@click.option("--private", is_flag=True, help="Make the repository private, if this push makes it.")
+@click.option("--tag", "tags", multiple=True, help="Point this tag at the new version. Repeatable.")
 @with_hub
 def push(hub, sources, name, message, private, tags, as_json) -> None:
     """Push a FOLDER, or FILES (train.jsonl, test.jsonl, README.md), as the dataset NAME.
 
-    Each row of a .jsonl file is an object with prompt, completion and, where one is to be chosen, choices; or with
-    text; or with context, question and answer. All rows of a file are alike.
+    Each row of a .jsonl file is an object with prompt, completion and, for multiple choice, choices; or with
+    text; or with context, question and answer. All rows of a file have the same fields.
     """
     source: str | dict[str, Path] = sources[0]
     if len(sources) > 1:

@@ -13,7 +13,7 @@ KIND = "discriminator"
 
 @click.group(KIND)
 def discriminator_command() -> None:
-    """Train what tells an adapter's real inputs from invented ones; it is kept beside the adapter, privately."""
+    """Train a discriminator between an adapter's real and invented inputs; it is kept beside the adapter, privately."""
 
 
 @discriminator_command.command("train", cls=RecipeCommand, verb=KIND)
@@ -22,10 +22,10 @@ def discriminator_command() -> None:
     "--data",
     required=True,
     metavar="FILE|NAME",
-    help="Real inputs: a .jsonl file here, of which the hub keeps nothing once it is done, or a dataset of the hub.",
+    help="Real inputs: a local .jsonl file, of which the hub keeps nothing after the job, or a dataset of the hub.",
 )
-@click.option("--seeds", metavar="FILE", help="Seed examples; else those kept with the adapter.")
-@job_options(wait="Wait for its end.")
+@click.option("--seeds", metavar="FILE", help="Seed examples; default: those kept with the adapter.")
+@job_options(wait="Wait for the job to end.")
 def train(job, name, data, seeds) -> int:
     """Train a discriminator beside the adapter NAME from real inputs."""
     job.connect()
@@ -48,5 +48,5 @@ def list_(hub, name, as_json) -> None:
 @click.argument("which", required=False, metavar="[VERSION]")
 @with_hub
 def remove(hub, name, which, as_json) -> None:
-    """Take the discriminator of VERSION, or the only one, away."""
+    """Remove the discriminator of VERSION; it can be left out if there is only one."""
     take_away(hub, name, KIND, which, as_json)

@@ -38,4 +38,4 @@ def compare_command(hub, names, dataset, metric, as_json) -> None:
                 cells = [line["metrics"].get(column, {}).get(name) for column in found["columns"]]
                 label = f"{line['dataset']} {line['split']}"
                 rows.append([label, name, *(f"{c:.4f}" if isinstance(c, float) else c for c in cells)])
-    return table(rows, ["dataset", "metric", *found["columns"]], "Nothing measured yet: `hubctl eval` measures.")
+    return table(rows, ["dataset", "metric", *found["columns"]], "Nothing measured yet: use `hubctl eval`.")

@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 TEXT_HELP = (
     "What it learns from: a folder of .txt and .md files, a text file, a .jsonl file of rows {text} or {context, "
-    "question, answer}, or a dataset of the hub. What lies here is pushed beside the result as a private dataset. "
+    "question, answer}, or a dataset of the hub. Local files are pushed beside the result as a private dataset. "
     "Repeatable."
 )
 
 
 @click.group("generator")
 def generator_command() -> None:
-    """Train what turns texts into adapters of one base."""
+    """Train a generator, which turns texts into adapters of one base."""
 
 
 @generator_command.command("train", cls=RecipeCommand, verb="train-generator")
-@click.option("--base", metavar="BASE", help="The base it shall write adapters for; else that of --start.")
+@click.option("--base", metavar="BASE", help="The base to write adapters for; default: that of --start.")
 @click.option("--text", "sources", multiple=True, required=True, metavar="SOURCE", help=TEXT_HELP)
 @click.option("--start", metavar="NAME[@REF]", help="A generator to begin from; --stage questions needs one.")
 @job_options(
     to="required",
-    private="Make the result private; it is anyway where a dataset is.",
-    wait="Wait for its end.",
-    check="Only say what would come of it; the texts are pushed all the same.",
+    private="Make the result private; it always is if a dataset is private.",
+    wait="Wait for the job to end.",
+    check="Only check the job, without starting it; the texts are pushed all the same.",
 )
 def train(job, base, sources, start) -> int:
     """Train a generator for a base.
@@ -50,7 +50,7 @@ def train(job, base, sources, start) -> int:
 
 
 @generator_command.command("list")
-@click.option("--base", metavar="BASE", help="Those of one base.")
+@click.option("--base", metavar="BASE", help="Only those of this base.")
 @with_hub
 def list_(hub, base, as_json) -> None:
     """List the generators you can see."""
@@ -63,7 +63,7 @@ def list_(hub, base, as_json) -> None:
 
 
 def dataset_of(hub: "Hub", source: str, output: str, number: int) -> str:
-    """The hub's dataset of this source; what lies here becomes the private dataset `<output>-text`, `-text-2`, …"""
+    """The hub's dataset of this source; local files become the private dataset `<output>-text`, `-text-2`, …"""
     path = Path(source)
     if not path.exists():
         if source.endswith((".jsonl", ".txt", ".md")) or source.count("/") != 1:

@@ -1,4 +1,4 @@
-"""Jobs: the work the hub does for one."""
+"""Jobs: the work the hub does for its users."""
 
 import click
 
@@ -66,7 +66,7 @@ def watch(hub, job_id, as_json) -> int:
 @click.argument("job_id", type=int)
 @with_hub
 def cancel(hub, job_id, as_json) -> None:
-    """Stop a job; nothing of it is kept."""
+    """Stop a job; its work so far is dropped."""
     need_token(hub)
     job = hub.cancel_job(job_id)
     emit(job, as_json, f"job {job_id} {job['state'] if job['state'] in FINAL_STATES else 'is stopping'}")
@@ -74,7 +74,7 @@ def cancel(hub, job_id, as_json) -> None:
 
 @jobs_command.command("retry")
 @click.argument("job_id", type=int)
-@click.option("--wait/--no-wait", help="Wait for its end.")
+@click.option("--wait/--no-wait", help="Wait for the job to end.")
 @with_hub
 def retry(hub, job_id, wait, as_json) -> int:
     """Queue a failed or cancelled job again."""

@@ -8,16 +8,16 @@ from hubctl.output import emit, size, transfer_bars
 
 @click.command("pull")
 @click.argument("name")
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="Where the files go; made where it is missing.")
+@click.option("-o", "--out", required=True, metavar="FOLDER", help="Where the files go; made if it is missing.")
 @click.option("--expert", metavar="EXPERT", help="Of a mixture: this expert alone, a plain LoRA.")
 @click.option("--as", "form", type=click.Choice(["cat"]), help="Of a mixture: all experts summed into one plain LoRA.")
 @with_hub
 def pull_command(hub, name, out, expert, form, as_json) -> None:
-    """Fetch NAME (namespace/name[@ref]; ref is v3, a tag, a branch or a revision; else the latest version).
+    """Fetch NAME (namespace/name[@ref]; ref is v3, a tag, a branch or a revision; default: the latest version).
 
     Of a mixture, --expert and --as fetch what plain PEFT and servers can load.
 
-    Every file is checked by its SHA-256. What was cut goes on where it stopped.
+    Every file is checked by its SHA-256. A download that was cut resumes where it stopped.
     """
     with transfer_bars(quiet=as_json) as moved:
         result = hub.pull(name, out, expert=expert, form=form, moved=moved)

@@ -1,4 +1,4 @@
-"""Looking around, and what is done with whole repositories."""
+"""Searching and showing repositories, and what is done with whole ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -133,17 +133,17 @@ def _relative(node: dict) -> str:
 @click.command("tag")
 @click.argument("name")
 @click.argument("tag")
-@click.option("--delete", is_flag=True, help="Forget the tag; what it stood for stays.")
+@click.option("--delete", is_flag=True, help="Delete the tag; the revision it points at stays.")
 @with_hub
 def tag_command(hub, name, tag, delete, as_json) -> None:
-    """Let TAG stand for NAME (namespace/name@ref, as demo/sentiment@v2). Tags move, versions never change."""
+    """Point TAG at NAME (namespace/name@ref, such as demo/sentiment@v2). Tags move, versions never change."""
     need_token(hub)
     path, ref = split(name)
     if delete:
         hub.delete_tag(path, tag)
-        emit({"repository": path, "tag": tag, "deleted": True}, as_json, f"{path}: tag {tag} forgotten")
+        emit({"repository": path, "tag": tag, "deleted": True}, as_json, f"{path}: tag {tag} deleted")
     else:
-        emit(hub.set_tag(name, tag), as_json, f"{path}@{tag} is {ref or 'latest'} now")
+        emit(hub.set_tag(name, tag), as_json, f"{path}@{tag} now points at {ref or 'latest'}")
 
 
 @click.command("delete")

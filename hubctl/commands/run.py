@@ -12,8 +12,8 @@ from hubctl.requests import NO_ROLES
 
 ROLE_HELP = "An input with a role of its own, such as generator, onto or without. Repeatable."
 FILE_HELP = (
-    "A private input, such as seeds, real, index or context: a UTF-8 file here, or companion:NAME for one kept beside "
-    "the adapter. It goes to this job alone. Repeatable."
+    "A private input, such as seeds, real, index or context: a local UTF-8 file, or companion:NAME for one kept beside "
+    "the adapter. It is for this job only. Repeatable."
 )
 
 
@@ -28,7 +28,7 @@ class Pair(click.ParamType):
             return value
         role, equals, named = str(value).partition("=")
         if not (equals and named and role.isidentifier()):
-            self.fail(f"{value!r} is not {self.name}, with a word, an equals sign and a value.", param, ctx)
+            self.fail(f"{value!r} is not {self.name}: write a word, an equals sign and a value.", param, ctx)
         return role, named
 
 
@@ -41,7 +41,9 @@ class Kinds(MethodGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.methods(ctx):
-            raise click.UsageError(f"{args[0]!r} is no kind of job here; this hub has {', '.join(self.methods(ctx))}.")
+            raise click.UsageError(
+                f"{args[0]!r} is not a kind of job here; this hub has {', '.join(self.methods(ctx))}."
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -57,7 +59,7 @@ def run_kind(job, inputs, datasets, base, roles, files, keep) -> int:
     """Start a job of one kind."""
     others, paths = once("--role", roles), once("--file", files)
     if wrong := NO_ROLES & set(others):
-        raise click.UsageError(f"--role {min(wrong)}=…: {min(wrong)!r} is no role; `--help` lists the options.")
+        raise click.UsageError(f"--role {min(wrong)}=…: {min(wrong)!r} is not a role; `--help` lists the options.")
     job.connect()
     texts = {role: text_or_companion(path) for role, path in paths.items()}
     return job.start(inputs=inputs, datasets=datasets, base=base, files=texts, keep=keep, **others)

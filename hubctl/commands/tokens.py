@@ -14,7 +14,7 @@ def token_command() -> None:
 @token_command.command("create")
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(["read", "write", "admin"]), help="Repeatable.")
-@click.option("--days", default=90, show_default=True, help="How long it holds.")
+@click.option("--days", default=90, show_default=True, help="Days until it expires.")
 @with_hub
 def create(hub, name, scopes, days, as_json) -> None:
     """Make a token and show its secret, this once."""

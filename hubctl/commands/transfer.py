@@ -12,22 +12,22 @@ from hubctl.options.recipes import RecipeCommand
 
 @click.command("transfer", cls=RecipeCommand, verb="transfer", default="trans-lora")
 @click.argument("name", metavar="NAME[@REF]")
-@click.option("--to-base", required=True, metavar="BASE", help="The base it shall move to.")
+@click.option("--to-base", required=True, metavar="BASE", help="The base to move it to.")
 @click.option(
     "--seeds",
     metavar="FILE",
-    help="About five typical rows of prompt and completion, JSONL; else those kept with the adapter, of which "
-    "companion:NAME picks one. They go to this job alone: `hubctl seeds add` keeps them.",
+    help="About five typical rows of prompt and completion, JSONL; default: those kept with the adapter, of which "
+    "companion:NAME picks one. They are for this job only: `hubctl seeds add` keeps them.",
 )
-@click.option("--discriminator", metavar="VERSION", help="Which of those kept with the adapter; else the newest.")
-@click.option("--index-map", metavar="FILE", help="loram: which rows and columns pruning left, JSON.")
+@click.option("--discriminator", metavar="VERSION", help="The kept discriminator to use; default: the newest.")
+@click.option("--index-map", metavar="FILE", help="loram: JSON that says which rows and columns pruning left.")
 @click.option(
     "--method", default="trans-lora", show_default=True, help="trans-lora, portllm, cross-lora, loram; see --check."
 )
 @job_options(
     to="required",
-    private="Make the result private; it is anyway where the adapter is.",
-    check="Only say what would come of it, and which shorter ways there are.",
+    private="Make the result private; it always is if the adapter is private.",
+    check="Only check the job, and show the shorter ways there are; start nothing.",
 )
 def transfer_command(job, name, to_base, seeds, discriminator, index_map, method) -> int:
     """Move the adapter NAME to another base, nearly without data.
@@ -39,7 +39,7 @@ def transfer_command(job, name, to_base, seeds, discriminator, index_map, method
 
 
 def files_of(seeds: str | None, discriminator: str | None, index_map: str | None) -> dict:
-    """The job's private inputs: text of files here, or names of what is kept beside the adapter."""
+    """The job's private inputs: the text of local files, or names of what is kept beside the adapter."""
     files: dict = {}
     if seeds:
         files["seeds"] = text_or_companion(seeds)

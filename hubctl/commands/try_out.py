@@ -1,4 +1,4 @@
-"""Trying an adapter: its answer and the base's, as they are written; of a mixture also who served which token."""
+"""Trying an adapter: its answer and the base's, as they are written; for a mixture also which expert served a token."""
 
 import sys
 from typing import Any

@@ -8,10 +8,14 @@ from hubctl.output import emit, job_bar, table
 
 @click.command("verdict")
 @click.argument("name", metavar="NAME[@REF]")
-@click.option("--dataset", metavar="NAME[@REF]", help="On this dataset; else on the one most arms were measured on.")
+@click.option(
+    "--dataset", metavar="NAME[@REF]", help="The dataset to judge on; default: the one most arms were measured on."
+)
 @click.option("--oracle", metavar="NAME[@REF]", help="An adapter trained on the target with real data: the ceiling.")
 @click.option("--measure", is_flag=True, help="Queue the evaluations that are missing; needs --dataset.")
-@click.option("--limit", type=int, metavar="ROWS", help="With --measure: the first so many rows, for all arms alike.")
+@click.option(
+    "--limit", type=int, metavar="ROWS", help="With --measure: use the first ROWS rows, the same for all arms."
+)
 @click.option("--wait/--no-wait", help="With --measure: wait for them.")
 @with_hub
 def verdict_command(hub, name, dataset, oracle, measure, limit, wait, as_json) -> None:
@@ -40,7 +44,7 @@ def verdict_command(hub, name, dataset, oracle, measure, limit, wait, as_json) -
     ]
     if rows:
         metric = (found["metric"] or "").replace("_", " ")
-        table(rows, ["arm", "what", metric, "95 %", "transferred less it", "rows"], "")
+        table(rows, ["arm", "what", metric, "95 %", "transferred minus it", "rows"], "")
     print(found["sentence"])
     return None
 

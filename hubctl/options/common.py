@@ -22,9 +22,9 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--url`."""
-    return click.option("--url", metavar="URL", help="The hub's address; else HUBCTL_URL, else the one signed in to.")(
-        command
-    )
+    return click.option(
+        "--url", metavar="URL", help="The hub's address; default: HUBCTL_URL, then the one signed in to."
+    )(command)
 
 
 def with_hub(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +46,7 @@ def connect(url: str | None = None) -> "Hub":
 
 
 def need_token(hub: "Hub") -> None:
-    """Refuse before any work where no token is at hand."""
+    """Refuse before any work if there is no token."""
     if not hub.transport.token:
         raise Forbidden(f"not signed in to {hub.url}: run `hubctl login {hub.url}`, or set HUBCTL_TOKEN.")
 
@@ -64,7 +64,7 @@ def follow(hub: "Hub", job: dict[str, Any], wait: bool, as_json: bool, log: bool
             tell = log_line if log and not as_json else lambda text: None
             job = hub.wait(job["id"], watch=watch, log=tell)
     except KeyboardInterrupt:
-        click.echo(f"\nThe job goes on. Watch it: hubctl jobs watch {job['id']}", err=True)
+        click.echo(f"\nThe job keeps running. Watch it: hubctl jobs watch {job['id']}", err=True)
         click.echo(f"Stop it:  hubctl jobs cancel {job['id']}", err=True)
         return 130
     emit(job, as_json, job_summary(job))

@@ -1,6 +1,6 @@
 """What every command that starts a job shares: its options, and the way from a request to a checked or started job.
 
-A command says what is its own and ends with `job.start(…)`:
+A command adds its own options and ends with `job.start(…)`:
 
     @click.command("merge", cls=MethodCommand, method=method)
     @click.argument("inputs", nargs=-1)
@@ -22,8 +22,8 @@ from hubctl.output import emit, size
 if TYPE_CHECKING:
     from hubctl.client import Hub
 
-CHECK = "Only say what would come of it."
-AN_INPUT = "Make the result private; it is anyway where an input is."
+CHECK = "Only check the job and show what it would make and cost; start nothing."
+AN_INPUT = "Make the result private; it always is if an input is private."
 Command = Callable[..., Any]
 
 
@@ -68,7 +68,7 @@ class JobOptions:
     """The job options that were given and the recipe beside them; `method` is the row of /methods to be run."""
 
     def __init__(self, ctx: click.Context, given: dict[str, Any]) -> None:
-        """Takes what is its own out of `given`, so that the rest is the command's."""
+        """Takes its own options out of `given`; the rest are the command's."""
         command = ctx.command
         assert isinstance(command, MethodCommand) and command.method is not None
         self.ctx, self.method = ctx, command.method
@@ -80,7 +80,7 @@ class JobOptions:
         self.url: str | None = given.pop("url") or ctx.meta.get("hubctl.url")
         self.result = {name: given.pop(name) for name in ("output", "private", "public") if name in given}
         if self.result.get("private") and self.result.get("public"):
-            raise click.UsageError("say --private or --public, not both.")
+            raise click.UsageError("give --private or --public, not both.")
         self._hub: Hub | None = None
 
     def connect(self) -> "Hub":

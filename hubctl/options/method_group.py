@@ -9,7 +9,7 @@ from hubctl.options.recipes import MethodCommand, hub_url, methods
 
 
 class MethodGroup(click.Group):
-    """`verb` picks the methods ("" is all), `each` is what the command of every one does, and its own options."""
+    """`verb` picks the methods ("" is all), `each` is the command behind all of them, with its own options."""
 
     heading = "Methods"
 
@@ -44,7 +44,7 @@ class MethodGroup(click.Group):
             try:
                 rows = [(kind, method["summary"]) for kind, method in self.methods(ctx).items()]
             except HubctlError as error:
-                formatter.write_text(f"(the hub lists them, but: {error.message})")
+                formatter.write_text(f"(they can't be listed: {error.message})")
                 return
             formatter.write_dl(rows)
 

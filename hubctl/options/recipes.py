@@ -49,7 +49,7 @@ class MethodCommand(click.Command):
         self.params = [*self.own, *self.drawn]
 
     def recipe_of(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The recipe's fields that were said, taken out of `given`; the hub's defaults hold for the rest."""
+        """The recipe's fields that were set, taken out of `given`; the rest keep the hub's defaults."""
         recipe = {option.name: given.pop(option.name, None) for option in self.drawn}
         return {str(name): value for name, value in recipe.items() if value is not None}
 
@@ -74,7 +74,9 @@ class RecipeCommand(MethodCommand):
                 raise
             known = {}
         if known and kind and kind not in known:
-            raise click.BadParameter(f"{kind!r}; this hub has {', '.join(known)}.", ctx, param_hint="--method")
+            raise click.BadParameter(
+                f"{kind!r} is not a method here; this hub has {', '.join(known)}.", ctx, param_hint="--method"
+            )
         if not known and not asks_help:
             raise Refused(f"this hub has no method to {self.verb}.")
         self.draw(known.get(kind) or next(iter(known.values()), None))
@@ -82,7 +84,7 @@ class RecipeCommand(MethodCommand):
 
 
 def options_of(fields: list[dict[str, Any]]) -> list[click.Option]:
-    """One option a field. Bounds are shown, and kept by the hub, so that they live in one place."""
+    """One option a field. Bounds are shown here and enforced by the hub, so that they live in one place."""
     return [_option(field) for field in fields]
 
 

@@ -34,7 +34,7 @@ def test_signing_in_gives_a_token_that_works(owner):
 @pytest.mark.parametrize(("username", "password"), [("owner", "wrong"), ("nobody", "wrong"), ("owner", "x" * 999)])
 def test_wrong_passwords_are_answered_alike(owner, username, password):
     refused = problem(sign_in(username, password), 401, "sign_in.failed")
-    assert refused["detail"] == "No such user and password: check both."
+    assert refused["detail"] == "The user name or the password is wrong; check both."
     assert not Token.objects.exists()
 
 

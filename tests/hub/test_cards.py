@@ -57,7 +57,7 @@ def test_the_summary_skips_what_is_no_prose():
     [
         ("a: [", "line"),
         ("a: b: c", "line 2"),
-        ("- a", "no mapping"),
+        ("- a", "not a mapping"),
         ("a: !!python/object/apply:os.system ['true']", "constructor"),
         ("a: &x 1\nb: *x", "aliases"),
         ("a: " + "[" * 3000 + "]" * 3000, "nests"),

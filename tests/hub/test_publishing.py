@@ -86,7 +86,7 @@ class TestVersions:
 
     def test_deleting_everything_is_refused(self, owner, repository):
         publish(owner, repository, CARD)
-        with pytest.raises(Invalid, match="leave nothing"):
+        with pytest.raises(Invalid, match="leave the branch without files"):
             publish(owner, repository, {}, deletions=["README.md"])
 
     def test_replacing_keeps_nothing_of_what_was(self, owner, repository):
@@ -210,7 +210,7 @@ class TestConflicts:
         for upload, part in zip(begun, files, strict=True):
             factories.send(upload, part)
         factories.uploads.commit_upload(actor=people.owner, upload=begun[0])
-        with pytest.raises(Conflict, match=r"Somebody else changed README\.md"):
+        with pytest.raises(Conflict, match=r"Someone else changed README\.md"):
             factories.uploads.commit_upload(actor=people.owner, upload=begun[1])
 
 

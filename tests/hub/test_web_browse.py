@@ -28,7 +28,7 @@ def test_an_empty_hub_says_what_to_do(client):
     text = client.get("/").content.decode()
     assert "No adapters yet" in text
     assert "hubctl push" in text
-    assert "Nothing fits these filters" in client.get("/?search=zebra").content.decode()
+    assert "Nothing matches these filters" in client.get("/?search=zebra").content.decode()
 
 
 def test_cards_show_what_people_choose_by(client, base, owner):

@@ -79,7 +79,7 @@ def test_the_policy_allows_no_other_host_and_nothing_inline():
 def test_a_refusal_is_a_page_that_says_why(client):
     response = client.get("/?rank=many")
     assert response.status_code == 422
-    assert "give a whole number" in response.content.decode()
+    assert "is not a whole number" in response.content.decode()
     assert client.get("/no-such-namespace").status_code == 404
 
 

@@ -155,11 +155,11 @@ def test_a_generated_adapter_shows_what_it_was_made_from(people, base, generator
             "abababababababab",
             "900",
             "/lab/gen/at/v1",
-            "Add or take away a text",
+            "Add or remove a text",
             'href="/lab/doc/try',
         ):
             assert told in shown, (address, told)
-    assert "take away a text" not in text_of(signed_in(people.stranger).get("/lab/doc"))
+    assert "remove a text" not in text_of(signed_in(people.stranger).get("/lab/doc"))
     onto = text_of(signed_in(people.member).get("/generate?onto=lab/doc@v1"))
     assert "is added to what" in onto and 'name="onto" value="lab/doc@v1"' in onto
 

@@ -142,7 +142,7 @@ def test_the_report_tells_stages_loss_and_verdict(client, moved, people):  # noq
     moved.save(update_fields=["report"])
     url = "/lab/new/report/v1"
     empty = client.get(url).content.decode()
-    assert "Nobody has measured it yet" in empty and "91 %" in empty and "yes 4, no 6" in empty
+    assert "It has not been measured yet" in empty and "91 %" in empty and "yes 4, no 6" in empty
     assert '<path d="M' in empty
     assert "a" * 16 not in empty
     assert "a" * 16 in signed_in(people.member).get(url).content.decode()

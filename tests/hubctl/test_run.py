@@ -115,7 +115,7 @@ def test_inputs_with_a_role_and_what_to_keep(hubctl, signed_in, base, ada, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("nonsense", *BOTH), "'nonsense' is no kind of job here; this hub has lego, svd"),
+        (("nonsense", *BOTH), "'nonsense' is not a kind of job here; this hub has lego, svd"),
         (("svd", *BOTH, "--to", "ada/x", "--nonsense", "1"), "No such option"),
         (("svd", *BOTH, "--to", "ada/x", "--rank", "many"), "not a valid integer"),
         (("svd", *BOTH, "--to", "ada/x", "--private", "--public"), "not both"),
@@ -123,8 +123,8 @@ def test_inputs_with_a_role_and_what_to_keep(hubctl, signed_in, base, ada, tmp_p
         (("generate", "--to", "ada/x", "--role", "=ada/gen"), "'=ada/gen' is not ROLE=NAME[@REF]"),
         (("generate", "--to", "ada/x", "--role", "generator="), "'generator=' is not ROLE=NAME[@REF]"),
         (("generate", "--to", "ada/x", "--role", "onto=a/b", "--role", "onto=a/c"), "twice"),
-        (("generate", "--to", "ada/x", "--role", "output=a/b"), "'output' is no role"),
-        (("generate", "--to", "ada/x", "--role", "idempotency_key=a/b"), "'idempotency_key' is no role"),
+        (("generate", "--to", "ada/x", "--role", "output=a/b"), "'output' is not a role"),
+        (("generate", "--to", "ada/x", "--role", "idempotency_key=a/b"), "'idempotency_key' is not a role"),
         (("generate", "--to", "ada/x", "--file", "doc.txt"), "'doc.txt' is not ROLE=PATH"),
         (("generate", "--to", "ada/x", "--file", "context=a", "--file", "context=b"), "twice"),
     ],

@@ -17,7 +17,7 @@ from hub.services import tokens
 
 
 class TokenBody(Body):
-    """What a new token shall be."""
+    """Name, scopes and lifetime of a new token."""
 
     name = Text(max_length=100, default="api")
     scopes = serializers.ListField(child=serializers.ChoiceField(Token.Scope.choices), max_length=3, min_length=1)
@@ -63,7 +63,7 @@ class PlaceShape(serializers.Serializer):
 
 
 class MeShape(serializers.Serializer):
-    """Who is signed in, where he may do what, and by which token he came."""
+    """The signed-in user, their roles by namespace, and the token they used."""
 
     username = serializers.CharField()
     email = serializers.CharField()
@@ -102,7 +102,7 @@ class SignIn(View):
         name, password = wanted.pop("username"), wanted.pop("password")
         user = authenticate(request._request, username=name, password=password)
         if user is None:
-            raise NotSignedIn("No such user and password: check both.", code="sign_in.failed")
+            raise NotSignedIn("The user name or the password is wrong; check both.", code="sign_in.failed")
         return Response(new_token(*tokens.create_token(actor=user, **wanted)), status=201)
 
 

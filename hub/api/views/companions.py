@@ -21,7 +21,7 @@ PRIVATE, PUBLIC = Visibility.PRIVATE, Visibility.PUBLIC
 
 
 class CompanionQuery(Body):
-    """Which companion the body's bytes are; it takes the place of the one of that name."""
+    """Kind and name of the companion in the body; it replaces an earlier one of that name."""
 
     kind = Text(max_length=40, help_text="seeds, discriminator, …")
     name = Text(max_length=200)
@@ -47,7 +47,7 @@ class CompanionShape(serializers.ModelSerializer):
 
 
 class Companions(View):
-    """Those the viewer may see; adding one. A public one needs an admin, since it can't be called back."""
+    """The companions the viewer may see; adding one. A public one needs an admin, since it can't be recalled."""
 
     @extend_schema(operation_id="companions_list", tags=TAGS, responses=paged(CompanionShape))
     def get(self, request, namespace, name):
@@ -73,7 +73,7 @@ class Companions(View):
 
 
 class OneCompanion(View):
-    """One companion: its bytes, its visibility, its end."""
+    """One companion: read its bytes, change its visibility, delete it."""
 
     @extend_schema(
         operation_id="companions_read",
@@ -86,7 +86,7 @@ class OneCompanion(View):
         found = access.companion(self.viewer, repository, kind, companion)
         return blob_response(request._request, found.blob, found.name)
 
-    # Shown and removed is the whole folder, by its name or by that of a file in it.
+    # Visibility and deletion apply to the whole folder, given by its name or by that of a file in it.
     @extend_schema(operation_id="companions_show", tags=TAGS, request=VisibilityBody, responses=CompanionShape)
     def patch(self, request, namespace, name, kind, companion):
         repository = access.repository(self.viewer, namespace, name, "admin")

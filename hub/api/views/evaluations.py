@@ -13,7 +13,7 @@ MOST = 20
 
 
 class LineShape(serializers.Serializer):
-    """One dataset's line: column → metric → value."""
+    """One row, for a dataset: column → metric → value."""
 
     dataset = serializers.CharField()
     split = serializers.CharField()
@@ -42,7 +42,7 @@ class Compare(View):
     def get(self, request):
         names = list(dict.fromkeys(request.query_params.getlist("version")))
         if not 1 <= len(names) <= MOST:
-            raise Invalid(f"Give 1 to {MOST} versions, as version=ns/name@v1; {len(names)} came.", field="version")
+            raise Invalid(f"Give 1 to {MOST} versions, as version=ns/name@v1; got {len(names)}.", field="version")
         compared = [access.parse_input(self.viewer, name) for name in names]
         dataset = request.query_params.get("dataset")
         dataset = dataset and access.parse_input(self.viewer, dataset, kind="dataset")

@@ -1,5 +1,5 @@
 """A job's live events (SSE). A stream ends after 25 s, so that watchers don't hold the server's threads, and the
-browser comes back with Last-Event-ID; the last one is `id: end`, and who comes back with that gets 204 and stays away.
+browser comes back with Last-Event-ID; the last one is `id: end`, and a browser that sends that gets 204 and stops.
 """
 
 import json
@@ -38,7 +38,7 @@ def stream(job_id: int, last_id: str, redact: Callable[[str], str], seconds: flo
 
 
 def _may_be_over(found: list) -> bool:
-    """True where the stream is silent or speaks of a state; then the job's row is asked."""
+    """True where the stream is silent or holds a change of state; then the job's row is read."""
     return not found or any(event in ("state", "snapshot") for _, event, _ in found)
 
 

@@ -35,7 +35,7 @@ class ManifestShape(serializers.Serializer):
     version = serializers.CharField(allow_null=True)
     message = serializers.CharField()
     files = FileShape(many=True)
-    source = serializers.CharField(required=False, help_text="with expert: the version it is, ns/name@v1; null if cut")
+    source = serializers.CharField(required=False, help_text="with expert: its version, ns/name@v1; null if cut out")
     warning = serializers.CharField(required=False, help_text="with as: how it differs from the mixture")
 
 

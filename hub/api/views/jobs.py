@@ -1,4 +1,4 @@
-"""Jobs: asking for work, checking before, watching, cancelling, trying again."""
+"""Jobs: checking a request, starting it, watching, cancelling and retrying the job."""
 
 from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -24,11 +24,11 @@ TAGS = ["jobs"]
 KEY = OpenApiParameter(
     "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="the same key and body: the same job"
 )
-VERSION_NAME = "ns/name@v1, @tag, or nothing for the newest"
+VERSION_NAME = "ns/name@v1 or ns/name@tag; without @ the newest"
 
 
 class JobBody(Body):
-    """What shall be done: a method's recipe, on which versions, to where."""
+    """What to do: a method's recipe, the versions it takes, where the result goes."""
 
     kind = Text(max_length=40, help_text="one of GET /methods")
     recipe = Object(default=dict)
@@ -67,7 +67,7 @@ class FitShape(serializers.Serializer):
 
 
 class CheckShape(serializers.Serializer):
-    """What a job would meet, make and cost; estimates are null where there is a problem."""
+    """What a job would run into, make and cost; estimates are null where there is a problem."""
 
     ok = serializers.BooleanField()
     problems = serializers.ListField(child=serializers.JSONField(), help_text="{code, message, …facts}")
@@ -117,7 +117,7 @@ class Jobs(JobView):
         tags=TAGS,
         parameters=[KEY],
         request=JobBody,
-        responses={201: WholeJobShape, 200: OpenApiResponse(WholeJobShape, "The job this key stands for already.")},
+        responses={201: WholeJobShape, 200: OpenApiResponse(WholeJobShape, "The job that this key started before.")},
     )
     def post(self, request):
         asked, key = self.asked(), idempotency_key(request)
@@ -165,7 +165,7 @@ class Retry(JobView):
 
 
 class Log(JobView):
-    """The log for good; `after` is the last line's id one has."""
+    """The stored log; `after` is the id of the last line the client has."""
 
     @extend_schema(
         operation_id="jobs_log",

@@ -1,4 +1,4 @@
-"""The methods the hub offers, with the fields of their recipes: what forms and CLI options are drawn from."""
+"""The methods the hub offers, with the fields of their recipes: forms and CLI options are built from them."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers

@@ -30,7 +30,7 @@ class RoleBody(Body):
 
 
 class MemberShape(serializers.Serializer):
-    """A user and his role."""
+    """A user and their role."""
 
     username = serializers.CharField(source="user.username")
     role = serializers.CharField()
@@ -74,7 +74,7 @@ class Organisation(View):
 
 
 class Member(View):
-    """One member: an admin gives and takes roles; anyone may leave."""
+    """One member: an admin sets and removes roles; anyone may leave."""
 
     scopes = {"PUT": "admin"}
 

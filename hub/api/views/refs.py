@@ -1,4 +1,4 @@
-"""Refs: branches, tags and `latest`; tags are set, moved and taken away."""
+"""Refs: branches, tags and `latest`; tags are set, moved and removed."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -16,7 +16,7 @@ TAGS = ["refs"]
 
 
 class TagBody(Body):
-    """What the tag shall point at."""
+    """What the tag will point at."""
 
     ref = Text(max_length=200, help_text="vN, a branch, a tag, latest, or a revision id")
 

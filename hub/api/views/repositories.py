@@ -43,7 +43,7 @@ class RepositoryBody(Body):
 
 
 class RepositoryChange(Body):
-    """What may change."""
+    """The fields that may change."""
 
     visibility = serializers.ChoiceField(Visibility.choices, required=False)
     description = Text(max_length=300, required=False, allow_blank=True)
@@ -123,7 +123,7 @@ class OneRepository(View):
 
 
 class Restore(View):
-    """Out of the trash."""
+    """Restoring a repository from the trash."""
 
     scopes = {"POST": "admin"}
 
@@ -135,7 +135,7 @@ class Restore(View):
 
 
 class Trash(View):
-    """What can be restored, for admins."""
+    """Repositories that can be restored, for admins."""
 
     @extend_schema(operation_id="repositories_trash", tags=TAGS, responses=paged(RepositoryShape))
     def get(self, request):

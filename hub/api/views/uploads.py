@@ -1,4 +1,4 @@
-"""Pushing: begin, send bytes in any number of pieces, ask how far it came, commit or abandon."""
+"""Pushing: begin, send bytes in any number of pieces, ask how much has arrived, commit or abandon."""
 
 import io
 
@@ -20,13 +20,13 @@ OFFSET = OpenApiParameter(
 
 
 class LengthRequired(HubError):
-    """A body whose length is not told."""
+    """A request body without its length."""
 
     status, code = 411, "length_required"
 
 
 class UploadFileBody(Body):
-    """What a file shall be, as its client knows it."""
+    """A file that the client announces."""
 
     path = Text(max_length=1024, trim_whitespace=False)
     size = Whole(min_value=0, max_value=2**53)
@@ -39,14 +39,14 @@ class UploadBody(Body):
     files = serializers.ListField(child=UploadFileBody(), default=list, max_length=10_000)
     message = Text(max_length=500, default="", allow_blank=True)
     branch = Text(max_length=200, default="main")
-    base = Text(max_length=300, default=None, allow_null=True, help_text="name or alias; else as the config says")
+    base = Text(max_length=300, default=None, allow_null=True, help_text="name or alias; default: what the config says")
     deletions = serializers.ListField(
         child=Text(max_length=1024, trim_whitespace=False), default=list, max_length=10_000
     )
 
 
 class UploadFileShape(serializers.Serializer):
-    """A file, and how much of it is here."""
+    """A file, and how much of it has been received."""
 
     path = serializers.CharField()
     size = serializers.IntegerField()
@@ -68,7 +68,7 @@ class UploadShape(serializers.Serializer):
 
 
 class ReceivedShape(serializers.Serializer):
-    """How many bytes of the file are here."""
+    """How many bytes of the file have been received."""
 
     received = serializers.IntegerField()
 
@@ -94,7 +94,7 @@ class Uploads(View):
 
 
 class Upload(View):
-    """A push under way, for whoever began it."""
+    """A push under way, for the user who began it."""
 
     scopes = {"GET": "write"}
 

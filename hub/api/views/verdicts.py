@@ -34,8 +34,8 @@ class MeasureBody(Body):
     """What to measure the arms on."""
 
     dataset = Text(max_length=400, help_text="ns/name@v1")
-    oracle = Text(max_length=400, default=None, allow_null=True, help_text="an adapter trained there on real data")
-    recipe = Object(default=dict, help_text="of the evaluations; given, all arms are measured by it")
+    oracle = Text(max_length=400, default=None, allow_null=True, help_text="trained on the target with real data")
+    recipe = Object(default=dict, help_text="for the evaluations; if given, all arms are measured with it")
 
 
 class Verdict(View):
@@ -49,7 +49,7 @@ class Verdict(View):
         tags=TAGS,
         parameters=[
             OpenApiParameter("dataset", OpenApiTypes.STR, description="ns/name@v1"),
-            OpenApiParameter("oracle", OpenApiTypes.STR, description="an adapter trained there on real data"),
+            OpenApiParameter("oracle", OpenApiTypes.STR, description="trained on the target with real data"),
         ],
         responses=VerdictShape,
     )

@@ -1,4 +1,4 @@
-"""The workers of the last day: queues, device, bases, and whether they live."""
+"""The workers of the last day: queues, device, bases, and whether they are alive."""
 
 from datetime import timedelta
 
@@ -56,7 +56,7 @@ class WorkerShape(serializers.ModelSerializer):
 
 
 class Workers(View):
-    """All workers of the last day, for whoever is signed in."""
+    """All workers of the last day, for any signed-in user."""
 
     @extend_schema(operation_id="workers_list", tags=["workers"], responses=paged(WorkerShape))
     def get(self, request):

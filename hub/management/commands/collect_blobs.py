@@ -12,7 +12,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser) -> None:
         hours = GRACE.total_seconds() / 3600
-        parser.add_argument("--grace-hours", type=float, default=hours, help="leave what was stored within")
+        parser.add_argument("--grace-hours", type=float, default=hours, help="keep bytes stored within so many hours")
 
     def handle(self, *args, grace_hours: float, **options) -> None:
         done = collect_blobs(grace=timedelta(hours=grace_hours))

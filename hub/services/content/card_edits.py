@@ -1,4 +1,4 @@
-"""Editing a repository's card on main, without overwriting what somebody else changed meanwhile."""
+"""Editing a repository's card on main, without overwriting what someone else changed meanwhile."""
 
 import io
 
@@ -16,7 +16,7 @@ def edit_card(*, actor: User, repository: Repository, text: str, since: str, mes
     """
     head = head_of(repository, MAIN)
     if since != (head.oid if head else ""):
-        raise Conflict("The card was changed while you edited. Copy your text, reload the page and put it in again.")
+        raise Conflict("The card was changed while you edited. Copy your text, reload the page and paste it in again.")
     if not text.strip():
         raise Invalid("The card is empty; write something, or go back without saving.", field="text")
     stored = blobs.put(io.BytesIO(text.encode()))

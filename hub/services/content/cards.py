@@ -43,7 +43,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_card(data: bytes) -> Card:
-    """The card in these bytes. Raises Invalid `card.*`: too large, not UTF-8, front matter that is no YAML mapping."""
+    """The card in these bytes; raises Invalid `card.*`: too large, not UTF-8, its front matter not a YAML mapping."""
     if len(data) > MAX_CARD:
         raise Invalid(f"README.md is over {MAX_CARD:,} bytes; keep the card shorter.", code="card.too_large")
     try:
@@ -80,9 +80,9 @@ def _front_matter(text: str) -> dict:
         else:
             if front is None or isinstance(front, dict):
                 return front or {}
-            problem = "is no mapping of keys to values"
+            problem = "is not a mapping of keys to values"
     raise Invalid(
-        f"The front matter of README.md (between the --- lines) {problem}. Mend it, or take it out.",
+        f"The front matter of README.md (between the --- lines) {problem}. Fix it or remove it.",
         code="card.front_matter",
     )
 
@@ -94,7 +94,7 @@ def _license(value: object) -> str:
 
 
 def _tags(value: object) -> list[str]:
-    """At most 20 different words, in the card's order; what is no word is left out."""
+    """At most 20 different words, in the card's order; anything that is not a word is left out."""
     words: Iterable = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     kept: dict[str, str] = {}
     for word in words:

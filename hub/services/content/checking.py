@@ -41,7 +41,7 @@ def check_files(
     base: BaseModel | None = None,
     versions: Collection[Version] = (),
 ) -> Checked:
-    """Check `manifest` as `kind`; `sources` says where files lie that are not in the blob store yet.
+    """Check `manifest` as `kind`; `sources` says where to read files that are not in the blob store yet.
 
     `fresh` are the paths whose bytes nobody has looked at (None = all). `versions` are those this content may be
     equal to, the nearest first. Raises CompositionError for the files, Invalid for the card and the base.
@@ -69,7 +69,7 @@ def check_files(
 
 
 def _base_of(row: Format, sources: Mapping[str, Source], versions: Collection[Version]) -> BaseModel | None:
-    """The base nobody named: that of the version before if the files still say the same name, else by that name."""
+    """The base where none was named: the last version's if the files still give its name, else the one of that name."""
     said = row.base_of(sources) if row.base_of else None
     if said is None:
         return None

@@ -19,7 +19,7 @@ GRACE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """How many blob rows, stored blobs and bytes went."""
+    """How many blob rows, stored blobs and bytes were deleted."""
 
     rows: int
     files: int

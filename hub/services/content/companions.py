@@ -3,7 +3,7 @@
 `seeds/NAME.jsonl` are rows that are checked when they come. `discriminator/V/…` are the two files of a PEFT folder, and
 `synthetic/V.jsonl` the rows a transfer invented: jobs make both, so that what they claim of themselves was measured.
 `context/V/…` and `state/V.safetensors` are the texts of a generated adapter and what they left in the generator.
-Names with a folder stand together: what is shown or removed of one file is so of all in its folder.
+Files of one folder belong together: they are shown and removed together.
 """
 
 import re
@@ -30,7 +30,7 @@ KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 CHECKED = {SEEDS}
 HOW_MADE = {
     DISCRIMINATOR: "a discriminator is trained and measured here: hubctl discriminator train",
-    SYNTHETIC: "synthetic data come from a transfer: hubctl transfer",
+    SYNTHETIC: "synthetic data comes from a transfer: hubctl transfer",
     CONTEXT: "the text an adapter was made from is kept on demand: hubctl generate --keep-text",
     STATE: "a text's state is kept on demand: hubctl generate --keep-state",
 }
@@ -46,14 +46,18 @@ def add_companion(
     visibility: str = Visibility.PRIVATE,
     facts: Mapping[str, object] | None = None,
 ) -> Companion:
-    """Keep the bytes of `stream` beside `repository` as `kind`/`name`, in place of what bore that name before.
+    """Keep the bytes of `stream` beside `repository` as `kind`/`name`, in place of an earlier one of that name.
 
-    Raises Invalid for the words, CompositionError `seeds.*` for rows that are none.
+    Raises Invalid for kind, name and visibility, CompositionError `seeds.*` for bytes that are not rows of seeds.
     """
     if not KIND.fullmatch(kind):
         raise Invalid(f"{kind!r} can't be a companion's kind: use a-z, 0-9, '_' and '-'.", field="kind")
     if kind in HOW_MADE:
-        raise Invalid(f"Nobody adds a {kind} by hand: {HOW_MADE[kind]}.", field="kind", code="companion.made_here")
+        raise Invalid(
+            f"A companion of the kind {kind} can't be added by hand: {HOW_MADE[kind]}.",
+            field="kind",
+            code="companion.made_here",
+        )
     check_path(name)
     if len(name) > 200:
         raise Invalid("A companion's name has at most 200 characters.", field="name")
@@ -78,7 +82,7 @@ def keep(
     facts: Mapping[str, object],
     shown: str = Visibility.PRIVATE,
 ) -> list[Companion]:
-    """Rows for stored bytes, inside the caller's transaction if he has one; each takes its name's place."""
+    """Rows for stored bytes, in the caller's transaction if there is one; each replaces an earlier one of its name."""
     claim_blobs(set(files.values()))
     kept = []
     for name, entry in sorted(files.items()):
@@ -96,7 +100,7 @@ def keep(
 
 @transaction.atomic
 def show_companion(*, actor: User, companion: Companion, visibility: str) -> Companion:
-    """Say who may see a companion, with all of its folder: public as its repository is, or members only."""
+    """Set who may see a companion, with all of its folder: public as its repository is, or members only."""
     _check_visibility(visibility)
     companion.visibility = visibility
     folder(companion).update(visibility=visibility)
@@ -106,7 +110,7 @@ def show_companion(*, actor: User, companion: Companion, visibility: str) -> Com
 
 @transaction.atomic
 def remove_companion(*, actor: User, companion: Companion) -> None:
-    """Take a companion away, with all of its folder; its bytes go with the next collection.
+    """Remove a companion, with all of its folder; its bytes go with the next collection.
 
     Jobs that are over let go of them too, and can't be tried again then; one under way keeps them to its end.
     """
@@ -127,7 +131,7 @@ def folder(companion: Companion) -> QuerySet[Companion]:
 
 
 def _facts(kind: str, name: str, entry: Entry) -> dict[str, int]:
-    """What the bytes of a known kind say of themselves."""
+    """The facts read from the bytes of a known kind."""
     if kind in CHECKED:
         return seed_facts(read_seeds(read_whole(BlobSource(entry), MOST_BYTES), what=name))
     return {}
@@ -135,7 +139,7 @@ def _facts(kind: str, name: str, entry: Entry) -> dict[str, int]:
 
 def _check_visibility(visibility: str) -> None:
     if visibility not in Visibility.values:
-        raise Invalid(f"{visibility!r} is no visibility; choose public or private.", field="visibility")
+        raise Invalid(f"{visibility!r} is not a visibility; choose public or private.", field="visibility")
 
 
 class _Limited:

@@ -1,4 +1,4 @@
-"""What of a dataset can be learnt from or measured on as prompts and completions, from its facts alone."""
+"""How many rows of a dataset are prompts with completions, to learn from or to measure on, by its facts alone."""
 
 from composition.formats.dataset.files import COMPLETION, REQUIRED
 from hub.errors import Invalid
@@ -8,10 +8,10 @@ from hub.models import Version
 def prompt_rows(dataset: Version, split: str, what: str) -> int:
     """How many rows of prompt and completion the split has; `what` needs them.
 
-    Raises Invalid for what is no dataset, for a split that isn't there, and `dataset.rows` for rows of another kind.
+    Raises Invalid for another kind of repository, a split that isn't there, and `dataset.rows` for other rows.
     """
     if not dataset.repository.is_dataset:
-        raise Invalid(f"{dataset} is a {dataset.repository.kind}; give a dataset.", field="datasets")
+        raise Invalid(f"{dataset} is of kind {dataset.repository.kind}; give a dataset.", field="datasets")
     splits, kinds = dataset.facts.get("splits", {}), dataset.facts.get("kinds", {})
     if split not in splits:
         there = ", ".join(sorted(splits)) or "none"

@@ -1,4 +1,4 @@
-"""What a client says it will send: refused here, before a byte has come, if it could never be taken."""
+"""What a client says it will send: refused here, before any byte arrives, if it could never be accepted."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ from hub.storage import DIGEST
 def read_promise(files: Sequence[Mapping[str, object]]) -> dict[str, Entry]:
     """Path → entry of `files` [{path, size, sha256}]; Invalid or CompositionError names the first bad one."""
     if len(files) > MAX_FILES:
-        raise Invalid(f"{len(files)} files in one push; at most {MAX_FILES} are taken.", field="files")
+        raise Invalid(f"A push may hold at most {MAX_FILES} files; this one has {len(files)}.", field="files")
     promised: dict[str, Entry] = {}
     for file in files:
         path, size, sha256 = (file.get(key) for key in ("path", "size", "sha256"))
         if not isinstance(path, str) or path in promised:
-            raise Invalid(f"Every file needs a path of its own; {path!r} is none, or stands twice.", field="files")
+            raise Invalid(f"Every file needs its own path; {path!r} is not a path, or is listed twice.", field="files")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise Invalid(f"{path}: size must be a number of bytes, and is {size!r}.", field="files", path=path)
+            raise Invalid(f"{path}: size must be a number of bytes, not {size!r}.", field="files", path=path)
         if size > settings.MAX_FILE_BYTES:
             raise Invalid(
                 f"{path} has {size:,} bytes; this hub takes files of at most {settings.MAX_FILE_BYTES:,}.",

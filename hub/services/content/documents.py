@@ -1,7 +1,7 @@
 """Documents that people hand in, as text: plain text and Markdown as they are, PDF through its text layer.
 
-What comes out is what is kept and hashed: UTF-8, line ends as \\n. No tokenizer is at hand here, so tokens are told
-roughly, four bytes each; the worker counts them.
+What comes out is what is kept and hashed: UTF-8, line ends as \\n. There is no tokenizer here, so tokens are estimated
+at four bytes each; the worker counts them.
 """
 
 import json
@@ -79,7 +79,7 @@ def read_documents(given: Iterable[tuple[str, bytes]]) -> Iterator[Document]:
 
 
 def read_document(name: str, data: bytes, *, seconds: float = MOST_SECONDS) -> Document:
-    """The text of a file. Raises Invalid `document.*` for what is none: empty, binary, not UTF-8, a scan, too much."""
+    """The text of a file. Raises Invalid `document.*` if there is none: empty, binary, not UTF-8, a scan, too large."""
     short = name.replace("\\", "/").rpartition("/")[2].strip()[:120] or "text.txt"
     name = "".join(char if char.isprintable() and char not in "<>" else "_" for char in short)
     if not data.strip():
@@ -107,7 +107,7 @@ def _plain(name: str, data: bytes) -> str:
         raise _refused(
             "encoding",
             f"{name} is not UTF-8 text (byte {error.start:,} is 0x{data[error.start]:02x}): it is in another encoding, "
-            "or no text. Save it as UTF-8 and give it again.",
+            "or is not text. Save it as UTF-8 and give it again.",
             name,
         ) from None
 
@@ -129,7 +129,9 @@ def _pdf(name: str, data: bytes, seconds: float) -> tuple[str, int]:
         case "":
             pass
         case "locked":
-            raise _refused("pdf", f"{name} is locked by a password. Take it off, or give its text instead.", name)
+            raise _refused(
+                "pdf", f"{name} is protected by a password. Remove the password, or give its text instead.", name
+            )
         case "pages":
             raise _refused("too_large", f"{name} has {count:,} pages; at most {MOST_PAGES:,} are read.", name)
         case "characters":
@@ -171,7 +173,7 @@ def _read_pdf(name: str, data: bytes, seconds: float) -> dict:
     if done is None or done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         raise _refused(
             "too_slow",
-            f"{name} ({len(data):,} bytes) is not read within {MOST_SECONDS:.0f} seconds, the most that the PDFs of "
+            f"{name} ({len(data):,} bytes) can't be read within {MOST_SECONDS:.0f} seconds, the most that the PDFs of "
             "one request may take together. Give its text instead, or fewer files.",
             name,
         )

@@ -38,7 +38,7 @@ def _apply_card(repository: Repository, card: Card, revision: Revision) -> None:
 
 
 def _summary_before(revision: Revision) -> str:
-    """The summary of the card that this revision follows, which stood for a description nobody wrote."""
+    """The summary of the previous card, which served as the description if no one wrote one."""
     before = manifest_of(revision.parent)
     if CARD not in before:
         return ""

@@ -90,7 +90,9 @@ def changed(before: Manifest, files: Mapping[str, Entry], deletions: Collection[
     kept = {} if replace else {path: entry for path, entry in before.items() if path not in deletions}
     after = dict(sorted({**kept, **files}.items()))
     if len(after) > MAX_FILES:
-        raise Invalid(f"A revision may hold {MAX_FILES} files; this one would hold {len(after)}.", field="files")
+        raise Invalid(
+            f"A revision may hold at most {MAX_FILES} files; this one would hold {len(after)}.", field="files"
+        )
     return after
 
 
@@ -113,7 +115,7 @@ def content_of(kind: str, manifest: Manifest) -> Manifest:
 def content_digest(kind: str, manifest: Manifest, sources: Mapping[str, Source]) -> str:
     """SHA-256 over what makes a version; "" where there is nothing of it.
 
-    Weights and rows count by their bytes, the config by its values: a new indentation is no new version.
+    Weights and rows count by their bytes, the config by its values: a new indentation does not make a new version.
     """
     row = FORMATS.recognise(kind, sources)
     content: dict[str, object] = {path: entry.sha256 for path, entry in manifest.items() if row.content(path)}
@@ -123,7 +125,7 @@ def content_digest(kind: str, manifest: Manifest, sources: Mapping[str, Source])
 
 
 def _value(path: str, data: bytes) -> list | None:
-    """The JSON value, marked as such; None where it is too large or none, and its bytes stand for it."""
+    """The JSON value, marked as such; None where it is too large or not JSON, and its bytes stand for it."""
     if len(data) > MAX_JSON:
         return None
     try:

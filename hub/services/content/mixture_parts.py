@@ -2,7 +2,7 @@
 
 An expert is the source version's own files where the viewer may see that version: a parent of the mixture with the
 digest that the mixture's config records. Otherwise it is cut out of the stack, which the viewer sees anyway, and
-nothing tells him that there is a source.
+nothing tells them that there is a source.
 """
 
 from collections.abc import Mapping
@@ -49,14 +49,16 @@ class Part:
 def part_of(viewer: Viewer, revision: Revision, *, expert: str | None = None, form: str | None = None) -> Part | None:
     """What `?expert=` or `?as=` (`form`) asks for of a mixture's revision; None where neither is given.
 
-    Raises NotFound for what is no mixture and for an expert it hasn't got, Invalid for another form.
+    Raises NotFound for a revision that is not a mixture or lacks the expert, Invalid for another form.
     """
     if expert is None and form is None:
         return None
     if expert is not None and form is not None:
         raise Invalid("Ask for one expert or for all as one LoRA, not for both.", field="as")
     if form not in (None, "cat"):
-        raise Invalid(f"as={form!r}: a mixture can be had as cat, a plain LoRA that sums its experts.", field="as")
+        raise Invalid(
+            f"as={form!r} is not a form of a mixture; use as=cat, one plain LoRA that sums its experts.", field="as"
+        )
     files, stack = _stack(revision)
     key = ":".join(entry.sha256 for entry in files)
     if form:
@@ -101,7 +103,7 @@ def _stack(revision: Revision) -> tuple[list[Entry], Stack]:
     """(config, weights) of a mixture's revision, and the stack that they hold."""
     version = revision.version
     if version is None or not revision.repository.is_adapter or not version.is_mixture:
-        raise NotFound("This is no mixture, so it has no experts. Leave expert and as out.", code="no_mixture")
+        raise NotFound("This is not a mixture, so it has no experts. Leave out expert and as.", code="no_mixture")
     manifest = manifest_of(revision)
     files = [manifest[name] for name in FORMATS["mixture"].files]
     return files, read_stack(*map(BlobSource, files))

@@ -13,7 +13,7 @@ import sys
 
 
 def main(most_pages: int, most_characters: int, seconds: int, memory: int) -> dict:
-    """What standard input holds. Broken files fail in every way there is: whatever the reader raises is a refusal."""
+    """The text of the PDF on standard input. A broken file may raise anything: all of it is a refusal."""
     os.nice(10)
     for limit, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
         with contextlib.suppress(OSError, ValueError):  # a system that doesn't bound this

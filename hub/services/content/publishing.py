@@ -59,7 +59,7 @@ class Change:
     since: Revision | object | None = ANY
 
     def touches(self, path: str) -> bool:
-        """True if this change has a say on what lies at `path`."""
+        """True if this change decides what is at `path`."""
         return self.replace or path in self.files or path in self.deletions
 
 
@@ -141,7 +141,7 @@ def check_change(
     before = manifest_of(head)
     after = changed(before, change.files, change.deletions, change.replace)
     if not after:
-        raise Invalid("This would leave nothing in the branch; push at least one file.", field="files")
+        raise Invalid("This would leave the branch without files; push at least one.", field="files")
     fresh = [path for path, entry in after.items() if before.get(path) != entry]
     near = [head.version] if head and head.version else []
     last = last_version(repository)
@@ -204,8 +204,8 @@ def _refuse_conflict(repository: Repository, change: Change, head: Revision | No
         ours |= content & theirs
     if ours:
         raise Conflict(
-            f"Somebody else changed {', '.join(sorted(ours)[:3])} on {change.branch} of {repository.full_name} while "
-            "this push was under way. Look at the new files, and push again if yours shall replace them.",
+            f"Someone else changed {', '.join(sorted(ours)[:3])} on {change.branch} of {repository.full_name} while "
+            "this push was under way. Look at the new files, and push again if yours should replace them.",
             code="branch.moved",
             paths=sorted(ours),
             head=head.oid if head else None,

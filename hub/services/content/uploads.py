@@ -38,8 +38,8 @@ def begin_upload(
 ) -> Upload:
     """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
 
-    Whole already is what this repository holds under the same digest; bytes of this user's earlier unfinished uploads
-    to this repository are taken over. Invalid or CompositionError name the first file that could never be taken.
+    Files this repository holds under the same digest are whole at once; bytes of this user's unfinished uploads
+    to this repository are taken over. Invalid or CompositionError name the first file that could never be accepted.
     """
     promised = read_promise(files)
     if not promised and not deletions:
@@ -92,10 +92,10 @@ def refresh(upload: Upload) -> list[UploadFile]:
 
 
 def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
-    """Take bytes of one file from `offset` on; how many are here then. What came before a cut is kept.
+    """Receive bytes of one file from `offset` on; returns how many are here then. What came before a cut is kept.
 
     Conflict, with `received`, where `offset` is not the end of what is here. Invalid where more comes than promised,
-    CompositionError where the first bytes are of a kind that is never taken; then the bytes are forgotten.
+    CompositionError where the first bytes are of a kind that is never accepted; then the bytes are dropped.
     """
     _refuse_committed(upload)
     file = upload.files.filter(path=path).first()
@@ -232,7 +232,7 @@ def _sniff(file: UploadFile) -> None:
 
 def _refuse_committed(upload: Upload) -> None:
     if upload.committed_at:
-        raise Conflict("This upload is committed; begin another one.", code="upload.committed")
+        raise Conflict("This upload is already committed; begin another one.", code="upload.committed")
 
 
 def _refuse_incomplete(files: Collection[UploadFile]) -> None:
@@ -240,7 +240,7 @@ def _refuse_incomplete(files: Collection[UploadFile]) -> None:
     if missing:
         first = missing[0]
         raise Conflict(
-            f"{len(missing)} of the promised files are not whole; {first.path} has {staging.received(first)} of "
+            f"{len(missing)} of the promised files are not complete; {first.path} has {staging.received(first)} of "
             f"{first.size} bytes. Send the rest, then commit.",
             code="upload.incomplete",
             files=[{"path": row.path, "received": staging.received(row), "size": row.size} for row in missing],
@@ -253,8 +253,8 @@ def _check_digest(file: UploadFile, source: LocalFile) -> None:
     if computed != file.sha256:
         staging.discard(file)
         raise Invalid(
-            f"{file.path} was promised with SHA-256 {file.sha256}, and what came has {computed}. It was damaged on its "
-            "way or has changed since; send it again from its first byte.",
+            f"{file.path} was promised with SHA-256 {file.sha256}, but what arrived has {computed}. It was damaged on "
+            "its way or has changed since; send it again from its first byte.",
             code="upload.digest",
             path=file.path,
             declared=file.sha256,
@@ -263,7 +263,7 @@ def _check_digest(file: UploadFile, source: LocalFile) -> None:
 
 
 def _done(upload: Upload) -> PublishResult | None:
-    """What the upload has published already; None while it is open. NotFound where it is no more."""
+    """What the upload has published already; None while it is open. NotFound where it no longer exists."""
     current = Upload.objects.select_related("revision__version").filter(pk=upload.pk).first()
     if current is None or (current.committed_at and current.revision is None):
         staging.remove(upload)

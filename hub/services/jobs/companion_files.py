@@ -36,7 +36,7 @@ def find(draft: Draft, roles: Sequence[str]) -> list[Given]:
 def sent_rows(role: str, text: str) -> Given:
     """Rows of prompts, and of completions where they have them, as they came with the request."""
     if role == DISCRIMINATOR:
-        raise Invalid('Name a discriminator that is kept: {"companion": "v1"}.', field="files")
+        raise Invalid('Name a kept discriminator: {"companion": "v1"}.', field="files")
     data = text.encode()
     return sent(role, f"{role}.jsonl", data, seed_facts(read_seeds(data, what=role)))
 
@@ -67,7 +67,7 @@ def _kept(actor: User, repository: Repository, role: str, name: str | None) -> l
         return []
     chosen = [row for row in every if _folder(row) == _folder(newest)] if role == DISCRIMINATOR else [newest]
     if role == DISCRIMINATOR and {row.name.rpartition("/")[2] for row in chosen} != PEFT_FILES:
-        raise Invalid(f"The discriminator {_folder(newest)} is not whole; train it again.", field="files")
+        raise Invalid(f"The discriminator {_folder(newest)} is incomplete; train it again.", field="files")
     return [_of(row, role) for row in chosen]
 
 

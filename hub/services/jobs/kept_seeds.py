@@ -1,4 +1,4 @@
-"""A transfer whose seeds shall stay with the adapter: the job and the companion, or neither."""
+"""A transfer whose seeds are kept with the adapter: the job and the companion, or neither."""
 
 import io
 
@@ -19,7 +19,7 @@ def queue_keeping_seeds(
 ) -> Job:
     """The queued job; its seeds stand beside `repository`, privately, as seeds/seeds.jsonl.
 
-    Raises what `queue_job` and `add_companion` raise, and PermissionDenied for who may not write to the repository.
+    Raises what `queue_job` and `add_companion` raise, and PermissionDenied for users who may not write to the repository.
     """
     access.repository(Viewer(user=actor), repository.namespace.name, repository.name, "write")
     job = queue_job(actor=actor, request=request, idempotency_key=idempotency_key)

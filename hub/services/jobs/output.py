@@ -53,7 +53,7 @@ def resulting_visibility(parents: Sequence[Version], asked: str | None = None) -
 def check_visibility(asked: str | None) -> None:
     """Refuse another word than public or private; None and "" ask for nothing."""
     if asked not in (None, "", *Visibility.values):
-        raise Invalid(f"{asked!r} is no visibility; choose public or private.", field="visibility")
+        raise Invalid(f"{asked!r} is not a visibility; choose public or private.", field="visibility")
 
 
 def _why_private(kind: JobKind, parents: Sequence[Version]) -> str:

@@ -2,7 +2,7 @@
 
 `prepare` raises the first thing that stands in the way; `examine` collects all of them for a dry run. Both walk the
 same steps, so they can't disagree. A step whose ground is missing (no recipe, no whole inputs) is left out. A stored
-job is prepared again by `prepare(job.created_by, JobRequest.of(job))`: who lost access in between is refused then.
+job is prepared again by `prepare(job.created_by, JobRequest.of(job))`: anyone who lost access in between is refused.
 """
 
 from collections.abc import Callable

@@ -79,7 +79,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
     if not stopped and job.state == State.SAVING:
         raise Conflict(f"Job {job.pk} is being saved; it is too late to cancel it. Delete its result instead.")
     if not stopped:
-        raise Conflict(f"Job {job.pk} is {job.state} already; there is nothing to cancel.")
+        raise Conflict(f"Job {job.pk} is already {job.state}; there is nothing to cancel.")
     record(actor, "job.cancel", job)
     announce(job)
     return job
@@ -104,7 +104,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
     )
     job.refresh_from_db()
     if not again:
-        hint = "it runs already" if job.state not in FINAL else "start a new one instead"
+        hint = "it is already running" if job.state not in FINAL else "start a new one instead"
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
     require_files(job)
     record(actor, "job.retry", job)
@@ -156,7 +156,7 @@ def _known(draft: Draft, asked: JobRequest, key: str | None) -> Job | None:
     )
     if not same:
         raise Conflict(
-            f"The idempotency key {key!r} stands for job {job.pk}, which asked for something else. Use a new key.",
+            f"The idempotency key {key!r} belongs to job {job.pk}, which was another request. Use a new key.",
             code="idempotency_key",
             job=job.pk,
         )

@@ -1,6 +1,6 @@
 """What a person asks for, the same from a form, a REST body, a client or a stored job.
 
-A `JobRequest` says what shall be done with which versions, and holds no opinion on whether it can be: that is
+A `JobRequest` says what shall be done with which versions, and does not say whether it can be: that is
 `prepare`'s. Names are turned into versions in one place, `named_request`; what its asker can't see is 404 there.
 """
 
@@ -117,7 +117,7 @@ def output_name(text: str) -> tuple[str, str]:
     """(namespace, name) of `ns/name`."""
     namespace, slash, name = text.partition("/")
     if not slash or not namespace or not name:
-        raise Invalid(f"output is {text!r}: write namespace/name.", field="output")
+        raise Invalid(f"output={text!r} is not a repository; write namespace/name.", field="output")
     return namespace, name
 
 

@@ -31,7 +31,7 @@ def waiting_sentence(method: Method, bases: Sequence[BaseModel], queue: str | No
         return ""
     live = list(queries.live_workers())
     if not method.needs.base_model or not live:
-        return "No worker is running that could take it. Start one: make up."
+        return "No running worker can take this job. Start one: make up."
     missing = [base for base in bases if not any(base.pk in worker.bases for worker in live)]
     if not missing and len(bases) > 1:
         return (

@@ -61,4 +61,4 @@ def _sent(value: object) -> tuple[str, bytes]:
     try:
         return name, base64.b64decode(value["base64"], validate=True)
     except binascii.Error as error:
-        raise Invalid(f"files.{CONTEXT}: {name} is no base64: {error}.", field="files") from None
+        raise Invalid(f"files.{CONTEXT}: {name} is not base64: {error}.", field="files") from None

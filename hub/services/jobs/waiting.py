@@ -20,7 +20,7 @@ def waiting_for(job: Job) -> str:
     if job.state != State.QUEUED:
         return ""
     if job.kind not in METHODS:
-        return f"This hub has no method {job.kind!r} any more; cancel the job."
+        return f"This hub no longer has the method {job.kind!r}; cancel the job."
     return waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
 
 
@@ -32,4 +32,4 @@ def busy_with(job: Job) -> str:
     if not able or any(worker.current_job_id is None for worker in able):
         return ""
     kinds = sorted({METHODS[worker.current_job.kind].label for worker in able if worker.current_job.kind in METHODS})
-    return f"Every worker with this base is busy ({', '.join(kinds)}); yours waits its turn."
+    return f"Every worker with this base is busy ({', '.join(kinds)}); this job waits for its turn."

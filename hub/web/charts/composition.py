@@ -23,7 +23,7 @@ def strips(report: dict) -> list[dict]:
 
 
 def strip(sources: list[list[int]]) -> dict:
-    """Columns of equal height, each filled from below by its adapters' shares; clusters of one mind first."""
+    """Columns of equal height, each filled from below by its adapters' shares; the purest of each adapter first."""
     ordered = sorted((row for row in sources if sum(row)), key=lambda row: (row.index(max(row)), -max(row) / sum(row)))
     paths: dict[int, list[str]] = {}
     for column, counts in enumerate(ordered):

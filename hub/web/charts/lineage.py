@@ -1,6 +1,6 @@
 """Where a version comes from and what was made of it: parents → this → children, as places in one SVG.
 
-One step each way. The recipe stands once where its arrows meet; what the reader may not see is drawn without a name.
+One step each way. The recipe is shown once, where its arrows meet; what the reader may not see is drawn without a name.
 """
 
 from dataclasses import dataclass

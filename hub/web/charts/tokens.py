@@ -1,6 +1,6 @@
 """Which expert served which token of a text: coloured, numbered and told in words, so that nobody needs the colours.
 
-Colours repeat after eight experts; the numbers don't. A number stands where another expert takes over.
+Colours repeat after eight experts; the numbers don't. A number marks where another expert takes over.
 """
 
 COLOURS = 8

@@ -85,7 +85,9 @@ class MergeForm(JobForm):
         given = [name for name in self.datasets if name]
         joining = self.versions[self.grows :]
         if self.labelled and given and len(given) < len(joining):
-            raise Invalid(f"Data for {len(given)} of {len(joining)} adapters: choose some for each, or for none.")
+            raise Invalid(
+                f"Data for {len(given)} of {len(joining)} adapters: choose a dataset for each adapter, or for none."
+            )
         return [access.parse_input(self.viewer, name, kind=Kind.DATASET) for name in given]
 
 

@@ -12,7 +12,7 @@ def method_of(kind: str, *verbs: str) -> Method:
     method = METHODS.get(kind)
     if method is None or method.verb not in verbs:
         known = ", ".join(one.kind for one in METHODS.values() if one.verb in verbs)
-        raise Invalid(f"There is no method {kind!r} to {verbs[0]} with; choose one of {known}.", field="kind")
+        raise Invalid(f"{kind!r} is not a method to {verbs[0]}; choose one of {known}.", field="kind")
     return method
 
 

@@ -141,7 +141,7 @@ def _text(request: HttpRequest, role: str) -> str:
     if file is None:
         return request.POST.get(role, "").replace("\r\n", "\n")
     if file.size > MOST_TEXT:
-        raise Invalid(f"{file.name} has {file.size:,} bytes; give at most {MOST_TEXT:,}.", field="files")
+        raise Invalid(f"{file.name} has {file.size:,} bytes; at most {MOST_TEXT:,} are read.", field="files")
     try:
         return file.read().decode("utf-8")
     except UnicodeDecodeError:

@@ -38,7 +38,9 @@ class Browsing:
         """Read the address."""
         kind = query.get("kind", Kind.ADAPTER.value)
         if kind not in Kind.values:
-            raise Invalid(f"kind={kind!r}; choose one of {', '.join(Kind.values)}.", field="kind")
+            raise Invalid(
+                f"kind={kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind"
+            )
         filters = {name: query[name] for name in queries.FACETS if query.get(name)}
         return cls(query, kind, query.get("search", "").strip(), query.get("sort", "updated"), filters)
 
@@ -76,7 +78,7 @@ class Browsing:
         return groups
 
     def chips(self) -> list[dict]:
-        """What narrows the list now, each with the link that takes it away."""
+        """What narrows the list now, each with the link that removes it."""
         chips = [
             {"label": LABELS[name], "value": value, "link": self.link(**{name: None})}
             for name, value in self.filters.items()

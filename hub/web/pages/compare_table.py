@@ -13,7 +13,7 @@ def build(viewer: Viewer, names: list[str], dataset: str = "") -> dict:
     """{"tables": [{"dataset", "split", "metrics", "rows": [{"name", "base", "cells": [{"value", "best"}]}]}]}."""
     names = list(dict.fromkeys(name for name in names if name))
     if len(names) > MOST:
-        raise Invalid(f"At most {MOST} versions stand side by side; {len(names)} were named.", field="version")
+        raise Invalid(f"At most {MOST} versions can be compared at once; {len(names)} were given.", field="version")
     versions = [access.parse_input(viewer, name, kind=Kind.ADAPTER) for name in names]
     measured_on = access.parse_input(viewer, dataset, kind=Kind.DATASET) if dataset else None
     table = queries.compare(viewer, versions, dataset=measured_on) if versions else {"columns": [], "rows": []}

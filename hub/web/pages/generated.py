@@ -42,7 +42,7 @@ def is_generated(version: Version) -> bool:
 
 
 def offered(viewer: Viewer, version: Version) -> tuple[list[Companion], str]:
-    """(the texts to offer for the prompt, what to say beside the box); none and "" where it was made from no text."""
+    """(the texts to offer for the prompt, what to say beside the box); none and "" where it wasn't made from a text."""
     if not is_generated(version):
         return [], ""
     rows = kept_texts(viewer, version)
@@ -53,7 +53,7 @@ def offered(viewer: Viewer, version: Version) -> tuple[list[Companion], str]:
     if size > MOST_CHARACTERS or (isinstance(reads, int) and size // BYTES_A_TOKEN >= reads):
         most = f"{reads:,} tokens" if isinstance(reads, int) else f"{MOST_CHARACTERS:,} characters"
         return [], f"The kept text has about {size // BYTES_A_TOKEN:,} tokens; the base reads {most}. Paste a part."
-    more = " What was added to before is not in it." if version.report.get("states") else ""
+    more = " The earlier texts, to which it was added, are not in it." if version.report.get("states") else ""
     return rows, f"The text kept with {version.label}.{more}"
 
 

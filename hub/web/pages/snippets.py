@@ -60,7 +60,7 @@ def of_dataset(site: str, repository: Repository, version: Version) -> list[dict
 
 
 def _loader(folder: str, facts: AdapterFacts) -> str:
-    """What a mixture wants before peft knows it: its loader, which lies in its folder."""
+    """What a mixture needs before PEFT can load it: its loader, which is in its folder."""
     if facts.peft_type not in MIXTURES:
         return ""
     return f'import sys\n\nsys.path.append("{folder}")\nimport lora_moe_peft\n'
@@ -79,7 +79,7 @@ def _taken_apart(base: str, name: str, short: str, experts: Sequence[dict]) -> l
     if len({expert["rank"] for expert in experts}) == 1 and experts[0]["rank"].isdigit():
         code = "\n".join(f"# {pull}" for pull in pulls) + "\n" + arrow_snippet(base, folders, 3)
         return [*rows, {"label": "Arrow", "code": code}]
-    return [*rows, {"label": "Arrow", "note": "PEFT's Arrow wants experts of one rank; these have several."}]
+    return [*rows, {"label": "Arrow", "note": "PEFT's Arrow needs experts of one rank; these have several."}]
 
 
 def _vllm(base: str, name: str, folder: str, facts: AdapterFacts) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _vllm(base: str, name: str, folder: str, facts: AdapterFacts) -> dict[str, s
     if facts.peft_type in MIXTURES:
         return {
             "note": "vLLM, llama.cpp and other servers can't route tokens to adapters yet. Serve one expert, or all "
-            "as one LoRA, which answers otherwise."
+            "as one LoRA, which gives other answers."
         }
     if facts.needs_base:
         return {"note": f"Not for vLLM as it is: {facts.needs_base[0]['reason']}"}

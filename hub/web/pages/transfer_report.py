@@ -50,7 +50,7 @@ def named_arms(viewer: Viewer, asked: dict) -> dict:
     """The dataset and the oracle of a form; names that can't be seen are 404."""
     dataset, oracle = asked.get("dataset"), asked.get("oracle")
     if oracle and "/" not in oracle:
-        raise Invalid(f"{oracle!r} names no adapter; write namespace/name or namespace/name@v1.", field="oracle")
+        raise Invalid(f"{oracle!r} is not an adapter; write namespace/name or namespace/name@v1.", field="oracle")
     return {
         "dataset": access.parse_input(viewer, dataset, kind=Kind.DATASET) if dataset else None,
         "oracle": access.parse_input(viewer, oracle, kind=Kind.ADAPTER) if oracle else None,

@@ -34,7 +34,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         if user is not None:
             login(request, user)
             return redirect(back if url_has_allowed_host_and_scheme(back, request.get_host()) else "browse")
-        refused = Refused("Name and password don't fit together. Try again.", "password", 422)
+        refused = Refused("The user name or the password is wrong. Try again.", "password", 422)
     context = {"refused": refused, "next": back, "username": request.POST.get("username", "")}
     return render(request, "accounts/sign_in.html", context, status=refused.status)
 
@@ -42,7 +42,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "POST"])
 def sign_up(request: HttpRequest) -> HttpResponse:
-    """A new user with a namespace of his own, signed in at once."""
+    """A new user with their own namespace, signed in at once."""
     if not settings.SIGN_UP_OPEN:
         raise PermissionDenied("This hub takes no sign-ups; ask its operator for an account.")
     refused = Refused()
@@ -73,7 +73,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         with refusal_of(refused):
             days = request.POST.get("expires_in_days", "")
             if not days.isdigit() or len(days) > 4:
-                raise Invalid("Choose how long the token lives.", field="expires_in_days")
+                raise Invalid("Choose how long the token is valid.", field="expires_in_days")
             scopes = request.POST.getlist("scopes")
             name = request.POST.get("name", "")
             _, secret = services.create_token(actor=user, name=name, scopes=scopes, expires_in_days=int(days))

@@ -13,15 +13,15 @@ from hub.errors import HubError
 
 log = logging.getLogger(__name__)
 TITLES = {
-    400: "That can't be read",
+    400: "The request can't be read",
     403: "Not with your role",
     404: "Nothing here that you can see",
-    405: "Not in this way",
+    405: "Method not allowed",
     409: "Something is in the way",
     416: "No such part of the file",
     422: "That can't be used",
 }
-UNSEEN = "Check the address for a typo. If it is private, sign in as somebody who may see it."
+UNSEEN = "Check the address for a typo. If it is private, sign in as someone who may see it."
 
 
 def refusal_page(request: HttpRequest, error: HubError | CompositionError) -> HttpResponse:

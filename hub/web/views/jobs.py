@@ -26,7 +26,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
     """My jobs and my namespaces', newest first."""
     viewer, state = access.viewer_of(request), request.GET.get("state", "")
     if state and state not in State.values:
-        raise Invalid(f"state={state!r}; choose one of {', '.join(State.values)}.", field="state")
+        raise Invalid(f"state={state!r} is not a state; choose one of {', '.join(State.values)}.", field="state")
     rows, following = page(request, queries.jobs(viewer, state), ("-id",))
     context = {"here": "jobs", "jobs": show(viewer, rows), "next": following, "state": state, "states": State.values}
     return render(request, "jobs/list.html", context)

@@ -50,7 +50,7 @@ def namespace(request: HttpRequest, namespace: str) -> HttpResponse:
 
 @require_POST
 def change_member(request: HttpRequest, namespace: str) -> HttpResponse:
-    """Give a role, or take somebody out."""
+    """Give a role, or remove a member."""
     viewer = access.viewer_of(request)
     found = access.namespace(viewer, namespace, "admin")
     try:

@@ -115,7 +115,7 @@ def companion(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
         companions.remove_companion(actor=viewer.user, companion=row)
     else:
         companions.show_companion(actor=viewer.user, companion=row, visibility=act)
-    messages.success(request, f"{kind}/{which} is {'gone' if act == 'remove' else act}.")
+    messages.success(request, f"{kind}/{which} is {'removed' if act == 'remove' else act}.")
     return redirect("settings", namespace, name)
 
 
@@ -127,17 +127,19 @@ def tag(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     word = request.POST.get("name", "").strip()
     if request.POST.get("delete"):
         refs.delete_tag(actor=viewer.user, repository=found, name=word)
-        messages.success(request, f"The tag {word} is gone.")
+        messages.success(request, f"The tag {word} was removed.")
         return redirect("versions", namespace, name)
     revision = access.resolve(found, request.POST.get("ref") or None)
     refs.set_tag(actor=viewer.user, repository=found, name=word, revision=revision)
-    messages.success(request, f"{word} now names {revision.version.label if revision.version else revision.oid[:10]}.")
+    messages.success(
+        request, f"{word} now points at {revision.version.label if revision.version else revision.oid[:10]}."
+    )
     return redirect("versions", namespace, name)
 
 
 @require_http_methods(["GET", "POST"])
 def edit_card(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
-    """Edit README.md on main; what somebody else changed meanwhile is never overwritten."""
+    """Edit README.md on main; what someone else changed meanwhile is never overwritten."""
     viewer = access.viewer_of(request)
     found = access.repository(viewer, namespace, name, "write")
     page = repository_page.heading(viewer, namespace, name, None, "overview")

@@ -156,7 +156,7 @@ class JobKind:
 
     def why_private(self) -> str:
         """Why a result of public parents is private where nobody asked for it."""
-        return "you ask for a private result"
+        return "a private result was asked for"
 
     def bases(self, method: Method, adapters: Sequence[Version], base: BaseModel | None) -> list[BaseModel]:
         """The bases whose weights such a job reads."""
@@ -165,7 +165,7 @@ class JobKind:
     # What is told before the start.
 
     def misfit(self, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
-        """Why `version` can't stand beside the first input, as a sentence; "" where it can."""
+        """Why `version` can't be combined with the first input, as a sentence; "" where it can."""
         return ""
 
     def cost(self, draft: Draft) -> dict[str, object]:
@@ -189,7 +189,7 @@ class JobKind:
 
 
 def misfit(kind: JobKind, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
-    """Why `version` can't stand beside the first input, also where one of them is no adapter; "" where it can."""
+    """Why `version` can't be combined with the first input, also where one of them is no adapter; "" where it can."""
     for one in (version, first):
         if not one.repository.is_adapter:
             return f"{one} is {a(one.repository.kind)}, not an adapter."
@@ -211,7 +211,7 @@ def other_base(first: Version, version: Version) -> str:
     """Why two adapters can't become one: their bases differ. "" where they don't."""
     if version.base_id == first.base_id:
         return ""
-    return f"It belongs to the base {version.base}, but {first} to {first.base}; a merge needs one base."
+    return f"It belongs to the base {version.base}, but {first} belongs to {first.base}; a merge needs one base."
 
 
 def unfit_facts(first: Version, version: Version, method: Method, recipe: Recipe | None) -> str:

@@ -33,7 +33,7 @@ class Discriminate(JobKind):
         self.check_facts(draft)
         (version,), base = draft.request.adapters, draft.request.base
         if base and base.pk != version.base_id:
-            raise Invalid(f"A discriminator stands on the adapter's own base, {version.base}.", field="base")
+            raise Invalid(f"A discriminator uses the adapter's own base, {version.base}.", field="base")
         if len(draft.request.datasets) > 1:
             raise Invalid(f"Give one dataset of real inputs, not {len(draft.request.datasets)}.", field="datasets")
 
@@ -73,7 +73,7 @@ def _real_rows(dataset: Version, split: str) -> int:
     """Rows of the split, as many as a discriminator reads."""
     count = prompt_rows(dataset, split, "a discriminator")
     if count > MOST_ROWS:
-        raise Invalid(f"{dataset} has {count:,} rows; a discriminator reads {MOST_ROWS:,}.", field="datasets")
+        raise Invalid(f"{dataset} has {count:,} rows; a discriminator reads at most {MOST_ROWS:,}.", field="datasets")
     return count
 
 

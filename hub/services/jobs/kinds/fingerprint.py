@@ -15,7 +15,7 @@ class Fingerprint(JobKind):
     def check(self, draft: Draft) -> None:
         self.check_counts(draft)
         if draft.request.base is None:
-            raise Invalid("A fingerprint is a base's; name the base.", field="base")
+            raise Invalid("Give the base to fingerprint.", field="base")
 
 
 HOME = Fingerprint()

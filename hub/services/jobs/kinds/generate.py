@@ -26,7 +26,7 @@ from hub.services.jobs.scheduling import queue_of
 from hub.services.jobs.texts import documents_of, given_text
 
 GENERATOR, ONTO, WITHOUT = "generator", "onto", "without"
-GENERATOR_ROLE = Role(name=GENERATOR, kind=Kind.GENERATOR, help="else the base's newest")
+GENERATOR_ROLE = Role(name=GENERATOR, kind=Kind.GENERATOR, help="default: the base's newest")
 # Rough, for one core and fp32, measured on a 135M base; good to a factor of 3. A GPU is some 50 times faster.
 READ, GPU = 1.2e11, 50.0
 SECONDS_TO_START = 2.0
@@ -39,7 +39,7 @@ class Generate(JobKind):
     roles = (
         GENERATOR_ROLE,
         Role(name=ONTO, kind=Kind.ADAPTER, help="a generated adapter that a text is added to"),
-        Role(name=WITHOUT, kind=Kind.ADAPTER, help="a generated adapter that is taken away"),
+        Role(name=WITHOUT, kind=Kind.ADAPTER, help="a generated adapter that is removed"),
     )
     keeps = (CONTEXT, STATE)
 
@@ -61,7 +61,7 @@ class Generate(JobKind):
             if role in others:
                 _check_state(others[role], role, others[GENERATOR])
         if WITHOUT in others and ONTO not in others:
-            raise Invalid("Say from which adapter it shall be taken away (onto).", field=ONTO)
+            raise Invalid("Give the adapter to remove it from (onto).", field=ONTO)
 
     def file_roles(self, method: Method) -> tuple[str, ...]:
         return (CONTEXT,)
@@ -110,7 +110,7 @@ class Generate(JobKind):
         said = [f"Written by {writer}." if writer else ""]
         if tokens > draft.recipe.max_tokens:
             most = draft.recipe.max_tokens
-            said.append(f"The texts have about {tokens:,} tokens, more than the {most:,} that are read.")
+            said.append(f"The texts have about {tokens:,} tokens, but only {most:,} are read.")
         if visibility == Visibility.PUBLIC:
             said.append("The adapter will be public: parts of the text can be read out of it.")
         return [line for line in said if line]
@@ -132,7 +132,7 @@ def with_base(request: JobRequest) -> JobRequest:
     generator = request.others.get(GENERATOR)
     base = request.base or (generator and generator.base)
     if base is None:
-        raise Invalid("Say which base the generator shall be for.", field="base")
+        raise Invalid("Give the base to train the generator for.", field="base")
     return request.replace(base=base)
 
 
@@ -174,7 +174,7 @@ def _check_part(onto: Given, without: Given) -> None:
     left.subtract(without.facts.get("texts", []))
     if any(count < 0 for count in left.values()):
         raise Invalid(
-            "The adapter that shall be taken away knows texts that were never added. Take away only what was added.",
+            "The adapter to remove knows texts that were never added. Remove only what was added.",
             field=WITHOUT,
             code="state.not_part",
         )
@@ -185,7 +185,7 @@ def _state(actor: User, version: Version, role: str) -> Given:
     row = rows.filter(name=f"{version.label}.safetensors").first()
     if row is None:
         raise Invalid(
-            f"{version} keeps no state that you can see, so no text can be added to it or taken away. Generate it "
+            f"{version} keeps no state that you can see, so no text can be added to it or removed. Generate it "
             "again with --keep-state.",
             field=role,
             code="generate.no_state",
@@ -202,7 +202,7 @@ def _behind(actor: User, version: Version) -> Version:
 
 def _newest(actor: User, base: BaseModel | None) -> Version:
     if base is None:
-        raise Invalid("Say for which base the adapter shall be.", field="base")
+        raise Invalid("Give the base of the new adapter.", field="base")
     found = generators.generators_of(Viewer(user=actor), base)
     if not found:
         raise Invalid(

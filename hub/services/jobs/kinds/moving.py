@@ -33,7 +33,7 @@ class Move(JobKind):
         if draft.request.datasets:
             raise Invalid("A transfer reads no dataset: its data are invented from the seeds.", field="datasets")
         if base is None:
-            raise Invalid("Say which base the adapter shall move to.", field="base", code="transfer.no_target")
+            raise Invalid("Give the base to move the adapter to.", field="base", code="transfer.no_target")
         if base.pk == version.base_id:
             raise Invalid(
                 f"{version} belongs to {base} already; choose another base.", field="base", code="transfer.same"

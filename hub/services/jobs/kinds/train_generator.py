@@ -41,7 +41,7 @@ class TrainGenerator(JobKind):
         if recipe.stage == "text" and rows < recipe.holdout + 2:
             raise CompositionError(
                 "train.few_documents",
-                f"{rows} documents were given, and {recipe.holdout} are held out. Give more, or hold out less.",
+                f"{rows} documents were given, and {recipe.holdout} are held out. Give more, or hold out fewer.",
                 field="datasets",
             )
         if recipe.stage == "questions" and GENERATOR not in draft.request.others:

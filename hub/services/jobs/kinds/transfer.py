@@ -44,13 +44,13 @@ class MoveByData(Move):
         draft.recipe.check_parties(draft.rows(SEEDS), bool(draft.given_as(DISCRIMINATOR)))
 
     def notes(self, draft: Draft, visibility: str) -> list[str]:
-        """Few seeds, a weak discriminator."""
+        """Warnings: few seeds, a weak discriminator."""
         said = draft.recipe.warnings(draft.rows(SEEDS)) if draft.rows(SEEDS) else []
         facts = next((file.facts for file in draft.given_as(DISCRIMINATOR)), {})
         if isinstance(facts.get("recall"), int | float):
             refuses = facts.get("specificity")
-            rest = f", and refuses {100 * refuses:.0f} % of invented ones" if isinstance(refuses, int | float) else ""
-            said.append(f"The discriminator knows {100 * facts['recall']:.0f} % of held-out real inputs{rest}.")
+            rest = f", and rejects {100 * refuses:.0f} % of invented ones" if isinstance(refuses, int | float) else ""
+            said.append(f"The discriminator recognises {100 * facts['recall']:.0f} % of held-out real inputs{rest}.")
         return said
 
     def cost(self, draft: Draft) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Moving an adapter between kin without data: PortLLM, Cross-LoRA, LoRAM."""
+"""Moving an adapter between related bases without data: PortLLM, Cross-LoRA, LoRAM."""
 
 from composition.formats.strict_json import strict_loads
 from composition.recipes import ShortcutRecipe
@@ -53,12 +53,12 @@ class MoveByWeights(Move):
 
 
 def _index_facts(data: bytes) -> dict[str, int]:
-    """{"modules": how many}; Invalid for what is no index map."""
+    """{"modules": how many}; Invalid for anything else."""
     index = strict_loads(data, area="index", what="index.json")
     if not isinstance(index, dict) or not index or not all(_is_entry(entry) for entry in index.values()):
         raise Invalid(
             'The index map is {"module": {"in": [0, 2, …], "out": [0, 1, …], "name": "in the full base"}}: whole '
-            "numbers; what was not pruned or renamed is left out.",
+            "numbers; leave out what was neither pruned nor renamed.",
             field="files",
         )
     return {"modules": len(index)}
