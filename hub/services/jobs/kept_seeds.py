@@ -17,9 +17,9 @@ from hub.services.jobs.request import JobRequest
 def queue_keeping_seeds(
     *, actor: User, request: JobRequest, repository: Repository, text: str, idempotency_key: str | None = None
 ) -> Job:
-    """The queued job; its seeds stand beside `repository`, privately, as seeds/seeds.jsonl.
+    """The queued job; its seeds are kept beside `repository`, privately, as seeds/seeds.jsonl.
 
-    Raises what `queue_job` and `add_companion` raise, and PermissionDenied for users who may not write to the repository.
+    Raises what `queue_job` and `add_companion` raise, and PermissionDenied for users who may not write there.
     """
     access.repository(Viewer(user=actor), repository.namespace.name, repository.name, "write")
     job = queue_job(actor=actor, request=request, idempotency_key=idempotency_key)

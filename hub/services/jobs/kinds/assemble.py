@@ -67,8 +67,8 @@ class Assemble(JobKind):
         names = [name for name, _ in self.facts(request)]
         if recipe.needs_labels and (not whole or len(earlier) != len(names) - joining):
             raise Invalid(
-                f"The data that the router of {mixture} learnt from are not recorded, or you may not read them, so they "
-                f"can't be taken over. Give one dataset for each expert, in this order: {', '.join(names)}.",
+                f"The data that the router of {mixture} learnt from are not recorded, or you may not read them, so "
+                f"they can't be taken over. Give one dataset for each expert, in this order: {', '.join(names)}.",
                 field="datasets",
             )
         kept = [one for one in earlier if one.repository_id in seen and one not in request.datasets]
@@ -128,8 +128,8 @@ class Assemble(JobKind):
         for version in draft.request.adapters[1:]:
             if version.is_mixture:
                 raise Invalid(
-                    f"{version} is a mixture itself. Put the mixture first and join adapters to it; two mixtures can't be "
-                    "joined: give the second one's experts as adapters.",
+                    f"{version} is a mixture itself. Put the mixture first and join adapters to it; two mixtures can't "
+                    "be joined: give the second one's experts as adapters.",
                     field="inputs",
                 )
         if self.grows(draft.request):
