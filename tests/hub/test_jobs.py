@@ -186,14 +186,14 @@ def test_contradicting_licences_are_shown_before_the_start(ask, owner, base):
 
 def test_a_job_whose_base_nobody_holds_says_so(owner, rows, pair, base):
     job = asking.queue_job(actor=owner, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
-    assert "No worker is running" in waiting.waiting_for(job)
+    assert "No running worker can take" in waiting.waiting_for(job)
     node = {"name": "w", "queues": ["cpu"], "device": "cpu", "loaded": [], "environment": {}, "current_job": None}
     worker_nodes.report_worker(**node, bases=[], started_at=job.created_at)
     assert "No running worker holds the base pico/llama" in waiting.waiting_for(job)
     worker_nodes.report_worker(**node, bases=[base.pk], started_at=job.created_at)
     assert waiting.waiting_for(job) == ""
     WorkerNode.objects.update(seen_at="2020-01-01T00:00:00Z")
-    assert "No worker is running" in waiting.waiting_for(job)
+    assert "No running worker can take" in waiting.waiting_for(job)
 
 
 def test_cancel_in_every_state(ask, owner):

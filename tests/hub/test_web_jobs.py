@@ -63,7 +63,7 @@ def test_running_again_leaves_out_what_may_not_be_seen(people, job):
 
 
 def test_a_waiting_job_says_what_it_waits_for(people, job):
-    assert "No worker is running" in signed_in(people.owner).get(f"/jobs/{job.pk}").content.decode()
+    assert "No running worker can take" in signed_in(people.owner).get(f"/jobs/{job.pk}").content.decode()
 
 
 def test_cancel_and_retry_and_what_comes_too_late(people, job):

@@ -209,11 +209,11 @@ class TestMixtures:
     def test_data_for_some_adapters_only_is_refused(self, people, pair, data):
         response = self.send(people, pair, datasets=["", data])
         assert response.status_code == 422
-        assert "choose some for each" in response.content.decode()
+        assert "choose a dataset for each" in response.content.decode()
         assert not Job.objects.exists()
 
     def test_check_says_the_same(self, people, pair, data):
-        assert "choose some for each" in self.send(people, pair, datasets=["", data], check="1").content.decode()
+        assert "choose a dataset for each" in self.send(people, pair, datasets=["", data], check="1").content.decode()
         assert (
             "has no data" in self.send(people, pair, check="1").content.decode()
             or "learns its router" in self.send(people, pair, check="1").content.decode()

@@ -86,7 +86,7 @@ def test_start_with_an_uploaded_file_or_with_those_that_are_kept(people, sums):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"base": ""}, "which base"),
+        ({"base": ""}, "Give the base"),
         ({"base": "pico/llama"}, "already"),
         ({"seeds": "{"}, "line 1"),
         ({"filter": "discriminator"}, "no discriminator"),
