@@ -263,8 +263,8 @@ def _report(
 def _unlike(name: str, module: str, found: torch.dtype, first: torch.dtype) -> CompositionError:
     return CompositionError(
         "assemble.dtypes_differ",
-        f"{module} of {name} is stored as {DTYPES[found]}, others as {DTYPES[first]}; stacked they would have to "
-        "change. Choose a precision for all of them (dtype=float32 keeps every value).",
+        f"{module} of {name} is stored as {DTYPES[found]}, others as {DTYPES[first]}, so they can't be stacked "
+        "unchanged. Choose a precision for all of them (dtype=float32 keeps every value).",
         adapter=name,
         module=module,
     )
