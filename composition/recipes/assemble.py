@@ -40,7 +40,7 @@ class AssembleRecipe(Recipe):
         minimum=1,
         maximum=100_000,
         label="Steps",
-        help=f"Training steps; empty for {PASSES} passes over the data, at least {FEWEST_STEPS} and at most {MOST_STEPS} steps.",
+        help=f"Training steps; empty for {PASSES} passes over the data, but {FEWEST_STEPS} to {MOST_STEPS} steps.",
     )
     batch_size: int = option(
         "integer", default=8, minimum=1, maximum=256, label="Batch", help="Rows per step, drawn from each task in turn."

@@ -278,7 +278,7 @@ def test_an_unknown_expert_names_those_there_are(experts, tmp_path):
     saved(experts, FREE[0], tmp_path)
     with pytest.raises(CompositionError, match="a, b, c"):
         expert_of(tmp_path, "z")
-    with pytest.raises(CompositionError, match="is no assembly"):
+    with pytest.raises(CompositionError, match="is not an assembly"):
         experts_of(tmp_path / "nowhere")
 
 
