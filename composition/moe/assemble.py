@@ -30,7 +30,7 @@ from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 from composition.weights import DTYPES, LoraWeights
 
 Source = Mapping[str, Any]
-"""What is known of an expert beside its weights: sha256 of its file, license, source."""
+"""What is known of an expert besides its weights: sha256 of its file, license, source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Entry:
 class Assembly:
     """An assembly before it is written: its config, its tensors by name, and the plain dict a page shows of it.
 
-    `draft`: the router has still to be trained. `router`: the record of that training, for router.json.
+    `draft`: the router still has to be trained. `router`: the record of that training, for router.json.
     """
 
     config: dict[str, Any]
