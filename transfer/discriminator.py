@@ -101,7 +101,7 @@ def train_discriminator(
             "discriminator.recall",
             f"The discriminator recognises only {facts['recall']:.0%} of {len(held['real'])} held-out real inputs as "
             f"real; at least {recipe.least_recall:.0%} is required, or it would throw away good text. Train longer "
-            "(epochs or learning_rate), give more real rows or more negatives, or accept this by lowering least_recall.",
+            "(epochs or learning_rate), give more real rows or more negatives, or lower least_recall to accept it.",
             **{name: facts[name] for name in ("recall", "specificity")},
         )
     progress(1.0, f"Knows {facts['recall']:.0%} of held-out real inputs", recall=facts["recall"])

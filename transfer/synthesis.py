@@ -116,8 +116,8 @@ class Candidates:
             raise CompositionError(
                 "transfer.no_inputs",
                 f"{who} wrote no usable input in {counted.tries} tries: {counted.unreadable} could not be read as an "
-                f"item of the list, {counted.duplicates} repeated a seed or each other. Give more and more varied "
-                "seeds, raise temperature or similarity, or let another base invent the inputs (synthesiser).",
+                f"item of the list, {counted.duplicates} repeated a seed or each other. Give more seeds, and more "
+                "varied ones, raise temperature or similarity, or let another base invent the inputs (synthesiser).",
                 examples=self.examples["unreadable"][:LIVE],
                 tries=counted.tries,
             )

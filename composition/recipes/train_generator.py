@@ -207,7 +207,7 @@ class TrainGeneratorRecipe(Recipe):
         if self.distillation and self.stage != "text":
             raise RecipeError(
                 "distillation",
-                f"Distillation: {self.distillation:g} was given, but the stage questions has none. Set it to 0.",
+                f"Distillation: {self.distillation:g} was given, but the stage questions does not use it. Set it to 0.",
             )
         if max(self.windows) * 2 > self.batch_tokens and self.stage == "text":
             raise RecipeError(
