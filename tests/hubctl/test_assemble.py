@@ -64,7 +64,7 @@ def test_check_says_what_is_missing_and_starts_nothing(hubctl, signed_in, pair):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (("three=x.jsonl",), "but the adapters are"),
+        (("three=x.jsonl",), "is none of the adapters"),
         (("one=x.jsonl",), "no --data for ada/two"),
         (("one=x.jsonl", "ada/one=y.jsonl"), "given twice"),
         (("one=x.jsonl", "two=y.jsonl", "z.jsonl"), "not both"),
