@@ -9,7 +9,7 @@ tokens in every arm, of the continuation and of the context itself (reconstructi
     prompt     the context before it                ceiling    other's adapter and the context before it
     tuned      a LoRA fine-tuned on the context for the CPU time that generating took, at least one step
 gap closed = (other − own) / (other − ceiling). Goals: 0.7 on completion; reconstruction at most half of the control's.
-With --where nothing is fine-tuned; the continuation's tokens are parted, and each part stands beside its share of all
+With --where nothing is fine-tuned; the continuation's tokens are split up, and each part is shown with its share of all
 that could be closed: the first four, which follow a cut in mid-sentence; those that the context has; those that it
 has not.
 Seeds draw the documents; a figure is the mean over seeds, its error the standard error over them. One thread. The text
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=24, help="a seed, domain and length")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the base")
-    parser.add_argument("--window", type=int, help="tokens of a chunk; else the context is read in one")
+    parser.add_argument("--window", type=int, help="tokens of a chunk; by default the context is read in one")
     parser.add_argument("--contexts", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--strength", type=float, default=1.0, help="what every adapter's scale is multiplied by")
     parser.add_argument("--where", action="store_true", help="part the continuation's tokens, and nothing else")

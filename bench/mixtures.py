@@ -1,4 +1,4 @@
-"""A real run: LoRAs of SmolLM2-135M-Instruct, assembled both ways, beside what else one can do with the same files.
+"""A real run: LoRAs of SmolLM2-135M-Instruct, assembled both ways, next to what else can be done with the same files.
 
     python bench/mixtures.py DATA [--quick] [--json FILE]
 
@@ -230,7 +230,7 @@ def contestants(bench: Bench) -> Iterator[tuple[str, str, Attach]]:
 
 
 def run(bench: Bench) -> Measured:
-    """Everybody on every task, then on composite prompts, where hot routers and single adapters are asked too."""
+    """All variants on every task, then on composite prompts, also for hot routers and single adapters."""
     found = Measured(bench)
     for task in bench.tasks:
         found.single(OWN, task, *bench.attached(task.adapter))

@@ -5,7 +5,7 @@
 One of the examples' adapters is moved to a base of another family with another tokenizer. Arms: the source adapter on
 its own base, the bare target, transferred (discriminator), unfiltered, token-score, seeds only (the five seeds as
 training data), oracle (as many real rows). The five trained arms use one recipe; those that invent share one synthesis.
-Test rows come from templates that neither seeds nor training rows show; a second table is of real rows that nobody
+Test rows come from templates that neither seeds nor training rows show; a second table is of real rows that no arm
 learnt from, of the templates they do show. Figures are greedy exact match with 95 % intervals (Wilson); every result is
 kept in bench/trans_lora.json under the digest of what made it, so that a run that is cut goes on, and a finished one
 prints its table in a second. Without --target what is kept is printed.

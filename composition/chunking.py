@@ -16,7 +16,7 @@ def boundaries(length: int, window: int) -> list[tuple[int, int]]:
 
 
 def cut(length: int, mode: str, window: int) -> list[tuple[int, int]]:
-    """The boundaries in this mode of reading: `concat` takes the text whole."""
+    """The boundaries in this reading mode; `concat` takes the whole text as one chunk."""
     return boundaries(length, length if mode == "concat" else window)
 
 

@@ -1,8 +1,8 @@
-"""What a user can mend. Everything else that is raised in this room is our own fault and carries no code."""
+"""Errors that a user can fix. Any other exception raised in this room is our own fault and carries no code."""
 
 
 class CompositionError(Exception):
-    """A refusal with a stable `code`, a sentence saying what was given, expected and to do, and facts for machines."""
+    """A refusal with a stable `code`, a message saying what was given, expected and to do, and facts for machines."""
 
     def __init__(self, code: str, message: str, **facts: object) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""How a running method tells where it is: one callback, given by the caller."""
+"""How a running method reports its progress: one callback, given by the caller."""
 
 from typing import Any, Protocol
 
@@ -10,4 +10,4 @@ class Progress(Protocol):
 
 
 def ignore(fraction: float, message: str = "", **figures: Any) -> None:
-    """The default: nobody is watching."""
+    """The default: report to no one."""

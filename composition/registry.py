@@ -1,7 +1,7 @@
-"""Every method by name, and recipes by the method that they name.
+"""Every method by name, and recipes built from JSON by the method that it names.
 
-Rows stand beside their recipes: each module of `composition.recipes` may have a tuple `METHODS`. So a new method is a
-function, a recipe and a row, and nothing here changes. Two rows of one kind are refused.
+Rows are kept next to their recipes: each module of `composition.recipes` may have a tuple `METHODS`. So a new method
+is a function, a recipe and a row, and nothing here changes. Two rows of one kind are refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,18 +22,18 @@ __all__ = ["METHODS", "Homes", "Method", "Needs", "methods_of", "recipe_from_dic
 
 
 class HasRecipe(Protocol):
-    """A home says whose it is."""
+    """A home names the recipe class that it serves."""
 
     recipe: ClassVar[type[Recipe]]
 
 
 Home = TypeVar("Home", bound=HasRecipe)
 VERBS = ("merge", "assemble", "transfer", "discriminator", "generate", "train-generator", "evaluate", "try")
-"""The order in which lists show methods; verbs that are not here come behind, by name."""
+"""The order in which lists show methods; methods of other verbs come last."""
 
 
 def table_of(rows: Iterable[Method]) -> dict[str, Method]:
-    """kind → row, in the order of lists. ValueError where two rows have one kind, or a recipe is another row's."""
+    """kind → row, in the order of lists. ValueError if two rows share a kind, or a row's recipe has another kind."""
     found: dict[str, Method] = {}
     for row in rows:
         if row.kind in found:
@@ -125,7 +125,7 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     values = {name: value for name, value in data.items() if name not in ("kind", "version")}
     for name in values:
         if name not in own:
-            has = f"It has: {', '.join(own)}." if own else "It has none."
+            has = f"It has: {', '.join(own)}." if own else "It has no fields."
             raise RecipeError(name, f"A {kind} recipe has no field {name!r}. {has}")
     for name, field in own.items():
         if name not in values and field.default is MISSING:

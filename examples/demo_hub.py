@@ -82,7 +82,7 @@ class ServingHub:
 
 
 def sign_in(url: str) -> None:
-    """Sign in as the demo's user, made where he is missing; his password stays in the data folder for `make up`."""
+    """Sign in as the demo's user, made if missing; the password stays in the data folder for `make up`."""
     note = DATA / "demo.json"
     account = (
         json.loads(note.read_text()) if note.exists() else {"username": USER, "password": secrets.token_urlsafe(12)}
@@ -93,7 +93,7 @@ def sign_in(url: str) -> None:
             hubctl(*login, given=account["password"])
             return
         except Failed:
-            say("the remembered password does not hold; giving the demo's user it anew")
+            say("the remembered password does not work; setting it again for the demo's user")
     command = [sys.executable, str(ROOT / "manage.py"), "create_user", USER, "--password-stdin", "--reset"]
     made = subprocess.run(command, cwd=ROOT, input=account["password"], capture_output=True, text=True)
     if made.returncode:

@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DOMAINS = ("docstrings", "code")
-# Of their own, large and unlike each other; what is left trains.
+# Held out because they are large and unlike each other; the others are trained on.
 HELD_OUT = ("sklearn", "django", "celery", "hypothesis", "botocore", "rest_framework", "pygments", "rich")
 FEWEST_CHARACTERS = 700
 MOST_CHARACTERS = 12_000
 # Of the code to train on one document in so many is kept, so that both domains are of one size.
 CODE_KEPT = 3
 MOST_OF_A_PACKAGE = {"docstrings": 120, "code": 60}
-"""Documents, where wheels are read too: no package is to be most of the text, and neither domain."""
+"""Documents, where wheels are read too: no package or domain may be most of the text."""
 MOST_SOURCE = 1_000_000
 """Characters of a package that are read for them."""
 SKIPPED = {"tests", "test", "testing", "_vendor", "vendor", "migrations", "locale", "locales"}

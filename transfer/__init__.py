@@ -1,1 +1,1 @@
-"""Moving an adapter to another base: Trans-LoRA in four resumable stages, and shortcuts between kin."""
+"""Moving an adapter to another base: Trans-LoRA in four resumable stages, and shortcuts between related bases."""

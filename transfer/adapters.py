@@ -58,15 +58,15 @@ def trainable(model: Any, config: Any, seed: int, *, checkpointing: bool = False
     """The base with a fresh adapter, ready to be trained without dropout; afterwards the base as it was.
 
     Errors: `transfer.targets` where the base has no such modules, `transfer.memory` where accelerate had to leave a
-    part of it on the disk or in the machine's memory: such a base answers, but gradients find no way through it.
+    part of it on the disk or in the machine's memory: such a base can answer, but gradients do not pass through it.
     """
     from peft import get_peft_model
 
     if any(parameter.is_meta for parameter in model.parameters()):
         raise CompositionError(
             "transfer.memory",
-            "The base does not fit into this worker's GPUs, so a part of it lies outside, where it can answer but not "
-            "be trained on. Use precision=bfloat16 or int8, a smaller base, or a worker with more memory.",
+            "The base does not fit into this worker's GPUs, so part of it was left outside: it can answer, but not be "
+            "trained. Use precision=bfloat16 or int8, a smaller base, or a worker with more memory.",
         )
     with unchanged(model), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -75,7 +75,7 @@ def trainable(model: Any, config: Any, seed: int, *, checkpointing: bool = False
         except (ValueError, KeyError, AttributeError) as error:
             raise CompositionError(
                 "transfer.targets",
-                f"No such adapter can be put on this base: {str(error).splitlines()[0][:300]} Name modules that the "
+                f"This adapter can't be put on the base: {str(error).splitlines()[0][:300]} Name modules that the "
                 "base has in target_modules, or use all-linear.",
             ) from error
         try:
@@ -130,6 +130,6 @@ def _train_without_dropout(model: Any) -> None:
         if isinstance(getattr(module, "attention_dropout", None), float) and module.attention_dropout:
             raise CompositionError(
                 "transfer.dropout",
-                "This base drops attention out while it trains, and a resumed run would differ. Turn "
+                "This base uses attention dropout in training, so a resumed run would differ. Turn "
                 "gradient_checkpointing off.",
             )

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from composition.errors import CompositionError
 
 MOST_CLASSES_SHARE = 10
-"""Answers are classes where there are at least so many rows to each kind."""
+"""Answers are classes if there are at least this many rows per kind."""
 FEWEST_FOR_CLASSES = 20
 
 
 def class_counts(completions: Sequence[str]) -> dict[str, int]:
-    """How often each answer occurs, where the answers are classes: few kinds for many rows. Else nothing."""
+    """How often each answer occurs, if the answers are classes: few kinds for many rows. Otherwise empty."""
     counts = Counter(completions)
     if len(completions) < FEWEST_FOR_CLASSES or len(counts) * MOST_CLASSES_SHARE > len(completions):
         return {}
@@ -19,7 +19,7 @@ def class_counts(completions: Sequence[str]) -> dict[str, int]:
 
 
 def check_classes(counts: dict[str, int], seeds: Sequence[str], least: int) -> list[str]:
-    """Warnings for thin classes. Error `transfer.starved` where one that the seeds show gets fewer than `least`."""
+    """Warnings for thin classes. Error `transfer.starved` if a class of the seeds gets fewer than `least`."""
     if not counts:
         return []
     wanted = {name: counts.get(name, 0) for name in dict.fromkeys(seed.strip() for seed in seeds if seed.strip())}
@@ -28,9 +28,9 @@ def check_classes(counts: dict[str, int], seeds: Sequence[str], least: int) -> l
     if starved:
         raise CompositionError(
             "transfer.starved",
-            f"The samples starve {', '.join(starved)}: the answers are {told}, and each class of the seeds shall have "
-            f"at least {least}. Give more seeds of the starved classes, more samples or another filter, or set "
-            "least_per_class=0 to go on knowingly. The samples are kept.",
+            f"Too few samples for {', '.join(starved)}: the answers are {told}, and each class of the seeds needs "
+            f"at least {least}. Give more seeds of these classes, more samples or another filter, or set "
+            "least_per_class=0 to continue anyway. The samples are kept.",
             classes={**wanted, **counts},
         )
     fair = sum(counts.values()) / len({**wanted, **counts})

@@ -33,7 +33,7 @@ QUESTIONS = {
 JUDGED_AT_ONCE = 32
 FEWEST_NEGATIVES = 8
 NOT_LEARNT = ("least_recall", "split")
-"""Fields that change nothing in what is trained: a refused discriminator is accepted under a lower demand as it is."""
+"""Fields that change nothing in what is trained: a refused discriminator passes as it is if less is required."""
 
 
 def train_discriminator(
@@ -49,7 +49,7 @@ def train_discriminator(
 ) -> Discriminator:
     """Learn to tell the `real` inputs from those that the source base invents from `seeds`.
 
-    `work` is found again by a killed run, which then ends with the same bytes. Errors: `discriminator.too_few_real`,
+    A killed run resumes from `work` and ends with the same bytes. Errors: `discriminator.too_few_real`,
     `discriminator.recall` below the recipe's least recall on held-out real inputs, `discriminator.negatives`,
     `transfer.no_seeds`, `transfer.no_inputs`, `train.diverged`.
     """
@@ -99,9 +99,9 @@ def train_discriminator(
     if facts["recall"] < recipe.least_recall:
         raise CompositionError(
             "discriminator.recall",
-            f"The discriminator knows only {facts['recall']:.0%} of {len(held['real'])} held-out real inputs as real; "
-            f"at least {recipe.least_recall:.0%} are asked for, or it throws away good text. Train longer (epochs or "
-            "learning_rate), give more real rows or more negatives, or lower least_recall knowingly.",
+            f"The discriminator recognises only {facts['recall']:.0%} of {len(held['real'])} held-out real inputs as "
+            f"real; at least {recipe.least_recall:.0%} is required, or it would throw away good text. Train longer "
+            "(epochs or learning_rate), give more real rows or more negatives, or lower least_recall to accept it.",
             **{name: facts[name] for name in ("recall", "specificity")},
         )
     progress(1.0, f"Knows {facts['recall']:.0%} of held-out real inputs", recall=facts["recall"])
@@ -121,7 +121,7 @@ class Judge:
         self.yes, self.no = answer_tokens(self.prompting)
 
     def ids(self, text: str) -> list[int]:
-        """Tokens of t(x); x loses its end where the question would be too long."""
+        """Tokens of t(x); the end of x is cut if the question would be too long."""
         ids = self.prompting.prompt(self.question.format(x=text, name=self.task))
         while len(ids) > self.longest and len(text) > 1:
             text = text[: max(1, len(text) - max(1, (len(ids) - self.longest)))]
@@ -155,7 +155,7 @@ def answer_tokens(prompting: Prompting) -> tuple[int, int]:
     if not yes or not no or yes[0] == no[0]:
         raise CompositionError(
             "transfer.yes_no",
-            "The source base's tokenizer writes yes and no with one and the same first token, so it can't be asked. "
+            "The source base's tokenizer begins yes and no with the same token, so it can't be asked. "
             "Use filter=token-score.",
         )
     return yes[0], no[0]
@@ -193,7 +193,7 @@ def _train(
 
 
 def balanced_order(real: int, invented: int, recipe: DiscriminatorRecipe) -> tuple[int, int, Any]:
-    """(rows of each kind a step, steps an epoch, order): each batch is half real; the smaller kind comes round more."""
+    """(rows of each kind a step, steps an epoch, order): each batch is half real; the smaller kind is repeated more."""
     each = max(1, recipe.batch_size // 2)
     epoch = -(-max(real, invented) // each)
 

@@ -1,7 +1,7 @@
 """Which invented inputs are kept: those the discriminator takes for real, the best by token score, or just the first.
 
 The discriminator's way is rejection sampling: more is invented until |D_syn| inputs are kept or the cap on candidates
-is reached. Generator and judge stand on different bases, so it goes in rounds, each as large as the acceptance rate so
+is reached. Generator and judge use different bases, so it goes in rounds, each as large as the acceptance rate so
 far asks for; the kept ones are the first that were accepted, in the order of the stream, however the rounds fell.
 """
 
@@ -20,7 +20,7 @@ from transfer.stages import LIVE, SHOWN, Clock, Part, Product, attached, digest,
 from transfer.synthesis import Candidates
 
 LEAST_RATE = 0.02
-"""An acceptance rate that a round is planned with at least."""
+"""The lowest acceptance rate that a round is planned with."""
 
 
 @dataclass(slots=True)
@@ -121,8 +121,8 @@ class DiscriminatorFilter:
             raise CompositionError(
                 "transfer.seeds_unfit",
                 f"The discriminator takes none of the {len(self.seeds)} seeds for an input of this task. Give seeds "
-                "that look like the adapter's own inputs, instruction and all, or check that the discriminator is "
-                "this adapter's.",
+                "that look like the adapter's own inputs, with the instruction, or check that the discriminator "
+                "belongs to this adapter.",
             )
 
     def _tell(self, progress: Progress) -> None:
@@ -142,7 +142,7 @@ class DiscriminatorFilter:
         if not kept:
             raise CompositionError(
                 "transfer.none_kept",
-                f"The discriminator took none of {len(self.verdicts)} invented inputs for a real one. Give more seeds, "
+                f"The discriminator accepted none of {len(self.verdicts)} invented inputs as real. Give more seeds, "
                 "lower temperature, let another base invent the inputs, or use filter=token-score.",
                 examples=texts[:LIVE],
             )

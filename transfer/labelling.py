@@ -1,6 +1,6 @@
 """The teacher's answers: source base with its adapter, greedy, in batches on a shared prefix.
 
-Answers are text, so that any target can learn them. One that ran into `answer_tokens` is kept without an end, and
+Answers are text, so that any target can learn them. One that reached `answer_tokens` is kept without an end, and
 counted; an empty one is dropped.
 """
 
@@ -106,7 +106,7 @@ def _refuse_too_long(reader: Reader, rows: Sequence[Prompted], answer_tokens: in
         if reader.longest and length > reader.longest:
             raise CompositionError(
                 "transfer.too_long",
-                f"Input {first + number + 1} and its answer may take {length} tokens, and the source base reads "
+                f"Input {first + number + 1} and its answer may take {length} tokens, but the source base reads "
                 f"{reader.longest} at most. Lower answer_tokens, or max_new_tokens of the synthesis.",
                 length=length,
             )

@@ -1,4 +1,4 @@
-"""The next token's cross-entropy on answers, as cheaply as it can be had.
+"""The next token's cross-entropy on answers, computed as cheaply as possible.
 
 Logits are made for answers alone, which matters where the vocabulary is a quarter of a million. What all prompts open
 with (an instruction, a chat template's head) is read once a pass, at batch size one, and its keys and values are laid

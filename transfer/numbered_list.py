@@ -7,7 +7,7 @@
     6.
 
 What all seeds share as whole lines at their beginning or end (an instruction, an answer's label) is the frame: it
-stands once above the list and is put back around every item that is read. A line break inside an item is written as
+is written once above the list and is put back around every item that is read. A line break inside an item is written as
 the two characters \\n.
 """
 
@@ -31,7 +31,7 @@ class Frame:
         return self.before + item + self.after
 
     def item(self, text: str) -> str:
-        """What of an input stands in the list."""
+        """The part of an input that is written in the list."""
         return text[len(self.before) : len(text) - len(self.after)]
 
 
@@ -55,7 +55,7 @@ def frame_of(seeds: Sequence[str]) -> Frame:
 
 
 def list_prompt(items: Sequence[str], frame: Frame) -> str:
-    """The prompt; a generator goes on behind the number after the last item."""
+    """The prompt; a generator continues after the number that follows the last item."""
     lines = [f"{number}. {written(item)}" for number, item in enumerate(items, 1)]
     opening = f"{frame.before.strip()}\n" if frame.before.strip() else ""
     return f"{opening}Here are {2 * len(items)} examples:\n" + "\n".join([*lines, f"{len(items) + 1}."])

@@ -13,9 +13,9 @@ Loader = Callable[[], tuple[Any, Any]]
 class Parties:
     """Bases, adapter, seeds and discriminator of one transfer.
 
-    `source_name` and `target_name` are the bases' ids with their revision: they stand in the result's config
-    (`target_id` where the config shall name the base without a revision) and in the digests by which a stage that is
-    done is found again. `seeds` are rows of `prompt` and, if possible, `completion`. `discriminator` is the folder that
+    `source_name` and `target_name` are the bases' ids with their revision: they are in the result's config
+    (`target_id` where the config should name the base without a revision) and in the digests by which a finished stage
+    is recognised. `seeds` are rows of `prompt` and, if possible, `completion`. `discriminator` is the folder that
     `train_discriminator` left, and `discriminator_facts` its facts. `synthesiser` invents the inputs where it is
     neither the target nor the source. With `processes` above 1 (one a GPU) the last stage trains in as many, each of
     which loads the target from `target_folder`.

@@ -31,13 +31,13 @@ from transfer.token_score import best_samples, mean_score
 __all__ = ["Loader", "Parties", "TransferResult", "transfer"]
 
 CUT_SHARE = 0.1
-"""More answers than this without an end are worth a warning."""
+"""A warning is given if a larger share of the answers than this was cut."""
 
 
 def transfer(parties: Parties, recipe: TransLoraRecipe, *, work: Path, progress: Progress = ignore) -> TransferResult:
     """A new adapter on the target that does what the old one does on the source.
 
-    `work` is a folder that a killed run finds again; it then ends with the same bytes. Nothing is loaded for a stage
+    A killed run resumes from the folder `work` and ends with the same bytes. Nothing is loaded for a stage
     that is done. Errors: what `recipe.check_parties` refuses, `transfer.no_inputs`, `transfer.none_kept`,
     `transfer.seeds_unfit`, `transfer.starved`, `transfer.no_answers`, `transfer.wrong_base`, `transfer.targets`,
     `transfer.too_long`, `transfer.memory`, `train.diverged`, and whatever `progress` raises. What was made stays.
@@ -153,8 +153,8 @@ def _answers(
     if not answered:
         raise CompositionError(
             "transfer.no_answers",
-            f"The source adapter answered none of {len(rows)} inputs with a word, so there is nothing to learn. Check "
-            "that the adapter is this task's and that seeds look like its inputs.",
+            f"The source adapter gave an empty answer to all {len(rows)} inputs, so there is nothing to learn. Check "
+            "that the adapter is for this task and that the seeds look like its inputs.",
             examples=[row["prompt"] for row in rows[:LIVE]],
         )
     if len(answered) < len(rows):
@@ -189,7 +189,7 @@ def _prompts(parties: Parties) -> list[str]:
         if not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
             raise CompositionError(
                 "transfer.seed",
-                f"Seed {number} has no text under 'prompt'. A seed is a row with a prompt and, better, its completion.",
+                f"Seed {number} has no text under 'prompt'. A seed is a row with a prompt and ideally its completion.",
                 seed=number,
             )
     return [row["prompt"] for row in parties.seeds]

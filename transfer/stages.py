@@ -1,7 +1,7 @@
-"""What the stages share: a place that a killed run finds again, digests, adapters put on and taken off.
+"""What the stages share: a folder from which a killed run resumes, digests, adapters put on and taken off.
 
 Each product is one file, written beside and renamed, that carries the digest of the recipe's part and the inputs it
-came from. A product of another digest is as good as none.
+came from. A product with another digest is ignored.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from composition.running.base_models import adapter_attached
 SHOWN = 20
 """How many kept and rejected examples a report holds."""
 LIVE = 3
-"""How many a progress call holds."""
+"""How many examples a progress call holds."""
 
 
 def digest(*parts: Any) -> str:
@@ -110,7 +110,7 @@ def _attached(model: Any, folder: Path, what: str, base: str) -> Iterator[Any]:
 
 @contextmanager
 def unchanged(model: Any) -> Iterator[Any]:
-    """Whatever is trained on the base inside: afterwards its mode and what asks for a gradient are as they were."""
+    """Restores the base's mode and its parameters' requires_grad after training inside the block."""
     wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     training = model.training
     try:
@@ -122,7 +122,7 @@ def unchanged(model: Any) -> Iterator[Any]:
 
 
 def forward_only(progress: Progress) -> Progress:
-    """Progress that never falls back, though stages come in rounds."""
+    """Progress that never goes back, although stages run in rounds."""
     farthest = 0.0
 
     def tell(fraction: float, message: str = "", **figures: Any) -> None:

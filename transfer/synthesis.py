@@ -1,9 +1,9 @@
-"""Inventing inputs: a base goes on with the numbered list that the seeds begin, until there are enough distinct ones.
+"""Inventing inputs: a base continues the numbered list that the seeds begin, until there are enough distinct ones.
 
 Batch b is one prompt (which seeds, in which order, follows from the recipe's seed and b) and as many sampled
-continuations as `synthesis_batch` says. Batches form one stream without an end: who needs more candidates goes on where
-the last one stopped, and who needs fewer sees the same first ones. So a stream on disk serves a killed run, another
-filter and another number of samples alike.
+continuations as `synthesis_batch` says. Batches form one endless stream: a caller that needs more candidates continues
+where the last one stopped, and one that needs fewer sees the same first ones. So a stream on disk can be used again by
+a killed run, with another filter, or for another number of samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,13 +24,13 @@ from transfer.stages import LIVE, SHOWN, Clock, Product, digest
 
 OPTIONS = ("temperature", "top_p", "shots", "max_new_tokens", "items", "similarity", "synthesis_batch")
 DRY_BATCHES = 8
-"""So many batches in a row without one new input end a stream."""
+"""A stream ends after this many batches in a row without a new input."""
 COUNTS = ("tries", "unreadable", "duplicates", "kept", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a number of batches came to; `stopped` says why there are no more, where there are none."""
+    """The figures of a number of batches; `stopped` says why there are no more, where there are none."""
 
     tries: int
     unreadable: int
@@ -116,8 +116,8 @@ class Candidates:
             raise CompositionError(
                 "transfer.no_inputs",
                 f"{who} wrote no usable input in {counted.tries} tries: {counted.unreadable} could not be read as an "
-                f"item of the list, {counted.duplicates} repeated a seed or each other. Give more and more different "
-                "seeds, raise temperature or similarity, or let another base invent the inputs (synthesiser).",
+                f"item of the list, {counted.duplicates} repeated a seed or each other. Give more seeds, and more "
+                "varied ones, raise temperature or similarity, or let another base invent the inputs (synthesiser).",
                 examples=self.examples["unreadable"][:LIVE],
                 tries=counted.tries,
             )
@@ -203,7 +203,7 @@ def _refuse_too_long(model: Any, length: int) -> None:
     if longest and length > longest:
         raise CompositionError(
             "transfer.too_long",
-            f"A list of the seeds and its continuation take {length} tokens, and the base reads {longest} at most. Use "
+            f"A list of the seeds and its continuation take {length} tokens, but the base reads {longest} at most. Use "
             "fewer shots, shorter seeds or a lower max_new_tokens.",
             length=length,
             longest=longest,

@@ -35,6 +35,6 @@ def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
     raise CompositionError(
         "adapter.unknown_format",
-        f"{path.name} holds {found}, which is no known adapter format ({', '.join(row.label for row in readable)}). "
+        f"{path.name} holds {found}, which is not a known adapter format ({', '.join(row.label for row in readable)}). "
         f"Give a folder with {' and '.join(readable[-1].files)}.",
     )

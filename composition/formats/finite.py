@@ -1,4 +1,4 @@
-"""Whether every number of a safetensors file is a number: one pass over the bytes, without torch and without floats.
+"""Whether every value of a safetensors file is finite: one pass over the bytes, without torch and without floats.
 
 In every IEEE-like format the bits without the sign order numbers by magnitude, with infinity and NaN at the top. So
 the largest of `bits & ~sign` tells whether a value is not finite, and whether all are zero, at the speed of memory.
@@ -35,7 +35,7 @@ def scan(
 ) -> tuple[list[str], set[str]]:
     """Names of the tensors that hold NaN or infinity, and of those that hold nothing but zeros.
 
-    `stream` stands at `header.data_start`; at most `CHUNK` bytes are held. `advance(bytes)` is told of progress.
+    `stream` is positioned at `header.data_start`; at most `CHUNK` bytes are held. `advance(bytes)` reports progress.
     Raises Truncated.
     """
     broken: list[str] = []

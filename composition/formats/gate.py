@@ -1,6 +1,6 @@
-"""What every file passes, whatever its format: its name, its first and last bytes, and no code that a loader would run.
+"""The checks for every file of any format: its name, its first and last bytes, and no code that a loader would run.
 
-`content` says what may be uploaded at all; here its rules meet the bytes. Nothing is unpacked.
+`content` says what may be uploaded at all; here its rules are applied to the bytes. Nothing is unpacked.
 """
 
 from composition.formats.content import SNIFF_BYTES, check_paths, extension, sniff
@@ -10,13 +10,13 @@ from composition.formats.sources import Files, FileSource
 from composition.formats.strict_json import strict_loads
 
 TAIL_BYTES = 66_000
-"""A ZIP's directory lies at its end, before a comment of at most 64 KiB."""
+"""A ZIP's directory is at its end, before a comment of at most 64 KiB."""
 SIDE_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 MAX_SIDE_CONFIG = 4 * 1024 * 1024
 
 
 def check_content(files: Files) -> None:
-    """All files of an upload, and that no config beside the weights asks for code.
+    """All files of an upload, and that no config next to the weights asks for code.
 
     Raises CompositionError `path.*`, `content.*`, `config.code`.
     """
@@ -30,10 +30,10 @@ def check_content(files: Files) -> None:
 
 
 def check_file(path: str, source: FileSource) -> None:
-    """Refuse what its bytes or its name say it must not be: pickles, archives, programs, unknown kinds: `content.*`."""
+    """Refuse pickles, archives, programs and unknown kinds, judged by bytes and name. Raises `content.*`."""
     with source.open() as stream:
         first, last = stream.read(SNIFF_BYTES), b""
-        if extension(path) != ".safetensors":  # whose bytes its header accounts for, to the last
+        if extension(path) != ".safetensors":  # its header accounts for every byte
             stream.seek(max(0, source.size - TAIL_BYTES))
             last = stream.read(TAIL_BYTES)
     sniff(path, first, last, size=source.size)

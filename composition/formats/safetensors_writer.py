@@ -31,7 +31,8 @@ def cast(tensor: Tensor, dtype: torch.dtype, module: str) -> Tensor:
     if dtype != tensor.dtype and not torch.isfinite(same).all():
         raise CompositionError(
             "weights.overflow",
-            f"{module} holds values up to {float(tensor.abs().max()):.3g}, which {DTYPES[dtype]} can't. Use float32.",
+            f"{module} holds values up to {float(tensor.abs().max()):.3g}, which {DTYPES[dtype]} can't hold. "
+            "Use float32.",
             module=module,
         )
     return same
@@ -43,7 +44,7 @@ def tensor_bytes(tensor: Tensor, dtype: torch.dtype, module: str) -> bytes:
 
 
 def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
-    """Write beside the file and rename: a file that is mapped while it is replaced stays whole for its reader."""
+    """Write to a file next to it and rename that: a reader that has the old file mapped keeps it whole."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as out:

@@ -1,4 +1,4 @@
-"""JSON as strangers send it: one reading or none.
+"""JSON from strangers, refused unless it has exactly one reading.
 
 Python's `json` takes the last of two equal keys, reads NaN and overflows 1e999 to infinity. Two programs may then see
 two different files in the same bytes, so all three are refused here.
@@ -14,13 +14,13 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:
-            raise _Refused("duplicate_key", f"the key {shorten(key)} stands twice in one object")
+            raise _Refused("duplicate_key", f"the key {shorten(key)} appears twice in one object")
         result[key] = value
     return result
 
 
 def _refuse_constant(name: str) -> object:
-    raise _Refused("not_finite", f"{name} is no JSON number")
+    raise _Refused("not_finite", f"{name} is not a JSON number")
 
 
 def _finite_float(text: str) -> float:
@@ -42,7 +42,7 @@ _DECODER = json.JSONDecoder(
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """A value as it may stand in a message: quoted, on one line, control characters escaped, cut at `limit`."""
+    """A value made fit for a message: quoted, on one line, control characters escaped, cut at `limit`."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -1,8 +1,8 @@
-"""The table of formats: one row says all that the rest of the house asks of a format. Torch-free.
+"""The table of formats: one row says all that the rest of the project needs to know of a format. Torch-free.
 
     recognise → validate → read
 
-A row lives beside its format as `ROW`: in `row.py` of the format's sub-package, or in its `__init__.py` where one
+A row is kept next to its format as `ROW`: in `row.py` of the format's sub-package, or in its `__init__.py` where one
 module is enough. The table finds the rows by itself, so a format is added by adding its sub-package.
 """
 
@@ -41,10 +41,10 @@ class Validate(Protocol):
 class Format:
     """One row.
 
-    `holds` is the kind of repository that it lives in. `content` says which paths make a version: weights and config,
+    `holds` is the kind of repository that keeps it. `content` says which paths make a version: weights and config,
     or rows. `config` is the file that counts by its JSON value and not by its bytes; `weights` is the name of the
-    weights, where the format fixes one. `base_of` is None where a base means nothing, and answers None where the file
-    that would say it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
+    weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where the file
+    that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
     asked for. The `fallback` row of a kind judges the files that no row recognises: its refusal says what is missing.
     """
 
@@ -70,7 +70,7 @@ class Format:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names that a whole one has at its top, the config first."""
+        """The files that a complete upload has at its top, the config first."""
         return tuple(name for name in (self.config, self.weights) if name)
 
     def weights_in(self, paths: Iterable[str]) -> list[str]:

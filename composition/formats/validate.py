@@ -1,6 +1,6 @@
-"""The door: what every upload passes before anybody sees it. Torch-free, streaming, and without side effects.
+"""The entrance: what every upload must pass before anyone sees it. Torch-free, streaming, and without side effects.
 
-What is checked stands in the `files` module of each format; `docs/formats.md` lists the codes of the refusals.
+What is checked is in the `files` module of each format; `docs/formats.md` lists the codes of the refusals.
 """
 
 from collections.abc import Mapping, Sequence

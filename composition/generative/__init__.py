@@ -4,13 +4,13 @@
     result = generate(base, tokenizer, generator, text, GenerateRecipe())    # GenerateResult(weights, state, report)
     save_peft(result.weights, out)                                   # an ordinary PEFT LoRA
 
-    both = result.state + generate(…, other_text, …).state           # what both texts left; `-` takes one away again
+    both = result.state + generate(…, other_text, …).state           # what both texts left; `-` subtracts one again
     adapter_of(generator, both, base)                                # their adapter, without reading either again
     generate(…, third_text, …, onto=both)                            # adds a text to a kept state
     result.state.save(path); State.load(path)
 
     generator = train_generator(base, tokenizer, TrainGeneratorRecipe(), documents, base_model=id, work=folder)
-    save_generator(generator, folder)                                # `work` is what a killed training finds again
+    save_generator(generator, folder)                                # a killed training resumes from `work`
     train_generator(…, TrainGeneratorRecipe(stage="questions"), rows, start=generator, …)
 
 A job of kind `generate` needs one generator and a text, `recipe.check_text(text)` needs neither base nor torch. A job
@@ -23,7 +23,7 @@ or of rows {"context", "question", "answer"}. Both report through `progress` and
     train, measure         learning, and the gap closed
     replicated             the same training on several devices
 
-Where a text is cut stands in `composition.chunking`, free of torch, for the preview on the page.
+Where a text is cut is decided in `composition.chunking`, free of torch, for the preview on the page.
 """
 
 from composition.generative.files import load_generator, save_generator

@@ -6,7 +6,7 @@
                      a layer's adapter needs only that layer's states
     sequential-long  the same chunk after chunk: memory does not grow with the text
 
-No logit is made. `parallel` reads a bounded number of tokens at a time, so its memory is bounded too.
+No logits are computed. `parallel` reads a bounded number of tokens at a time, so its memory is bounded too.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ def layer_states(base: Any, generator: Generator, ids: Tensor, mask: Tensor | No
 
 
 def adapter(generator: Generator, states: Tensor) -> Callable[[int, Tensor], Tensor]:
-    """`update` for `adapting`: row i of the batch under the adapter of states [N or 1, L, R1, R2] number i."""
+    """`update` for `adapting`: row i of the batch runs under the adapter of row i of states [N or 1, L, R1, R2]."""
     directions = generator.directions(states)
     return lambda number, x: generator.update(number, x, directions[:, number])
 
@@ -90,7 +90,7 @@ def _one_pass(base: Any, generator: Generator, ids: Tensor, mask: Tensor | None)
         states = generator.state(number, h, mask)
         sums = states.cumsum(0)
         totals[number] = sums[-1]
-        before[number] = generator.directions(sums - states)  # Of no chunk at all for the first.
+        before[number] = generator.directions(sums - states)  # Zero for the first chunk.
 
     def update(number: int, x: Tensor) -> Tensor:
         return generator.update(number, x, before.pop(number))

@@ -49,7 +49,7 @@ def load_generator(folder: str | PathLike[str]) -> Generator:
                 getattr(generator, part)[layer].copy_(source.get_tensor(f"{module}.{part}"))
     if not all(torch.isfinite(parameter).all() for parameter in generator.parameters()):
         raise CompositionError(
-            "generator.not_finite", f"{WEIGHTS_FILE} holds infinities or NaN. Train the generator again."
+            "generator.not_finite", f"{WEIGHTS_FILE} holds infinite values or NaN. Train the generator again."
         )
     return generator.requires_grad_(False)
 

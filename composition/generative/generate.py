@@ -84,7 +84,7 @@ def adapter_of(
     dtype: torch.dtype = torch.float32,
     strength: float = 1.0,
 ) -> LoraWeights:
-    """The LoRA of a state that was added up, or had a text taken away; `strength` multiplies its scale.
+    """The LoRA of a state that is a sum or a difference of texts; `strength` multiplies its scale.
 
     Errors: `state.other_generator`.
     """

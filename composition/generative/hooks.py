@@ -1,4 +1,4 @@
-"""Reading a base's layer inputs and adding to its layers' outputs, by hooks that leave no trace behind.
+"""Reading a base's layer inputs and adding to its layers' outputs, by hooks that are removed afterwards.
 
 The base may be any causal model of transformers whose decoder layers are numbered modules.
 """

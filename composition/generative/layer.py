@@ -7,7 +7,7 @@ With h_t [D] the input of the decoder layer, x the input of its adapted linear l
     y   = W₀ x + (α/R2) · B Mᵀ A1 x
 which is the ordinary LoRA  lora_A = Uᵀ A1 [q, in],  lora_B = B V [out, q]  of scale α/R2 where M = U Vᵀ.
 
-`shift` 0 is the published layer. With 1, a token's key stands beside the value of the token that followed it, so that
+`shift` 0 is the published layer. With 1, a token's key is paired with the value of the token that followed it, so that
 one layer can recall "what came next" without relying on the base's attention to carry it there.
 """
 
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
     @contextmanager
     def unbound(self) -> Iterator[None]:
-        """Inside, every layer's gradient is made once and all are put together, not each added to one of all layers."""
+        """Inside, each layer's gradient is made once and all are stacked, instead of each being added to a full one."""
         self._layers = {part: getattr(self, part).unbind(0) for part in PARTS}
         try:
             yield

@@ -21,7 +21,7 @@ from composition.generative.segments import COMPLETE, RECONSTRUCT, Batch
 from composition.training.parallel import ALONE, Replicas
 
 TOKENS_AT_ONCE = 128
-"""Of which logits are in memory together."""
+"""How many tokens have their logits in memory at once."""
 
 
 def losses(
@@ -62,7 +62,7 @@ def losses(
             parts[-1] = loss.detach()
             figures = _figures(replicas.add(parts), tokens)
             if learn and math.isfinite(figures["loss"]):
-                loss.backward()  # While the hooks stand: gradient checkpointing runs layers again.
+                loss.backward()  # While the hooks are in place: gradient checkpointing runs layers again.
     return figures
 
 

@@ -48,7 +48,7 @@ def svd(state: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     if not torch.isfinite(state).all():
         raise CompositionError(
             "generator.not_finite",
-            "The state holds infinities or NaN: the base or the generator overflowed. Use float32.",
+            "The state holds infinite values or NaN: the base or the generator overflowed. Use float32.",
         )
     u, s, vh = torch.linalg.svd(state, full_matrices=False)
     u, v = u[..., :rank], vh[..., :rank, :].mT

@@ -26,7 +26,7 @@ class Questions:
 
     def __init__(self, tokenizer: Any, rows: Sequence[Mapping[str, str]], recipe: TrainGeneratorRecipe) -> None:
         if len(rows) == 0:
-            raise CompositionError("train.few_documents", "No row was given. Give rows of context, question, answer.")
+            raise CompositionError("train.few_documents", "No rows were given. Give rows of context, question, answer.")
         self.tokenizer, self.documents, self.recipe = tokenizer, rows, recipe
         self.prompting = Prompting(tokenizer)
 
@@ -85,7 +85,7 @@ class Questions:
 
 
 def _right_pad(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ids, mask) [rows, longest]; attention is causal, so what stands on the right of a row changes nothing in it."""
+    """(ids, mask) [rows, longest]; attention is causal, so padding on the right of a row changes nothing in it."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[IGNORED] * (width - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

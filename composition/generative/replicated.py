@@ -1,4 +1,4 @@
-"""Training a generator on several devices: what a process is told, and what it does."""
+"""Training a generator on several devices: what each process is given, and what it does."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def train_replicated(
     start: Path | None = None,
     progress: Progress = ignore,
 ) -> Generator:
-    """`train_generator` in so many processes, each with a base of its own, loaded from the folder; one a GPU.
+    """`train_generator` in several processes, each with a base of its own, loaded from the folder; one a GPU.
 
     A step's documents are dealt out among them, so it takes as many documents as processes to use all: batch_tokens
     should be at least processes · segments · the longest window. The state in `work` is the one of `train_generator`:

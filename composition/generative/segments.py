@@ -5,7 +5,7 @@ A step takes a few documents, n segments of `window` tokens of each (arXiv:2411.
     adapter i    of S_0 + … + S_i                                            so contexts of 1 to n segments are learnt
     complete     segment i+1 under adapter i
     reconstruct  a window that begins anywhere in segments 0 … i and ends in them, under adapter i
-Attention never crosses a segment, so they are rows of a batch. Which rows stand in step t follows from seed and t,
+Attention never crosses a segment, so they are rows of a batch. Which rows are in step t follows from seed and t,
 so nothing but the step has to be kept, and documents may be any sequence that reads its items when they are asked for.
 """
 
@@ -107,29 +107,30 @@ class Documents(Sequence[str]):
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise CompositionError(
                 "train.no_text",
-                f"{self.paths[which].name} has a row without text. Write one JSON object a line, with the key text.",
+                f"{self.paths[which].name} has a row without text. Write one JSON object per line, with the key text.",
             )
         return row["text"]
 
 
 class Corpus:
-    """Documents under a tokenizer; the first `holdout` of one drawn order are kept from training.
+    """Documents under a tokenizer; the first `holdout` of one random order are held out of training.
 
-    That order doesn't depend on the recipe's seed: a training that goes on from another holds out what that one did.
+    That order doesn't depend on the recipe's seed: a training that continues another holds out the same documents.
     """
 
     def __init__(self, tokenizer: Any, documents: Sequence[str], recipe: TrainGeneratorRecipe) -> None:
         if len(documents) < recipe.holdout + 2:
             raise CompositionError(
                 "train.few_documents",
-                f"{len(documents)} documents were given, {recipe.holdout} are held out. Give more, or hold out less.",
+                f"{len(documents)} documents were given, and {recipe.holdout} are held out; at least 2 must be left. "
+                "Give more, or hold out fewer.",
             )
         self.tokenizer, self.documents, self.recipe = tokenizer, documents, recipe
         order = torch.randperm(len(documents), generator=seeded(HELD_OUT)).tolist()
         self.held, self.kept = sorted(order[: recipe.holdout]), sorted(order[recipe.holdout :])
 
     def tokens(self, number: int) -> list[int]:
-        """Of one document, without special tokens."""
+        """The tokens of one document, without special tokens."""
         return self.tokenizer(self.documents[number], add_special_tokens=False, verbose=False)["input_ids"]
 
     def held_tokens(self) -> list[list[int]]:
@@ -155,8 +156,8 @@ class Corpus:
         if not chosen:
             raise CompositionError(
                 "train.short_documents",
-                f"None of {TRIES} documents drawn has two segments of {window} tokens. Give longer ones, or shorter "
-                "segments.",
+                f"None of {TRIES} documents drawn has two segments of {window} tokens. Give longer documents, or use "
+                "shorter segments.",
             )
         return build(chosen, random, recipe.objective)
 

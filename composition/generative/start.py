@@ -5,7 +5,7 @@ on one thing: that the query A1 x of a token resembles the key A2 n that the sam
 training has to find that by itself, and on a million tokens it hardly does. Here it comes from what both share:
 
     Σ_nn^(−1/2) Σ_nx Σ_xx^(−1/2) = P diag(ρ) Qᵀ         canonical correlations of n [D] and x [in] at the same tokens
-    A2 = O₁ P_Rᵀ Σ_nn^(−1/2)                            keys: the R directions that x tells best, of equal weight
+    A2 = O₁ P_Rᵀ Σ_nn^(−1/2)                            keys: the R directions that x predicts best, of equal weight
     A1 = O₁ diag(ρ_R) Q_Rᵀ Σ_xx^(−1/2)                  queries: the keys' least-squares estimate
     A3 = O₂ Σ_nn^(−1/2)                                 values: R random directions, other ones in every layer
     B  = λ · argmin_B Σ_t ‖B A3 n_t − e_t‖²             e_t: the token's own output embedding, of length 1
@@ -29,7 +29,7 @@ from composition.generative.segments import seeded
 
 STRENGTH = 0.6
 SINK = 4
-"""A row's first tokens: attention rests there, and what layers make of them is like no other token's."""
+"""A row's first tokens: they attract attention, and their hidden states are unlike any other token's."""
 FLOOR = 1e-3
 SHRINK = 1e-2
 RIDGE = 0.05
@@ -86,7 +86,7 @@ def align(base: Any, generator: Generator, rows: Iterable[Tensor], seed: int) ->
 
 
 def _align_layer(generator: Generator, number: int, heard: _Heard, random: torch.Generator) -> None:
-    """One layer, from what was heard of it."""
+    """Set one layer from the sums collected for it."""
     config, lengths = generator.config, torch.cat(heard.lengths)
     nn, nx, xx, ne = (total / len(lengths) for total in (heard.nn, heard.nx, heard.xx, heard.ne))
     device = nn.device

@@ -1,4 +1,4 @@
-"""What a text leaves in a generator: one matrix a layer, which adds up over texts and can be taken away again.
+"""What a text leaves in a generator: one matrix a layer, which adds up over texts and can be subtracted again.
 
     S(a and b) = S(a) + S(b),      S(a and b) − S(b) = S(a)
 
@@ -26,7 +26,7 @@ NOTHING = 1e-9
 class State:
     """S [L, R1, R2] float64, how many tokens went in, and the digest of the generator that it belongs to.
 
-    `composition.generative.encode.read` makes one of a text's tokens.
+    `composition.generative.encode.read` makes one from a text's tokens.
     """
 
     S: Tensor
@@ -35,7 +35,7 @@ class State:
 
     @classmethod
     def zero(cls, generator: Any) -> "State":
-        """Of no text."""
+        """The state of no text: all zeros."""
         config = generator.config
         return cls(torch.zeros(len(config.modules), config.inner, config.r, dtype=torch.float64), 0, generator.digest())
 
@@ -44,21 +44,22 @@ class State:
         return State(self.S + other.S, self.tokens + other.tokens, self.generator)
 
     def __sub__(self, other: "State") -> "State":
-        self._check(other, "taken from")
+        self._check(other, "subtracted from")
         if other.tokens > self.tokens:
             raise CompositionError(
                 "state.more_than_all",
-                f"A state of {other.tokens:,} tokens can't be taken from one of {self.tokens:,}. "
-                "Take away only a text that was added before.",
+                f"A state of {other.tokens:,} tokens can't be subtracted from one of {self.tokens:,}. "
+                "Subtract only a text that was added before.",
             )
         S = self.S - other.S
         if self.tokens == other.tokens:
             if S.norm() > NOTHING * self.S.norm():
                 raise CompositionError(
                     "state.not_part",
-                    "Both states have equally many tokens, of other texts. Take away only a text that was added.",
+                    "Both states have the same number of tokens, but of different texts. Subtract only a text that was "
+                    "added before.",
                 )
-            S = torch.zeros_like(S)  # What rounding leaves would be normalised to full strength.
+            S = torch.zeros_like(S)  # The rounding error left over would be normalised to full strength.
         return State(S, self.tokens - other.tokens, self.generator)
 
     def save(self, path: Path) -> None:
@@ -69,7 +70,7 @@ class State:
 
     @classmethod
     def load(cls, path: Path) -> "State":
-        """What `save` wrote. Errors: `state.unreadable`."""
+        """Read what `save` wrote. Errors: `state.unreadable`."""
         try:
             with safe_open(path, framework="pt") as source:
                 notes, S = json.loads(source.metadata()[KEY]), source.get_tensor(KEY)
@@ -79,7 +80,7 @@ class State:
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CompositionError(
                 "state.unreadable",
-                f"{path.name} is no state of a generator: {error}. Give a file that State.save wrote.",
+                f"{path.name} is not a state of a generator: {error}. Give a file that State.save wrote.",
             ) from error
 
     def _check(self, other: "State", verb: str) -> None:
@@ -87,5 +88,5 @@ class State:
             raise CompositionError(
                 "state.other_generator",
                 f"A state of generator {other.generator[:12]} can't be {verb} one of {self.generator[:12]}. "
-                "Read both texts with one generator.",
+                "Read both texts with the same generator.",
             )

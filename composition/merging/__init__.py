@@ -1,1 +1,1 @@
-"""Merges: one file a method, beside what they share (units, Gram matrices, k-means, diagnostics)."""
+"""Merges: one file per method, and what they share (units, Gram matrices, k-means, diagnostics)."""

@@ -1,4 +1,4 @@
-"""Rank-wise average: the j-th rank of the result is the mean of the adapters' j-th ranks, A and B apart.
+"""Rank-wise average: the j-th rank of the result is the mean of the adapters' j-th ranks, A and B separately.
 
     A' = Σ |w_i| √|s_i| A_i,    B' = Σ ± w_i √|s_i| B_i,    w_i = 1/n where the recipe gives none
 

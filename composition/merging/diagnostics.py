@@ -1,4 +1,4 @@
-"""What a merge tells about itself, without a dense ΔW: norms, and errors against the exact sum and mean.
+"""What a merge reports about itself, without a dense ΔW: norms, and errors against the exact sum and mean.
 
 Targets, for weights w of n adapters scaled to Σ|w| = n (all ones where the recipe gives none):
 

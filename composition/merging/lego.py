@@ -197,7 +197,7 @@ def _describe(
 
 
 def _warn(report: diagnostics.Report, summary: dict[str, Any], recipe: LegoRecipe) -> None:
-    """Say in plain words where clustering found nothing to find."""
+    """Warn in plain words if clustering found little to group."""
     change, inertia = summary["seed_change"], summary["inertia_ratio"]
     if change is None or inertia is None or change < UNSTABLE:
         return

@@ -30,7 +30,7 @@ from composition.recipes import AssembleRecipe, MeteoraRecipe, SmoraRecipe
 from composition.weights import DTYPES, LoraWeights
 
 Source = Mapping[str, Any]
-"""What is known of an expert beside its weights: sha256 of its file, license, source."""
+"""What is known of an expert besides its weights: sha256 of its file, license, source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Entry:
 class Assembly:
     """An assembly before it is written: its config, its tensors by name, and the plain dict a page shows of it.
 
-    `draft`: the router has still to be trained. `router`: the record of that training, for router.json.
+    `draft`: the router still has to be trained. `router`: the record of that training, for router.json.
     """
 
     config: dict[str, Any]
@@ -263,8 +263,8 @@ def _report(
 def _unlike(name: str, module: str, found: torch.dtype, first: torch.dtype) -> CompositionError:
     return CompositionError(
         "assemble.dtypes_differ",
-        f"{module} of {name} is stored as {DTYPES[found]}, others as {DTYPES[first]}; stacked they would have to "
-        "change. Choose a precision for all of them (dtype=float32 keeps every value).",
+        f"{module} of {name} is stored as {DTYPES[found]}, others as {DTYPES[first]}, so they can't be stacked "
+        "unchanged. Choose a precision for all of them (dtype=float32 keeps every value).",
         adapter=name,
         module=module,
     )

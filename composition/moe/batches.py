@@ -1,7 +1,7 @@
 """What a router learns from: rows of each task as tokens, some held out, and batches that depend on the step alone.
 
 Every batch takes tasks in turn, so that a large dataset does not drown a small one; each task's rows are shuffled anew
-for every pass. Which rows stand in batch t follows from the seed and t, so a run that is taken up again at step t sees
+for every pass. Which rows stand in batch t follows from the seed and t, so a run that resumes at step t sees
 what the first run would have seen.
 """
 
@@ -20,7 +20,7 @@ MOST_HELD = 64
 FEWEST_ROWS = 4
 """A task with fewer rows holds none out."""
 WORTH_CUTTING = 0.2
-"""Share of a batch's places that reading it in two pieces must save."""
+"""A batch is read in two pieces if that saves at least this share of its places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def make_corpus(
 
 
 def held_count(rows: int, share: float) -> int:
-    """How many of so many rows are held out."""
+    """How many of this many rows are held out."""
     if not share or rows < FEWEST_ROWS:
         return 0
     return min(max(1, round(rows * share)), MOST_HELD)

@@ -32,7 +32,7 @@ def expert_weights(layer: MoELinear, chosen: Tensor, weights: Tensor) -> Tensor:
 
 
 def layer_of(module: str) -> int:
-    """The number of the layer a module stands in; -1 for one outside (an lm_head)."""
+    """The number of the layer that a module is in; -1 for one outside (an lm_head)."""
     found = LAYER.search(f".{module}.")
     return int(found[1]) if found else -1
 
@@ -103,9 +103,9 @@ def token_routing(model: Any, tokenizer: Any, text: str, *, answer: str = "", ma
 def token_table(
     model: Any, tokenizer: Any, routing: Routing, prompt: Sequence[int], written: Sequence[int], most: int = 2048
 ) -> dict[str, Any]:
-    """Who served the tokens that `routing` has seen: a prompt's and an answer's, in one pass or in several.
+    """Which experts served the tokens that `routing` has seen: a prompt's and an answer's, in one pass or in several.
 
-    Of more than `most` tokens the last ones are told, and how many were left out stands in "skipped"; "prompt" counts
+    Of more than `most` tokens only the last are listed, and "skipped" says how many were left out; "prompt" counts
     those of the prompt. Special tokens carry "special". The rest as in `token_routing`.
     """
     ids = [*prompt, *written]
@@ -156,7 +156,7 @@ def _reading(max_length: int, batch_size: int) -> AssembleRecipe:
 
 
 def _keeps(model: Any) -> bool:
-    """Whether the base can spare the logits nobody asks for."""
+    """Whether the base can skip the logits that are not needed."""
     return "logits_to_keep" in inspect.signature(model.get_base_model().forward).parameters
 
 

@@ -2,10 +2,10 @@
 
     adapter_config.json         peft_type METEORA or SMORA, experts, ranks, scales, how tokens are routed
     adapter_model.safetensors   the stack: A, B as stored, gates (and SMoRA's bias) in float32
-    router.json                 how the router came to be: data, steps, losses, routing shares, held-out figures
+    router.json                 how the router was made: data, steps, losses, routing shares, held-out figures
     lora_moe_peft.py            the loader, byte for byte this project's own; the only code an assembly holds
 
-The card is written by whoever knows where the parts come from.
+The caller, who knows where the parts come from, writes the card.
 """
 
 import hashlib

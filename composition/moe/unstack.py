@@ -41,7 +41,7 @@ class StoredAssembly:
         self.modules = sorted(key[start : -len(ending)] for key in self.keys if key.endswith(ending))
 
     def shape(self, module: str, part: str) -> list[int]:
-        """Of A, B, gate or bias."""
+        """The shape of A, B, gate or bias."""
         return self._slice(module, part).get_shape()
 
     def dtype(self, module: str, part: str) -> torch.dtype:
@@ -63,7 +63,7 @@ class StoredAssembly:
         if key not in self.keys:
             raise CompositionError(
                 "assembly.broken",
-                f"{self.folder.name} lacks the tensor {key}. Download it again, or assemble it anew.",
+                f"{self.folder.name} lacks the tensor {key}. Download it again, or assemble it again.",
                 tensor=key,
             )
         return self.source.get_slice(key)

@@ -1,4 +1,4 @@
-"""What a user asks for: one frozen dataclass a method, torch-free; forms, REST schema and CLI are drawn from it."""
+"""What a user asks for: one frozen dataclass per method, torch-free; forms, REST schema and CLI are built from it."""
 
 from composition.recipes.assemble import AssembleRecipe
 from composition.recipes.base import Recipe, option, recipe_fields

@@ -25,14 +25,14 @@ class AssembleRecipe(Recipe):
         default="random",
         choices=("random", PROTOTYPE),
         label="Router start",
-        help="random: as a linear layer starts. prototype: each expert's strongest input direction.",
+        help="random: like a new linear layer. prototype: each expert's strongest input direction.",
     )
     dtype: str = option(
         "choice",
         default="keep",
         choices=("keep", "float32", "float16", "bfloat16"),
         label="Precision",
-        help="How the experts are stored; keep asks that all share one precision and leaves every bit as it is.",
+        help="How the experts are stored. keep: bit for bit as they are, which needs one precision for all.",
     )
     steps: int | None = option(
         "integer",
@@ -40,10 +40,10 @@ class AssembleRecipe(Recipe):
         minimum=1,
         maximum=100_000,
         label="Steps",
-        help=f"Training steps; empty for {PASSES} passes over the data, within {FEWEST_STEPS} to {MOST_STEPS}.",
+        help=f"Training steps; empty for {PASSES} passes over the data, but {FEWEST_STEPS} to {MOST_STEPS} steps.",
     )
     batch_size: int = option(
-        "integer", default=8, minimum=1, maximum=256, label="Batch", help="Rows a step, drawn from every task in turn."
+        "integer", default=8, minimum=1, maximum=256, label="Batch", help="Rows per step, drawn from each task in turn."
     )
     learning_rate: float = option(
         "number",
@@ -51,7 +51,7 @@ class AssembleRecipe(Recipe):
         minimum=1e-7,
         maximum=1.0,
         label="Learning rate",
-        help="AdamW's peak for the router, cosine to zero; a few hundred steps need more than the published 5e-4.",
+        help="AdamW's peak rate for the router, cosine to zero; a few hundred steps need more than the published 5e-4.",
     )
     expert_rate: float = option(
         "number",
@@ -59,13 +59,18 @@ class AssembleRecipe(Recipe):
         minimum=1e-7,
         maximum=1.0,
         label="Experts' learning rate",
-        help="The same for the adapters' own factors, where they are trained too.",
+        help="The same for the adapters' own factors, if they are trained too.",
     )
     warmup: float = option(
-        "number", default=0.05, minimum=0.0, maximum=0.9, label="Warm-up", help="Share of the steps that ramp it up."
+        "number",
+        default=0.05,
+        minimum=0.0,
+        maximum=0.9,
+        label="Warm-up",
+        help="Share of the steps in which the rate rises.",
     )
     weight_decay: float = option(
-        "number", default=0.01, minimum=0.0, maximum=1.0, label="Weight decay", help="AdamW's decoupled decay."
+        "number", default=0.01, minimum=0.0, maximum=1.0, label="Weight decay", help="AdamW's decoupled weight decay."
     )
     max_length: int = option(
         "integer",
@@ -80,7 +85,7 @@ class AssembleRecipe(Recipe):
         default="completion",
         choices=("completion", "all"),
         label="Language loss",
-        help="completion: on answers alone, as adapters are mostly trained. all: on prompts too, as published.",
+        help="completion: on answers alone, as most adapters are trained. all: on prompts too, as published.",
     )
     holdout: float = option(
         "number",
@@ -88,7 +93,7 @@ class AssembleRecipe(Recipe):
         minimum=0.0,
         maximum=0.5,
         label="Held out",
-        help="Share of each task's rows kept from training, on which the router is measured.",
+        help="Share of each task's rows that is held out of training, to measure the router.",
     )
     split: str = option("string", default="train", label="Split", help="Which file of each dataset, without .jsonl.")
     seed: int = option(
@@ -106,7 +111,7 @@ class AssembleRecipe(Recipe):
         return self.stage != PROTOTYPE
 
     def check(self, inputs: Inputs) -> None:
-        """Count, plain LoRAs of one base, of one precision unless it is given, under different names."""
+        """Enough plain LoRAs of one base, with different names; of one precision if `dtype` is keep."""
         checks.check_count(inputs, 2, self.name, VERB)
         checks.check_mergeable(inputs, VERB)
         checks.check_shapes(inputs, VERB)
@@ -141,7 +146,7 @@ class AssembleRecipe(Recipe):
         return "one small dataset for each adapter" if self.needs_labels else "a mixed text"
 
     def steps_for(self, rows: int) -> int:
-        """The steps of a training on so many rows."""
+        """The number of steps to train on this many rows."""
         return self.steps or min(max(PASSES * rows // self.batch_size, FEWEST_STEPS), MOST_STEPS)
 
     def output_ranks(self, inputs: Inputs) -> dict[str, int]:

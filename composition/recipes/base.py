@@ -3,7 +3,7 @@
 A field is declared with `option(...)`: its metadata carry type, label, help and bounds. The same metadata check the
 value, draw the form, make the REST schema and the CLI option, so a new method needs no new page.
 
-Field types: integer, number, boolean, choice, string, numbers (a list of numbers), choices (a list out of `choices`).
+Field types: integer, number, boolean, choice, string, numbers (a list of numbers), choices (a list from `choices`).
 """
 
 import dataclasses

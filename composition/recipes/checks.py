@@ -1,6 +1,6 @@
 """What every merge asks of its inputs, from header facts alone: mergeable, of one shape, enough of them.
 
-Assembling asks the same; `verb` then names the refusals' codes and the sentences' verb.
+Assembling checks the same things; `verb` begins the error codes and is the verb of the messages.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ def check_count(inputs: Inputs, minimum: int, method: str, verb: str = MERGE) ->
 
 
 def check_mergeable(inputs: Inputs, verb: str = MERGE) -> None:
-    """No input may need its base weight to mean anything (DoRA, PiSSA, modules_to_save, bias, ...)."""
+    """No input may depend on the weights of its base (DoRA, PiSSA, modules_to_save, bias, ...)."""
     for name, facts in inputs:
         if facts.needs_base:
             need = facts.needs_base[0]
@@ -44,7 +44,7 @@ def check_mergeable(inputs: Inputs, verb: str = MERGE) -> None:
 
 
 def check_shapes(inputs: Inputs, verb: str = MERGE) -> None:
-    """A module that two adapters share must have one (in, out) in both: else they belong to different bases."""
+    """A module that two adapters share must have the same (in, out) in both; otherwise their bases differ."""
     first: dict[str, tuple[str, int, int]] = {}
     for name, facts in inputs:
         for module, shape in facts.modules.items():
@@ -61,7 +61,7 @@ def check_shapes(inputs: Inputs, verb: str = MERGE) -> None:
 
 
 def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
-    """One weight an adapter, none of them zero."""
+    """One weight per adapter, none of them zero."""
     if weights is None:
         return
     if len(weights) != len(inputs):
@@ -71,24 +71,24 @@ def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
         )
     for (name, _), weight in zip(inputs, weights, strict=True):
         if weight == 0:
-            raise RecipeError("weights", f"Weights: {name} has 0, which leaves it out. Take it off the inputs instead.")
+            raise RecipeError("weights", f"Weights: {name} has 0, which leaves it out. Remove it from the inputs.")
 
 
 def check_rank(inputs: Inputs, available: dict[str, int], rank: int) -> None:
-    """Some module must have `rank` units to give; modules with fewer keep what they have."""
+    """At least one module must have `rank` units; modules with fewer keep what they have."""
     largest = max(available.values())
     if rank > largest:
         names = ", ".join(name for name, _ in inputs)
         raise RecipeError(
             "rank",
-            f"Rank: {rank} is more than {names} have to give, which is {largest} in their largest module. "
+            f"Rank: {rank} is more than {names} have together: {largest} in their largest module. "
             f"Use at most {largest}.",
             largest=largest,
         )
 
 
 def check_equal_ranks(inputs: Inputs) -> None:
-    """Rank-by-rank averaging pairs the j-th rank of every adapter, so each module must have one rank in all."""
+    """Rank-by-rank averaging pairs the j-th ranks of the adapters, so a module must have one rank in all of them."""
     first: dict[str, tuple[str, int]] = {}
     for name, facts in inputs:
         for module, shape in facts.modules.items():
@@ -114,25 +114,25 @@ def pooled_ranks(inputs: Inputs) -> dict[str, int]:
 
 
 def check_names(inputs: Inputs) -> None:
-    """Experts are told apart by name: no name twice."""
+    """Experts are told apart by name, so no name may appear twice."""
     twice = [name for name, count in Counter(name for name, _ in inputs).items() if count > 1]
     if twice:
         raise CompositionError(
             "assemble.named_twice",
-            f"{', '.join(twice)} stands twice among the adapters; experts are told apart by name. Give each once.",
+            f"{', '.join(twice)} was given more than once; experts are told apart by name. Give each adapter once.",
             adapters=twice,
         )
 
 
 def check_equal_dtypes(inputs: Inputs) -> None:
-    """Stacked without a change, adapters must be of one precision."""
+    """Adapters that are stacked unchanged must have one precision."""
     (first, facts), *others = inputs
     for name, other in others:
         if other.dtype != facts.dtype:
             raise CompositionError(
                 "assemble.dtypes_differ",
-                f"{first} is stored as {facts.dtype} and {name} as {other.dtype}; stacked they would have to change. "
-                "Choose a precision for all of them (dtype=float32 keeps every value).",
+                f"{first} is stored as {facts.dtype} and {name} as {other.dtype}, so they can't be stacked "
+                "unchanged. Choose a precision for all of them (dtype=float32 keeps every value).",
                 adapters=[first, name],
                 dtypes=[facts.dtype, other.dtype],
             )
@@ -145,7 +145,7 @@ def check_labels(names: Sequence[str], rows: Mapping[str, int], method: str) -> 
         raise CompositionError(
             "assemble.no_data",
             f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} no data: {method} learns from labelled "
-            "text which tokens each adapter shall serve. Give one small dataset for each adapter, or choose "
+            "text which tokens each adapter should serve. Give one small dataset for each adapter, or choose "
             "train=prototype, which needs none.",
             adapters=missing,
         )
@@ -153,7 +153,7 @@ def check_labels(names: Sequence[str], rows: Mapping[str, int], method: str) -> 
     if unknown:
         raise CompositionError(
             "assemble.unknown_data",
-            f"Data was given for {', '.join(unknown)}, which is none of the adapters {', '.join(names)}. "
-            "Name the adapter it belongs to.",
+            f"Data was given for {', '.join(unknown)}, but the adapters are {', '.join(names)}. "
+            "Name the adapter that the data belongs to.",
             data=unknown,
         )

@@ -1,4 +1,4 @@
-"""The recipe of the discriminator of Trans-LoRA (arXiv:2405.17258), trained once and kept beside an adapter."""
+"""The recipe of the discriminator of Trans-LoRA (arXiv:2405.17258), trained once and kept with an adapter."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +11,7 @@ from composition.recipes.synthesis import SynthesisOptions, check_seeds, seed_op
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscriminatorRecipe(SynthesisOptions):
-    """Learn to tell real inputs from invented ones, once, beside the adapter: argmax of log p(yes|x), log p(no|x')."""
+    """Learn, once per adapter, to tell real inputs from invented ones: argmax of log p(yes|x), log p(no|x')."""
 
     kind: ClassVar[str] = "discriminator"
 
@@ -29,7 +29,7 @@ class DiscriminatorRecipe(SynthesisOptions):
         minimum=8,
         maximum=100_000,
         label="Invented inputs",
-        help="How many the source base invents to learn from; empty for as many as there are real ones.",
+        help="How many inputs the source base invents to learn from; empty for as many as there are real ones.",
     )
     max_candidates: float = option(
         "number",
@@ -37,7 +37,7 @@ class DiscriminatorRecipe(SynthesisOptions):
         minimum=1.0,
         maximum=1000.0,
         label="Candidates",
-        help="At most so many candidates for each wanted input, duplicates and unreadable ones included.",
+        help="Most candidates for each wanted input, duplicates and unreadable ones included.",
     )
     holdout: float = option(
         "number",
@@ -45,7 +45,7 @@ class DiscriminatorRecipe(SynthesisOptions):
         minimum=0.05,
         maximum=0.5,
         label="Held out",
-        help="Share of the real and of the invented inputs that is only measured on.",
+        help="Share of the real and of the invented inputs that is held out to measure on.",
     )
     least_recall: float = option(
         "number",
@@ -53,12 +53,12 @@ class DiscriminatorRecipe(SynthesisOptions):
         minimum=0.0,
         maximum=1.0,
         label="Least recall",
-        help="Below this share of held-out real inputs recognised as real the discriminator is refused: it would "
-        "throw away good text.",
+        help="The discriminator is refused if it recognises less than this share of the held-out real inputs as "
+        "real, because it would throw away good text.",
     )
-    rank: int = option("integer", default=8, minimum=1, maximum=1024, label="Rank", help="Of its LoRA.")
+    rank: int = option("integer", default=8, minimum=1, maximum=1024, label="Rank", help="Rank of its LoRA.")
     alpha: float = option(
-        "number", default=16.0, minimum=0.001, maximum=100_000.0, label="Alpha", help="Its LoRA's alpha."
+        "number", default=16.0, minimum=0.001, maximum=100_000.0, label="Alpha", help="Alpha of its LoRA."
     )
     target_modules: str = targets_option("Modules")
     epochs: int = option(
@@ -70,7 +70,7 @@ class DiscriminatorRecipe(SynthesisOptions):
         minimum=1,
         maximum=100_000,
         label="Steps",
-        help="Training steps in place of epochs; empty for epochs.",
+        help="Training steps, instead of epochs; leave empty to use epochs.",
     )
     learning_rate: float = option(
         "number",
@@ -78,10 +78,10 @@ class DiscriminatorRecipe(SynthesisOptions):
         minimum=1e-7,
         maximum=1.0,
         label="Learning rate",
-        help="AdamW without decay, linear to zero. The paper gives none for the discriminator.",
+        help="AdamW without decay, linear to zero. The paper gives no rate for the discriminator.",
     )
     batch_size: int = option(
-        "integer", default=8, minimum=2, maximum=512, label="Batch", help="Rows a step, half of them real."
+        "integer", default=8, minimum=2, maximum=512, label="Batch", help="Rows per step, half of them real."
     )
     max_length: int = option(
         "integer", default=512, minimum=8, maximum=32_768, label="Longest row", help="In tokens; longer inputs are cut."
@@ -95,11 +95,11 @@ class DiscriminatorRecipe(SynthesisOptions):
     )
 
     def check_data(self, real: int, seeds: int) -> None:
-        """Refuse too little to learn from. Errors: `discriminator.too_few_real`, `transfer.no_seeds`."""
+        """Refuse too few inputs to learn from. Errors: `discriminator.too_few_real`, `transfer.no_seeds`."""
         if real < 16:
             raise CompositionError(
                 "discriminator.too_few_real",
-                f"A discriminator learns from real inputs, and {real} were given; at least 16 are needed, 100 and more "
+                f"A discriminator learns from real inputs, and {real} were given; at least 16 are needed, 100 or more "
                 "are better. Add rows, or transfer with filter=token-score, which needs none.",
                 real=real,
             )
@@ -111,7 +111,7 @@ METHODS = (
         kind="discriminator",
         verb="discriminator",
         label="Discriminator",
-        summary="Learns, once, to tell an adapter's real inputs from invented ones; kept beside it for every transfer.",
+        summary="Learns, once, to tell an adapter's real inputs from invented ones; kept for all its transfers.",
         recipe=DiscriminatorRecipe,
         function="transfer.discriminator:train_discriminator",
         needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),

@@ -18,12 +18,12 @@ class EvaluateRecipe(Recipe):
         default=("nll", "exact_match"),
         choices=("nll", "exact_match", "choice"),
         label="Metrics",
-        help="nll: negative log-likelihood a token. exact_match: greedy answer equals the completion. "
+        help="nll: negative log-likelihood per token. exact_match: greedy answer equals the completion. "
         "choice: the likeliest of the row's choices is the completion.",
     )
     split: str = option("string", default="test", label="Split", help="Which file of the dataset, without .jsonl.")
     limit: int | None = option(
-        "integer", default=None, minimum=1, label="Rows", help="Use the first so many rows; empty for all."
+        "integer", default=None, minimum=1, label="Rows", help="Use only this many rows, from the first; empty for all."
     )
     max_new_tokens: int = option(
         "integer", default=16, minimum=1, maximum=1024, label="New tokens", help="Longest greedy answer, in tokens."

@@ -22,8 +22,8 @@ class GenerateRecipe(Recipe):
         default="parallel",
         choices=MODES,
         label="Chunks",
-        help="parallel: each by the bare base; texts add up in any order. sequential: each under the adapter of those "
-        "before it. sequential-long: the same in constant memory. concat: one chunk.",
+        help="parallel: the bare base reads each chunk; texts add up in any order. sequential: each is read under the "
+        "adapter of those before it. sequential-long: the same in constant memory. concat: one chunk.",
     )
     window: int = option(
         "integer",
@@ -47,8 +47,8 @@ class GenerateRecipe(Recipe):
         minimum=0.01,
         maximum=10.0,
         label="Strength",
-        help="What the adapter's scale is multiplied by. 1: as the generator learnt it, which recites best. Less holds "
-        "back from copying where the text has no answer.",
+        help="What the adapter's scale is multiplied by. 1: as the generator learnt it, which recites the text best. "
+        "With less, the model copies less where the text has no answer.",
     )
     dtype: str = option(
         "choice",
@@ -59,7 +59,7 @@ class GenerateRecipe(Recipe):
     )
 
     def check_text(self, text: str) -> None:
-        """Refuse what is no text: `generate.empty`, `generate.binary`."""
+        """Refuse what is not text: `generate.empty`, `generate.binary`."""
         if not text.strip():
             raise CompositionError(
                 "generate.empty", "The text is empty. Give the document that the adapter should know."
@@ -68,16 +68,17 @@ class GenerateRecipe(Recipe):
         if "\0" in text or strange > max(8, len(text) // 50):
             raise CompositionError(
                 "generate.binary",
-                f"{strange:,} of {len(text):,} characters are no text: a binary file, or one in another encoding. "
-                "Give plain text in UTF-8.",
+                f"{strange:,} of {len(text):,} characters are not text: this is a binary file, or one in another "
+                "encoding. Give plain text in UTF-8.",
             )
 
     def check_length(self, tokens: int, longest_chunk: int | None = None) -> None:
-        """Refuse a text of too many tokens: `generate.too_long`. `longest_chunk` is how far the base can see."""
+        """Refuse a text of too many tokens: `generate.too_long`. `longest_chunk` is the most the base can read."""
         if tokens > self.max_tokens:
             raise CompositionError(
                 "generate.too_long",
-                f"The text has {tokens:,} tokens; the most is {self.max_tokens:,}. Shorten it, or raise max_tokens.",
+                f"The text has {tokens:,} tokens; at most {self.max_tokens:,} are allowed. Shorten it "
+                "or raise max_tokens.",
                 tokens=tokens,
                 limit=self.max_tokens,
             )
@@ -85,7 +86,7 @@ class GenerateRecipe(Recipe):
         if longest_chunk is not None and chunk > longest_chunk:
             raise CompositionError(
                 "generate.too_long",
-                f"A chunk would have {chunk:,} tokens, and the base sees at most {longest_chunk:,}. "
+                f"A chunk would have {chunk:,} tokens, but the base reads at most {longest_chunk:,}. "
                 f"Use mode parallel or sequential with a window of at most {longest_chunk}.",
                 tokens=chunk,
                 limit=longest_chunk,

@@ -1,7 +1,7 @@
-"""Adapters that join a mixture: what its config hands on to the recipe, and what can't join. Torch-free.
+"""Adapters that join a mixture: what the recipe takes from its config, and what can't join. Torch-free.
 
 The first of an assembling job's inputs may be a mixture. It then stands for its experts, which stay in their places;
-the other inputs are stacked behind them, and the router goes on from where it was trained.
+the other inputs are stacked after them, and the router continues from its trained state.
 """
 
 from collections.abc import Mapping
@@ -48,17 +48,17 @@ def check_growth(name: str, config: AssemblyConfig, recipe: AssembleRecipe) -> N
     if not isinstance(recipe, own):
         raise CompositionError(
             "assemble.other_method",
-            f"{name} is a {own.name} mixture, and the recipe is {recipe.name}'s. Use {own.kind}.",
+            f"{name} is a {own.name} mixture, but the recipe is {recipe.name}'s. Use {own.kind}.",
         )
     if isinstance(recipe, SmoraRecipe) and recipe.rank_partition != config.partition:
         raise CompositionError(
             "assemble.other_method",
-            f"{name} has one router row for {config.partition} ranks, and the recipe asks for "
+            f"{name} has one router row for {config.partition} ranks, but the recipe asks for "
             f"{recipe.rank_partition}. Use rank_partition={config.partition}.",
         )
     if not recipe.trains and config.raw["trained"] != PROTOTYPE:
         raise CompositionError(
             "assemble.trained_before",
-            f"The router of {name} was trained, and a new expert's row has to be trained beside it. "
+            f"The router of {name} was trained, so a new expert's row must be trained too. "
             "Choose train=router and give data for every expert.",
         )

@@ -1,4 +1,4 @@
-"""How much memory a transfer will take, said before it starts: from the base's size and the recipe, without torch."""
+"""An estimate of the memory a transfer takes, before it starts, from the base's size and the recipe, without torch."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "bfloat16", "int8")
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0}
 ACTIVATION_BYTES = 34
-"""Bytes that one token keeps for the backward pass, a layer and a unit of width, in half precision (rough)."""
+"""Bytes that one token keeps for the backward pass, per layer and unit of width, in half precision (rough)."""
 
 
 def memory_estimate(
@@ -24,13 +24,13 @@ def memory_estimate(
     length: int | None = None,
     trained: int | None = None,
 ) -> dict[str, int]:
-    """Bytes that training this recipe's adapter on a base of so many parameters takes, by part, and their `total`.
+    """The bytes needed to train this recipe's adapter on a base of this many parameters, by part, and their `total`.
 
     `length` is the longest row in tokens (default: recipe.max_length), `trained` the adapter's parameters (default: a
-    LoRA on two square modules a layer); with micro_batch=auto it is that of one row at once, the least. Rough on
-    purpose, and on the high side: AdamW keeps three float32 copies of the gradient's size beside the adapter,
-    activations are 34 bytes a token, layer and unit of width in half precision (twice in float32), of which
-    checkpointing keeps 2, and logits are made for the answer's tokens alone.
+    LoRA on two square modules per layer); micro_batch=auto counts as one row at once, the least. The estimate is rough
+    on purpose, and high: AdamW keeps three float32 copies of the gradient's size beside the adapter,
+    activations are 34 bytes per token, layer and unit of width in half precision (twice in float32), of which
+    checkpointing keeps 2, and logits are computed for the answer's tokens only.
     """
     rows = recipe.batch_size if recipe.micro_batch == "auto" else min(int(recipe.micro_batch), recipe.batch_size)
     rows = 1 if recipe.micro_batch == "auto" else rows

@@ -21,7 +21,7 @@ class MergeRecipe(Recipe):
         "numbers",
         default=None,
         label="Weights",
-        help="One number for each adapter, in their order; empty for equal ones.",
+        help="One number for each adapter, in their order; empty for equal weights.",
     )
     dtype: str = option(
         "choice",
@@ -32,7 +32,7 @@ class MergeRecipe(Recipe):
     )
 
     def check(self, inputs: Inputs) -> None:
-        """Count, mergeability, shapes, weights; then what the method itself asks."""
+        """Check count, mergeability, shapes and weights; methods add their own checks."""
         checks.check_count(inputs, self.min_inputs, self.name)
         checks.check_mergeable(inputs)
         checks.check_shapes(inputs)
@@ -56,7 +56,7 @@ class LegoRecipe(MergeRecipe):
         minimum=1,
         maximum=4096,
         label="Rank",
-        help="Clusters, and so the rank of the result; a module with fewer units keeps one cluster for each.",
+        help="Number of clusters, which is the rank of the result; a module with fewer units keeps one for each.",
     )
     profile: str = option(
         "choice",
@@ -70,7 +70,7 @@ class LegoRecipe(MergeRecipe):
         default="mean",
         choices=("mean", "max", "sum"),
         label="Reference rank",
-        help="Which r stands in the output factor √(r/k) where ranks differ; profile ctm always takes the sum.",
+        help="Which r the output factor √(r/k) uses if ranks differ; profile ctm always takes the sum.",
     )
     seed: int = option(
         "integer", default=0, minimum=0, maximum=2**32 - 1, label="Seed", help="Seed of the k-means++ starts."
@@ -107,7 +107,7 @@ class SvdRecipe(MergeRecipe):
         minimum=1,
         maximum=4096,
         label="Rank",
-        help="Rank of the result; a module whose sum has less keeps what it has.",
+        help="Rank of the result; a module whose sum has a lower rank keeps that rank.",
     )
 
     def check(self, inputs: Inputs) -> None:
@@ -185,7 +185,7 @@ METHODS = (
         kind="average",
         verb="merge",
         label="Rank-wise average",
-        summary="Averages A and B rank by rank; meaningful for adapters that were started from one seed.",
+        summary="Averages A and B rank by rank; meaningful for adapters that started from the same seed.",
         recipe=AverageRecipe,
         function="composition.merging.average:average",
         needs=Needs(min_inputs=2),

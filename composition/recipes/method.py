@@ -1,7 +1,7 @@
 """A method's row: what it makes, what it needs, where its function lives, and its paper.
 
-Rows stand beside their recipes, in the tuple `METHODS` of a module of this package; `composition.registry` gathers
-them. The function is named, not imported, so that web and API, which draw their forms from recipes, load no torch.
+Rows are kept next to their recipes, in the tuple `METHODS` of a module of this package; `composition.registry` gathers
+them. The function is named, not imported, so that web and API, which build their forms from recipes, load no torch.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Result = Literal["adapter", "generator", "companion", "evaluation", "answer", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a method asks of its surroundings; `max_inputs` None is any number."""
+    """What a method needs in order to run; `max_inputs` None is any number."""
 
     min_inputs: int
     max_inputs: int | None = None
@@ -28,9 +28,9 @@ class Needs:
 class Method:
     """One row: `function` is dotted as "package.module:name"; `load()` imports it.
 
-    `verb` groups methods that are asked for in the same way. `result` says what comes of one: a version of an adapter
-    or generator repository, a companion kept beside an adapter, an evaluation, an answer kept with the job, or a base's
-    shapes. What is not `offered` is started by the hub itself and listed nowhere.
+    `verb` groups methods that are requested in the same way. `result` says what a run makes: a version of an adapter
+    or generator repository, a companion kept with an adapter, an evaluation, an answer kept with the job, or a base's
+    shapes. A method that is not `offered` is started by the hub itself and not listed.
     """
 
     kind: str

@@ -32,7 +32,12 @@ class MeteoraRecipe(AssembleRecipe):
         "prototype: nothing; gates are the experts' strongest input directions, no data needed.",
     )
     top_k: int = option(
-        "integer", default=2, minimum=1, maximum=64, label="Adapters a token", help="How many serve each token."
+        "integer",
+        default=2,
+        minimum=1,
+        maximum=64,
+        label="Adapters per token",
+        help="How many adapters serve each token.",
     )
     router_temperature: float = option(
         "number",
@@ -40,7 +45,7 @@ class MeteoraRecipe(AssembleRecipe):
         minimum=0.01,
         maximum=1000.0,
         label="Temperature",
-        help="Of the softmax over the chosen; published: 1 for single tasks, 15 to 30 for several in one prompt.",
+        help="Of the softmax over the chosen adapters; published: 1, or 15 to 30 for several tasks in one prompt.",
     )
     gate_loss: float | None = option(
         "number",
@@ -48,9 +53,9 @@ class MeteoraRecipe(AssembleRecipe):
         minimum=0.0,
         maximum=10_000.0,
         label="Gate loss β",
-        help="Weight of the cross-entropy to the task's own adapter; empty for the published 50, or for 1 where the "
-        "adapters are trained too, which 50 would bend to the gates' needs. With one adapter a token nothing else "
-        "trains a gate.",
+        help="Weight of the cross-entropy to the task's own adapter; empty for the published 50, or for 1 if the "
+        "adapters are trained too, because 50 would distort them to suit the gates. With one adapter per token "
+        "nothing else trains a gate.",
     )
 
     @property
@@ -65,14 +70,14 @@ class MeteoraRecipe(AssembleRecipe):
         if self.top_k > len(inputs):
             raise RecipeError(
                 "top_k",
-                f"Adapters a token: {self.top_k} is more than the {len(inputs)} adapters given. "
+                f"Adapters per token: {self.top_k} is more than the {len(inputs)} adapters given. "
                 f"Use at most {len(inputs)}.",
                 largest=len(inputs),
             )
         if self.trains and self.top_k == 1 and self.gate_loss == 0:
             raise RecipeError(
                 "gate_loss",
-                "Gate loss β: 0 leaves a router of one adapter a token without any gradient. Use more than 0.",
+                "Gate loss β: 0 leaves a router with one adapter per token without a gradient. Use more than 0.",
             )
 
 
@@ -88,15 +93,15 @@ class SmoraRecipe(AssembleRecipe):
         default="router",
         choices=("router", "full", PROTOTYPE),
         label="What is trained",
-        help="router: the router on frozen adapters. full: adapters and router, the published training from this "
-        "start. prototype: nothing; each token takes the ranks of the adapter whose direction it meets.",
+        help="router: the router on frozen adapters. full: adapters and router, as published, from these "
+        "adapters. prototype: nothing; each token takes the ranks of the adapter whose direction it matches best.",
     )
     activate_r: int | None = option(
         "integer",
         default=None,
         minimum=1,
         maximum=4096,
-        label="Ranks a token",
+        label="Ranks per token",
         help="How many ranks serve each token; empty for the adapters' mean rank.",
     )
     rank_partition: int = option(
@@ -104,7 +109,7 @@ class SmoraRecipe(AssembleRecipe):
         default=1,
         minimum=1,
         maximum=4096,
-        label="Ranks a router row",
+        label="Ranks per router row",
         help="How many neighbouring ranks share one router row; it must divide every adapter's ranks.",
     )
     rank_basis: str = option(
@@ -118,7 +123,7 @@ class SmoraRecipe(AssembleRecipe):
         "boolean",
         default=True,
         label="Bias in the gate",
-        help="Whether the balancing bias enters the weight of a rank too (official code) or its choice alone.",
+        help="Whether the balancing bias also enters the weight of a rank (official code), or only the choice.",
     )
     bias_update: float = option(
         "number",
@@ -126,7 +131,7 @@ class SmoraRecipe(AssembleRecipe):
         minimum=0.0,
         maximum=0.1,
         label="Balancing step u",
-        help="By how much a step moves each rank's bias towards even use; 0 turns balancing off.",
+        help="How much each step moves a rank's bias towards even use; 0 turns balancing off.",
     )
 
     def check(self, inputs: Inputs) -> None:
@@ -135,7 +140,7 @@ class SmoraRecipe(AssembleRecipe):
         if self.activate_r is not None and self.activate_r > largest:
             raise RecipeError(
                 "activate_r",
-                f"Ranks a token: {self.activate_r} is more than the adapters have together, which is {largest} in "
+                f"Ranks per token: {self.activate_r} is more than the adapters have together: {largest} in "
                 f"their largest module. Use at most {largest}.",
                 largest=largest,
             )
@@ -144,7 +149,7 @@ class SmoraRecipe(AssembleRecipe):
                 if shape.r % self.rank_partition:
                     raise RecipeError(
                         "rank_partition",
-                        f"Ranks a router row: {self.rank_partition} does not divide the {shape.r} ranks of {module} "
+                        f"Ranks per router row: {self.rank_partition} does not divide the {shape.r} ranks of {module} "
                         f"in {name}. Use a common divisor of all ranks, such as 1.",
                         adapter=name,
                         module=module,

@@ -1,4 +1,4 @@
-"""What every recipe that invents inputs shares: how a base writes more of a numbered list that seeds begin."""
+"""What every recipe that invents inputs shares: how a base continues a numbered list that begins with the seeds."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +10,24 @@ FEWEST_SEEDS, USUAL_SEEDS = 1, 5
 
 
 def targets_option(label: str) -> Any:
-    """The modules a new adapter sits on, as the paper has them."""
+    """The field for the modules that a new adapter changes; the default is the paper's."""
     return option(
         "string",
         default="q_proj,v_proj",
         label=label,
-        help="Names of the modules, divided by commas (published: queries and values), or all-linear.",
+        help="Names of the modules, separated by commas (published: queries and values), or all-linear.",
     )
 
 
 def seed_option() -> Any:
-    """Everything that is drawn at random follows from it."""
+    """The field for the seed that decides everything drawn at random."""
     return option(
         "integer",
         default=0,
         minimum=0,
         maximum=2**32 - 1,
         label="Seed",
-        help="Of all that is drawn: text, order, start.",
+        help="Decides everything that is drawn at random: text, order, start.",
     )
 
 
@@ -39,8 +39,8 @@ class SynthesisOptions(Recipe):
         "string",
         default="",
         label="Task",
-        help="The dataset's name in the discriminator's question, such as boolean expressions; empty for: this "
-        "dataset.",
+        help="The dataset's name in the discriminator's question, such as boolean expressions; empty asks "
+        "about 'this dataset'.",
     )
     temperature: float = option(
         "number",
@@ -48,19 +48,18 @@ class SynthesisOptions(Recipe):
         minimum=0.05,
         maximum=2.0,
         label="Temperature",
-        help="Of the invented inputs; the paper states none. Small bases drift off the task from 1.0 on.",
+        help="Of sampling the inputs; the paper states none. From 1.0 on, small bases drift off the task.",
     )
     top_p: float = option(
-        "number", default=0.95, minimum=0.05, maximum=1.0, label="Top-p", help="Of the invented inputs; 1 is off."
+        "number", default=0.95, minimum=0.05, maximum=1.0, label="Top-p", help="Of sampling the inputs; 1 turns it off."
     )
     shots: int = option(
         "integer",
         default=5,
         minimum=1,
         maximum=32,
-        label="Seeds a prompt",
-        help="How many seeds are numbered in each synthesis prompt (published: 5), drawn anew, in a new order, per "
-        "prompt.",
+        label="Seeds per prompt",
+        help="How many seeds each synthesis prompt lists (published: 5); each prompt draws them anew, in a new order.",
     )
     max_new_tokens: int = option(
         "integer",
@@ -68,16 +67,16 @@ class SynthesisOptions(Recipe):
         minimum=4,
         maximum=4096,
         label="New tokens",
-        help="Of one continuation of the numbered list; each may hold several items.",
+        help="Longest continuation of the numbered list, in tokens; it may hold several items.",
     )
     items: int = option(
         "integer",
         default=1,
         minimum=1,
         maximum=16,
-        label="Items a continuation",
-        help="How many of the next numbers are read from each continuation. Later ones are cheaper and less alike the "
-        "seeds; published: the next one.",
+        label="Items per continuation",
+        help="How many items are read from each continuation. Later ones cost less but resemble the seeds less; "
+        "published: only the next one.",
     )
     similarity: float = option(
         "number",
@@ -85,9 +84,9 @@ class SynthesisOptions(Recipe):
         minimum=0.0,
         maximum=1.0,
         label="ROUGE-L ceiling",
-        help="A candidate that is more alike than this (F-measure of the longest common subsequence of words) to one "
-        "that is kept, or to a seed, is a duplicate. What all seeds open with is left out of the comparison. 1 drops "
-        "only equal texts; Self-Instruct takes 0.7, too low for short templated inputs.",
+        help="A candidate that is more similar than this (F-measure of the longest common subsequence of words) to a "
+        "seed or a kept candidate is a duplicate. The opening that all seeds share is not compared. 1 drops only equal "
+        "texts; Self-Instruct uses 0.7, too low for short templated inputs.",
     )
     synthesis_batch: int = option(
         "integer",
@@ -95,12 +94,12 @@ class SynthesisOptions(Recipe):
         minimum=1,
         maximum=1024,
         label="Synthesis batch",
-        help="Continuations sampled at once. Part of what is drawn: another size gives other text.",
+        help="Continuations sampled at once. It affects sampling: another size gives other text.",
     )
 
     @property
     def named_task(self) -> str:
-        """The dataset's name as the question has it."""
+        """The dataset's name as it is written in the question."""
         return self.task.strip() or "this"
 
 
@@ -109,6 +108,6 @@ def check_seeds(seeds: int) -> None:
     if seeds < FEWEST_SEEDS:
         raise CompositionError(
             "transfer.no_seeds",
-            f"There is no seed example. Give about {USUAL_SEEDS} rows with a prompt (and, better, its completion) that "
-            "are typical of the task and hold nothing private.",
+            f"No seed examples were given. Give about {USUAL_SEEDS} rows with a prompt (and ideally its completion) "
+            "that are typical of the task and contain nothing private.",
         )

@@ -15,7 +15,7 @@ TARGETS = ("o_proj", "down_proj")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainGeneratorRecipe(Recipe):
-    """A generator for one base, learnt from plain text alone, or made to answer questions after that."""
+    """Train a generator for one base on plain text, and after that, if wanted, on questions."""
 
     kind: ClassVar[str] = "train-generator"
 
@@ -32,7 +32,7 @@ class TrainGeneratorRecipe(Recipe):
         default="both",
         choices=("both", "reconstruction", "completion"),
         label="Objective",
-        help="Of the stage text. Published: both; either alone loses much of the other.",
+        help="For stage=text. Published: both; training on one alone loses much of the other.",
     )
     distillation: float = option(
         "number",
@@ -40,8 +40,8 @@ class TrainGeneratorRecipe(Recipe):
         minimum=0.0,
         maximum=1.0,
         label="Distillation",
-        help="Share of the completion's loss that is learnt from what the base says with the text in its prompt, "
-        "instead of from the next token itself. Of the stage text. Published: 0; Doc-to-LoRA's: 1.",
+        help="Share of the completion's loss whose target is what the base predicts with the text in its prompt, "
+        "instead of the next token itself. For stage=text. Published: 0; Doc-to-LoRA's: 1.",
     )
     target: str = option(
         "choice", default="o_proj", choices=TARGETS, label="Adapted layer", help="Published: o_proj of every layer."
@@ -52,7 +52,7 @@ class TrainGeneratorRecipe(Recipe):
         minimum=0,
         maximum=2047,
         label="First layer",
-        help="Lower layers stay as they are, and no gradient passes them. Published: 0.",
+        help="Lower layers stay as they are, and no gradient passes through them. Published: 0.",
     )
     inner: int = option(
         "integer", default=96, minimum=1, maximum=8192, label="R1", help="Width of keys and queries; published 1024."
@@ -64,7 +64,7 @@ class TrainGeneratorRecipe(Recipe):
         minimum=1,
         maximum=8192,
         label="Rank q",
-        help="Directions of the state that are kept, the adapter's rank; empty for min(R1, R2). Published: 128.",
+        help="How many directions of the state are kept: the adapter's rank; empty for min(R1, R2). Published: 128.",
     )
     alpha: float | None = option(
         "number",
@@ -79,7 +79,7 @@ class TrainGeneratorRecipe(Recipe):
         default="svd",
         choices=NORMS,
         label="Normalisation",
-        help="svd: published. polar: by products, cheaper, needs rank = R1 = R2. frobenius, none: ablations.",
+        help="svd: published. polar: by matrix products, cheaper, needs rank = R1 = R2. frobenius, none: ablations.",
     )
     shift: int = option(
         "integer",
@@ -87,15 +87,15 @@ class TrainGeneratorRecipe(Recipe):
         minimum=0,
         maximum=1,
         label="Shift",
-        help="1: a token's key goes with the value of the token after it. 0: with its own, as published.",
+        help="1: a token's key is paired with the value of the token after it. 0: with its own, as published.",
     )
     start: str = option(
         "choice",
         default="random",
         choices=("random", "aligned"),
         label="First values",
-        help="random: published. aligned: from how the base reads some of the text, so that a layer recalls from the "
-        "first step on; needs shift 1.",
+        help="random: published. aligned: from how the base reads some of the text, so that a layer can recall from "
+        "the first step on; needs shift 1.",
     )
     windows: tuple[float, ...] = option(
         "numbers",
@@ -103,23 +103,23 @@ class TrainGeneratorRecipe(Recipe):
         minimum=8,
         maximum=8192,
         label="Segments",
-        help="Lengths in tokens that steps take in turn. Published: 1024.",
+        help="Lengths in tokens, which steps use in turn. Published: 1024.",
     )
     segments: int = option(
         "integer",
         default=8,
         minimum=2,
         maximum=64,
-        label="Segments a document",
-        help="At most so many; published 8, which are 16 with their reconstructions.",
+        label="Segments per document",
+        help="The most per document; published: 8, which makes 16 with their reconstructions.",
     )
     batch_tokens: int = option(
         "integer",
         default=512,
         minimum=16,
         maximum=1_048_576,
-        label="Tokens a step",
-        help="Of documents; each is read once, reconstructed once and completed once.",
+        label="Tokens per step",
+        help="Tokens of documents; each is read once, reconstructed once and completed once.",
     )
     steps: int = option(
         "integer", default=1000, minimum=1, maximum=10_000_000, label="Steps", help="Updates of the generator."
@@ -130,10 +130,10 @@ class TrainGeneratorRecipe(Recipe):
         minimum=1e-8,
         maximum=1.0,
         label="Learning rate",
-        help="AdamW's peak. A small generator bears more than the published 1e-4.",
+        help="AdamW's peak rate. A small generator tolerates more than the published 1e-4.",
     )
     warmup: int = option(
-        "integer", default=20, minimum=0, maximum=100_000, label="Warm-up", help="Steps; published 100."
+        "integer", default=20, minimum=0, maximum=100_000, label="Warm-up", help="In steps; published: 100."
     )
     decay: float = option(
         "number",
@@ -141,10 +141,10 @@ class TrainGeneratorRecipe(Recipe):
         minimum=0.0,
         maximum=1.0,
         label="Decay",
-        help="Last share of the steps, over which the rate falls to zero in a straight line.",
+        help="Share of the steps, at the end, over which the rate falls linearly to zero.",
     )
     weight_decay: float = option(
-        "number", default=0.01, minimum=0.0, maximum=1.0, label="Weight decay", help="AdamW's; published 0.01."
+        "number", default=0.01, minimum=0.0, maximum=1.0, label="Weight decay", help="AdamW's; published: 0.01."
     )
     clip: float = option(
         "number", default=1.0, minimum=1e-6, maximum=1e6, label="Clip", help="Largest norm of a gradient."
@@ -154,7 +154,7 @@ class TrainGeneratorRecipe(Recipe):
         default="keep",
         choices=("keep", "bfloat16"),
         label="Base's precision",
-        help="keep: as it is loaded. bfloat16: a copy of the base is trained on; the generator stays in float32.",
+        help="keep: as it is loaded. bfloat16: training uses a copy of the base in it; the generator stays in float32.",
     )
     gradient_checkpointing: bool = option(
         "boolean",
@@ -171,7 +171,7 @@ class TrainGeneratorRecipe(Recipe):
         minimum=0,
         maximum=1024,
         label="Held out",
-        help="Documents kept from training, on which the gap closed is measured.",
+        help="Documents held out of training, to measure the gap closed.",
     )
     max_length: int = option(
         "integer",
@@ -179,10 +179,15 @@ class TrainGeneratorRecipe(Recipe):
         minimum=8,
         maximum=131_072,
         label="Longest row",
-        help="Of question and answer in the stage questions, in tokens.",
+        help="Question and answer together, in tokens. For stage=questions.",
     )
     seed: int = option(
-        "integer", default=0, minimum=0, maximum=2**32 - 1, label="Seed", help="Of the first values and the batches."
+        "integer",
+        default=0,
+        minimum=0,
+        maximum=2**32 - 1,
+        label="Seed",
+        help="Decides the first values and the batches.",
     )
 
     def __post_init__(self) -> None:
@@ -201,12 +206,13 @@ class TrainGeneratorRecipe(Recipe):
             raise RecipeError("start", "First values: aligned pairs a token with the one after it. Set shift to 1.")
         if self.distillation and self.stage != "text":
             raise RecipeError(
-                "distillation", f"Distillation: {self.distillation:g} was given for the stage questions. Set it to 0."
+                "distillation",
+                f"Distillation: {self.distillation:g} was given, but the stage questions does not use it. Set it to 0.",
             )
         if max(self.windows) * 2 > self.batch_tokens and self.stage == "text":
             raise RecipeError(
                 "batch_tokens",
-                f"Tokens a step: {self.batch_tokens} hold no two segments of {max(self.windows):.0f}. "
+                f"Tokens per step: {self.batch_tokens} can't hold two segments of {max(self.windows):.0f} tokens. "
                 f"Use at least {2 * max(self.windows):.0f}.",
             )
 

@@ -1,6 +1,6 @@
 """The recipe of Trans-LoRA (arXiv:2405.17258): synthesis, filter, labelling, distillation.
 
-Defaults are the paper's where it states them; what it leaves open, and what differs, says so in its help.
+Defaults are the paper's where it states them; where it does not, or where ours differ, the help says so.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PEFT_TYPES = ("lora", "rslora", "dora", "ia3", "vera", "loha", "oft")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransLoraRecipe(SynthesisOptions):
-    """Trans-LoRA: the target invents inputs, the discriminator keeps, the source answers, the target learns."""
+    """Trans-LoRA: the target invents inputs, the discriminator filters, the source answers, the target learns."""
 
     kind: ClassVar[str] = "trans-lora"
 
@@ -28,7 +28,7 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1,
         maximum=100_000,
         label="Samples",
-        help="How many invented inputs are kept and learnt from (published: 250).",
+        help="How many invented inputs are kept and trained on (published: 250).",
     )
     filter: str = option(
         "choice",
@@ -42,8 +42,8 @@ class TransLoraRecipe(SynthesisOptions):
         "choice",
         default="target",
         choices=("target", "source"),
-        label="Who invents",
-        help="target: as published; any base that follows a list will do.",
+        label="Inputs invented by",
+        help="target: as published; any base that can continue a list will do.",
     )
     max_candidates: float = option(
         "number",
@@ -51,7 +51,7 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1.0,
         maximum=10_000.0,
         label="Candidates",
-        help="Stop after so many candidates for each wanted sample, and go on with what was kept.",
+        help="Stop after this many candidates for each wanted sample, and continue with those that were kept.",
     )
     oversample: float = option(
         "number",
@@ -59,7 +59,7 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1.0,
         maximum=100.0,
         label="Oversampling",
-        help="token-score alone: so many distinct candidates for each sample are answered, the best are kept.",
+        help="For token-score: how many distinct candidates per sample are answered; the best are kept.",
     )
     token_share: float = option(
         "number",
@@ -67,23 +67,33 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=0.05,
         maximum=1.0,
         label="Share of tokens",
-        help="token-score alone: the loss is on this share of an answer's tokens, those of the highest score "
+        help="For token-score: the share of an answer's tokens that the loss is on, those with the highest scores "
         "(published: 0.7).",
     )
     answer_tokens: int = option(
-        "integer", default=64, minimum=1, maximum=4096, label="Answer tokens", help="Longest answer of the teacher."
+        "integer",
+        default=64,
+        minimum=1,
+        maximum=4096,
+        label="Answer tokens",
+        help="Longest answer of the teacher, in tokens.",
     )
     labelling_batch: int = option(
-        "integer", default=32, minimum=1, maximum=1024, label="Labelling batch", help="Answered or judged at once."
+        "integer",
+        default=32,
+        minimum=1,
+        maximum=1024,
+        label="Labelling batch",
+        help="Inputs answered or judged at once.",
     )
     least_per_class: int = option(
         "integer",
         default=1,
         minimum=0,
         maximum=100_000,
-        label="Least of a class",
-        help="Where the answers are a few classes, one that the seeds show and that gets fewer samples than this ends "
-        "the transfer. 0 only warns.",
+        label="Least per class",
+        help="If the answers are a few classes, the transfer stops where a class of the seeds gets fewer samples than "
+        "this. 0 only warns.",
     )
     peft_type: str = option(
         "choice",
@@ -98,10 +108,15 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1,
         maximum=1024,
         label="Rank",
-        help="Of the new adapter. The paper says default configuration, in its time 8.",
+        help="Of the new adapter. The paper says default configuration, which was 8 at the time.",
     )
     alpha: float = option(
-        "number", default=16.0, minimum=0.001, maximum=100_000.0, label="Alpha", help="Its alpha; the paper: a default."
+        "number",
+        default=16.0,
+        minimum=0.001,
+        maximum=100_000.0,
+        label="Alpha",
+        help="Of the new adapter. The paper: the default.",
     )
     target_modules: str = targets_option("Modules")
     epochs: int = option(
@@ -118,8 +133,8 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1e-7,
         maximum=1.0,
         label="Learning rate",
-        help="AdamW without decay or warm-up, linear to zero. Published, from 7B on: 2e-4 for MMLU, 2e-5 elsewhere; "
-        "small targets need more.",
+        help="AdamW without decay or warm-up, linear to zero. Published, for 7B and more: 2e-4 for MMLU, 2e-5 "
+        "elsewhere; small targets need more.",
     )
     batch_size: int = option(
         "integer",
@@ -127,7 +142,7 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1,
         maximum=1024,
         label="Batch",
-        help="Rows an update (published: 8). It is cut into smaller passes of the same gradient where memory is short.",
+        help="Rows per update (published: 8). If memory is short, the batch is split; its gradient stays the same.",
     )
     micro_batch: str = option(
         "string",
@@ -149,7 +164,7 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=1,
         maximum=1000,
         label="Patience",
-        help="Stop when the held-out loss has not fallen for so many epochs; the best epoch is kept.",
+        help="Stop when the held-out loss has not fallen for this many epochs; the best epoch is kept.",
     )
     soft_targets: float = option(
         "number",
@@ -157,8 +172,8 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=0.0,
         maximum=1.0,
         label="Soft targets",
-        help="Extension, for bases of one tokenizer: weight of the divergence to the teacher's distributions; "
-        "0 is the published loss on its text.",
+        help="Extension, for bases with the same tokenizer: weight of the divergence from the teacher's "
+        "distributions; 0 is the published loss, on its text alone.",
     )
     precision: str = option(
         "choice",
@@ -171,7 +186,7 @@ class TransLoraRecipe(SynthesisOptions):
         "boolean",
         default=False,
         label="Gradient checkpointing",
-        help="Computes activations anew in the backward pass: less memory, about a third more time.",
+        help="Recomputes activations in the backward pass: less memory, about a third more time.",
     )
     max_length: int = option(
         "integer",
@@ -191,7 +206,7 @@ class TransLoraRecipe(SynthesisOptions):
             )
 
     def check_parties(self, seeds: int, discriminator: bool) -> None:
-        """Seeds there must be, and the discriminator where it filters.
+        """Refuse a transfer without seeds, or without the discriminator if that is the filter.
 
         Errors: `transfer.no_seeds`, `transfer.no_discriminator`.
         """
@@ -204,7 +219,7 @@ class TransLoraRecipe(SynthesisOptions):
             )
 
     def warnings(self, seeds: int) -> list[str]:
-        """What the user should know before the start."""
+        """What the user should know before the job starts."""
         if seeds < USUAL_SEEDS:
             return [
                 f"{seeds} seed examples; the paper uses {USUAL_SEEDS}, and 15 where a task is easily misunderstood."
@@ -217,8 +232,8 @@ METHODS = (
         kind="trans-lora",
         verb="transfer",
         label="Trans-LoRA",
-        summary="The target invents inputs, a discriminator keeps those like the task's, the source answers, a new "
-        "adapter learns it.",
+        summary="The target invents inputs, a discriminator keeps those like the task's, the source answers, and a "
+        "new adapter learns from the answers.",
         recipe=TransLoraRecipe,
         function="transfer.pipeline:transfer",
         needs=Needs(min_inputs=1, max_inputs=1, base_model=True, device="any"),

@@ -1,4 +1,4 @@
-"""Recipes of the ways to move an adapter without training, between bases of one architecture."""
+"""Recipes of the methods that move an adapter without training, between bases of one architecture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ Shapes = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortcutRecipe(Recipe):
-    """Needs no training, between bases of one architecture; always to be measured against the bare target.
+    """Moves an adapter without training, between bases of one architecture; measure the result against the bare target.
 
-    `wants` names what its function is given beside the adapter: the target's `shapes`, the `index` map of a pruning,
-    the folders of both bases' `weights`. `from_pruned`: it suits nothing but a pruned base and the one it was cut from.
+    `wants` names what its function is given besides the adapter: the target's `shapes`, the `index` map of a pruning,
+    the folders of both bases' `weights`. `from_pruned`: only for a pruned base and the full base it was cut from.
     """
 
     wants: ClassVar[tuple[str, ...]] = ()
@@ -32,7 +32,7 @@ class ShortcutRecipe(Recipe):
     )
 
     def check(self, inputs: Inputs) -> None:
-        """One plain LoRA: what needs its base weight to mean anything can't be moved as it is."""
+        """One plain LoRA: an adapter that depends on the weights of its base can't be moved as it is."""
         checks.check_count(inputs, 1, self.kind, "transfer")
         checks.check_mergeable(inputs, "transfer")
 
@@ -49,18 +49,18 @@ class PortLlmRecipe(ShortcutRecipe):
     wants: ClassVar[tuple[str, ...]] = ("shapes",)
 
     def misfit(self, adapter: str, facts: AdapterFacts, target: str, shapes: Shapes) -> str:
-        """Every adapted module must stand on the target, in the same shape."""
+        """The target must have every adapted module, in the same shape."""
         for name, module in facts.modules.items():
             here, there = [module.out_features, module.in_features], shapes.get(name)
             if there is None:
                 return (
-                    f"{target} has no module {name}, which {adapter} adapts. A transfer by data (trans-lora) needs "
-                    "none."
+                    f"{target} has no module {name}, which {adapter} adapts. Use trans-lora, which moves an "
+                    "adapter between any two bases."
                 )
             if list(there) != here:
                 return (
-                    f"{name} is {here} in {adapter} and {list(there)} in {target}; this way needs equal shapes. "
-                    "Use trans-lora, or cross-lora."
+                    f"{name} is {here} in {adapter} and {list(there)} in {target}; portllm needs equal shapes. "
+                    "Use trans-lora or cross-lora."
                 )
         return ""
 
@@ -81,7 +81,7 @@ class CrossLoraRecipe(ShortcutRecipe):
         minimum=1,
         maximum=65_536,
         label="Subspace",
-        help="How many singular directions of each base's weight are aligned; the largest possible where it is more.",
+        help="How many singular directions of each base's weight are aligned; all of them if there are fewer.",
     )
     keep_norm: bool = option(
         "boolean",
@@ -105,7 +105,7 @@ class LoRamRecipe(ShortcutRecipe):
             here, there = [module.out_features, module.in_features], shapes.get(name)
             if there and any(full < part for full, part in zip(there, here, strict=False)):
                 return (
-                    f"{name} is {here} in {adapter} and only {list(there)} in {target}; recovery goes to the full base."
+                    f"{name} is {here} in {adapter} but only {list(there)} in {target}. Choose the full base as target."
                 )
         return ""
 

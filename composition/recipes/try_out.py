@@ -17,7 +17,10 @@ class TryRecipe(Recipe):
     kind: ClassVar[str] = "try"
 
     prompt: str = option(
-        "string", default="", label="Prompt", help="What the model is asked; the user's turn where it has turns."
+        "string",
+        default="",
+        label="Prompt",
+        help="What the model is asked; the user's turn if the base has a chat template.",
     )
     context: str | None = option(
         "string",
@@ -39,14 +42,17 @@ class TryRecipe(Recipe):
     seed: int = option(
         "integer", default=0, minimum=0, maximum=2**53, label="Seed", help="The same seed draws the same answer."
     )
-    compare: bool = option("boolean", default=True, label="Also without", help="Let the base answer alone, too.")
+    compare: bool = option(
+        "boolean", default=True, label="Also without", help="Let the base answer without the adapter, too."
+    )
 
     def __post_init__(self) -> None:
-        Recipe.__post_init__(self)  # not super(): a class that slots have remade is not the one it knows
+        Recipe.__post_init__(self)  # not super(): slots=True makes a new class, which super() does not know
         for name, text in (("prompt", self.prompt), ("context", self.context or "")):
             if len(text) > MOST_CHARACTERS:
                 raise RecipeError(
-                    name, f"The {name} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are taken. Shorten it."
+                    name,
+                    f"The {name} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are allowed. Shorten it.",
                 )
 
     def check(self, inputs: Inputs) -> None:
@@ -59,7 +65,7 @@ class TryRecipe(Recipe):
         return f"{self.context}\n\n{self.prompt}" if self.context else self.prompt
 
     def bare(self) -> "TryRecipe":
-        """The same without the context: what the adapter, and the base beside it, are asked."""
+        """The same without the context: what the adapter is asked, and the base it is compared with."""
         return replace(self, context=None)
 
 

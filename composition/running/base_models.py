@@ -60,7 +60,7 @@ def parameter_count(config: Mapping[str, Any]) -> int:
 
 
 def shape_fingerprint(shapes: Mapping[str, Sequence[int]]) -> str:
-    """SHA-256 hex of the names and shapes, in any order. Equal means an adapter can fit, never that it is the same."""
+    """SHA-256 hex of the names and shapes, in any order. If equal, an adapter can fit; the base may still differ."""
     canonical = json.dumps({name: list(shape) for name, shape in shapes.items()}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -101,7 +101,7 @@ def convert_gguf(gguf_path: str | Path, out_folder: str | Path, *, base_id: str 
             if not (out_folder / "config.json").is_file():  # else another process finished the same conversion first
                 raise CompositionError(
                     "base.folder",
-                    f"{out_folder.name!r} exists and holds no converted model. Empty it or give another folder.",
+                    f"{out_folder.name!r} exists but holds no converted model. Empty it or give another folder.",
                 ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -113,7 +113,7 @@ def load_base(folder: str | Path, precision: str = "float32", *, device_map: Any
 
     `precision` is float32, bfloat16, or int8, which needs a GPU. `device_map` is accelerate's: {"": device}, a device a
     module, or auto, which fills the GPUs one after another, then the machine's memory. Errors: `base.folder_missing`
-    when the folder holds no `config.json`, `base.precision` where int8 can't be had.
+    when the folder holds no `config.json`, `base.precision` where int8 is not available.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -139,7 +139,7 @@ def load_base(folder: str | Path, precision: str = "float32", *, device_map: Any
 def _in_one_piece(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The last positions' hidden states [rows, kept, width], copied together: models slice them out of all positions.
 
-    Of a slice torch's linear makes a product a row, and in bfloat16 copies the vocabulary's matrix for each: the last
+    On a slice torch's linear makes one product per row, and in bfloat16 copies the vocabulary matrix for each: the last
     token of 32 rows takes 1.4 s instead of 0.18 s with Gemma's 262,144 words in float32, 45 s instead of 0.05 s in
     bfloat16.
     """
@@ -148,11 +148,11 @@ def _in_one_piece(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tenso
 
 
 def _eight_bit() -> Any:
-    """What loads a base in 8 bits."""
+    """The settings that load a base in 8 bits."""
     if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
         raise CompositionError(
             "base.precision",
-            "precision=int8 needs a GPU and bitsandbytes, and this worker lacks them. Use float32 or bfloat16.",
+            "precision=int8 needs a GPU and bitsandbytes, and this worker does not have both. Use float32 or bfloat16.",
         )
     from transformers import BitsAndBytesConfig
 
@@ -196,7 +196,7 @@ def _dequantise(gguf_path: Path, folder: Path, base_id: str) -> None:
         raise CompositionError(
             "base.gguf_unreadable",
             f"{name!r} can't be read as a GGUF model: {error}. Give a .gguf of an architecture that transformers "
-            "converts (Llama, Qwen, Gemma, Phi and kin), or a safetensors folder of the model.",
+            "converts (Llama, Qwen, Gemma, Phi and similar), or a safetensors folder of the model.",
         ) from error
     # A GGUF load marks the model as quantised although it no longer is: save_pretrained then fails on the leftover.
     if hasattr(model.config, "quantization_config"):

@@ -1,4 +1,4 @@
-"""How good is a model on a dataset of prompts and completions: likelihood, greedy exact match, choice by likelihood.
+"""How good a model is on a dataset of prompts and completions: likelihood, greedy exact match, choice by likelihood.
 
     nll           −Σ log p(token | before) / tokens, over the completions' tokens, the ending one included; nats
     exact_match   the share of rows whose greedy answer, stripped, is the completion, stripped
@@ -131,7 +131,7 @@ def _refuse_unfit(rows: Sequence[Row], recipe: EvaluateRecipe) -> None:
     if "choice" in recipe.metrics and not any(row.get("choices") for row in rows):
         raise CompositionError(
             "evaluate.no_choices",
-            "The metric choice was asked for and no row has choices. "
+            "The metric choice was requested, but no row has choices. "
             "Leave the metric out, or give a dataset whose rows list their choices.",
         )
 

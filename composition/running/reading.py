@@ -1,7 +1,7 @@
 """Reading many rows at once: what all prompts open with is read once, then the prompts, then answers on their cache.
 
 Rows are padded on the left, so that all prompts of a batch end together. Vocabulary-wide logits are made for answers
-alone, never for prompts. Evaluation, labelling and judging stand on it.
+alone, never for prompts. Evaluation, labelling and judging use it.
 """
 
 import inspect
@@ -65,7 +65,7 @@ class Reader:
             if self.longest and length > self.longest:
                 raise CompositionError(
                     "evaluate.too_long",
-                    f"Row {number + 1} needs {length} tokens, prompt and answer, and the base reads {self.longest} at "
+                    f"Row {number + 1} needs {length} tokens, prompt and answer, but the base reads {self.longest} at "
                     "most. Shorten the prompt or lower max_new_tokens.",
                     row=number,
                 )

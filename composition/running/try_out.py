@@ -1,4 +1,4 @@
-"""One prompt answered token by token, so that somebody can watch: greedy, or drawn with a seed.
+"""One prompt answered token by token, so that a user can watch: greedy, or drawn with a seed.
 
 The prompt is read at once, each further token on top of the key/value cache. `hear` is told every piece of text as it
 is written; an exception from it ends the answer, which is how a trial is cancelled. Of a mixture the routing of every
@@ -25,14 +25,14 @@ class Hear(Protocol):
 
 
 def silent(piece: str, tokens: int) -> None:
-    """The default: nobody listens."""
+    """The default: do nothing with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The text with its figures; `first_seconds` until the first token, `ended` is "stop" or "length".
 
-    `routing` is `composition.moe.routing.token_table` of prompt and answer, None for what is no mixture.
+    `routing` is `composition.moe.routing.token_table` of prompt and answer, None if the model is not a mixture.
     """
 
     text: str
@@ -70,7 +70,7 @@ def try_out(
 
 
 def check_length(model: Any, tokenizer: Any, recipe: TryRecipe) -> None:
-    """Refuse what `try_out` would, before anything is answered."""
+    """Refuse what `try_out` would refuse, before the answer starts."""
     _room(model, Prompting(tokenizer, getattr(model, "generation_config", None)).prompt(recipe.text))
 
 
@@ -128,7 +128,7 @@ def _pick(logits: torch.Tensor, temperature: float, generator: torch.Generator) 
 
 
 def _room(model: Any, prompt: list[int]) -> int:
-    """How many tokens the base can read behind the prompt; refuses what leaves none, and adapters of the prompt."""
+    """How many tokens the base can read after the prompt. Refuses prompts that leave none, and virtual tokens."""
     for config in getattr(model, "peft_config", {}).values():
         if getattr(config, "is_prompt_learning", False):
             raise CompositionError(
@@ -140,8 +140,8 @@ def _room(model: Any, prompt: list[int]) -> int:
     if len(prompt) >= longest:
         raise CompositionError(
             "try.too_long",
-            f"The prompt, its full text included, has {len(prompt)} tokens; the base reads {longest} with the answer. "
-            "Shorten it.",
+            f"The prompt, its full text included, has {len(prompt)} tokens; the base reads {longest}, answer "
+            "included. Shorten it.",
             tokens=len(prompt),
             longest=longest,
         )

@@ -214,7 +214,7 @@ def test_a_precision_that_differs_within_one_adapter_is_refused_too():
     ("change", "code", "words"),
     [
         (lambda e: e[:1], "assemble.too_few_inputs", "at least 2"),
-        (lambda e: [e[0], e[0]], "assemble.named_twice", "stands twice"),
+        (lambda e: [e[0], e[0]], "assemble.named_twice", "was given more than once"),
         (
             lambda e: [e[0], random_adapter(0, ranks={"model.layers.0.self_attn.q_proj": 2})],
             "assemble.shapes_differ",
@@ -278,7 +278,7 @@ def test_an_unknown_expert_names_those_there_are(experts, tmp_path):
     saved(experts, FREE[0], tmp_path)
     with pytest.raises(CompositionError, match="a, b, c"):
         expert_of(tmp_path, "z")
-    with pytest.raises(CompositionError, match="is no assembly"):
+    with pytest.raises(CompositionError, match="is not an assembly"):
         experts_of(tmp_path / "nowhere")
 
 

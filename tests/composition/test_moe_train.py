@@ -286,7 +286,7 @@ def test_what_can_not_join_is_refused(experts, tmp_path):
     with pytest.raises(CompositionError, match="MeteoRA") as caught:
         add_experts(first, [experts[2]], SmoraRecipe())
     assert caught.value.code == "assemble.other_method"
-    with pytest.raises(CompositionError, match="stands twice"):
+    with pytest.raises(CompositionError, match="was given more than once"):
         add_experts(first, [experts[1]], MeteoraRecipe())
     with pytest.raises(CompositionError, match="was trained") as caught:
         add_experts(first, [experts[2]], MeteoraRecipe(train="prototype"))

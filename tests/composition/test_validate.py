@@ -186,7 +186,10 @@ def test_untrained_mixed_and_unused_are_warned_about():
     assert ["zero" in warning for warning in check(adapter(zero)).warnings] == [True]
     mixed = {name: array.astype(np.float32) if "layers.1" in name else array for name, array in tensors().items()}
     assert "mix dtypes: F16, F32" in check(adapter(mixed)).warnings[0]
-    assert "rank_pattern names no adapted module by k_proj" in check(adapter(rank_pattern={"k_proj": 4})).warnings[0]
+    assert (
+        "rank_pattern has keys that match no adapted module: k_proj"
+        in check(adapter(rank_pattern={"k_proj": 4})).warnings[0]
+    )
 
 
 def test_modules_of_the_base_that_stay_unadapted_are_counted():

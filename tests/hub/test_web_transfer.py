@@ -54,7 +54,7 @@ def test_a_check_tells_time_memory_and_the_shorter_way(people, sums):
     text = checked.content.decode()
     assert "This can start" in text and "A shorter way" in text and "5 rows" in text
     refused = client.post(URL, form(check="1", seeds=""), headers={"HX-Request": "true"}).content.decode()
-    assert "Not yet" in refused and "no seed example" in refused
+    assert "Not yet" in refused and "No seed examples" in refused
     assert not Job.objects.exists() and not JobFile.objects.exists()
 
 

@@ -100,7 +100,7 @@ def test_negatives_come_from_the_source_base_without_its_adapter(adapter, seeds,
 
 
 def test_below_the_least_recall_it_is_refused_with_the_figure_and_what_to_do(adapter, seeds, tmp_path):
-    with pytest.raises(CompositionError, match="at least 100% are asked for") as caught:
+    with pytest.raises(CompositionError, match="at least 100% is required") as caught:
         made(adapter, seeds, tmp_path, steps=1, least_recall=1.0, learning_rate=1e-6)
     assert caught.value.code == "discriminator.recall"
     assert caught.value.facts["recall"] < 1

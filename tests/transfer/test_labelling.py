@@ -150,7 +150,7 @@ def test_where_answers_are_classes_each_keeps_its_share_of_the_best():
 def test_a_class_that_the_seeds_show_and_no_sample_has_is_an_error():
     answers = ["home"] * 30
     counts = class_counts(answers)
-    with pytest.raises(CompositionError, match="starve wild: the answers are home: 30, wild: 0") as caught:
+    with pytest.raises(CompositionError, match="Too few samples for wild: the answers are home: 30, wild: 0") as caught:
         check_classes(counts, ["home", "wild"], 1)
     assert caught.value.code == "transfer.starved"
     assert check_classes(counts, ["home", "wild"], 0) == ["Few samples for wild: the answers are home: 30, wild: 0."]

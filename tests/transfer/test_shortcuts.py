@@ -87,7 +87,7 @@ def test_a_wrong_index_map_is_named(entry, words):
     with pytest.raises(CompositionError, match=words) as caught:
         loram([adapter], LoRamRecipe(), base_name="full", index={module: entry}, shapes=SHAPES)
     assert caught.value.code == "transfer.index"
-    with pytest.raises(CompositionError, match="none that the adapter sits on"):
+    with pytest.raises(CompositionError, match="none that the adapter adapts"):
         loram([adapter], LoRamRecipe(), base_name="full", index={"other": {}}, shapes=SHAPES)
 
 

@@ -40,7 +40,7 @@ def cross_lora(
     """The one adapter of `adapters`, projected; `source` and `target` are the bases' safetensors folders.
 
     Errors: `transfer.no_module` where the target has none of the adapter's modules, `transfer.weights_missing`,
-    `transfer.shapes_differ` where the adapter doesn't sit on `source`, `transfer.needs_base`.
+    `transfer.shapes_differ` where the adapter doesn't fit `source`, `transfer.needs_base`.
     """
     weights = only(adapters, recipe)
     old, new = BaseWeights(source), BaseWeights(target)
@@ -48,7 +48,7 @@ def cross_lora(
     if not pairs:
         raise CompositionError(
             "transfer.no_module",
-            f"{base_name} has none of the modules that the adapter sits on. Use trans-lora, which moves an adapter "
+            f"{base_name} has none of the modules that the adapter adapts. Use trans-lora, which moves an adapter "
             "between any two bases.",
         )
     modules: dict[str, Factors] = {}
@@ -62,7 +62,7 @@ def cross_lora(
             raise CompositionError(
                 "transfer.shapes_differ",
                 f"{module} is {list(W_s.shape)} in the source base and {[factors.out_features, factors.in_features]} "
-                "under the adapter: this is not the base it was trained on.",
+                "in the adapter: this is not the base it was trained on. Give that base as the source.",
                 module=module,
             )
         projected, k = project(factors, W_s, W_t, recipe.subspace)
@@ -157,7 +157,7 @@ class BaseWeights:
         if key is None:
             raise CompositionError(
                 "transfer.no_module",
-                f"The base has no weight {module}.weight, on which the adapter sits.",
+                f"The base has no weight {module}.weight, which the adapter adapts. Give the base it was trained on.",
                 module=module,
             )
         with safe_open(self.where[key], framework="pt") as source:

@@ -36,7 +36,7 @@ def loram(
     weights = only(adapters, recipe)
     unknown = [module for module in index if module not in weights]
     if unknown and not set(index) & set(weights):
-        raise _wrong(unknown[0], f"names modules such as {unknown[0]}, and none that the adapter sits on")
+        raise _wrong(unknown[0], f"names modules such as {unknown[0]}, but none that the adapter adapts")
     modules: dict[str, Factors] = {}
     recovered = 0
     for number, module in enumerate(weights, 1):
@@ -70,7 +70,7 @@ def _spread(rows: Tensor, kept: Any, width: int, module: str, side: str) -> Tens
     except (TypeError, ValueError, RuntimeError) as error:
         raise _wrong(module, f"holds no list of whole numbers under {side!r}") from error
     if places.ndim != 1 or len(places) != len(rows):
-        raise _wrong(module, f"keeps {places.numel()} under {side!r}, and the adapter has {len(rows)} there")
+        raise _wrong(module, f"keeps {places.numel()} under {side!r}, but the adapter has {len(rows)} there")
     if len(places) and (int(places.min()) < 0 or int(places.max()) >= width):
         raise _wrong(module, f"reaches outside the {width} of the full base under {side!r}")
     if len(places.unique()) != len(places):

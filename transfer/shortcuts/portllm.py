@@ -1,8 +1,8 @@
 """PortLLM (arXiv:2410.10870): the update ΔW unchanged on a further-trained base of equal shapes.
 
-    W_t + ΔW  with  W_t the further-trained weight: what the adapter learnt is taken to hold on the kin.
+    W_t + ΔW  with  W_t the further-trained weight: what the adapter learnt is assumed to hold there.
 
-No weight of a base is read. Whether it holds is for an evaluation to say, against the bare target.
+No weight of a base is read. Only an evaluation against the bare target shows whether it holds.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ def only(adapters: Sequence[LoraWeights], recipe: ShortcutRecipe) -> LoraWeights
     """The one adapter, checked by the recipe. Error: `transfer.one_adapter`."""
     if len(adapters) != 1:
         raise CompositionError(
-            "transfer.one_adapter", f"A transfer moves one adapter, and {len(adapters)} were given. Give one."
+            "transfer.one_adapter", f"A transfer moves one adapter, but {len(adapters)} were given. Give one."
         )
     recipe.check([(adapters[0].name or "the adapter", adapters[0].facts())])
     return adapters[0]
@@ -45,15 +45,15 @@ def check_fits(module: str, out_in: Sequence[int], shapes: Shapes, base: str) ->
     if module not in shapes:
         raise CompositionError(
             "transfer.no_module",
-            f"{base} has no module {module}, on which the adapter sits: it is another architecture. Use trans-lora, "
+            f"{base} has no module {module}, which the adapter adapts: it has another architecture. Use trans-lora, "
             "which moves an adapter between any two bases.",
             module=module,
         )
     if list(shapes[module]) != list(out_in):
         raise CompositionError(
             "transfer.shapes_differ",
-            f"{module} is {' × '.join(map(str, out_in))} under the adapter and {' × '.join(map(str, shapes[module]))} "
-            f"in {base}; this way needs equal shapes. Use trans-lora, which moves an adapter between any two bases.",
+            f"{module} is {' × '.join(map(str, out_in))} in the adapter and {' × '.join(map(str, shapes[module]))} "
+            f"in {base}; this method needs equal shapes. Use trans-lora, which moves an adapter between any two bases.",
             module=module,
         )
 

@@ -1,4 +1,4 @@
-"""An uploaded dataset: JSONL files, one a split, read line by line. All rows of a split are of one kind:
+"""An uploaded dataset: JSONL files, one per split, read line by line. All rows of a split are of one kind:
 
 completion   {"prompt": "…", "completion": "…", "choices": ["…", "…"]}   choices are optional, and hold the completion
 text         {"text": "…"}                                                  documents that a generator learns from
@@ -53,7 +53,7 @@ def validate_dataset(files: Files, *, base_shapes: Mapping[str, Sequence[int]] |
     if not paths:
         raise CompositionError(
             "dataset.no_rows",
-            "The upload has no .jsonl file. Push for example test.jsonl with one object a line: "
+            "The upload has no .jsonl file. Push for example test.jsonl with one object per line: "
             '{"prompt": "…", "completion": "…"}, or {"text": "…"} to train a generator on.',
             files=sorted(files)[:20],
         )
@@ -93,7 +93,7 @@ def _check_rows(stream: BinaryIO, path: str, columns: dict[str, None]) -> tuple[
             raise _row(path, line, "json", "begins with a byte order mark", "Save the file as UTF-8 without one.")
         row = strict_loads(data, area="dataset", what=f"{path}, line {line}", file=path, line=line)
         if not isinstance(row, dict):
-            raise _row(path, line, "row", f"holds {shorten(row)}", "Write one JSON object a line.")
+            raise _row(path, line, "row", f"holds {shorten(row)}", "Write one JSON object per line.")
         if not kind:
             kind = _kind(row)
             columns.update(dict.fromkeys(REQUIRED[kind]))
@@ -103,12 +103,12 @@ def _check_rows(stream: BinaryIO, path: str, columns: dict[str, None]) -> tuple[
             raise _row(path, line, "columns", f"brings the columns to over {MAX_COLUMNS}", "Use fewer keys.")
         rows += 1
     if not rows:
-        raise CompositionError("dataset.no_rows", f"{path} holds no row. Fill it, or leave it out.", file=path)
+        raise CompositionError("dataset.no_rows", f"{path} holds no rows. Fill it, or leave it out.", file=path)
     return rows, kind
 
 
 def _kind(row: dict) -> str:
-    """What the first row of a split is, and so must all be."""
+    """The kind of the first row of a split; all its rows must be of that kind."""
     if "prompt" in row or "completion" in row:
         return COMPLETION
     if "text" in row:
@@ -134,15 +134,13 @@ def _check_row(row: dict, kind: str, path: str, line: int) -> None:
         problem = f"has choices {shorten(choices)}; expected 2 to {MAX_CHOICES} different texts"
         raise _row(path, line, "choices", problem, "Correct the list, or leave choices out.")
     if row["completion"] not in choices:
-        problem = f"has the completion {shorten(row['completion'])}, which is none of its choices {shorten(choices)}"
-        raise _row(path, line, "choices", problem, "Put the right answer among the choices, letter for letter.")
+        problem = f"has the completion {shorten(row['completion'])}, which is not among its choices {shorten(choices)}"
+        raise _row(path, line, "choices", problem, "Add the completion to the choices, letter for letter.")
 
 
 def _do(row: dict, kind: str) -> str:
     other = _kind(row)
-    return (
-        "Fill it." if other == kind else f"All rows of a file are alike: this file began with {kind}. Split it in two."
-    )
+    return "Fill it." if other == kind else f"A file has rows of one kind: this one began with {kind}. Split it in two."
 
 
 def _row(path: str, line: int, code: str, problem: str, do: str) -> CompositionError:

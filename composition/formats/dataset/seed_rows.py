@@ -1,4 +1,4 @@
-"""Seed examples: JSONL rows of a prompt and, better, its completion; what a transfer invents its data from.
+"""Seed examples: JSONL rows of a prompt and, ideally, its completion; a transfer invents its data from them.
 
 {"prompt": "True and not False is", "completion": "True"}      completion may be left out
 """
@@ -12,14 +12,14 @@ COLUMNS = ("prompt", "completion", "choices")
 
 
 def read_seeds(data: bytes, *, what: str = "seeds.jsonl") -> list[dict]:
-    """The rows of a JSONL file, at least one; `what` names it in messages. Empty lines are passed over.
+    """The rows of a JSONL file, at least one; `what` names it in messages. Empty lines are skipped.
 
-    Raises CompositionError `seeds.no_rows`, `seeds.too_many`, `seeds.row`, or `seeds.json` and its kin; facts name
+    Raises CompositionError `seeds.no_rows`, `seeds.too_many`, `seeds.row`, or those of `strict_loads`; facts name
     the `line` (from 1).
     """
     if len(data) > MOST_BYTES:
         raise CompositionError(
-            "seeds.too_many", f"{what} has {len(data):,} bytes; examples may have {MOST_BYTES:,}. Give fewer rows."
+            "seeds.too_many", f"{what} has {len(data):,} bytes; at most {MOST_BYTES:,} are allowed. Give fewer rows."
         )
     rows = []
     for line, text in enumerate(data.split(b"\n"), 1):
@@ -29,7 +29,7 @@ def read_seeds(data: bytes, *, what: str = "seeds.jsonl") -> list[dict]:
     if not rows:
         raise CompositionError(
             "seeds.no_rows",
-            f'{what} holds no row. Write one object a line, about five: {{"prompt": "…", "completion": "…"}}.',
+            f'{what} holds no rows. Write about five, one object per line: {{"prompt": "…", "completion": "…"}}.',
         )
     if len(rows) > MOST_ROWS:
         raise CompositionError("seeds.too_many", f"{what} has {len(rows):,} rows; give at most {MOST_ROWS:,}.")
@@ -43,7 +43,7 @@ def seed_facts(rows: list[dict]) -> dict[str, int]:
 
 def _checked(row: object, what: str, line: int) -> dict:
     if not isinstance(row, dict):
-        raise _wrong(what, line, f"holds {shorten(row)}", "Write one JSON object a line.")
+        raise _wrong(what, line, f"holds {shorten(row)}", "Write one JSON object per line.")
     unknown = sorted(set(row) - set(COLUMNS))
     if unknown:
         raise _wrong(what, line, f"has the key {shorten(unknown[0])}", "Rows have prompt and completion.")

@@ -59,12 +59,12 @@ class GeneratorConfig:
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has."""
+        """How many weights it has."""
         return len(self.modules) * sum(size[0] * (size[1] if len(size) > 1 else 1) for size in self.shapes().values())
 
     @property
     def trainings(self) -> list[tuple[int, int]]:
-        """(tokens, steps) of the trainings that the record tells of, the latest first."""
+        """(tokens, steps) of the trainings in the record, the latest first."""
         found: list[tuple[int, int]] = []
         record: Any = self.training
         while isinstance(record, Mapping) and all(_whole(record.get(key), 1, 2**63) for key in ("tokens", "steps")):
@@ -140,7 +140,7 @@ def adapted_modules(
 ) -> tuple[list[str], tuple[int, int]]:
     """(the layers of a base that end in `target`, first to last, their common (out, in)) out of {name: [out, in]}.
 
-    Errors: `generator.base_layers` where there is none, or their shapes differ.
+    Errors: `generator.base_layers` where there are none, or their shapes differ.
     """
     found = [name for name in shapes if name.rpartition(".")[2] == target and _LAYER.fullmatch(name)]
     numbered = sorted((int(layer_of(name).rpartition(".")[2]), name) for name in found)
@@ -169,6 +169,6 @@ def _whole(value: object, low: int, high: int) -> bool:
 def _wrong(field: str, expected: str, given: object) -> CompositionError:
     return CompositionError(
         "generator.config",
-        f"{CONFIG_FILE}: {field} must be {expected}, and is {shorten(given)}. Push the folder as training wrote it.",
+        f"{CONFIG_FILE}: {field} must be {expected}, but is {shorten(given)}. Push the folder as training wrote it.",
         field=field,
     )

@@ -24,7 +24,7 @@ MAX_CONFIG = 8 * 1024 * 1024
 
 
 def validate_generator(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None) -> GeneratorFacts:
-    """Check config and tensor headers, and against the base's shapes ({name: [out, in]}) where they are given.
+    """Check config and tensor headers, and that they fit the base's shapes ({name: [out, in]}) if these are given.
 
     Raises CompositionError `path.*`, `content.*`, `safetensors.*`, and `generator.missing_file`, `.extra_file`,
     `.config`, `.version`, `.tensors`, `.dtype`, `.shape`.
@@ -68,7 +68,7 @@ def validate_generator(files: Files, *, base_shapes: Mapping[str, Sequence[int]]
 
 
 def _without_curves(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A training's record without its points, and that of the training it went on from likewise."""
+    """A training's record without its curve; so too the record of the training that it continued."""
     kept = {key: value for key, value in training.items() if key != "curve"}
     if isinstance(kept.get("before"), dict):
         kept["before"] = _without_curves(kept["before"])
@@ -94,7 +94,7 @@ def base_of(files: Files) -> BaseName | None:
 
 
 def is_content(path: str) -> bool:
-    """Whether a file makes a version: the config at the top, and weights wherever they lie."""
+    """Whether a file makes a version: the config at the top, and weights in any folder."""
     return path == CONFIG_FILE or path.lower().endswith(".safetensors")
 
 
@@ -103,7 +103,7 @@ def check_tensors(config: GeneratorConfig, header: SafetensorsHeader) -> str:
     wanted = {f"{module}.{part}": shape for module in config.modules for part, shape in config.shapes().items()}
     for problem, names in (
         ("lacks", [name for name in wanted if name not in header.tensors]),
-        ("has what the config does not name:", [name for name in header.tensors if name not in wanted]),
+        ("has tensors that the config does not name:", [name for name in header.tensors if name not in wanted]),
     ):
         if names:
             raise _tensors("generator.tensors", f"{problem} {first_three(names)}", names)

@@ -1,9 +1,9 @@
-"""The `adapter_config.json` of an assembly: which experts stand in which rows of a stack, with which scale. Torch-free.
+"""The `adapter_config.json` of an assembly: which experts are in which rows of a stack, with which scale. Torch-free.
 
     A = [A_1; …; A_n] [R, in]    B = [B_1, …, B_n] [out, R]    ΔW_i = s_i B_i A_i, unscaled factors
 
-r_i and s_i of a module are those of `rank_pattern` and `scale_pattern` where they name it, else the expert's own r and
-`scale`, or lora_alpha / r (rsLoRA: / √r). A rank of 0 means that the expert leaves the module alone.
+r_i and s_i of a module are those of `rank_pattern` and `scale_pattern` where they name it, otherwise the expert's own r
+and `scale`, or lora_alpha / r (rsLoRA: / √r). A rank of 0 means that the expert leaves the module alone.
 """
 
 import math
@@ -73,7 +73,7 @@ class AssemblyConfig:
         return f"{PREFIX}{module}.{self.prefix}{part}"
 
     def index(self, name: str) -> int:
-        """An expert's place; CompositionError `assembly.no_expert` for a name that is none."""
+        """An expert's place; CompositionError `assembly.no_expert` for an unknown name."""
         if name not in self.names:
             raise CompositionError(
                 "assembly.no_expert",
@@ -85,7 +85,7 @@ class AssemblyConfig:
 
 
 def read_assembly_config(folder: Path) -> AssemblyConfig:
-    """The config in an assembly's folder; CompositionError `assembly.config` where it is none."""
+    """The config in an assembly's folder; CompositionError `assembly.config` where it is not one."""
     path = folder / CONFIG_FILE
     return parse_assembly_config(path.read_bytes() if path.is_file() else None, folder.name)
 
@@ -94,11 +94,11 @@ def parse_assembly_config(data: bytes | None, name: str) -> AssemblyConfig:
     """The config from the file's bytes; `name` is what messages call the assembly."""
     raw = strict_loads(data, area="config", what=CONFIG_FILE) if data is not None else None
     if not isinstance(raw, dict) or raw.get("peft_type") not in PREFIXES:
-        given = "is not there" if raw is None else f"holds {shorten(raw)}"
+        given = "is missing" if raw is None else f"holds {shorten(raw)}"
         raise CompositionError(
             "assembly.config",
-            f"{name} is no assembly: {CONFIG_FILE} {given}; expected peft_type METEORA or SMORA. "
-            "Give the folder that assembling has written.",
+            f"{name} is not an assembly: {CONFIG_FILE} {given}; expected peft_type METEORA or SMORA. "
+            "Give the folder that assembling wrote.",
         )
     return AssemblyConfig(raw)
 

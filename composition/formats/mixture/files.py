@@ -3,7 +3,7 @@
     base_model.model.{module}.meteora_A / smora_A      [R, in]     R = Σ r_i, as the config's ranks say
     …_B [out, R]      …_gate [n, in], SMoRA [R / rank_partition, in]      smora_bias [R]
 
-It lies in PEFT's two files, so what every such folder passes is checked by `peft.files`.
+It is kept in PEFT's two files, so `peft.files` makes the checks for every such folder.
 """
 
 import re
@@ -46,7 +46,7 @@ def validate_mixture(
 
 
 def is_mixture(files: Files) -> bool:
-    """Whether the config is there and says that this is one."""
+    """Whether the config is there and names a mixture."""
     if CONFIG_FILE not in files:
         return False
     try:
@@ -97,7 +97,7 @@ def _misfit(config: AssemblyConfig, module: str, parts: Mapping[str, TensorInfo]
     total = sum(config.ranks(module))
     rows = len(config.experts) if config.peft_type == "METEORA" else total // config.partition
     if any(len(parts[part].shape) != 2 for part in ("A", "B", "gate")):
-        return f"{module} has a factor that is no matrix"
+        return f"{module} has a factor that is not a matrix"
     width, height = parts["A"].shape[1], parts["B"].shape[0]
     wanted = {"A": (total, width), "B": (height, total), "gate": (rows, width), "bias": (total,)}
     for part, tensor in parts.items():
@@ -125,7 +125,7 @@ def _check_base(modules: Mapping[str, ModuleFacts], shapes: Mapping[str, Sequenc
 
 
 def _checked_config(raw: Mapping) -> AssemblyConfig:
-    """The config, once its experts, ranks and scales are what they must be."""
+    """The config, with its experts, ranks and scales checked."""
     experts = raw.get("experts")
     if not isinstance(experts, list) or not 1 <= len(experts) <= MOST_EXPERTS:
         raise _config("experts", f"a list of 1 to {MOST_EXPERTS} experts", experts)
@@ -160,7 +160,7 @@ def _number(value: object) -> bool:
 def _config(field: str, expected: str, given: object) -> CompositionError:
     return CompositionError(
         "assembly.config",
-        f"{CONFIG_FILE}: {field} must be {expected}, and is {shorten(given)}. Push the folder as assembling wrote it.",
+        f"{CONFIG_FILE}: {field} must be {expected}, but is {shorten(given)}. Push the folder as assembling wrote it.",
         field=field,
     )
 

@@ -15,7 +15,7 @@ MAX_LOADER = 1 << 20
 
 
 def check_loader(path: str, source: FileSource) -> None:
-    """Refuse a file of the loader's name that is not the loader: `content.code`."""
+    """Refuse a file that has the loader's name but is not the loader: `content.code`."""
     if path != LOADER_FILE:
         return
     with source.open() as stream:
@@ -23,8 +23,8 @@ def check_loader(path: str, source: FileSource) -> None:
     if source.size > MAX_LOADER or (digest != _own_loader() and digest not in EARLIER_LOADERS):
         raise CompositionError(
             "content.code",
-            f"{path} is program code, and not the loader of assemblies that this hub knows. "
-            "Leave it out, or put the hub's own in its place.",
+            f"{path} is program code, but not the loader of assemblies that this hub knows. "
+            "Leave it out, or replace it with the hub's own.",
             file=path,
         )
 

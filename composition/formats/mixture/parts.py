@@ -70,10 +70,10 @@ class Stack:
         return sorted(key[len(PREFIX) : -len(ending)] for key in self.header.tensors if key.endswith(ending))
 
     def tensor(self, module: str, part: str) -> TensorInfo:
-        """Where A or B of a module lies; `assembly.broken` where it is missing."""
+        """Where A or B of a module is in the file; `assembly.broken` where it is missing."""
         key = self.config.key(module, part)
         if key not in self.header.tensors:
-            raise CompositionError("assembly.broken", f"The mixture lacks the tensor {key}. Push it anew.", tensor=key)
+            raise CompositionError("assembly.broken", f"The mixture lacks the tensor {key}. Push it again.", tensor=key)
         return self.header.tensors[key]
 
 
@@ -244,7 +244,10 @@ def _files(
     stack: Stack, facts: dict[str, ModuleFacts], tensors: Named, blocks: Iterable[_Block]
 ) -> dict[str, FileSource]:
     if not facts:
-        raise CompositionError("assembly.no_modules", "This expert adapts no module; there is nothing to give.")
+        raise CompositionError(
+            "assembly.no_modules",
+            "This expert adapts no module, so there is nothing to download. Choose another expert.",
+        )
     raw = stack.config.raw
     config = plain_config(facts, base_model=raw.get("base_model_name_or_path"), task_type=raw.get("task_type"))
     made = _Made(write_header(tensors, {"format": "pt"}), [block for block in blocks if block.size], stack.source)

@@ -1,4 +1,4 @@
-"""The row of mixtures: PEFT's two files, with a config that names experts. They are stored and served, not merged."""
+"""The row of mixtures: PEFT's two files, with a config that names experts. Stored and served, not merged."""
 
 from composition.formats.mixture.files import is_mixture, validate_mixture
 from composition.formats.peft.files import base_of, is_content

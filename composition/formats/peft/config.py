@@ -1,7 +1,7 @@
 """`adapter_config.json` of peft: the one place that knows what alpha, rank, rsLoRA and the patterns mean.
 
     scale = alpha / r, or alpha / √r with use_rslora        (peft 0.21 `LoraLayer.update_layer`)
-    r, alpha of a module = rank_pattern, alpha_pattern by `get_pattern_key`, else the config's own
+    r, alpha of a module = rank_pattern, alpha_pattern by `get_pattern_key`, or the config's own
 
 `fan_in_fan_out` says how the *base* stores its weight; peft's factors are A: [r, in] and B: [out, r] either way, and
 ΔW = scale · B @ A is [out, in]. Fields are checked by `fields`.
@@ -50,7 +50,7 @@ class PeftConfig:
 
     @property
     def is_lora(self) -> bool:
-        """Whether A, B and a scale are what this adapter holds."""
+        """Whether this adapter is made of A, B and a scale."""
         return self.peft_type == "LORA"
 
     def rank(self, module: str) -> int:
@@ -77,7 +77,7 @@ class PeftConfig:
     def matching_targets(self, module: str) -> tuple[str, ...]:
         """The entries of `target_modules` that pick the module, exclusions aside; a regex is one entry.
 
-        `all-linear` picks every module: what is linear is not to be seen in a name.
+        `all-linear` picks every module: a name does not show which are linear.
         """
         if self.target_modules is None:
             return ()
@@ -135,7 +135,7 @@ class PeftConfig:
         return found + [("alpha_pattern", expression) for expression in self._alpha_keys.expressions]
 
     def needs_base(self) -> list[dict[str, str]]:
-        """Why this adapter can't be merged from its files alone: [{code, reason, do}]; empty where it can."""
+        """Why this adapter can't be merged from its files alone: [{code, reason, do}]; empty if it can."""
         if self.peft_type in MIXTURES:
             return [reason_for("mixture", MIXTURES[self.peft_type])]
         if not self.is_lora:
@@ -153,8 +153,8 @@ class PeftConfig:
 def parse_peft_config(data: bytes, *, size: int = 0) -> PeftConfig:
     """Check the bytes of an `adapter_config.json`; nothing it names is imported, opened or fetched.
 
-    `size` is the file's, where `data` may be no more than its start. Raises CompositionError `config.*`, with `field`
-    where one is to blame.
+    `size` is the file's, if `data` is only its start. Raises CompositionError `config.*`, with `field` where one field
+    is to blame.
     """
     if len(data) > MAX_CONFIG:
         raise CompositionError(
@@ -166,7 +166,7 @@ def parse_peft_config(data: bytes, *, size: int = 0) -> PeftConfig:
         )
     raw = strict_loads(data, area="config", what=CONFIG_FILE)
     if not isinstance(raw, dict):
-        raise CompositionError("config.json", f"{CONFIG_FILE} must hold one JSON object, and holds {shorten(raw)}.")
+        raise CompositionError("config.json", f"{CONFIG_FILE} must hold one JSON object, but holds {shorten(raw)}.")
     peft_type = _peft_type(raw)
     fields.refuse_code(raw)
     return PeftConfig(peft_type=peft_type, raw=raw, **fields.checked_fields(raw, lora=peft_type == "LORA"))
@@ -174,14 +174,14 @@ def parse_peft_config(data: bytes, *, size: int = 0) -> PeftConfig:
 
 def _peft_type(raw: dict[str, Any]) -> str:
     if "peft_type" not in raw:
-        known = (
-            "an adapter of the `adapters` library"
+        looks = (
+            "it looks like an adapter of the `adapters` library"
             if "model_class" in raw or "hidden_size" in raw
-            else "no peft adapter"
+            else "it does not look like a peft adapter"
         )
         raise CompositionError(
             "config.peft_type",
-            f'{CONFIG_FILE} has no "peft_type"; it looks like {known}. Save the adapter with peft: '
+            f'{CONFIG_FILE} has no "peft_type"; {looks}. Save the adapter with peft: '
             'its config says "peft_type": "LORA".',
             field="peft_type",
         )
@@ -206,7 +206,7 @@ def _peft_type(raw: dict[str, Any]) -> str:
 
 
 def _ends(module: str) -> list[str]:
-    """The name and what stands behind each of its dots: what a list entry of peft may equal."""
+    """The name, and the rest after each of its dots: what a list entry of peft may equal."""
     return [module, *(module[dot + 1 :] for dot, character in enumerate(module) if character == ".")]
 
 

@@ -1,7 +1,7 @@
 """Field by field, what an `adapter_config.json` may say.
 
 Types and limits follow peft 0.21's `LoraConfig`; what would make a reader import code is refused, and what peft would
-only stumble over later (a rank of 0, a pattern that doesn't compile) is refused with the field's name.
+only fail on later (a rank of 0, a pattern that doesn't compile) is refused with the field's name.
 """
 
 import math
@@ -77,7 +77,7 @@ def _code(file: str, name: str, problem: str) -> CompositionError:
 
 
 def checked_fields(raw: dict[str, Any], *, lora: bool) -> dict[str, Any]:
-    """The keyword arguments of `PeftConfig`, but for `peft_type` and `raw`. Raises `config.field`, `config.regex`."""
+    """The keyword arguments of `PeftConfig`, except `peft_type` and `raw`. Raises `config.field`, `config.regex`."""
     warnings: list[str] = []
     fields: dict[str, Any] = {
         "task_type": _choice(raw, "task_type", TASK_TYPES),
@@ -98,9 +98,9 @@ def _lora_fields(raw: dict[str, Any], shared: dict[str, Any], warnings: list[str
         shown = ", ".join(shorten(key) for key in unknown[:5])
         warnings.append(f"adapter_config.json holds fields that peft will ignore: {shown}.")
     if "r" not in raw:
-        warnings.append("adapter_config.json names no r; peft takes 8.")
+        warnings.append("adapter_config.json has no r; peft uses 8.")
     if "lora_alpha" not in raw:
-        warnings.append("adapter_config.json names no lora_alpha; peft takes 8.")
+        warnings.append("adapter_config.json has no lora_alpha; peft uses 8.")
     parameters = _names(raw, "target_parameters")
     if shared["target_modules"] is None and not parameters:
         raise refuse(

@@ -97,7 +97,7 @@ def base_of(files: Files) -> BaseName | None:
 
 
 def is_content(path: str) -> bool:
-    """Whether a file makes a version: the config at the top, and weights wherever they lie."""
+    """Whether a file makes a version: the config at the top, and weights in any folder."""
     return path == CONFIG_FILE or path.lower().endswith(".safetensors")
 
 
@@ -116,8 +116,8 @@ def _check_names(files: Files) -> None:
     if others:
         raise CompositionError(
             "adapter.extra_weights",
-            f"Weights lie in {first_three(others)} beside {WEIGHTS_FILE}. An adapter is one file of weights: "
-            "leave the others out, or push them as adapters of their own.",
+            f"There are weights in {first_three(others)} besides {WEIGHTS_FILE}. An adapter has one file of weights: "
+            "leave the others out, or push them as separate adapters.",
             file=others[0],
             files=others[:3],
         )
@@ -126,13 +126,13 @@ def _check_names(files: Files) -> None:
 def _check_some(header: SafetensorsHeader) -> None:
     if not header.tensors:
         raise CompositionError(
-            "adapter.no_factors", f"{WEIGHTS_FILE} holds no tensor. Save it again.", file=WEIGHTS_FILE
+            "adapter.no_factors", f"{WEIGHTS_FILE} holds no tensors. Save it again.", file=WEIGHTS_FILE
         )
     empty = [name for name, tensor in header.tensors.items() if not tensor.elements]
     if empty:
         raise CompositionError(
             "adapter.empty_tensor",
-            f"{WEIGHTS_FILE} holds tensors without a value: {first_three(empty)}. Sharded training leaves them "
+            f"{WEIGHTS_FILE} holds tensors without values: {first_three(empty)}. Sharded training leaves them "
             "behind: gather the weights first and save again.",
             file=WEIGHTS_FILE,
             tensors=empty[:3],
@@ -181,11 +181,11 @@ def _facts(
     dtypes = Counter[str]()
     for tensor in header.tensors.values():
         dtypes[tensor.dtype] += tensor.elements
-    if len(dtypes) > 1 and config.peft_type not in MIXTURES:  # whose gates are float32 whatever the experts are
+    if len(dtypes) > 1 and config.peft_type not in MIXTURES:  # a mixture's gates are float32, whatever its experts are
         warnings.append(f"The weights mix dtypes: {', '.join(sorted(dtypes))}.")
     unmatched = sorted(set(config.rank_pattern) - config.rank_keys_of(modules))
     if unmatched:
-        warnings.append(f"rank_pattern names no adapted module by {first_three(unmatched)}.")
+        warnings.append(f"rank_pattern has keys that match no adapted module: {first_three(unmatched)}.")
     return AdapterFacts(
         peft_type=config.peft_type,
         modules=dict(sorted(modules.items())),

@@ -38,7 +38,7 @@ def check_targets(found: Tensors, config: PeftConfig, budget: Budget) -> None:
     if missing and not (isinstance(declared, str) and config.target_parameters):
         raise CompositionError(
             "adapter.target_missing",
-            f"target_modules of {CONFIG_FILE} names {first_three(missing)}, and no tensor adapts such a module. "
+            f"target_modules of {CONFIG_FILE} names {first_three(missing)}, but no tensor adapts such a module. "
             "Push all of the weights, or take the name out of target_modules.",
             file=CONFIG_FILE,
             targets=missing[:3],
@@ -53,7 +53,7 @@ def check_magnitudes(found: Tensors, config: PeftConfig) -> None:
     if lacking:
         raise CompositionError(
             "adapter.magnitude",
-            f"{CONFIG_FILE} says use_dora, and {first_three(lacking)} has no lora_magnitude_vector. Save it again.",
+            f"{CONFIG_FILE} says use_dora, but {first_three(lacking)} has no lora_magnitude_vector. Save it again.",
             file=CONFIG_FILE,
             tensors=lacking[:3],
         )
@@ -128,6 +128,6 @@ def _unadapted(found: Tensors, config: PeftConfig, shapes: Shapes, budget: Budge
 
 
 def _examples(shapes: Shapes, unknown: list[str]) -> list[str]:
-    """Names of the base that end like the unknown ones, else any."""
+    """Names of the base that end like the unknown ones, or any."""
     last = unknown[0].rpartition(".")[2]
     return [name for name in shapes if name.endswith(f".{last}")][:2] or list(shapes)[:2]

@@ -34,6 +34,6 @@ def factor_names(module: str) -> tuple[str, str]:
 
 
 def parse_factor(stored: str) -> FactorName | None:
-    """What a tensor's name says; None for what is no factor of a LoRA."""
+    """What a tensor's name says; None if it is not a factor of a LoRA."""
     match = _FACTOR.fullmatch(stored.removeprefix(PREFIX))
     return FactorName(match["module"], match["half"] or match["table"], bool(match["table"])) if match else None

@@ -13,7 +13,7 @@ from composition.formats.peft.tensors import Pair
 from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
 
 LARGEST = 256 * 1024 * 1024
-"""Bytes of a factor from which its module goes without a norm: the door has little memory."""
+"""A module whose factor has more bytes than this gets no norm: an upload is checked in little memory."""
 BFLOAT16 = "BF16"
 PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 

@@ -1,6 +1,6 @@
 """The regular expressions of an adapter's config, run exactly as peft runs them, and only where that is cheap.
 
-Whoever loads an adapter runs its patterns, so one that `regex_cost` calls ambiguous or slow is refused. Names and
+Anyone who loads an adapter runs its patterns, so one that `regex_cost` calls ambiguous or slow is refused. Names and
 wildcard dots, which is what peft writes, are looked up and never run.
 Sources: `get_pattern_key`, `match_target_against_key`, `check_target_module_exists` of peft 0.21.
 """
@@ -72,7 +72,7 @@ class KeyTable:
 
     @property
     def expressions(self) -> list[str]:
-        """What is run and not looked up."""
+        """The expressions that are run, not looked up."""
         return [expression.pattern for _, expression in self._other]
 
     def find(self, module: str) -> str:

@@ -1,6 +1,6 @@
 """Reads a PEFT LoRA folder: adapter_config.json + adapter_model.safetensors → LoraWeights, mapped and lazy.
 
-What rank and alpha mean is asked of `config`; here names are paired, and what can't stand without its base is
+What rank and alpha mean is asked of `config`; here names are paired, and an adapter that depends on its base is
 refused with the reason. peft stores A as [r, in] and B as [out, r] for Linear and Conv1D alike.
 """
 
@@ -22,7 +22,7 @@ def read(folder: Path) -> LoraWeights:
     """The adapter in `folder`; weights are read when asked for.
 
     Raises CompositionError: `config.*`, `adapter.*` for files that are missing, cut, incomplete or at odds with the
-    config, `adapter.needs_base` for what means nothing without its base weight (DoRA, PiSSA, modules_to_save, bias).
+    config, `adapter.needs_base` for what depends on its base weight (DoRA, PiSSA, modules_to_save, bias).
     """
     config = parse_peft_config((folder / CONFIG_FILE).read_bytes())
     needs = config.needs_base()
@@ -59,18 +59,20 @@ def read(folder: Path) -> LoraWeights:
 def _pairs(source: safe_open, name: str) -> dict[str, dict[str, str]]:
     """Module → {"A": tensor name, "B": tensor name}."""
     pairs: dict[str, dict[str, str]] = {}
-    for key in source.keys():  # noqa: SIM118 - safe_open is no mapping
+    for key in source.keys():  # noqa: SIM118 - safe_open is not a mapping
         factor = parse_factor(key)
         if factor is None or factor.table:
             raise CompositionError(
                 "adapter.unknown_tensor",
-                f"{name} holds {key}, which is no LoRA factor of a linear layer; expected names that end in "
+                f"{name} holds {key}, which is not a LoRA factor of a linear layer; expected names that end in "
                 "lora_A.weight or lora_B.weight. Save the adapter without it.",
                 tensor=key,
             )
         halves = pairs.setdefault(factor.module, {})
         if factor.half in halves:
-            raise CompositionError("adapter.twice", f"{name} holds {key} and {halves[factor.half]}: one factor twice.")
+            raise CompositionError(
+                "adapter.twice", f"{name} holds {key} and {halves[factor.half]}: the same factor twice."
+            )
         halves[factor.half] = key
     for module, pair in pairs.items():
         if len(pair) != 2:
@@ -82,7 +84,7 @@ def _pairs(source: safe_open, name: str) -> dict[str, dict[str, str]]:
                 module=module,
             )
     if not pairs:
-        raise CompositionError("adapter.empty", f"{name} holds no LoRA factor. Save the adapter again.")
+        raise CompositionError("adapter.empty", f"{name} holds no LoRA factors. Save the adapter again.")
     return pairs
 
 
@@ -116,6 +118,6 @@ def _load(source: safe_open, key_a: str, key_b: str, scale: float) -> Factors:
 
 
 def _plain_targets(config: PeftConfig) -> tuple[str, ...] | None:
-    """The config's suffixes, where they alone choose the modules."""
+    """The config's suffixes, if nothing else chooses the modules."""
     narrowed = config.exclude_modules or config.layers_to_transform not in (None, ())
     return None if narrowed or not isinstance(config.target_modules, tuple) else tuple(sorted(config.target_modules))

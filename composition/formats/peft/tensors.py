@@ -1,4 +1,4 @@
-"""What the tensors of a PEFT LoRA are by their names: pairs of factors, what DoRA and its kin add, whole layers.
+"""The tensors of a PEFT LoRA by their names: pairs of factors, what DoRA and similar methods add, whole layers.
 
     base_model.model.{module}.lora_A.weight            [r, in]        convolution [r, in, k, k]
     base_model.model.{module}.lora_B.weight            [out, r]       convolution [out, r, 1, 1]
@@ -91,7 +91,7 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
 
 
 def _sort_other(name: str, stored: str, config: PeftConfig, found: Tensors) -> bool:
-    """Sort what is no factor; False where the config gives no reason for it."""
+    """Sort a tensor that is not a factor; False if nothing in the config explains it."""
     magnitude = _MAGNITUDE.fullmatch(name)
     if magnitude:
         found.magnitudes.add(magnitude["module"])
@@ -117,7 +117,7 @@ def _sort_other(name: str, stored: str, config: PeftConfig, found: Tensors) -> b
 
 
 def check_pairs(found: Tensors, config: PeftConfig, budget: Budget, *, file: str) -> None:
-    """Both factors there, of a floating dtype, of matching dimensions and of the config's rank."""
+    """Both factors are there, of a floating dtype, of matching dimensions and of the config's rank."""
     halves = [f"{module} has lora_{next(iter(p.names))} only" for module, p in found.pairs.items() if len(p.names) < 2]
     if halves:
         raise _refusal("unpaired", "an A and a B for every module", halves, "Save the adapter again", file)
@@ -140,7 +140,9 @@ def check_pairs(found: Tensors, config: PeftConfig, budget: Budget, *, file: str
     if wrong_dtype:
         raise _refusal("dtype", f"factors of {', '.join(FACTOR_DTYPES)}", wrong_dtype, "Save it as float16", file)
     if wrong_shape:
-        raise _refusal("factor_shape", "A [r, in] and B [out, r] of one r", wrong_shape, "Save the adapter again", file)
+        raise _refusal(
+            "factor_shape", "A [r, in] and B [out, r] with the same r", wrong_shape, "Save the adapter again", file
+        )
     if wrong_rank:
         do = "Use the config it was saved with, or name such modules in rank_pattern"
         raise _refusal("rank", f"the ranks that {CONFIG_FILE} gives", wrong_rank, do, file)
@@ -156,7 +158,7 @@ def _fits_together(pair: Pair) -> bool:
 
 
 def is_target_parameter(module: str, config: PeftConfig) -> bool:
-    """Whether the module holds a parameter of `target_parameters`, whose factors stand one block an expert."""
+    """Whether the module holds a parameter of `target_parameters`, whose factors have one block per expert."""
     name = module.replace(".base_layer", "")
     owners = (parameter.rpartition(".")[0] for parameter in config.target_parameters)
     return any(name == owner or name.endswith(f".{owner}") for owner in owners)

@@ -42,22 +42,22 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
     "lora_ga": ("LoRA-GA trained on the base minus its gradient-aligned start, not on the base itself.", _CONVERT),
     "loftq": (
         "LoftQ trained on a quantised copy of the base and makes up for its rounding; it is wrong on any other base.",
-        "Train it again as a plain LoRA on the base it shall be merged on.",
+        "Train it again as a plain LoRA on the base it is to be merged with.",
     ),
     "kasa": (
         "KaSA cuts the smallest singular values out of the base, and puts a diagonal between B and A.",
         "Train it again as a plain LoRA.",
     ),
     "modules_to_save": (
-        "It carries whole layers trained beside the LoRA ({names}); whole layers can't be merged as factors.",
+        "It carries whole layers trained together with the LoRA ({names}); whole layers can't be merged as factors.",
         "Train it again without modules_to_save, or merge only adapters that have none.",
     ),
     "bias": (
-        "It changes the base's bias vectors (bias={names}), which are whole values and no LoRA factors.",
+        "It changes the base's bias vectors (bias={names}), which are whole values, not LoRA factors.",
         'Train it again with bias="none".',
     ),
     "lora_bias": (
-        "Its B carries a bias (lora_bias), which is no part of B @ A.",
+        "Its B carries a bias (lora_bias), which is not part of B @ A.",
         "Train it again with lora_bias=False.",
     ),
     "trainable_tokens": (
@@ -65,7 +65,7 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
         "Train it again without trainable_token_indices.",
     ),
     "target_parameters": (
-        "It adapts bare parameters such as fused experts ({names}), whose factors hold one block an expert.",
+        "It adapts bare parameters such as fused experts ({names}), whose factors hold one block per expert.",
         "Target modules instead of parameters where the model allows it.",
     ),
     "alora": ("aLoRA acts only after its invocation tokens, so it has no single ΔW.", "Serve it as it is."),
@@ -82,7 +82,7 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
         "Convert it with peft's save_as_lora where peft can, and push the result.",
     ),
     "conv": (
-        "It adapts convolutions ({names}), whose factors are no matrices.",
+        "It adapts convolutions ({names}), whose factors are not matrices.",
         "Train it again without convolutions among its target_modules.",
     ),
     "embedding": (
@@ -94,7 +94,7 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
         "Take the adapters it was assembled from.",
     ),
     "full_weights": (
-        "It carries whole layers beside the LoRA ({names}), as peft writes them when the vocabulary was resized.",
+        "It carries whole layers besides the LoRA ({names}), as peft writes them when the vocabulary was resized.",
         "Save it again with save_embedding_layers=False if the vocabulary was not resized.",
     ),
 }
