@@ -23,7 +23,7 @@ from hubctl.options.recipes import RecipeCommand
 @click.option("--onto", metavar="NAME[@REF]", help="Add the texts to a generated adapter that kept its state.")
 @click.option("--without", metavar="NAME[@REF]", help="Remove from --onto what this generated adapter knows.")
 @click.option("--keep-text", is_flag=True, help="Keep the texts beside the adapter, for its members.")
-@click.option("--keep-state", is_flag=True, help="Keep the state, so that texts can be added or taken away later.")
+@click.option("--keep-state", is_flag=True, help="Keep the state, so that texts can be added or removed later.")
 @job_options(to="required", public="Let everyone see the adapter; parts of the text can be read out of it.")
 def generate_command(job, base, contexts, generator, onto, without, keep_text, keep_state) -> int:
     """Turn texts into an adapter that knows them, in seconds. The result is private unless --public is given.

@@ -80,7 +80,7 @@ def test_asking_queues_a_trial_and_shows_it(people, adapter):
     assert client.post("/lab/sentiment/try", sent).headers["Location"] == answer.headers["Location"]
     page = client.get(answer.headers["Location"]).content.decode()
     assert f'data-events="/api/v1/jobs/{job.pk}/events"' in page
-    assert "No worker is running" in page
+    assert "No running worker can take" in page
     assert 'id="text-with"' in page and 'id="text-without"' not in page
 
 

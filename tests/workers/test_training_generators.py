@@ -127,7 +127,7 @@ def test_questions_are_learnt_on_top(held, train, work, owner, base):
 def test_a_base_none_named_is_the_starts(train, base, owner):
     start = factories.make_generator(owner, "start", base=base)
     assert train(base=None, others={"generator": start}).base == base
-    with pytest.raises(Invalid, match="which base"):
+    with pytest.raises(Invalid, match="Give the base"):
         train(base=None)
 
 
