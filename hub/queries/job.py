@@ -13,7 +13,7 @@ from hub.models import (
 
 
 def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
-    """Jobs this viewer began, and those of namespaces he belongs to, newest first."""
+    """Jobs this viewer began, and those of namespaces they belong to, newest first."""
     user = access.require_user(viewer)
     member = Membership.objects.filter(namespace=OuterRef("output_namespace"), user=user)
     found = Job.objects.filter(Q(created_by=user) | Exists(member))

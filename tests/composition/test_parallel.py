@@ -140,7 +140,8 @@ def test_a_process_that_dies_ends_all_with_its_last_words():
 
 def test_two_processes_distil_the_adapter_of_one(base, tmp_path):
     rows = toy.rows(24, 1)
-    recipe = TransLoraRecipe(samples=24, epochs=2, learning_rate=5e-3, batch_size=5, holdout=0.2, rank=4, alpha=8.0)
+    learns = {"epochs": 3, "learning_rate": 1e-2, "target_modules": "all-linear"}
+    recipe = TransLoraRecipe(samples=24, batch_size=5, holdout=0.2, rank=4, alpha=8.0, **learns)
     given = {"source": toy.loader(0), "source_adapter": tmp_path, "target": toy.loader(0), "seeds": [], **TARGET}
     one, report = distil(Parties(**given), recipe, rows, work=tmp_path / "one", progress=lambda *_, **__: None)
     parties = Parties(**given, target_folder=base, processes=2)
