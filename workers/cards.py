@@ -14,6 +14,8 @@ from hub.licences import combined, conflicts
 from hub.models import Job, Version
 
 HIDDEN = "private adapter"
+# Figures that differ from run to run; the report has them, the card does not.
+CLOCKED = {"seconds", "tokens_per_second"}
 
 
 def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
@@ -172,7 +174,11 @@ def _licence_notes(parents: Sequence[Version], names: Sequence[str]) -> list[str
 
 def _figures(report: dict) -> list[str]:
     """The report's summary as a table, its warnings as quotes."""
-    summary = {key: value for key, value in report.get("summary", {}).items() if isinstance(value, int | float | str)}
+    summary = {
+        key: value
+        for key, value in report.get("summary", {}).items()
+        if isinstance(value, int | float | str) and key not in CLOCKED
+    }
     lines = ["## Figures", "", "| figure | value |", "|---|---|"] if summary else []
     for key, value in summary.items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
