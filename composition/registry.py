@@ -28,8 +28,18 @@ class HasRecipe(Protocol):
 
 
 Home = TypeVar("Home", bound=HasRecipe)
-VERBS = ("merge", "assemble", "transfer", "discriminator", "generate", "train-generator", "evaluate", "try")
-"""The order in which lists show methods; methods of other verbs come last."""
+FIRST = {
+    "merge": "lego",
+    "assemble": "meteora",
+    "transfer": "trans-lora",
+    "discriminator": "discriminator",
+    "generate": "generate",
+    "train-generator": "train-generator",
+    "evaluate": "evaluate",
+    "try": "try",
+}
+"""Verb → the method that comes first, with which forms open. Lists keep the order of these verbs; other verbs come last.
+Within a verb the other methods follow in the order of their modules' names, so a new module changes no default."""
 
 
 def table_of(rows: Iterable[Method]) -> dict[str, Method]:
@@ -41,8 +51,12 @@ def table_of(rows: Iterable[Method]) -> dict[str, Method]:
         if row.recipe.kind != row.kind:
             raise ValueError(f"the row {row.kind!r} has the recipe of {row.recipe.kind!r}")
         found[row.kind] = row
-    order = {verb: place for place, verb in enumerate(VERBS)}
-    return dict(sorted(found.items(), key=lambda item: (order.get(item[1].verb, len(VERBS)),)))
+    order = {verb: place for place, verb in enumerate(FIRST)}
+
+    def place(row: Method) -> tuple[int, bool]:
+        return order.get(row.verb, len(order)), FIRST.get(row.verb) != row.kind
+
+    return {row.kind: row for row in sorted(found.values(), key=place)}
 
 
 def _rows() -> Iterator[Method]:

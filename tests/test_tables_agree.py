@@ -1,0 +1,47 @@
+"""Three tables say which kinds of jobs there are: the registry, the hub's homes and the workers'. They must agree."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+
+from composition.registry import METHODS
+from hub.models import Kind
+from hub.services.jobs import kinds as hub_kinds
+from workers import kinds as worker_kinds
+
+MAKES = {"adapter": Kind.ADAPTER, "generator": Kind.GENERATOR}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_method_has_a_home_in_the_hub_and_one_in_the_workers(kind):
+    method = METHODS[kind]
+    hub, worker = hub_kinds.HOMES.of(method), worker_kinds.HOMES.of(method)
+    assert hub.recipe is worker.recipe
+    assert issubclass(method.recipe, hub.recipe)
+
+
+def test_hub_and_workers_know_the_same_families_of_recipes():
+    assert set(hub_kinds.HOMES.all) == set(worker_kinds.HOMES.all)
+
+
+def test_every_home_serves_a_method():
+    served = {hub_kinds.HOMES.of(method).recipe for method in METHODS.values()}
+    assert served == set(hub_kinds.HOMES.all)
+
+
+def test_a_family_has_modules_of_one_name_in_both_rooms():
+    """`hub/services/jobs/kinds/merge.py` and `workers/kinds/merge.py` are the homes of one family."""
+    for recipe, worker in worker_kinds.HOMES.all.items():
+        name = worker.run.__module__.rpartition(".")[2]
+        assert import_module(f"hub.services.jobs.kinds.{name}").HOME.recipe is recipe
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_row_home_and_function_say_the_same_of_the_result(kind):
+    method = METHODS[kind]
+    makes = hub_kinds.HOMES.of(method).makes
+    if method.result in MAKES:
+        assert makes == MAKES[method.result]
+    assert callable(method.load())
+    assert inspect.getmodule(method.recipe).METHODS, "the row stands beside its recipe"
