@@ -10,6 +10,7 @@ from hub.models import Job
 from tests.adding.overlay import laid_over
 from tests.hub import factories
 from tests.hub.api_client import Api
+from tests.hub.conftest import people, store  # noqa: F401  fixtures
 from tests.hubctl.conftest import ada, base, folders, hubctl, served, signed_in  # noqa: F401  fixtures
 from workers.runner import run
 from workers.worker import Worker

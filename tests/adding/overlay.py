@@ -1,7 +1,7 @@
-"""Trees of files laid over the repository: what somebody adds by the steps of docs/architecture.md, and nothing else.
+"""Trees of files laid over the repository: what the steps of docs/architecture.md have one add, and nothing else.
 
-`toy_merge`, `toy_kind` and `toy_page` hold each file at the path where the step puts it. `laid_over` makes their modules
-importable from there and registers what the tables would find at the next start.
+`toy_merge`, `toy_kind` and `toy_page` hold each file at the path where a step puts it. `laid_over` makes their modules
+importable from there, and registers what the tables would find at the next start.
 """
 
 import sys

@@ -46,9 +46,8 @@ def on_model(folders: dict[str, Path]) -> PeftModel:
 def peft_updates(adapted: PeftModel, name: str) -> dict[str, np.ndarray]:
     """module → ΔW of one adapter, as PEFT would merge it into the base."""
     layers = {path: layer for path, layer in adapted.named_modules() if name in getattr(layer, "lora_A", {})}
-    return {
-        path.removeprefix(STEM): layer.get_delta_weight(name).detach().double().numpy() for path, layer in layers.items()
-    }
+    found = {path.removeprefix(STEM): layer.get_delta_weight(name) for path, layer in layers.items()}
+    return {module: update.detach().double().numpy() for module, update in found.items()}
 
 
 def same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> bool:

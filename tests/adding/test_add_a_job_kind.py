@@ -1,5 +1,6 @@
 """Steps of docs/architecture.md, "Add a job kind": the toy `scale`, laid over the tree, through every door."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +158,7 @@ class TestPages:
         assert "may drown the base" in checked.content.decode()
         pk = int(lab.pages.post("/jobs/new", form)["Location"].rpartition("/")[2])
         waiting = lab.pages.get(f"/jobs/{pk}").content.decode()
-        assert "No worker is running that could take it" in waiting
+        assert "No running worker can take this job." in waiting
         lab.pages.post(f"/jobs/{pk}/cancel")
         lab.pages.post(f"/jobs/{pk}/retry")
         assert work(pk).state == "done"
@@ -223,12 +224,16 @@ class TestNoHome:
         home = WorkerKind(recipe=lonely.recipe, run=lambda attempt, worker: None)
         with worker_kinds.HOMES.registered(home):
             derived = type("Derived", (lonely.recipe,), {"kind": "derived"})
-            row = Method(**{**{name: getattr(lonely, name) for name in Method.__slots__}, "kind": "derived", "recipe": derived})
+            row = dataclasses.replace(lonely, kind="derived", recipe=derived)
             assert worker_kinds.HOMES.of(row) is home
 
 
 def dora_tensors() -> dict[str, np.ndarray]:
     """A DoRA adapter's tensors: it needs its base weight."""
     tensors = factories.adapter_tensors(targets=("q_proj",))
-    ends = {name.replace("lora_B.weight", "lora_magnitude_vector"): b for name, b in tensors.items() if "lora_B" in name}
-    return tensors | {name: np.ones(len(b), dtype="float32") for name, b in ends.items()}
+    magnitudes = {
+        name.replace("lora_B.weight", "lora_magnitude_vector"): np.ones(len(tensor), dtype="float32")
+        for name, tensor in tensors.items()
+        if name.endswith("lora_B.weight")
+    }
+    return tensors | magnitudes

@@ -42,7 +42,11 @@ class TestRest:
 
     @pytest.mark.parametrize(
         ("change", "field"),
-        [({"recipe": {"decay": 7}}, "decay"), ({"recipe": {"weights": [1, 0]}}, "weights"), ({"inputs": ["ada/one"]}, "inputs")],
+        [
+            ({"recipe": {"decay": 7}}, "decay"),
+            ({"recipe": {"weights": [1, 0]}}, "weights"),
+            ({"inputs": ["ada/one"]}, "inputs"),
+        ],
     )
     def test_a_bad_value_is_refused_by_name_by_the_dry_run_and_by_the_start(self, lab, change, field):
         (first, *_) = lab.api.post("/jobs/check", ASK | change).json()["problems"]

@@ -13,9 +13,10 @@ def scale(adapter: LoraWeights, recipe: ScaleRecipe, *, progress: Progress = ign
     """The adapter, scaled; its modules are read when they are saved."""
     modules = {}
     for done, module in enumerate(adapter, 1):
-        facts = adapter.module_facts(module)
-        facts = replace(facts, scale=facts.scale * recipe.factor)
-        modules[module] = LazyFactors(facts, adapter.module_dtype(module), partial(_scaled, adapter, module, facts.scale))
+        old = adapter.module_facts(module)
+        facts = replace(old, scale=old.scale * recipe.factor)
+        load = partial(_scaled, adapter, module, facts.scale)
+        modules[module] = LazyFactors(facts, adapter.module_dtype(module), load)
         progress(done / len(adapter), f"Scaled {done} of {len(adapter)} modules")
     result = LoraWeights(
         modules,
