@@ -38,7 +38,7 @@ FIRST = {
     "evaluate": "evaluate",
     "try": "try",
 }
-"""Verb → the method that comes first, with which forms open. Lists keep the order of these verbs; other verbs come last.
+"""Verb → the method that comes first, with which forms open. Lists keep the order of these verbs; others come last.
 Within a verb the other methods follow in the order of their modules' names, so a new module changes no default."""
 
 

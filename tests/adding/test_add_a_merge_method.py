@@ -5,7 +5,7 @@ from html import escape
 import numpy as np
 import pytest
 
-from composition.registry import METHODS
+from composition.registry import METHODS, table_of
 from tests.adding import overlay
 from tests.adding.reference import folder_of, on_model, peft_updates, same, updates
 from tests.hub.api_client import problem
@@ -24,6 +24,12 @@ def faded(lab, work):
 
 def test_it_takes_two_files_beside_a_test_and_a_line_of_docs():
     assert overlay.files("toy_merge") == ["composition/merging/fade.py", "composition/recipes/fade.py"]
+
+
+def test_it_comes_behind_the_method_that_forms_open_with():
+    """Whatever its module is called: `fade` comes before `merge` by name."""
+    rows = [METHODS["fade"], *(row for row in METHODS.values() if row.kind != "fade")]
+    assert list(table_of(rows))[:3] == ["lego", "fade", "svd"]
 
 
 class TestRest:

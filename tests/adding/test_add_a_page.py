@@ -1,4 +1,4 @@
-"""Steps of docs/architecture.md, "Add a page": the toy `family`, laid over the tree, for everybody who may come."""
+"""Steps of docs/architecture.md, "Add a page": the toy `family`, laid over the tree, visited in every role."""
 
 import sys
 
