@@ -1,7 +1,7 @@
 """Steps of docs/architecture.md, "Add a format", at the client: a folder of the toy format is pushed, shown and pulled.
 
 What the format table does with it stands in tests/composition/test_format_table.py; REST, pages and merges in
-tests/hub/test_format_doors.py.
+tests/hub/content/test_format_doors.py.
 """
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from composition.formats import FORMATS
 from composition.formats.peft.row import ROW as PEFT
 from tests import toy_format
-from tests.hub.test_format_doors import toy_files
+from tests.hub.content.test_format_doors import toy_files
 from tests.hubctl.conftest import write
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,7 +5,7 @@ from django.test import Client
 
 from hub.models import Job
 from tests.hub import factories
-from tests.hub.test_web_generate import signed_in, text_of
+from tests.hub.web.test_generate import signed_in, text_of
 
 pytestmark = pytest.mark.django_db
 

@@ -180,7 +180,7 @@ def test_there_are_enough_ways_to_be_wrong():
 
 
 def test_a_kind_without_rows_here_is_asked_for_in_a_test_of_its_own():
-    tests = [path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")]
+    tests = [path.read_text() for path in Path(__file__).parents[2].rglob("test_*.py")]
     forgotten = [kind for kind in METHODS if kind not in FINE and not any(f'"kind": "{kind}"' in t for t in tests)]
     assert not forgotten, "Give them rows in FINE and BAD, or ask for them in a test of their own."
 
