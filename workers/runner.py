@@ -14,6 +14,7 @@ from hub.errors import HubError
 from hub.models import Job
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
+from hub.services.jobs.recheck import recheck
 from workers.attempt import Attempt, Stopping
 from workers.kinds import home_of
 from workers.worker import Worker
@@ -27,6 +28,7 @@ def run(job: Job, worker: Worker) -> None:
     log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
     with worker.holding(attempt):
         try:
+            recheck(job)
             home_of(job).run(attempt, worker)
         except (OperationalError, InterfaceError):
             log.exception("job %s: the database can't be reached; the job runs again when its lease is over", job.pk)

@@ -7,6 +7,7 @@ from django.db import transaction
 from hub.models import Evaluation, Job
 from hub.services.audit import record
 from hub.services.jobs.lease import finish
+from hub.services.jobs.recheck import require_sight
 
 
 @transaction.atomic
@@ -26,6 +27,7 @@ def record_evaluation(
     Raises LostLease for an attempt that is over; then nothing is written.
     """
     finish(job_id=job.pk, attempt=attempt, environment=environment)
+    require_sight(job)
     given = job.inputs.select_related("version__base", "version__repository__namespace")
     inputs = {row.role: row.version for row in given}
     dataset, version = inputs["dataset"], inputs.get("adapter")

@@ -97,7 +97,7 @@ def test_who_can_not_read_the_earlier_data_gives_all(mixture, third, datasets, o
     Repository.objects.filter(kind="dataset", name="one-data").update(visibility="private")
     stranger = factories.make_user("mallory")
     own = [dataset(stranger, f"own-{n}") for n in range(3)]
-    with pytest.raises(Invalid, match="not yours to read") as refused:
+    with pytest.raises(Invalid, match="you may not read them") as refused:
         asking.queue_job(**ask(stranger, mixture, third, datasets=own[:1]))
     assert "ada/first@v1, ada/second@v1, ada/third@v1" in refused.value.message
     assert "one-data" not in refused.value.message
@@ -120,7 +120,7 @@ def test_what_can_not_join_is_refused_before_it_is_queued(mixture, third, owner,
 
 
 def test_two_mixtures_and_an_adapter_that_is_there_are_refused(mixture, pair, third, owner, datasets):
-    with pytest.raises(Invalid, match="two mixtures don't join"):
+    with pytest.raises(Invalid, match="two mixtures can't be joined"):
         asking.queue_job(**ask(owner, third, mixture, datasets=datasets[:2]))
     with pytest.raises(CompositionError, match="was given more than once"):
         asking.queue_job(**ask(owner, mixture, pair[0], datasets=datasets[2:]))

@@ -18,6 +18,7 @@ from hub.services.jobs.files import require as require_files
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.output import resulting_visibility
 from hub.services.jobs.prepare import examine
+from hub.services.jobs.recheck import recheck
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.scheduling import queue_of
 
@@ -87,7 +88,11 @@ def cancel_job(*, actor: User, job: Job) -> Job:
 
 @transaction.atomic
 def retry_job(*, actor: User, job: Job) -> Job:
-    """Queue a failed or cancelled job again, as it was; Conflict in any other state, Invalid without its files."""
+    """Queue a failed or cancelled job again, as it was.
+
+    Conflict in any other state, Invalid without its files; and what `prepare` raises where its owner may not start it
+    any more.
+    """
     again = Job.objects.filter(pk=job.pk, state__in=NO_RESULT).update(
         state=State.QUEUED,
         cancel_requested=False,
@@ -107,6 +112,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
         hint = "it is already running" if job.state not in FINAL else "start a new one instead"
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
     require_files(job)
+    recheck(job)
     record(actor, "job.retry", job)
     announce(job)
     send_later(job)

@@ -18,6 +18,7 @@ from hub.services.content.publishing import change_of, check_change, lock, publi
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import finish
 from hub.services.jobs.output import check_output, resulting_visibility
+from hub.services.jobs.recheck import fresh, require_sight
 from hub.services.known_bases import set_shapes
 from hub.services.repositories import create_repository
 
@@ -57,6 +58,8 @@ def publish_result(
         checked = check_files(kind.makes, {p: Entry(*entry) for p, entry in sorted(files.items())}, base=job.base)
     with transaction.atomic():
         finish(job_id=job.pk, attempt=job.attempt, environment=environment)
+        require_sight(job)
+        parents = fresh(parents)
         where = (job.output_namespace.name, job.output_name)
         namespace, name = check_output(job.created_by, kind, label, where, parents, job.output_visibility)
         repository = Repository.objects.filter(namespace=namespace, name__iexact=name).first() or create_repository(
@@ -98,6 +101,7 @@ def keep_discriminator(
     """
     figures = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     finish(job_id=job.pk, attempt=job.attempt, environment=environment, figures=figures)
+    require_sight(job)
     where = (job.output_namespace.name, job.output_name)
     check_output(job.created_by, kind_of(job.kind), METHODS[job.kind].label, where, [version])
     entries = {name: Entry(*entry) for name, entry in files.items()}
@@ -125,4 +129,5 @@ def keep_shapes(
 def keep_outcome(*, job: Job, outcome: dict, environment: dict) -> None:
     """Keep what a job answers that publishes nothing, and end it. Raises LostLease for an attempt that is over."""
     finish(job_id=job.pk, attempt=job.attempt, environment=environment)
+    require_sight(job)
     Job.objects.filter(pk=job.pk).update(outcome=outcome)

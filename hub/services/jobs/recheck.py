@@ -1,0 +1,36 @@
+"""What was checked when a job was queued is checked again where it acts: when it is retried, claimed and published.
+
+In between, its owner may have left an organisation, an input may have become private or gone to the trash, and the
+place of the result may have changed hands. The job acts for its owner, so it is their access that counts, whoever
+retries it.
+"""
+
+from collections.abc import Sequence
+
+from hub import access, queries
+from hub.access import Viewer
+from hub.models import Job, JobInput, Version
+from hub.services.jobs.draft import Draft
+from hub.services.jobs.prepare import prepare
+from hub.services.jobs.request import JobRequest
+
+
+def recheck(job: Job) -> Draft:
+    """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
+    return prepare(job.created_by, JobRequest.of(job))
+
+
+def require_sight(job: Job) -> None:
+    """Refuse a job whose owner no longer sees an input; call it in the transaction that writes its result."""
+    rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
+    seen = queries.seen(Viewer(user=job.created_by), [row.version.repository_id for row in rows])
+    for row in rows:
+        if row.version.repository_id not in seen:
+            raise access.missing(row.version.repository.full_name, "repository")
+
+
+def fresh(versions: Sequence[Version]) -> list[Version]:
+    """The same versions in the same order, with their repositories as they are now."""
+    rows = Version.objects.filter(pk__in=[version.pk for version in versions])
+    now = {row.pk: row for row in rows.select_related("repository__namespace", "base")}
+    return [now[version.pk] for version in versions]
