@@ -1,0 +1,1 @@
+"""Attacks on the hub, each one a fault that was there or could be."""
