@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import BaseAlias, BaseModel, Job, User
 from hub.names import BASE_NAME
 from hub.services.audit import record
@@ -39,7 +39,8 @@ def register_base(
 ) -> tuple[BaseModel, Job | None]:
     """The base and the job that reads its shapes (None where they are known). Registering it again changes nothing.
 
-    Conflict where the name and revision stand for another config, or an alias for another base.
+    Conflict where the name and revision stand for another config, or an alias for another base. Only who registered it
+    and administrators say where its weights are and what else it is called: `base.owner` for others.
     """
     _check_names(name, revision)
     _check_config(config)
@@ -66,6 +67,7 @@ def register_base(
             code="base.config",
         )
     elif source and source != base.source:
+        _require_owner(actor, base, "say where its weights are")
         base.source = dict(source)
         base.save(update_fields=["source"])
         record(actor, "base.source", base)
@@ -86,6 +88,7 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None
                 f"{alias!r} can't be an alias: it is the name of {taken}.", code="base.alias", field="aliases"
             )
         if row is None:
+            _require_owner(actor, base, "give it other names")
             if base.aliases.count() >= MAX_ALIASES:
                 raise Invalid(
                     f"{base} already has {MAX_ALIASES} aliases, the most that a base may have.", field="aliases"
@@ -94,6 +97,17 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None
             record(actor, "base.alias", base, alias=alias)
         if row.base_id != base.pk:
             raise Conflict(f"{alias!r} already stands for {row.base}.", code="base.alias", field="aliases")
+
+
+def _require_owner(actor: User, base: BaseModel, what: str) -> None:
+    """Refuse who did not register the base and is no administrator: its source and aliases decide what others load."""
+    if base.created_by_id != actor.pk and not actor.is_staff:
+        owner = base.created_by.username if base.created_by else "an administrator"
+        raise PermissionDenied(
+            f"{base} was registered by {owner}; only they or an administrator may {what}. Ask them, or register your "
+            f"own under another name or revision: hubctl base add {base.name} --revision NAME.",
+            code="base.owner",
+        )
 
 
 def _fingerprint_job(actor: User, base: BaseModel) -> Job | None:

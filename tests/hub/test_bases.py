@@ -119,7 +119,7 @@ def test_shapes_once_known_never_change():
     ],
 )
 def test_a_base_is_matched_by_name_and_revision_or_alias_and_never_guessed(owner, said, revision, found):
-    base = make_base()
+    base = make_base(created_by=owner)
     make_base(revision="pruned", derived_from=base, relation="pruned")
     bases.add_aliases(actor=owner, base=base, aliases=["/models/pico"])
     match = known_bases.match_base(said, revision)
@@ -132,7 +132,7 @@ class TestPushing:
         assert publish(owner, repository, adapter_files()).version.base == base
 
     def test_the_base_comes_from_an_alias(self, owner, repository):
-        base = make_base()
+        base = make_base(created_by=owner)
         bases.add_aliases(actor=owner, base=base, aliases=["unsloth/pico-bnb-4bit"])
         assert publish(owner, repository, adapter_files(base_name="unsloth/pico-bnb-4bit")).version.base == base
 
