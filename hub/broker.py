@@ -79,7 +79,7 @@ def wake_drainer() -> None:
         return
     try:
         if client().set(WOKEN, 1, nx=True, ex=SECONDS_WOKEN):
-            producer().send_task(DRAIN, queue=CPU, retry=False, ignore_result=True)
+            producer().send_task(DRAIN, queue=CPU, expires=SECONDS_WOKEN, retry=False, ignore_result=True)
     except (OperationalError, redis.RedisError, OSError) as error:
         _away_until = time.monotonic() + SECONDS_AWAY
         log.warning("the outbox waits for the workers' sweep, the broker is away: %s", error)

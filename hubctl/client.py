@@ -176,6 +176,7 @@ class Hub:
     def queue_job(
         self,
         kind: str,
+        /,
         *,
         inputs: Sequence[str] = (),
         datasets: Sequence[str] = (),
@@ -197,7 +198,7 @@ class Hub:
         repeat = idempotency_key is not None
         return self.transport.json("POST", "/jobs", json=body, headers=headers, repeat=repeat)
 
-    def check_job(self, kind: str, *, inputs: Sequence[str] = (), datasets: Sequence[str] = (), **rest: Any) -> dict:
+    def check_job(self, kind: str, /, *, inputs: Sequence[str] = (), datasets: Sequence[str] = (), **rest: Any) -> dict:
         """What would come of it: problems, ranks, size, time. Nothing is started. `rest` as in `queue_job`."""
         body = job_body(kind, inputs, datasets=datasets, **rest)
         return self.transport.json("POST", "/jobs/check", json=body, repeat=True)

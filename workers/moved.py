@@ -1,6 +1,6 @@
 """What all transfers share on a worker: reading the source adapter, and publishing the result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from workers.attempt import Attempt
 from workers.cards import public_names, transfer_card
 from workers.publishing import publish_folder
 from workers.worker import Worker
+
+# Keys that a public report leaves out: their text was invented from private examples.
+PRIVATE = frozenset({"examples", "kept_examples", "rejected_examples", "rows", "seeds"})
 
 
 def read_source(attempt: Attempt, worker: Worker, row: JobInput) -> Path:
@@ -25,7 +28,7 @@ def publish_moved(
     row: JobInput,
     folder: Path,
     report: dict[str, Any],
-    beside: Sequence[Beside] = (),
+    beside: Callable[[], Sequence[Beside]] = tuple,
 ) -> None:
     """Publish the adapter in `folder`, with its source and the method in the report and the card."""
     job, method = attempt.job, METHODS[attempt.job.kind]
@@ -36,7 +39,7 @@ def publish_moved(
         {"role": file.role, "name": file.name, "sha256": file.digest} for file in job.files.order_by("role", "name")
     ]
     report = {
-        **report,
+        **_public(report),
         "method": method.kind,
         "source": {"base": str(row.version.base), "adapter": names[0]},
         "target": {"base": str(job.base)},
@@ -53,3 +56,12 @@ def publish_moved(
         report=report,
         beside=beside,
     )
+
+
+def _public(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report without invented text."""
+    told = {}
+    for key, value in report.items():
+        if key not in PRIVATE or isinstance(value, int | float):
+            told[key] = _public(value) if isinstance(value, dict) else value
+    return told

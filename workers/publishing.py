@@ -1,6 +1,6 @@
 """The end of every job that makes a version: SAVING, the card, the bytes into the store, then one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,9 +35,12 @@ def publish_folder(
     origin: str,
     message: str,
     report: dict[str, Any],
-    beside: Sequence[Beside] = (),
+    beside: Callable[[], Sequence[Beside]] = tuple,
 ) -> Version:
-    """Publish the files of `folder` with this card as the job's result, and end the job. Raises LostLease."""
+    """Publish the files of `folder` with this card as the job's result, and end the job. Raises LostLease.
+
+    `beside` stores what is kept with the result, once nobody can cancel any more.
+    """
     attempt.advance(State.SAVING)
     (folder / CARD).write_text(card, encoding="utf-8")
     files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir()) if path.is_file()}
@@ -49,5 +52,5 @@ def publish_folder(
         message=message,
         report=report,
         environment=worker.environment,
-        beside=beside,
+        beside=beside(),
     )

@@ -20,6 +20,6 @@ def run_job(job_id: int, **_: object) -> None:
 
 @app.task(name=broker.DRAIN)
 def drain_outbox(**_: object) -> None:
-    """Send what is due, for a few seconds: slow receivers must not keep a job waiting. The sweep sends the rest."""
+    """Send what is due, and begin none after a few seconds: slow receivers must not keep a job waiting."""
     broker.drainer_woke()
     outbox.drain(seconds=SECONDS_A_DRAIN)

@@ -77,9 +77,9 @@ class Format:
         """The weights or rows among these paths, sorted."""
         return sorted(path for path in paths if path != self.config and self.content(path))
 
-    def check(self, files: Files, *, base_shapes: Shapes | None = None, **limits: Any) -> Facts:
+    def check(self, files: Files, *, base_shapes: Shapes | None = None) -> Facts:
         """`validate`, and for an adapter that doesn't merge at least one reason in `facts.needs_base`."""
-        facts = self.validate(files, base_shapes=base_shapes, **limits)
+        facts = self.validate(files, base_shapes=base_shapes)
         if isinstance(facts, AdapterFacts) and not self.merges and not facts.needs_base:
             reason = {
                 "code": "format",
@@ -150,11 +150,17 @@ class Table(Mapping[str, Format]):
             self.unregister(row.name)
 
     def holding(self, kind: str) -> list[Format]:
-        """The rows of a kind of repository, in the table's order."""
-        return [row for row in self.values() if row.holds == kind]
+        """The rows of a kind of repository, in the table's order; ValueError where no format is kept in such a kind."""
+        rows = [row for row in self.values() if row.holds == kind]
+        if not rows:
+            raise ValueError(f"No format is kept in a {kind!r}; expected one of {', '.join(KINDS)}.")
+        return rows
 
     def recognise(self, kind: str, files: Files) -> Format:
-        """The row that these files of a repository of this kind belong to: the first that detects them, or the last."""
+        """The row that these files of a repository of this kind belong to: the first that detects them, or the last.
+
+        Where two rows detect the same files, the one whose name comes first has them, on every machine.
+        """
         rows = self.holding(kind)
         return next((row for row in rows if row.detect(files)), rows[-1])
 

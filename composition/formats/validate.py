@@ -13,15 +13,12 @@ from composition.formats.table import ADAPTER, FORMATS
 __all__ = ["FileSource", "Files", "LocalFile", "MemoryFile", "local_files", "validate_adapter", "validate_dataset"]
 
 
-def validate_adapter(
-    files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None, max_header: int | None = None
-) -> AdapterFacts:
+def validate_adapter(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None) -> AdapterFacts:
     """Check the files of one adapter of any known format, and that it fits a base of `base_shapes`.
 
-    `base_shapes` is {module: [out, in]}, as `base_models.module_shapes` gives it; `max_header` is for formats that read
-    a safetensors header, in bytes. Raises CompositionError `path.*`, `content.*` and the codes of the format.
+    `base_shapes` is {module: [out, in]}, as `base_models.module_shapes` gives it. Raises CompositionError
+    `path.*`, `content.*` and the codes of the format.
     """
-    limits = {} if max_header is None else {"max_header": max_header}
-    facts = FORMATS.recognise(ADAPTER, files).check(files, base_shapes=base_shapes, **limits)
+    facts = FORMATS.recognise(ADAPTER, files).check(files, base_shapes=base_shapes)
     assert isinstance(facts, AdapterFacts)
     return facts

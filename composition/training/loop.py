@@ -1,8 +1,8 @@
 """The one training loop: updates, figures, checkpoints, resume, early stop, several processes.
 
 Who trains passes in `step`, one update's forward and backward pass, and `measure`, what is looked at after it. A run's
-state is kept every `save_every` seconds and whenever it is stopped. Steps follow from seed and number alone, so that
-a run that is killed and taken up again ends with the same bytes.
+state is kept every `save_every` seconds, at its end and whenever it is stopped. Steps follow from seed and number
+alone, so that a run that is killed and taken up again ends with the same bytes.
 """
 
 import math
@@ -38,9 +38,10 @@ class Loop:
     """One training of `parameters`, from its start or its last checkpoint to its end.
 
     `step(number, notes)` makes gradients and returns the step's figures, `loss` among them; the loop updates. Each
-    parameter group's rate is its `peak` times `schedule(number)`. `begin` notes what is known before the first step.
-    `measure` and `tell` turn a step's figures into those that are kept and told; `point(number, figures)` is what the
-    curve gets of a step, None for nothing. `over` ends a run early. `buffers` are tensors that are kept with the state.
+    parameter group's rate is its `peak` times `schedule(number)`; `rate` is the one that the user chose, named when the
+    loss diverges. `begin` notes what is known before the first step. `measure` and `tell` turn a step's figures into
+    those that are kept and told; `point(number, figures)` is what the curve gets of a step, None for nothing. `over`
+    ends a run early. `buffers` are tensors that are kept with the state.
     """
 
     steps: int
@@ -74,7 +75,7 @@ class Loop:
             figures = self.measure(notes, figures)
             if (point := self.point(number, figures)) is not None:
                 notes.curve.append(point)
-            if time.monotonic() - saved >= self.save_every or notes.step == self.steps:
+            if time.monotonic() - saved >= self.save_every:
                 self._keep(notes)
                 saved = time.monotonic()
             try:
@@ -83,6 +84,7 @@ class Loop:
             except BaseException:
                 self._keep(notes)  # Whoever stops a run may take it up again.
                 raise
+        self._keep(notes)
         return notes
 
     def _begun(self) -> Notes:

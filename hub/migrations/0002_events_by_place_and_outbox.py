@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from itertools import islice
 
 import django.db.models.deletion
 import django.utils.timezone
@@ -24,7 +23,7 @@ def fill_keys(apps, schema_editor):
     rows = get('hub', 'Repository').objects.values_list('namespace__name', 'name', 'namespace_id', 'pk')
     repositories = {f'{namespace}/{name}'.lower(): (place, pk) for namespace, name, place, pk in rows}
     last = 0
-    while batch := list(islice(events.filter(pk__gt=last), BATCH)):
+    while batch := list(events.filter(pk__gt=last)[:BATCH]):
         last = batch[-1].pk
         jobs = _jobs(get, {int(m[1]) for e in batch if e.verb.startswith('job.') and (m := JOB.fullmatch(e.object))})
         for event in batch:
@@ -49,13 +48,16 @@ def _keys(event, namespaces, repositories, jobs):
         return None
     place, path, output, first = job
     if place is None:
-        return first
+        return first or None
     made = repositories.get(path.lower())
     return place, output or (made and made[1])
 
 
 def _jobs(get, pks):
-    """Job id → (output namespace's id, `ns/name` of the output, its repository's id, keys of its first input)."""
+    """Job id → (output namespace's id, `ns/name` of the output, its repository's id, keys of its first input).
+
+    The last are left out where the job's owner is no member there.
+    """
     inputs = get('hub', 'JobInput').objects.filter(job__in=pks).order_by('-role', '-position')
     first = {
         job: (namespace, repository)
@@ -64,10 +66,13 @@ def _jobs(get, pks):
         )
     }
     rows = get('hub', 'Job').objects.filter(pk__in=pks)
-    columns = ('pk', 'output_namespace', 'output_namespace__name', 'output_name', 'output')
+    columns = ('pk', 'created_by', 'output_namespace', 'output_namespace__name', 'output_name', 'output')
+    jobs = list(rows.values_list(*columns))
+    members = get('hub', 'Membership').objects.filter(user__in={owner for _, owner, *_ in jobs})
+    memberships = set(members.values_list('user', 'namespace'))
     return {
-        pk: (place, f'{namespace}/{name}', output, first.get(pk))
-        for pk, place, namespace, name, output in rows.values_list(*columns)
+        pk: (place, f'{namespace}/{name}', output, pk in first and (owner, first[pk][0]) in memberships and first[pk])
+        for pk, owner, place, namespace, name, output in jobs
     }
 
 

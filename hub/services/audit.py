@@ -73,12 +73,15 @@ def _keys(object: object) -> tuple[int | None, int | None]:
 
 
 def _keys_of_job(job: Job) -> tuple[int | None, int | None]:
-    """Those of its output, whose repository may not exist yet; of a job without output those of its first input."""
+    """Those of its output, whose repository may not exist yet; of a job without output those of its first input.
+
+    A job without output changes nobody's repository: where its owner is no member there, it has no keys.
+    """
     if job.output_namespace_id is None:
-        first = JobInput.objects.filter(job=job).values_list(
-            "version__repository__namespace_id", "version__repository_id"
-        )
-        return first.first() or (None, None)
+        rows = JobInput.objects.filter(job=job)
+        first = rows.values_list("version__repository__namespace_id", "version__repository_id").first()
+        theirs = first and Membership.objects.filter(user=job.created_by_id, namespace=first[0]).exists()
+        return first if theirs else (None, None)
     found = Repository.objects.filter(namespace=job.output_namespace_id, name__iexact=job.output_name)
     return job.output_namespace_id, job.output_id or found.values_list("pk", flat=True).first()
 

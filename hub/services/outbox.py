@@ -25,7 +25,8 @@ from hub import broker
 from hub.models import Outbox
 
 # Called with the payload and the row's key, the same one at every attempt. It raises if it could not send, and returns
-# well within the lease: when that is over, another drainer may take the row.
+# well within the lease: when that is over, another drainer may take the row. A row is tried until its handler returns,
+# once an hour in the end: one that gives up on a row says so in its own table and returns.
 Handler = Callable[[dict, str], None]
 
 LEASE = timedelta(minutes=2)
@@ -62,8 +63,8 @@ def put(topic: str, **payload: object) -> Outbox:
 
 
 def is_due() -> bool:
-    """True where `drain` would find something to do, or to warn of."""
-    return _due().exists()
+    """True where `drain` would find something to do, or to warn of for the first time."""
+    return _due().exclude(topic__in=_logged).exists()
 
 
 def drain(limit: int = 1000, seconds: float = float("inf")) -> int:

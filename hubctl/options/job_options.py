@@ -90,7 +90,7 @@ class JobOptions:
             need_token(self._hub)
         return self._hub
 
-    def start(self, **request: Any) -> int:
+    def start(self, /, **request: Any) -> int:
         """Check the job, or queue and follow it, as the options say; returns the exit code.
 
         `request` is what `Hub.queue_job` takes beside recipe, output and visibility.
@@ -103,7 +103,7 @@ class JobOptions:
         return follow(hub, job, self.wait, self.as_json)
 
 
-def checked(hub: "Hub", kind: str, as_json: bool, **request: Any) -> int:
+def checked(hub: "Hub", kind: str, as_json: bool, /, **request: Any) -> int:
     """Print what the hub says would come of a job; 0 if it would start."""
     report = hub.check_job(kind, **request)
     code = 0 if report["ok"] else 1

@@ -7,7 +7,7 @@ import pytest
 
 from composition.registry import METHODS
 from hub import access
-from hub.errors import Invalid, NotFound, PermissionDenied
+from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
 from hub.models import Evaluation, Job, Membership, Repository, Role, State, Version, Visibility
 from hub.services.evaluations import record_evaluation
 from hub.services.jobs import lease, queue, results
@@ -160,5 +160,20 @@ def test_who_retries_for_somebody_does_not_lend_them_their_sight(lab):
     job = queue.cancel_job(actor=lab.owner, job=job)
     leave(lab)
     assert access.job(access.Viewer(user=lab.owner), job.pk, "write")
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict, match="member, who asked for it") as refusal:
         queue.retry_job(actor=lab.owner, job=job)
+    assert "lab/a" not in refusal.value.message and "lab/a" not in str(refusal.value.facts)
+
+
+def test_a_discriminator_goes_beside_its_adapter_and_nowhere_else(lab):
+    """The fault: an `output` of one's own made the write check look there, while the file went to the adapter."""
+    Repository.objects.update(visibility=Visibility.PUBLIC)
+    body = {**FINE["discriminator"], "output": "stranger/mine"}
+    for given in (body, FINE["discriminator"]):
+        with pytest.raises((Invalid, PermissionDenied)):
+            queue.queue_job(actor=lab.stranger, request=asked(lab.stranger, given))
+    assert not Job.objects.exists()
+    job = saving(queue.queue_job(actor=lab.member, request=asked(lab.member, FINE["discriminator"])))
+    Membership.objects.filter(user=lab.member).update(role=Role.READER)
+    with pytest.raises(PermissionDenied):
+        save(job)

@@ -14,7 +14,9 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+# Each process of a parallel run has a Redis number of its own, so that no worker takes another test's jobs.
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+REDIS = os.environ.get("TEST_REDIS_URL", f"redis://127.0.0.1:6379/{9 + PROCESS % 7}")
 LEASE = 5
 ROOT = Path(__file__).resolve().parents[2]
 

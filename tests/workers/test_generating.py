@@ -178,7 +178,7 @@ def test_a_generator_of_another_base_is_refused(generate, owner):
     with pytest.raises(Invalid) as refusal:
         generate(TEXT, others={"generator": factories.make_generator(owner, "far", base=other, base_name="pico/next")})
     assert refusal.value.code == "generator.other_base"
-    with pytest.raises(Invalid, match="give a generator"):
+    with pytest.raises(Invalid, match="give generators here"):
         generate(TEXT, others={"generator": factories.make_version(owner, "plain")})
 
 

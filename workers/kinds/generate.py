@@ -53,7 +53,7 @@ def generate(attempt: Attempt, worker: Worker) -> None:
             origin=Origin.GENERATED,
             message=f"Generated from {len(documents)} texts, {report['summary']['tokens']:,} tokens",
             report=report,
-            beside=_beside(job, aside, state, report, str(row.version)),
+            beside=lambda: _beside(job, aside, state, report, str(row.version)),
         )
 
 

@@ -8,7 +8,6 @@ The invented rows are kept with the result for its owners; the public report has
 import io
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,6 @@ from workers.moved import publish_moved, read_source
 from workers.publishing import result_folder
 from workers.worker import Worker
 
-# Keys that a public report leaves out: their text was invented from private examples.
-PRIVATE = frozenset({"examples", "kept_examples", "rejected_examples", "rows", "seeds"})
-
 
 def transfer(attempt: Attempt, worker: Worker) -> None:
     """Move the job's adapter. Raises what the method refuses, and LostLease when the attempt is over."""
@@ -44,8 +40,8 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
         made, rows, report = _by_data(attempt, worker, recipe, row, source, work)
         shutil.copytree(made, folder, dirs_exist_ok=True)
         facts = {"rows": len(rows), "source": str(row.version), "job": job.pk}
-        beside = [Beside(kind=SYNTHETIC, entry=_store(rows), facts=facts)]
-        publish_moved(attempt, worker, row, folder, _public(report), beside)
+        beside = lambda: [Beside(kind=SYNTHETIC, entry=_store(rows), facts=facts)]  # noqa: E731
+        publish_moved(attempt, worker, row, folder, report, beside)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -93,15 +89,6 @@ def _store(rows: list[dict[str, Any]]) -> Entry:
 def _discriminator(attempt: Attempt, worker: Worker) -> Path | None:
     files = job_files.files_of(attempt.job, DISCRIMINATOR)
     return worker.cache.folder(files) if files else None
-
-
-def _public(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The report without invented text."""
-    told = {}
-    for key, value in report.items():
-        if key not in PRIVATE or isinstance(value, int | float):
-            told[key] = _public(value) if isinstance(value, dict) else value
-    return told
 
 
 HOME = WorkerKind(recipe=TransLoraRecipe, run=transfer, work="transfer")

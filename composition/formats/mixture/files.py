@@ -18,7 +18,7 @@ from composition.formats.peft.files import check_folder, last_names
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.tensors import FACTOR_DTYPES, Tensors, first_three
 from composition.formats.peft.types import MIXTURES
-from composition.formats.safetensors_header import MAX_HEADER, SafetensorsHeader, TensorInfo
+from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
 from composition.formats.sources import Files, read_start
 from composition.formats.strict_json import shorten, strict_loads
 
@@ -27,9 +27,7 @@ MOST_EXPERTS = 4096
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<prefix>meteora|smora)_(?P<part>A|B|gate|bias)")
 
 
-def validate_mixture(
-    files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None, max_header: int = MAX_HEADER
-) -> AdapterFacts:
+def validate_mixture(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None) -> AdapterFacts:
     """Check the files of one mixture, and that it fits a base of `base_shapes` ({module: [out, in]}).
 
     Raises what `peft.files.check_folder` raises, and CompositionError `assembly.config`, `assembly.tensors`,
@@ -41,7 +39,7 @@ def validate_mixture(
         modules.update(check_assembly(header, config.raw, base_shapes, file=WEIGHTS_FILE))
         return Tensors()
 
-    facts = check_folder(files, judge, max_header=max_header)
+    facts = check_folder(files, judge)
     return replace(facts, modules=modules, target_modules=last_names(modules))
 
 

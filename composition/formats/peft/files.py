@@ -18,7 +18,7 @@ from composition.formats.peft.norms import update_norm
 from composition.formats.peft.patterns import Budget, check_names
 from composition.formats.peft.tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
 from composition.formats.peft.types import MIXTURES, reason_for
-from composition.formats.safetensors_header import MAX_HEADER, SafetensorsHeader, parse_header
+from composition.formats.safetensors_header import SafetensorsHeader, parse_header
 from composition.formats.sources import Files, read_start
 from composition.formats.table import BaseName
 
@@ -28,9 +28,7 @@ Judge = Callable[[SafetensorsHeader, PeftConfig, list[str]], Tensors]
 """(header, config, warnings to add to) → the factors found."""
 
 
-def validate_peft(
-    files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None, max_header: int = MAX_HEADER
-) -> AdapterFacts:
+def validate_peft(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | None = None) -> AdapterFacts:
     """Check the files of one adapter, and that it fits a base of `base_shapes` (`base_models.module_shapes`).
 
     Raises what `check_folder` raises; facts name `file`, and `tensors` (the first three offenders).
@@ -43,10 +41,10 @@ def validate_peft(
             warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
         return Tensors()
 
-    return check_folder(files, judge, max_header=max_header)
+    return check_folder(files, judge)
 
 
-def check_folder(files: Files, judge: Judge, *, max_header: int = MAX_HEADER) -> AdapterFacts:
+def check_folder(files: Files, judge: Judge) -> AdapterFacts:
     """What every folder of PEFT's layout passes; `judge` says what the tensors in the header are.
 
     Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
@@ -56,7 +54,7 @@ def check_folder(files: Files, judge: Judge, *, max_header: int = MAX_HEADER) ->
     config = read_config(files)
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
-        header = parse_header(stream, size=source.size, max_header=max_header, file=WEIGHTS_FILE)
+        header = parse_header(stream, size=source.size, file=WEIGHTS_FILE)
         _check_some(header)
         warnings = list(config.warnings)
         found = judge(header, config, warnings)

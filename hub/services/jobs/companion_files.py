@@ -3,7 +3,6 @@
 Seeds are the newest that the actor may see unless one is named; so is the discriminator, which is a whole folder.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from composition.formats import FORMATS
@@ -14,7 +13,7 @@ from hub.models import Companion, Repository, User
 from hub.models.companions import DISCRIMINATOR, SEEDS
 from hub.services.content.manifest import Entry
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.files import Given
+from hub.services.jobs.files import Given, sent
 
 PEFT_FILES = set(FORMATS["peft"].files)
 
@@ -39,11 +38,6 @@ def sent_rows(role: str, text: str) -> Given:
         raise Invalid('Name a kept discriminator: {"companion": "v1"}.', field="files")
     data = text.encode()
     return sent(role, f"{role}.jsonl", data, seed_facts(read_seeds(data, what=role)))
-
-
-def sent(role: str, name: str, data: bytes, facts: dict) -> Given:
-    """Bytes that came with the request and are stored nowhere yet."""
-    return Given(role=role, name=name, entry=Entry(hashlib.sha256(data).hexdigest(), len(data)), facts=facts, data=data)
 
 
 def _companion_name(role: str, value: object) -> str | None:

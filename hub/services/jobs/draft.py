@@ -18,6 +18,7 @@ from hub.services.jobs.request import JobRequest
 class Draft:
     """`request` as asked, then completed; `given` are its private files; `place` is where the result goes.
 
+    `in_sight`: the actor sees all inputs; nothing may be told of them otherwise.
     `comparable`: recipe, inputs, data and files are known, so that it can be told from another request.
     """
 
@@ -27,6 +28,7 @@ class Draft:
     recipe: Recipe | None = None
     given: list[Given] = field(default_factory=list)
     place: tuple[Namespace, str] | None = None
+    in_sight: bool = False
     comparable: bool = False
     problems: list[HubError | CompositionError] = field(default_factory=list)
 

@@ -3,6 +3,7 @@
 Which there are is for the job's kind to say. The dry run finds the same files and stores nothing.
 """
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,11 @@ class Given:
     entry: Entry
     facts: dict = field(default_factory=dict)
     data: bytes | None = None
+
+
+def sent(role: str, name: str, data: bytes, facts: dict) -> Given:
+    """Bytes that came with the request and are stored nowhere yet."""
+    return Given(role=role, name=name, entry=Entry(hashlib.sha256(data).hexdigest(), len(data)), facts=facts, data=data)
 
 
 def hold(job: Job, given: Sequence[Given]) -> None:

@@ -7,6 +7,7 @@ from hub.errors import Invalid
 from hub.models import Namespace, Repository, User, Version, Visibility
 from hub.names import check_repository
 from hub.services.jobs.kinds.base import JobKind, a
+from hub.services.jobs.request import JobRequest
 
 
 def check_output(
@@ -43,6 +44,17 @@ def check_output(
     return namespace, taken.name
 
 
+def place_of(kind: JobKind, request: JobRequest) -> tuple[str, str] | None:
+    """Where a result goes: where its kind puts it, else where the asker says. Invalid where the two differ."""
+    own, asked = kind.place(request), request.output
+    if own and asked and [part.lower() for part in asked] != [part.lower() for part in own]:
+        raise Invalid(
+            f"The result is kept beside {'/'.join(own)}, not at {'/'.join(asked)}. Leave the output out.",
+            field="output",
+        )
+    return own or asked
+
+
 def resulting_visibility(parents: Sequence[Version], asked: str | None = None) -> str:
     """The strictest of the parents' visibilities and the one asked for."""
     check_visibility(asked)
@@ -58,5 +70,6 @@ def check_visibility(asked: str | None) -> None:
 
 def _why_private(kind: JobKind, parents: Sequence[Version]) -> str:
     if resulting_visibility(parents) == Visibility.PRIVATE:
-        return f"what is made of a private {parents[0].repository.kind} is private"
+        private = next(one.repository for one in parents if one.repository.visibility == Visibility.PRIVATE)
+        return f"what is made of a private {private.kind} is private"
     return kind.why_private()

@@ -1,7 +1,7 @@
-"""From a request to a job that can be queued: one row of steps, the only way there.
+"""From a request to a job that can be queued: one sequence of steps, and no other way.
 
 `prepare` raises the first thing that stands in the way; `examine` collects all of them for a dry run. Both walk the
-same steps, so they can't disagree. A step whose ground is missing (no recipe, no whole inputs) is left out. A stored
+same steps, so they can't disagree. A step that needs what an earlier one refused is skipped. A stored
 job is prepared again by `prepare(job.created_by, JobRequest.of(job))`: anyone who lost access in between is refused.
 """
 
@@ -15,8 +15,8 @@ from hub.errors import HubError, Invalid
 from hub.models import User
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
-from hub.services.jobs.kinds.base import JobKind
-from hub.services.jobs.output import check_output, check_visibility
+from hub.services.jobs.kinds.base import JobKind, check_repository_kind
+from hub.services.jobs.output import check_output, check_visibility, place_of
 from hub.services.jobs.request import JobRequest
 
 
@@ -46,7 +46,8 @@ class _Steps:
         self.draft, self.kind = draft, kind
 
     def walk(self) -> None:
-        if not self.step(self.check_sight):
+        self.draft.in_sight = self.step(self.check_sight)
+        if not self.draft.in_sight:
             return  # Whatever else is wrong would tell of what is hidden.
         parsed = self.step(self.parse)
         completed = self.step(self.complete)
@@ -83,6 +84,9 @@ class _Steps:
         for role in request.others:
             if role not in roles:
                 raise Invalid(f"A job of the kind {request.kind} has no {role}.", field=role)
+        for role in self.kind.roles:
+            if role.name in request.others:
+                check_repository_kind(request.others[role.name], role.kind, role.name)
         self.draft.request = self.kind.completed(self.draft.actor, request)
 
     def check_keep(self) -> None:
@@ -107,7 +111,7 @@ class _Steps:
 
     def find_place(self) -> None:
         draft, request = self.draft, self.draft.request
-        place, asked = request.output or self.kind.place(request), self.kind.visibility(request.visibility)
+        place, asked = place_of(self.kind, request), self.kind.visibility(request.visibility)
         draft.place = check_output(draft.actor, self.kind, draft.method.label, place, self.kind.parents(request), asked)
 
     def _has_inputs(self) -> bool:

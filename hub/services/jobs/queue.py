@@ -7,9 +7,10 @@ the id after the commit; if it can't be reached the job stays queued and the rea
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from composition.errors import CompositionError
 from hub import broker
-from hub.errors import Conflict
-from hub.models import DATASET, FINAL, Job, JobInput, State, User
+from hub.errors import Conflict, HubError
+from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility
 from hub.progress import publish_progress
 from hub.services.audit import record
 from hub.services.jobs.draft import Draft
@@ -54,7 +55,9 @@ def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None =
             job.save()
     except IntegrityError:
         # The same key at the same moment, from another request.
-        return _known(draft, request, idempotency_key)
+        if known := _known(draft, request, idempotency_key):
+            return known
+        raise
     for role, versions in _roles(request):
         JobInput.objects.bulk_create(
             JobInput(job=job, version=version, role=role, position=position, digest=version.content_digest)
@@ -112,11 +115,25 @@ def retry_job(*, actor: User, job: Job) -> Job:
         hint = "it is already running" if job.state not in FINAL else "start a new one instead"
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
     require_files(job)
-    recheck(job)
+    _recheck_for(actor, job)
     record(actor, "job.retry", job)
     announce(job)
     send_later(job)
     return job
+
+
+def _recheck_for(actor: User, job: Job) -> None:
+    """Refuse what the job's owner may not start any more; only they are told why, as it may name what is hidden."""
+    try:
+        recheck(job)
+    except (HubError, CompositionError) as refusal:
+        if actor == job.created_by:
+            raise
+        raise Conflict(
+            f"Job {job.pk} can't be queued again for {job.created_by.username}, who asked for it: what it needs has "
+            "changed since. They are told why when they retry it.",
+            code="job.refused_for_owner",
+        ) from refusal
 
 
 def send_later(job: Job, queue: str | None = None) -> None:
@@ -147,7 +164,8 @@ def _known(draft: Draft, asked: JobRequest, key: str | None) -> Job | None:
         return None
     if not draft.comparable:
         draft.require()
-    request, place = draft.request, asked.output or kind_of(asked.kind).place(asked)
+    request, kind = draft.request, kind_of(asked.kind)
+    place, private = kind.place(asked) or asked.output, kind.visibility(asked.visibility) == Visibility.PRIVATE
     # Only files that the request names are compared: what is kept beside the adapter may have changed since.
     named = {(file.role, file.name, file.entry.sha256) for file in draft.given if file.role in asked.files}
     same = (
@@ -158,6 +176,7 @@ def _known(draft: Draft, asked: JobRequest, key: str | None) -> Job | None:
         and named <= set(job.files.values_list("role", "name", "digest"))
         and job.base == draft.base
         and job.keep == list(request.keep)
+        and not (private and job.output_visibility == Visibility.PUBLIC)
         and job.output_path.lower() == "/".join(map(str, place or ())).lower()
     )
     if not same:

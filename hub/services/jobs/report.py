@@ -12,8 +12,13 @@ from hub.services.jobs.prepare import examine
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.scheduling import able_workers, waiting_sentence
 
-UNKNOWN = {"workers": [], "waiting_for": "", "shortcuts": []}
-ESTIMATES = ("ranks", "rank", "bytes", "seconds", "memory")
+# What is told where nothing more is known, or may be.
+UNKNOWN = {
+    **dict.fromkeys(("ranks", "rank", "bytes", "seconds", "memory", "licence")),
+    **{name: [] for name in ("inputs", "licence_conflicts", "workers", "notes", "shortcuts")},
+    "visibility": Visibility.PRIVATE,
+    "waiting_for": "",
+}
 
 
 def check_job(*, actor: User, request: JobRequest) -> dict:
@@ -30,10 +35,11 @@ def check_job(*, actor: User, request: JobRequest) -> dict:
         "ok": not draft.problems,
         "problems": [as_dict(problem) for problem in draft.problems],
         "files": [{**file.facts, "role": file.role, "name": file.name} for file in draft.given],
-        **_rights(draft, kind),
-        **(_outlook(draft, kind) if draft.method else UNKNOWN),
-        **dict.fromkeys(ESTIMATES),
+        **UNKNOWN,
     }
+    if draft.method and not draft.in_sight:
+        return report
+    report |= _rights(draft, kind) | (_outlook(draft, kind) if draft.method else {})
     report["inputs"] = _fits(draft, kind)
     report["notes"] = kind.notes(draft, report["visibility"]) if draft.recipe else []
     return report | (kind.cost(draft) if report["ok"] else {})

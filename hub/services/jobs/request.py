@@ -73,7 +73,7 @@ class JobRequest:
         )
 
     def to_body(self) -> dict[str, object]:
-        """The body a program would POST to /api/v1/jobs; texts are left out, what was not said too."""
+        """The body a program would POST to /api/v1/jobs, without texts and without fields that were not given."""
         body = {
             "kind": self.kind,
             "recipe": {name: value for name, value in self.recipe.items() if name not in ("kind", "version")},

@@ -102,7 +102,8 @@ def keep_discriminator(
     figures = {key: value for key, value in facts.items() if isinstance(value, int | float)}
     finish(job_id=job.pk, attempt=job.attempt, environment=environment, figures=figures)
     require_sight(job)
-    where = (job.output_namespace.name, job.output_name)
+    (version,) = fresh([version])
+    where = (version.repository.namespace.name, version.repository.name)
     check_output(job.created_by, kind_of(job.kind), METHODS[job.kind].label, where, [version])
     entries = {name: Entry(*entry) for name, entry in files.items()}
     digests = {name: entry.sha256 for name, entry in entries.items()}

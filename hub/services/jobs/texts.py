@@ -2,13 +2,11 @@
 
 import base64
 import binascii
-import hashlib
 
 from hub.errors import Invalid
 from hub.models.companions import CONTEXT
 from hub.services.content.documents import Document, read_documents
-from hub.services.content.manifest import Entry
-from hub.services.jobs.files import Given
+from hub.services.jobs.files import Given, sent
 
 MOST_DOCUMENTS = 100
 SENT = 'send {"name": "doc.md", "text": "…"} or {"name": "doc.pdf", "base64": "…"}, or a list of them'
@@ -38,9 +36,7 @@ def numbered(documents: list[Document]) -> list[Document]:
 
 def given_text(document: Document) -> Given:
     """A text as a job's file, stored nowhere yet."""
-    data = document.text.encode()
-    entry = Entry(hashlib.sha256(data).hexdigest(), len(data))
-    return Given(role=CONTEXT, name=document.name, entry=entry, facts=document.facts(), data=data)
+    return sent(CONTEXT, document.name, document.text.encode(), document.facts())
 
 
 def _sent(value: object) -> tuple[str, bytes]:

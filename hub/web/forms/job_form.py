@@ -24,7 +24,7 @@ from hub.web.forms.refusal import Refused, refusal_of
 
 @dataclass(kw_only=True)
 class JobForm:
-    """`report` is the dry run's answer once the form was checked; `key` makes two clicks one job."""
+    """`report` is the dry run's answer, `notice` what else a start has done; `key` makes two clicks one job."""
 
     viewer: Viewer
     method: Method
@@ -34,6 +34,7 @@ class JobForm:
     visibility: str = ""
     key: str = ""
     report: dict | None = None
+    notice: str = ""
     refused: Refused = field(default_factory=Refused)
 
     @property

@@ -70,7 +70,9 @@ class TransferForm(JobForm):
         if not (self.keep and self.page.may_write and self.texts.get(SEEDS, "").strip()):
             return super().start(request)
         asked = {"actor": access.require_user(self.viewer), "request": request, "idempotency_key": self.key or None}
-        return queue_keeping_seeds(**asked, repository=self.page.repository, text=self.texts[SEEDS])
+        job = queue_keeping_seeds(**asked, repository=self.page.repository, text=self.texts[SEEDS])
+        self.notice = "The seeds are kept with the adapter, privately."
+        return job
 
     def ways(self) -> list[dict]:
         """The methods, those that fit without training first, each with what speaks for it."""
@@ -94,7 +96,7 @@ class TransferForm(JobForm):
             "seeds": beside[SEEDS],
             "judges": {row.name.partition("/")[0]: row for row in beside[DISCRIMINATOR]},
             **recipe_fields.parted(self.method, self.recipe, FIRST),
-            "is_shortcut": not self.kind.stages,
+            "is_shortcut": not self.by_data,
             **self.shared_context(),
         }
 

@@ -78,7 +78,7 @@ def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> TryForm:
     trying = TryForm(viewer=viewer, method=method, recipe={}, page=page, version=page.version, hint=hint)
     if wanted := request.GET.get("job", ""):
         job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
-        if not kind_of(job.kind).seen_at or job.inputs.get().version.repository_id != page.repository.pk:
+        if kind_of(job.kind).seen_at != "try" or job.inputs.get().version.repository_id != page.repository.pk:
             raise access.missing(wanted, "job")
         trying.job, trying.recipe = job, job.recipe
     elif request.method != "POST" and viewer.user:

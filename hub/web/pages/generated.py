@@ -10,6 +10,7 @@ from hub.models import Companion, Version
 from hub.queries import generator as generators
 from hub.services.content.companions import CONTEXT, STATE
 from hub.services.content.documents import BYTES_A_TOKEN
+from hub.services.jobs.kinds import kind_of
 from hub.storage import blobs
 from hub.web.charts import loss
 from hub.web.pages.repository import Heading
@@ -37,8 +38,8 @@ def kept_texts(viewer: Viewer, version: Version) -> list[Companion]:
 
 
 def is_generated(version: Version) -> bool:
-    """Whether it was made from a text."""
-    return (version.report or {}).get("method") == "generate"
+    """Whether it was made from a text, one that may be kept beside it."""
+    return CONTEXT in kind_of((version.report or {}).get("method", "")).keeps
 
 
 def offered(viewer: Viewer, version: Version) -> tuple[list[Companion], str]:

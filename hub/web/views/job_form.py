@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
@@ -16,6 +17,8 @@ def answer(request: HttpRequest, form: JobForm, page: str, more: Mapping[str, ob
     if request.method == "POST":
         job = form.submit(check=check)
         if job:
+            if form.notice:
+                messages.success(request, form.notice)
             return redirect("job", job.pk)
     context = {**form.context(), **more}
     if check and request.htmx:

@@ -6,6 +6,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from composition.errors import CompositionError
 from hub import access, queries
 from hub.errors import HubError, Invalid
 from hub.http.job_serializers import HIDDEN, Sight, show
@@ -70,13 +71,15 @@ def act(request: HttpRequest, pk: int, action: str) -> HttpResponse:
     viewer = access.viewer_of(request)
     if action == "again":
         found = access.job(viewer, pk)
+        if not kind_of(found.kind).again_at:
+            raise Invalid("Jobs of this kind have no page to change them on. Start a new one.")
         basket.fill(request, [name for name in show(viewer, [found])[0]["inputs"] if name != HIDDEN])
-        return redirect(f"{reverse(kind_of(found.kind).again_at or 'merge')}?again={pk}")
+        return redirect(f"{reverse(kind_of(found.kind).again_at)}?again={pk}")
     found = access.job(viewer, pk, "write")
     service = {"cancel": services.cancel_job, "retry": services.retry_job}[action]
     try:
         service(actor=viewer.user, job=found)
-    except HubError as error:
+    except (HubError, CompositionError) as error:
         messages.error(request, error.message)
     return redirect(try_out.address(show(viewer, [found])[0]) or reverse("job", args=[pk]))
 

@@ -20,7 +20,7 @@ from hub.models import DATASET, User, Version
 from hub.services.content.dataset_rows import prompt_rows
 from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import JobKind, other_base, unfit_facts
+from hub.services.jobs.kinds.base import JobKind, other_base, parameters_of, unfit_facts
 from hub.services.jobs.request import JobRequest
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
@@ -107,7 +107,7 @@ class Assemble(JobKind):
         rows = len(facts) if recipe.needs_labels else 0
         gates = sum(4 * width * (rows or ranks[name]) for name, width in widths.items())
         size = sum(AdapterFacts.from_dict(version.facts).bytes for version in request.adapters) + gates
-        parameters = (draft.base and draft.base.parameters) or 1e8
+        parameters = parameters_of(draft.base)
         seconds = 5.0
         if recipe.trains:
             counts = [prompt_rows(dataset, recipe.split, ROUTER) for dataset in request.datasets]

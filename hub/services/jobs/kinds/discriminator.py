@@ -10,8 +10,7 @@ from hub.services.content.dataset_rows import prompt_rows
 from hub.services.jobs import companion_files
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import Given
-from hub.services.jobs.kinds.base import JobKind
-from hub.services.jobs.kinds.moving import parameters_of
+from hub.services.jobs.kinds.base import JobKind, parameters_of
 from hub.services.jobs.kinds.transfer import by_data_cost, synthesis_seconds, training_seconds
 from hub.services.jobs.request import JobRequest
 
@@ -26,7 +25,7 @@ class Discriminate(JobKind):
     stages = ("synthesis", "discriminator", "measuring")
 
     def check_datasets(self, draft: Draft) -> None:
-        """At most one; asked after the base, see `check_bases`."""
+        """At most one; asked after the base, see `check`."""
 
     def check(self, draft: Draft) -> None:
         self.check_counts(draft)

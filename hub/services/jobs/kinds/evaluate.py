@@ -4,7 +4,7 @@ from composition.recipes import EvaluateRecipe
 from hub.errors import Invalid
 from hub.services.content.dataset_rows import prompt_rows
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import SECONDS_TO_START, JobKind
+from hub.services.jobs.kinds.base import SECONDS_TO_START, JobKind, parameters_of
 
 # Rough, for one core, measured on a 135M base in fp32: evaluated rows a second, times the base's parameters.
 ROWS_A_SECOND = 4e8
@@ -34,7 +34,7 @@ class Evaluate(JobKind):
     def cost(self, draft: Draft) -> dict[str, object]:
         rows = draft.request.datasets[0].facts["splits"][draft.recipe.split]
         rows = min(rows, draft.recipe.limit or rows)
-        parameters = (draft.base and draft.base.parameters) or 1e8
+        parameters = parameters_of(draft.base)
         seconds = SECONDS_TO_START + rows * len(draft.recipe.metrics) * parameters / ROWS_A_SECOND
         return {"bytes": 0, "seconds": round(seconds, 1), "memory": int(parameters * 4 * 1.3)}
 

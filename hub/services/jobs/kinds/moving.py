@@ -81,8 +81,3 @@ def relation(source: BaseModel, target: BaseModel) -> str:
     if source.derived_from_id and source.derived_from_id == target.derived_from_id:
         return f"Both are derived from {source.derived_from}."
     return ""
-
-
-def parameters_of(base: BaseModel | None) -> float:
-    """How many the base has, or a guess."""
-    return float((base and base.parameters) or 1e8)

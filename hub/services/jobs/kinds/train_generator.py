@@ -3,20 +3,17 @@
 from composition.errors import CompositionError
 from composition.formats.dataset.files import QUESTIONS, TEXT
 from composition.recipes import TrainGeneratorRecipe
-from hub import broker
 from hub.errors import Invalid
 from hub.models import Kind, User, Version
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import JobKind, a
+from hub.services.jobs.kinds.base import JobKind, a, parameters_of, speed_of
 from hub.services.jobs.kinds.generate import GENERATOR, GENERATOR_ROLE, check_generator, with_base
-from hub.services.jobs.kinds.moving import parameters_of
 from hub.services.jobs.request import JobRequest
-from hub.services.jobs.scheduling import queue_of
 from hub.services.known_bases import require_shapes
 
 ROWS = {"text": TEXT, "questions": QUESTIONS}
-# Rough, for one core and fp32, measured on a 135M base; good to a factor of 3. A GPU is some 50 times faster.
-TRAINED, GPU = 1.5e11, 50.0
+# Rough, for one core and fp32, measured on a 135M base; good to a factor of 3.
+TRAINED = 1.5e11
 
 
 class TrainGenerator(JobKind):
@@ -60,7 +57,7 @@ class TrainGenerator(JobKind):
         config = recipe.config_for(str(base), require_shapes(base))
         # Read once, then twice as many tokens learnt, forward and back; a teacher reads once more.
         passes = 14 + 2 * (recipe.distillation > 0)
-        faster = GPU if queue_of(draft.method) == broker.GPU else 1.0
+        faster = speed_of(draft.method)
         seconds = passes * parameters_of(base) * recipe.batch_tokens * recipe.steps / TRAINED / faster
         memory = parameters_of(base) * 4 * 1.3 + config.parameters * 16
         return {

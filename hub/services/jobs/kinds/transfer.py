@@ -3,18 +3,18 @@
 from composition.recipes import TransLoraRecipe
 from composition.recipes.memory import check_memory, memory_estimate
 from composition.recipes.method import Method
-from hub import broker
 from hub.errors import Invalid
 from hub.models import BaseModel
 from hub.models.companions import DISCRIMINATOR, SEEDS
 from hub.services.jobs import companion_files
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import Given
-from hub.services.jobs.kinds.moving import Move, parameters_of
-from hub.services.jobs.scheduling import able_workers, queue_of
+from hub.services.jobs.kinds.base import parameters_of, speed_of
+from hub.services.jobs.kinds.moving import Move
+from hub.services.jobs.scheduling import able_workers
 
-# Rough, for one core and fp32, measured on 135M and 268M bases; good to a factor of 3. A GPU is some 50 times faster.
-TRAINED, WRITTEN, GPU = 1.5e11, 2.5e10, 50.0
+# Rough, for one core and fp32, measured on 135M and 268M bases; good to a factor of 3.
+TRAINED, WRITTEN = 1.5e11, 2.5e10
 TOKENS = 48  # of a row
 TRIED = 3  # candidates for each sample that is kept
 PROMPT, ITEM = 200, 40  # tokens read and written for a candidate
@@ -86,7 +86,7 @@ def training_seconds(rows: int, base: BaseModel) -> float:
 
 def by_data_cost(draft: Draft, seconds: float, memory: float) -> dict[str, object]:
     """The estimates of a job that invents data; a GPU, where its queue has one, is faster."""
-    seconds /= GPU if queue_of(draft.method) == broker.GPU else 1.0
+    seconds /= speed_of(draft.method)
     rank = getattr(draft.recipe, "rank", None)
     return {"ranks": {}, "rank": rank, "bytes": None, "seconds": round(10.0 + seconds, 1), "memory": int(memory)}
 

@@ -4,10 +4,10 @@ from composition.formats.strict_json import strict_loads
 from composition.recipes import ShortcutRecipe
 from composition.recipes.method import Method
 from hub.errors import Invalid
-from hub.services.jobs.companion_files import sent
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.files import Given
-from hub.services.jobs.kinds.moving import Move, misfit, parameters_of
+from hub.services.jobs.files import Given, sent
+from hub.services.jobs.kinds.base import parameters_of
+from hub.services.jobs.kinds.moving import Move, misfit
 
 INDEX = "index"
 

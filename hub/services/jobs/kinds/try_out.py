@@ -3,7 +3,7 @@
 from composition.recipes import TryRecipe
 from hub.errors import Invalid
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import JobKind
+from hub.services.jobs.kinds.base import JobKind, parameters_of
 
 # Rough, for one core in fp32, measured on a 135M base: floating-point operations a second.
 FLOPS = 2e10
@@ -23,7 +23,7 @@ class TryOut(JobKind):
             raise Invalid(f"{version} belongs to no base this hub knows: push it with its base.", field="base")
 
     def cost(self, draft: Draft) -> dict[str, object]:
-        parameters = (draft.base and draft.base.parameters) or 1e8
+        parameters = parameters_of(draft.base)
         recipe = draft.recipe
         tokens = recipe.max_new_tokens * (1 + recipe.compare + bool(recipe.context))
         seconds = round(tokens * parameters * 2 / FLOPS, 1)
