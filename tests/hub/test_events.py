@@ -2,14 +2,16 @@
 
 import importlib
 import io
+import math
 
 import pytest
 from django.apps import apps
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from hub import access, queries
 from hub.errors import NotFound, NotSignedIn, PermissionDenied
-from hub.models import Event, Job, Role, State
+from hub.models import Event, Job, Repository, Role, State, Visibility
 from hub.services import accounts, bases, refs, repositories, tokens
 from hub.services.content import companions, uploads
 from hub.services.evaluations import record_evaluation
@@ -121,6 +123,13 @@ class TestKeys:
         asking.queue_job(actor=owner, kind="fingerprint", recipe={}, base=shapes)
         assert keys(last("job.queue")) == (None, None)
 
+    def test_a_stranger_s_job_without_an_output_is_on_nobody_else_s_record(self, people, owner, pair, dataset, base):
+        rows = factories.publish(owner, dataset, factories.dataset_files()).version
+        Repository.objects.update(visibility=Visibility.PUBLIC)
+        for asked, place in ((people.stranger, (None, None)), (people.owner, ("owner", "owner/one"))):
+            job = asking.queue_job(actor=asked, kind="evaluate", recipe={}, inputs=pair[:1], datasets=[rows])
+            assert (last("job.queue").object, keys(last("job.queue"))) == (f"job {job.pk}", place)
+
     def test_an_event_outlives_what_it_speaks_of(self, people, repository):
         event = last("repository.create")
         repository.delete()
@@ -198,7 +207,7 @@ class TestReading:
                 queries.events(access.Viewer(user=people.owner), **places)
 
 
-def test_the_migration_finds_the_keys_in_the_words(people, repository, merge, pair, dataset):
+def test_the_migration_finds_the_keys_in_the_words(people, repository, merge, pair, dataset, monkeypatch):
     owner = people.owner
     published = factories.publish(owner, repository, factories.adapter_files())
     rows = factories.publish(owner, dataset, factories.dataset_files()).version
@@ -219,5 +228,10 @@ def test_the_migration_finds_the_keys_in_the_words(people, repository, merge, pa
     before = list(Event.objects.order_by("pk").values_list("verb", "object", "namespace", "repository"))
     assert len({place for *_, place in before}) > 4
     Event.objects.update(namespace=None, repository=None)
-    importlib.import_module("hub.migrations.0002_events_by_place_and_outbox").fill_keys(apps, None)
+    migration = importlib.import_module("hub.migrations.0003_event_keys")
+    monkeypatch.setattr(migration, "BATCH", 3)
+    with CaptureQueriesContext(connection) as caught:
+        migration.fill_keys(apps, None)
+    read = [q["sql"] for q in caught if q["sql"].startswith("SELECT") and 'FROM "hub_event"' in q["sql"]]
+    assert len(read) == math.ceil(len(before) / 3) + 1 and all("LIMIT 3" in sql for sql in read)
     assert list(Event.objects.order_by("pk").values_list("verb", "object", "namespace", "repository")) == before
