@@ -99,9 +99,10 @@ class BlobStore:
         removed = 0
         if self._root is not None and (self._root / INCOMING).is_dir():
             for path in (self._root / INCOMING).iterdir():
-                if path.stat().st_mtime < before.timestamp():
-                    path.unlink(missing_ok=True)
-                    removed += 1
+                with contextlib.suppress(FileNotFoundError):  # Its writer was done with it in between.
+                    if path.stat().st_mtime < before.timestamp():
+                        path.unlink()
+                        removed += 1
         return removed
 
     @property

@@ -1,6 +1,7 @@
 """A request that works for every kind of job, and the organisation whose adapters, data and generator they name."""
 
 import json
+from collections.abc import Iterator, Sequence
 
 from hub import access
 from hub.models import Visibility
@@ -83,3 +84,18 @@ def asked(user, body: dict) -> JobRequest:
 def own_output(kind: str) -> dict:
     """Where the member may write whatever becomes of the lab."""
     return {"output": "member/made"} if "output" in FINE[kind] else {}
+
+
+ANYTHING = [A, "lab/far", "lab/dora", "lab/mix", "lab/sums", "lab/texts", "lab/gen"]
+
+
+def swept(body: dict, anything: Sequence[str] = ANYTHING) -> Iterator[dict]:
+    """The request with every kind of repository in every place, also where it makes no sense."""
+    for name in anything:
+        for base in (body.get("base"), "pico/next"):
+            yield {**body, "inputs": [name], "base": base}
+        yield {**body, "inputs": [A, name]}
+        yield {**body, "inputs": ["lab/mix", name], "datasets": ["lab/sums"]}
+        yield {**body, "datasets": [name]}
+        for role in ("generator", "onto", "without"):
+            yield {**body, role: name}

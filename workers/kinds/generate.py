@@ -6,6 +6,7 @@ for it.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,18 @@ def generate(attempt: Attempt, worker: Worker) -> None:
             card=generated_card(job, METHODS[job.kind], parents, report),
             parents=parents,
             origin=Origin.GENERATED,
-            message=f"Generated from {len(documents)} texts, {report['summary']['tokens']:,} tokens",
+            message=_message(documents, report),
             report=report,
             beside=lambda: _beside(job, aside, state, report, str(row.version)),
         )
+
+
+def _message(documents: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> str:
+    """What the version says of itself."""
+    if not documents:
+        return "Texts were removed"
+    texts = "1 text" if len(documents) == 1 else f"{len(documents)} texts"
+    return f"Generated from {texts}, {report['summary']['tokens']:,} tokens"
 
 
 def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str, Any]) -> tuple[Any, list[dict]]:

@@ -75,4 +75,7 @@ def _collect_without_row(sha256: str, before: datetime) -> int | None:
 
 
 def _is_old(sha256: str, before: datetime) -> bool:
-    return not blobs.exists(sha256) or blobs.modified(sha256) < before
+    try:
+        return not blobs.exists(sha256) or blobs.modified(sha256) < before
+    except FileNotFoundError:
+        return True  # Another collector took it in between.

@@ -81,7 +81,10 @@ def require(job: Job) -> None:
     """Invalid where a job's files are gone, so that it can't run again."""
     gone = job.files.filter(blob=None).first()
     if gone:
-        raise Invalid(f"The job's {gone.role} ({gone.name}) have been removed since; start a new job.", field="files")
+        raise Invalid(
+            f"The file {gone.name} of this job (its {gone.role}) has been removed since; start a new job.",
+            field="files",
+        )
 
 
 def held(job: Job) -> list[Given]:

@@ -21,6 +21,7 @@ from hub.services.audit import record
 from hub.services.jobs.files import let_go
 from hub.services.jobs.queue import announce, send_later
 from hub.services.jobs.scheduling import able_workers
+from hub.services.jobs.storable import storable
 from hub.services.jobs.waiting import bases_of
 
 HELD = (State.LOADING, State.RUNNING, State.SAVING)
@@ -85,7 +86,7 @@ def add_log(*, job_id: int, attempt: int, text: str) -> None:
     if not Job.objects.filter(pk=job_id, attempt=attempt, state__in=HELD).exists():
         raise LostLease(f"job {job_id}, attempt {attempt}")
     if JobLog.objects.filter(job_id=job_id, attempt=attempt).count() < MAX_LOG_LINES:
-        JobLog.objects.create(job_id=job_id, attempt=attempt, text=text[:1000])
+        JobLog.objects.create(job_id=job_id, attempt=attempt, text=storable(text[:1000]))
     publish_progress(job_id, "log", text=text[:1000], attempt=attempt)
 
 
@@ -200,7 +201,8 @@ def _send_again() -> list[int]:
 
 
 def _write(job_id: int, attempt: int, states: tuple | list, **values: object) -> None:
-    if not Job.objects.filter(pk=job_id, attempt=attempt, state__in=states).update(**values):
+    kept = {name: storable(value) for name, value in values.items()}
+    if not Job.objects.filter(pk=job_id, attempt=attempt, state__in=states).update(**kept):
         raise LostLease(f"job {job_id}, attempt {attempt}")
 
 

@@ -47,7 +47,7 @@ def check_output(
 def place_of(kind: JobKind, request: JobRequest) -> tuple[str, str] | None:
     """Where a result goes: where its kind puts it, else where the asker says. Invalid where the two differ."""
     own, asked = kind.place(request), request.output
-    if own and asked and [part.lower() for part in asked] != [part.lower() for part in own]:
+    if own and asked and all(asked) and [part.lower() for part in asked] != [part.lower() for part in own]:
         raise Invalid(
             f"The result is kept beside {'/'.join(own)}, not at {'/'.join(asked)}. Leave the output out.",
             field="output",

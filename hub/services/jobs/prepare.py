@@ -83,7 +83,7 @@ class _Steps:
         request, roles = self.draft.request, {role.name for role in self.kind.roles}
         for role in request.others:
             if role not in roles:
-                raise Invalid(f"A job of the kind {request.kind} has no {role}.", field=role)
+                raise Invalid(f"A job of the kind {request.kind} takes no input with the role {role!r}.", field=role)
         for role in self.kind.roles:
             if role.name in request.others:
                 check_repository_kind(request.others[role.name], role.kind, role.name)

@@ -112,7 +112,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
     )
     job.refresh_from_db()
     if not again:
-        hint = "it is already running" if job.state not in FINAL else "start a new one instead"
+        hint = "it has not ended yet" if job.state not in FINAL else "start a new one instead"
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
     require_files(job)
     _recheck_for(actor, job)
@@ -158,14 +158,17 @@ def _roles(request: JobRequest) -> list[tuple]:
 
 
 def _known(draft: Draft, asked: JobRequest, key: str | None) -> Job | None:
-    """The job this key stands for, if it was the same request; what can't be compared raises why."""
+    """The job this key stands for, if it was the same request; what can't be compared raises why.
+
+    A job that turned out private, as its inputs are, is also the one of a request that left the visibility open.
+    """
     job = Job.objects.filter(created_by=draft.actor, idempotency_key=key).first() if key else None
     if job is None:
         return None
     if not draft.comparable:
         draft.require()
     request, kind = draft.request, kind_of(asked.kind)
-    place, private = kind.place(asked) or asked.output, kind.visibility(asked.visibility) == Visibility.PRIVATE
+    place, private = asked.output or kind.place(asked), kind.visibility(asked.visibility) == Visibility.PRIVATE
     # Only files that the request names are compared: what is kept beside the adapter may have changed since.
     named = {(file.role, file.name, file.entry.sha256) for file in draft.given if file.role in asked.files}
     same = (

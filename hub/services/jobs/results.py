@@ -19,6 +19,7 @@ from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import finish
 from hub.services.jobs.output import check_output, resulting_visibility
 from hub.services.jobs.recheck import fresh, require_sight
+from hub.services.jobs.storable import storable
 from hub.services.known_bases import set_shapes
 from hub.services.repositories import create_repository
 
@@ -131,4 +132,4 @@ def keep_outcome(*, job: Job, outcome: dict, environment: dict) -> None:
     """Keep what a job answers that publishes nothing, and end it. Raises LostLease for an attempt that is over."""
     finish(job_id=job.pk, attempt=job.attempt, environment=environment)
     require_sight(job)
-    Job.objects.filter(pk=job.pk).update(outcome=outcome)
+    Job.objects.filter(pk=job.pk).update(outcome=storable(outcome))

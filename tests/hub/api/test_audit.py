@@ -89,12 +89,9 @@ def test_another_s_job_and_a_hidden_dataset_are_not_named(people, repository, ba
     for place in PLACES:
         answer = Api(people.owner).get(place)
         assert b"diary" not in answer.content and b"stranger" not in answer.content
-        shown = [(row["verb"], row["object"], row["actor"], row["detail"]) for row in answer.json()["results"][:3]]
-        assert shown == [
-            ("evaluate", "lab/sentiment@v1", None, {}),
-            ("job.done", "(hidden)", None, {}),
-            ("job.queue", "(hidden)", None, {}),
-        ]
+        shown = [(row["verb"], row["object"], row["actor"], row["detail"]) for row in answer.json()["results"]]
+        assert shown[0] == ("evaluate", "lab/sentiment@v1", None, {})
+        assert not [verb for verb, *_ in shown if verb.startswith("job.")]
     accounts.set_role(actor=people.stranger, namespace=people.stranger.namespace, user=people.owner, role=Role.READER)
     row = Api(people.owner).get(PLACES[1]).json()["results"][0]
     assert (row["actor"], row["detail"]["dataset"]) == ("stranger", "stranger/diary@v1")

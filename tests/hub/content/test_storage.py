@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from hub.models import Blob, Companion, JobFile, ManifestEntry, Upload, UploadFile
 from hub.services.content.collection import collect_blobs, unreferenced
@@ -176,6 +177,33 @@ def test_the_command_says_what_it_did(capsys):
     old_blob(b"12345", row=False)
     call_command("collect_blobs", "--grace-hours", "1")
     assert "1 files deleted, 5 bytes freed" in capsys.readouterr().out
+
+
+def test_a_temporary_file_may_vanish_while_it_is_swept(store, db, monkeypatch):
+    """Its writer puts it in its place between the listing and the look at its age."""
+    incoming = store / "blobs" / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    for name in "abc":
+        (incoming / f"{name}.part").write_bytes(b"x")
+    listed = type(incoming).iterdir
+
+    def then_gone(folder):
+        paths = sorted(listed(folder))
+        paths[1].unlink()
+        return iter(paths)
+
+    monkeypatch.setattr(type(incoming), "iterdir", then_gone)
+    assert blobs.sweep_incoming(timezone.now() + timedelta(hours=1)) == 2
+
+
+def test_bytes_may_vanish_while_their_age_is_asked(db, monkeypatch):
+    old_blob(DATA)
+    monkeypatch.setattr(blobs, "modified", gone)
+    assert collect_blobs().rows == 1
+
+
+def gone(sha256):
+    raise FileNotFoundError(sha256)
 
 
 def test_temporary_files_of_killed_processes_are_swept(store, db):

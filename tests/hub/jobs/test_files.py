@@ -52,7 +52,7 @@ def test_texts_of_a_job_without_a_result_go_after_a_day(people, ask, old, state)
     assert blobs.exists(digest(fresh))
     file = job.files.get()
     assert (file.blob, file.name, len(file.digest)) == (None, "diary.txt", 64)
-    with pytest.raises(Invalid, match="have been removed since"):
+    with pytest.raises(Invalid, match="has been removed since"):
         queue.retry_job(actor=people.owner, job=job)
     job.refresh_from_db()
     assert job.state == state

@@ -123,6 +123,17 @@ def test_the_living_attempt_may_write(job, sent, verb):
     FENCED[verb](put(job, HOME.get(verb, State.LOADING)))
 
 
+def test_a_model_s_nul_is_written_nowhere(job, sent):
+    """PostgreSQL refuses it as text and as JSON, and the job would be lost with its answer."""
+    fence = put(job, State.RUNNING)
+    job_lease.add_log(**fence, text="a\0b")
+    job_lease.report_progress(**fence, fraction=0.5, message="a\0b", figures={"a\0b": ["a\0b", 2]})
+    assert (row(job)["message"], row(job)["figures"]) == ("ab", {"ab": ["ab", 2]})
+    job_lease.fail(**fence, error={"code": "transfer.starved", "message": "a\0b", "classes": {"a\0b": 1}})
+    assert row(job)["error"] == {"code": "transfer.starved", "message": "ab", "classes": {"ab": 1}}
+    assert JobLog.objects.get().text == "ab"
+
+
 def test_a_ghost_can_t_publish(job, base):
     files = factories.store(factories.adapter_files(rank=2))
     put(job, State.SAVING, attempt=2)

@@ -6,6 +6,7 @@ A stored job can be prepared again, of every kind; then it is refused to whoever
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 
 from composition.errors import CompositionError
 from composition.registry import METHODS
@@ -33,6 +34,7 @@ from tests.hub.every_kind import (
     asked,
     make_lab,
     own_output,
+    swept,
 )
 
 pytestmark = pytest.mark.django_db
@@ -146,6 +148,22 @@ def test_the_first_problem_of_the_dry_run_is_the_error_of_the_start(lab, body, c
         error.message,
         error.facts.get("field"),
     )
+
+
+@pytest.mark.parametrize("kind", FINE)
+def test_whatever_is_put_wherever_it_is_answered_and_alike(lab, kind):
+    for body in swept(FINE[kind]):
+        request = asked(lab.member, body)
+        report, error = check_job(actor=lab.member, request=request), None
+        with transaction.atomic():
+            try:
+                queue_job(actor=lab.member, request=request)
+            except (HubError, CompositionError) as refusal:
+                error = refusal
+            transaction.set_rollback(True)
+        first = report["problems"][0] if report["problems"] else {}
+        assert first.get("code") == (error and error.code), body
+        assert first.get("message") == (error and error.message), body
 
 
 def test_over_rest_they_agree_as_well(lab):

@@ -1,4 +1,7 @@
-"""Every page that starts a job gives its form a key, so that two clicks on it are one job and two pages are two."""
+"""Every page that starts a job gives its form a key, so that two clicks on it are one job and two pages are two.
+
+That a key sent twice is one job is tested with each page.
+"""
 
 import re
 

@@ -70,6 +70,22 @@ def test_start_with_pasted_seeds_and_keep_them(people, sums):
     assert Job.objects.count() == 1
 
 
+def test_seeds_that_are_kept_replace_no_others(people, sums):
+    """A colleague's file stays as it is, sending again keeps nothing twice, and equal seeds are kept once."""
+    kept = {"repository": sums.repository, "kind": "seeds", "name": "seeds.jsonl"}
+    theirs = io.BytesIO(SEEDS.replace("+", "plus").encode())
+    companions.add_companion(actor=people.owner, stream=theirs, visibility="public", **kept)
+    before = Companion.objects.values().get()
+    for changes in ({}, {}, {"key": "k2", "name": "again"}):
+        assert signed_in(people.member).post(URL, form(keep="on", **changes)).status_code == 302
+    assert Companion.objects.values().get(name="seeds.jsonl") == before
+    assert list(Companion.objects.order_by("name").values_list("name", "visibility")) == [
+        ("seeds-2.jsonl", "private"),
+        ("seeds.jsonl", "public"),
+    ]
+    assert Job.objects.count() == 2
+
+
 def test_start_with_an_uploaded_file_or_with_those_that_are_kept(people, sums):
     file = SimpleUploadedFile("five.jsonl", SEEDS.encode())
     client = signed_in(people.member)

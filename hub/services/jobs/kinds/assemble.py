@@ -58,6 +58,8 @@ class Assemble(JobKind):
         """
         if not self.grows(request) or not recipe.trains or not request.datasets:
             return request
+        if not all(version.repository.is_adapter for version in request.adapters):
+            return request  # `check` refuses them.
         mixture, joining = request.adapters[0], len(request.adapters) - 1
         if recipe.needs_labels and len(request.datasets) != joining:
             return request

@@ -101,7 +101,8 @@ class JobKind:
         least, most, given = method.needs.min_inputs, method.needs.max_inputs, len(request.adapters)
         if given < least or (most is not None and given > most):
             wanted = f"at least {least}" if given < least else f"at most {most}"
-            raise Invalid(f"{method.label} takes {wanted} adapters, got {given}.", field="inputs")
+            noun = "adapter" if wanted.endswith(" 1") else "adapters"
+            raise Invalid(f"{method.label} takes {wanted} {noun}, got {given}.", field="inputs")
         self.check_datasets(draft)
 
     def check_datasets(self, draft: Draft) -> None:

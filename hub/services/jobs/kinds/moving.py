@@ -51,6 +51,8 @@ class Move(JobKind):
         adapters, base = request.adapters, request.base
         if len(adapters) != 1 or base is None or base.shapes is None or adapters[0].base_id in (None, base.pk):
             return []
+        if not adapters[0].repository.is_adapter:
+            return []
         version, found = adapters[0], []
         near, pruned = relation(version.base, base), BaseModel.Relation.PRUNED in (version.base.relation, base.relation)
         for method in METHODS.values():
