@@ -8,6 +8,7 @@ Field types: integer, number, boolean, choice, string, numbers (a list of number
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +16,10 @@ from composition.errors import RecipeError
 from composition.facts import AdapterFacts
 
 Inputs = Sequence[tuple[str, AdapterFacts]]
+
+# How a refusal shows the value it got, which may be of any length.
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 80
 
 
 def option(
@@ -126,9 +131,12 @@ def _integer(field: dataclasses.Field, value: Any) -> int:
 
 
 def _number(field: dataclasses.Field, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _wrong(field, value, "a finite number")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass  # A whole number beyond the largest float.
+    raise _wrong(field, value, "a finite number")
 
 
 def _bounded(field: dataclasses.Field, value: Any) -> Any:
@@ -141,4 +149,4 @@ def _bounded(field: dataclasses.Field, value: Any) -> Any:
 
 
 def _wrong(field: dataclasses.Field, value: Any, expected: str) -> RecipeError:
-    return RecipeError(field.name, f"{field.metadata['label']}: expected {expected}, got {value!r}.")
+    return RecipeError(field.name, f"{field.metadata['label']}: expected {expected}, got {SHORT.repr(value)}.")

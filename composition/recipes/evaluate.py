@@ -23,7 +23,12 @@ class EvaluateRecipe(Recipe):
     )
     split: str = option("string", default="test", label="Split", help="Which file of the dataset, without .jsonl.")
     limit: int | None = option(
-        "integer", default=None, minimum=1, label="Rows", help="Use only this many rows, from the first; empty for all."
+        "integer",
+        default=None,
+        minimum=1,
+        maximum=1_000_000_000,
+        label="Rows",
+        help="Use only this many rows, from the first; empty for all.",
     )
     max_new_tokens: int = option(
         "integer", default=16, minimum=1, maximum=1024, label="New tokens", help="Longest greedy answer, in tokens."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from composition.errors import CompositionError, RecipeError
-from composition.recipes.base import option
+from composition.recipes.base import SHORT, option
 from composition.recipes.memory import PRECISIONS
 from composition.recipes.method import Method, Needs
 from composition.recipes.synthesis import USUAL_SEEDS, SynthesisOptions, check_seeds, seed_option, targets_option
@@ -200,10 +200,10 @@ class TransLoraRecipe(SynthesisOptions):
 
     def __post_init__(self) -> None:
         SynthesisOptions.__post_init__(self)
-        if self.micro_batch != "auto" and not (self.micro_batch.isdecimal() and int(self.micro_batch) > 0):
-            raise RecipeError(
-                "micro_batch", f"Rows at once: expected auto or a whole number above 0, got {self.micro_batch!r}."
-            )
+        rows = self.micro_batch
+        if rows != "auto" and not (rows.isdecimal() and len(rows) < 10 and int(rows) > 0):
+            said = f"Rows at once: expected auto or a whole number above 0, got {SHORT.repr(rows)}."
+            raise RecipeError("micro_batch", said)
 
     def check_parties(self, seeds: int, discriminator: bool) -> None:
         """Refuse a transfer without seeds, or without the discriminator if that is the filter.

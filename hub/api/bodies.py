@@ -1,9 +1,12 @@
 """What clients send, read strictly: bounded JSON, no unknown fields, no numbers where strings are expected."""
 
 import json
+import math
 
 from rest_framework import exceptions, serializers
 from rest_framework.parsers import BaseParser
+
+from hub.errors import Invalid
 
 LARGEST_BODY = 5_000_000  # bytes; files go by PUT and are streamed
 
@@ -16,7 +19,7 @@ class BodyTooLarge(exceptions.APIException):
 
 
 class JSONParser(BaseParser):
-    """JSON of at most `LARGEST_BODY` bytes, without NaN, duplicate keys, NUL characters or half surrogates."""
+    """JSON of at most `LARGEST_BODY` bytes, without NaN, infinite numbers, duplicate keys, NUL or half surrogates."""
 
     media_type = "application/json"
 
@@ -25,7 +28,7 @@ class JSONParser(BaseParser):
         if len(data) > LARGEST_BODY:
             raise BodyTooLarge()
         try:
-            body = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_constant)
+            body = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
             text = json.dumps(body, ensure_ascii=False)
             text.encode()  # half of a surrogate pair can be written in JSON but not stored
         except (ValueError, RecursionError) as error:
@@ -45,6 +48,13 @@ def _unique(pairs: list[tuple[str, object]]) -> dict:
 
 def _constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(written: str) -> float:
+    value = float(written)
+    if not math.isfinite(value):
+        raise Invalid(f"The number {written[:40]} is too large: the largest is about 1.8e308.")
+    return value
 
 
 class Text(serializers.CharField):

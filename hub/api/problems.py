@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, UnreadablePostError
@@ -21,6 +22,8 @@ from hub.errors import HubError
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+# A refusal that says a value back says no more of it than this many characters.
+LONGEST = 4000
 RESERVED = {"type", "title", "status", "code", "detail"}
 
 
@@ -29,9 +32,19 @@ def problem(
 ) -> Response:
     """The one shape of a refusal. Facts never overwrite the five fixed members, and are always JSON."""
     body = {"type": f"urn:hub:problem:{code}", "title": HTTPStatus(status).phrase, "status": status}
-    plain = json.loads(json.dumps(dict(facts), default=str), parse_constant=str)
-    body |= {"code": code, "detail": detail} | {name: fact for name, fact in plain.items() if name not in RESERVED}
+    plain = _cut(json.loads(json.dumps(dict(facts), default=str), parse_constant=str))
+    body |= {"code": code, "detail": _cut(detail)}
+    body |= {name: fact for name, fact in plain.items() if name not in RESERVED}
     return Response(body, status=status, headers=headers, content_type=CONTENT_TYPE)
+
+
+def _cut(value: Any) -> Any:
+    """The value with its texts cut to their longest."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+    if isinstance(value, dict):
+        return {_cut(name): _cut(one) for name, one in value.items()}
+    return [_cut(one) for one in value] if isinstance(value, list) else value
 
 
 def problem_response(error: Exception, context: dict) -> Response:

@@ -1,0 +1,97 @@
+"""Whatever value stands in whatever field: the answer says what is wrong, and it is never our fault."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from composition.errors import RecipeError
+from composition.registry import METHODS, recipe_from_dict
+from tests.hub.api_client import Api
+from tests.hub.every_kind import FINE, make_lab
+from tests.hub.route_rules import RULES
+from tests.hub.test_routes import address, make_world
+
+pytestmark = pytest.mark.django_db
+LONG = "9" * 400
+# As JSON is written, since some of them are no Python value.
+WRITTEN = ["1e999", "-1e999", "NaN", LONG, f"-{LONG}", "9" * 5000, "9223372036854775808", "1e308", "-1", "0.5"]
+WRITTEN += ["null", "true", "[]", "{}", "[[[]]]", "[1e999]", f"[{LONG}]", '""', r'"\u0000"', r'"\ud800"', '"a/b@v1"']
+WRITTEN += [json.dumps("x" * 100_000), json.dumps("9" * 5000), '{"path": 1}', r'{"\u0000": 1}']
+VALUES = [
+    float("inf"),
+    float("nan"),
+    int(LONG),
+    -int(LONG),
+    1e308,
+    2**63,
+    -1,
+    0.5,
+    None,
+    True,
+    [],
+    {},
+    "",
+    "x" * 10**5,
+    "9" * 5000,
+]
+VALUES += [[int(LONG)], [float("inf")], [[]], [None], [{}]]
+MARK = "value goes here"
+
+
+def variants(body: object) -> Iterator[object]:
+    """The body with each of its parts, and one it doesn't know, replaced by the mark."""
+    yield MARK
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield from ({**body, name: changed} for changed in variants(value))
+        yield {**body, "unheard_of": MARK}
+    elif isinstance(body, list):
+        for place, value in enumerate(body):
+            yield from ([*body[:place], changed, *body[place + 1 :]] for changed in variants(value))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if isinstance(rule.json, dict)], ids=str)
+def test_no_body_of_any_route_breaks_it(rule, store):
+    world = make_world()
+    api = Api(world.owner)
+    url = address(rule.route, rule.to, world)
+    for body in variants(rule.json):
+        for written in WRITTEN:
+            raw = json.dumps(body).replace(json.dumps(MARK), written).encode()
+            sent = {"content_type": "application/json", "headers": api.headers}
+            answer = api.http.generic(rule.method, url, raw, **sent)
+            assert answer.status_code < 500, (raw[:300], answer.content)
+            assert len(answer.content) < 50_000, "It says the value back at length."
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_no_value_breaks_a_recipe(kind):
+    for field in dataclasses.fields(METHODS[kind].recipe):
+        for value in VALUES:
+            try:
+                recipe_from_dict({"kind": kind, field.name: value})
+            except RecipeError as refusal:
+                assert len(refusal.message) < 2000
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_whole_number_of_a_recipe_has_both_bounds(kind):
+    """Without an upper one it may be larger than what a tensor library or a column holds."""
+    for field in dataclasses.fields(METHODS[kind].recipe):
+        if field.metadata["type"] == "integer":
+            assert None not in (field.metadata["minimum"], field.metadata["maximum"]), f"{kind}.{field.name}"
+
+
+@pytest.mark.parametrize("kind", FINE)
+def test_no_value_breaks_a_check(kind, people, base, tmp_path):
+    api = Api(make_lab(people, base, tmp_path).member)
+    body = FINE[kind]
+    for name in ("recipe", "inputs", "datasets", "output", "base", "files", "keep", "visibility", "generator", "onto"):
+        for written in WRITTEN:
+            raw = json.dumps({**body, name: MARK}).replace(json.dumps(MARK), written).encode()
+            answer = api.http.generic(
+                "POST", "/api/v1/jobs/check", raw, content_type="application/json", headers=api.headers
+            )
+            assert answer.status_code < 500, (raw[:300], answer.content)
