@@ -254,5 +254,5 @@ def test_a_check_tells_tokens_time_and_who_may_see_it(generate, owner, base, gen
     assert "read out of it" in asking.check_job(actor=owner, **asked, visibility="public")["notes"][1]
     with pytest.raises(Invalid, match="can't keep 'seeds'"):
         generate(TEXT, keep=["seeds"])
-    with pytest.raises(Invalid, match="has no start"):
+    with pytest.raises(Invalid, match="takes no input with the role 'start'"):
         generate(TEXT, others={"start": generator})

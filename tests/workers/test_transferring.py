@@ -162,7 +162,7 @@ def test_bytes_of_a_queued_job_outlive_their_companion_and_go_with_a_dead_job(as
     keep_seeds(owner, adapter)
     companions.remove_companion(actor=owner, companion=Companion.objects.get())
     assert {row.pk for row in collection.unreferenced()} >= {held.digest}
-    with pytest.raises(Invalid, match="have been removed"):
+    with pytest.raises(Invalid, match="has been removed"):
         queue.retry_job(actor=owner, job=job)
 
 
