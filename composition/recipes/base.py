@@ -8,18 +8,14 @@ Field types: integer, number, boolean, choice, string, numbers (a list of number
 
 import dataclasses
 import math
-import reprlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from composition.errors import RecipeError
 from composition.facts import AdapterFacts
+from composition.formats.strict_json import shorten
 
 Inputs = Sequence[tuple[str, AdapterFacts]]
-
-# How a refusal shows the value it got, which may be of any length.
-SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 80
 
 
 def option(
@@ -149,4 +145,4 @@ def _bounded(field: dataclasses.Field, value: Any) -> Any:
 
 
 def _wrong(field: dataclasses.Field, value: Any, expected: str) -> RecipeError:
-    return RecipeError(field.name, f"{field.metadata['label']}: expected {expected}, got {SHORT.repr(value)}.")
+    return RecipeError(field.name, f"{field.metadata['label']}: expected {expected}, got {shorten(value)}.")

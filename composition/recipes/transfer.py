@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from composition.errors import CompositionError, RecipeError
-from composition.recipes.base import SHORT, option
+from composition.formats.strict_json import shorten
+from composition.recipes.base import option
 from composition.recipes.memory import PRECISIONS
 from composition.recipes.method import Method, Needs
 from composition.recipes.synthesis import USUAL_SEEDS, SynthesisOptions, check_seeds, seed_option, targets_option
@@ -202,7 +203,7 @@ class TransLoraRecipe(SynthesisOptions):
         SynthesisOptions.__post_init__(self)
         rows = self.micro_batch
         if rows != "auto" and not (rows.isdecimal() and len(rows) < 10 and int(rows) > 0):
-            said = f"Rows at once: expected auto or a whole number above 0, got {SHORT.repr(rows)}."
+            said = f"Rows at once: expected auto or a whole number above 0, got {shorten(rows)}."
             raise RecipeError("micro_batch", said)
 
     def check_parties(self, seeds: int, discriminator: bool) -> None:
