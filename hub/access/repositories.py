@@ -1,0 +1,98 @@
+"""Repositories, their revisions and versions, namespaces: what a viewer may see and do there."""
+
+from django.db.models import Exists, OuterRef, Q
+
+from hub.access.viewer import LEVEL, Viewer, level, missing, require_role
+from hub.errors import Invalid, NotFound
+from hub.models import Membership, Namespace, Ref, Repository, Revision, Version, Visibility
+from hub.names import OID, VERSION
+
+
+def visible(viewer: Viewer, *, prefix: str = "") -> Q:
+    """The filter for repositories this viewer may see; `prefix` leads to them, as in `repository__`."""
+    living = Q(**{f"{prefix}deleted_at": None})
+    public = Q(**{f"{prefix}visibility": Visibility.PUBLIC})
+    if viewer.user is None or not viewer.has_scope("read"):
+        return living & public
+    return living & (public | member(viewer, prefix))
+
+
+def may(viewer: Viewer, repository: Repository, need: str) -> bool:
+    """True if this viewer's role and token allow `need` ("read", "write", "admin") on the repository."""
+    if need == "read" and repository.visibility == Visibility.PUBLIC:
+        return True
+    return viewer.has_scope(need) and level(viewer, repository.namespace) >= LEVEL[need]
+
+
+def repository(
+    viewer: Viewer, namespace: str, name: str, need: str = "read", *, kind: str | None = None, deleted: bool = False
+) -> Repository:
+    """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins."""
+    found = (
+        Repository.objects.select_related("namespace", "base")
+        .filter(namespace__name__iexact=namespace, name__iexact=name, deleted_at__isnull=not deleted)
+        .first()
+    )
+    if found is None or (kind and found.kind != kind) or not may(viewer, found, "read"):
+        raise missing(f"{namespace}/{name}", kind or "repository")
+    if deleted and not level(viewer, found.namespace) >= LEVEL["admin"]:
+        raise missing(f"{namespace}/{name}", kind or "repository")
+    if need != "read":
+        require_role(viewer, found.namespace, need, found.full_name)
+    return found
+
+
+def resolve(repository: Repository, ref: str | None = None) -> Revision:
+    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`, else `main`."""
+    revisions = Revision.objects.filter(repository=repository).select_related("version", "version__base", "author")
+    if ref is None:
+        by_ref = {row.name: row.revision_id for row in Ref.objects.filter(repository=repository)}
+        found = revisions.filter(pk=by_ref.get("latest", by_ref.get("main"))).first()
+    elif number := VERSION.fullmatch(ref):
+        found = revisions.filter(version__number=int(number[1])).order_by("-pk").first()
+    elif OID.fullmatch(ref):
+        found = revisions.filter(oid=ref).first()
+    else:
+        found = revisions.filter(refs__name=ref).first()
+    if found is None:
+        raise NotFound(
+            f"{repository.full_name} has nothing named {ref!r}."
+            if ref
+            else f"{repository.full_name} is empty: nothing has been pushed to it yet.",
+            code="revision_not_found",
+        )
+    return found
+
+
+def version(viewer: Viewer, namespace: str, name: str, ref: str | None = None, *, kind: str | None = None) -> Version:
+    """The version a name stands for, with its repository loaded."""
+    found = repository(viewer, namespace, name, kind=kind)
+    revision = resolve(found, ref)
+    if revision.version is None:
+        raise NotFound(f"{found.full_name}@{ref or 'main'} has no valid version yet.", code="version_not_found")
+    revision.version.repository = found
+    return revision.version
+
+
+def parse_input(viewer: Viewer, text: str, *, kind: str | None = None) -> Version:
+    """The version named `ns/name` or `ns/name@ref`."""
+    path, _, ref = text.partition("@")
+    namespace, slash, name = path.partition("/")
+    if not slash or not namespace or not name:
+        raise Invalid(f"{text!r} is not a version; write namespace/name or namespace/name@v1.", field="inputs")
+    return version(viewer, namespace, name, ref or None, kind=kind)
+
+
+def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:
+    """The namespace; `need` write or admin asks for that role in it."""
+    found = Namespace.objects.filter(name__iexact=name).first()
+    if found is None:
+        raise missing(name, "namespace")
+    if need != "read":
+        require_role(viewer, found, need, found.name)
+    return found
+
+
+def member(viewer: Viewer, prefix: str) -> Q:
+    """Rows whose repository, `prefix` leading to it, is in a namespace of the viewer's."""
+    return Q(Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user)))
