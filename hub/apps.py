@@ -1,8 +1,15 @@
 """The one Django app of the hub."""
 
+import importlib
+
 from django.apps import AppConfig
 
 
 class HubConfig(AppConfig):
     name = "hub"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # The handlers of the outbox, so that every drainer knows them.
+        importlib.import_module("hub.services.mail")
+        importlib.import_module("hub.services.signing_in.resets")

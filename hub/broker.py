@@ -111,6 +111,22 @@ def forget_worker(worker: str) -> None:
         client().delete(queue, f"_kombu.binding.{queue}")
 
 
+def prompt_client() -> redis.Redis:
+    """Redis for what a person waits for: it gives up within seconds where `client` would wait for a hung server."""
+    return _prompt_client(settings.REDIS_URL)
+
+
+@cache
+def _prompt_client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=SECONDS_TO_CONNECT,
+        socket_timeout=SECONDS_TO_CONNECT,
+        health_check_interval=30,
+    )
+
+
 @cache
 def client() -> redis.Redis:
     """Redis itself, with short patience: what hangs on it must go on without it."""

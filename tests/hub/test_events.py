@@ -81,7 +81,7 @@ class TestKeys:
 
     def test_an_account_s_own_affairs_and_bases_have_none(self, owner):
         tokens.create_token(actor=owner, name="ci")
-        accounts.set_password(user=owner, password=factories.PASSWORD)
+        passwords.set_password(actor=owner, user=owner, password=factories.PASSWORD)
         bases.register_base(actor=owner, name="org/new", config=factories.PICO_CONFIG)
         for verb in ("token.create", "user.password", "base.register"):
             assert keys(last(verb)) == (None, None)
