@@ -16,9 +16,9 @@ MOST_NAMED = 10
 
 @transaction.atomic
 def deactivate_user(*, actor: User, user: User) -> None:
-    """The user can't sign in, their sessions, tokens and jobs end; what they made stays. An administrator brings it back.
+    """The user can't sign in, and their sessions, tokens and jobs end; what they made stays.
 
-    Conflict for the last active administrator of the site.
+    An administrator can undo it. Conflict for the last active administrator of the site.
     """
     _keep_an_administrator(user)
     User.objects.filter(pk=user.pk).update(is_active=False)

@@ -17,6 +17,7 @@ from hub.services.content import companions, uploads
 from hub.services.evaluations import record_evaluation
 from hub.services.jobs import lease, queue
 from hub.services.jobs.results import publish_result
+from hub.services.signing_in import passwords
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
