@@ -15,6 +15,8 @@ import redis
 from celery import Celery
 from django.conf import settings
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 TASK = "workers.tasks.run_job"
 DRAIN = "workers.tasks.drain_outbox"
@@ -123,7 +125,8 @@ def _prompt_client(url: str) -> redis.Redis:
         decode_responses=True,
         socket_connect_timeout=SECONDS_TO_CONNECT,
         socket_timeout=SECONDS_TO_CONNECT,
-        health_check_interval=30,
+        # A connection that the server has closed meanwhile is opened anew, once; a server that hangs is given up.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
 
 

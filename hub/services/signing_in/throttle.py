@@ -98,7 +98,8 @@ def enter(buckets: Buckets) -> None:
         if wait <= 0:
             for key, bucket in found.items():
                 bucket.tries += 1
-                bucket.until = now + _wait(bucket.tries, limits[key])
+                pause = _wait(bucket.tries, limits[key])
+                bucket.until = now + pause if pause else 0.0
             return 0.0, False
         shut = [bucket for bucket in found.values() if bucket.until > now]
         untold = all(now - bucket.told > SECONDS_TOLD for bucket in shut)
