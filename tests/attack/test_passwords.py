@@ -54,7 +54,9 @@ def signed_in(user: User) -> Client:
 
 
 def by_sign_up_page(user, password):
-    return Client().post("/sign-up", {"username": "christophers", "email": user.email, "password": password}).status_code
+    return (
+        Client().post("/sign-up", {"username": "christophers", "email": user.email, "password": password}).status_code
+    )
 
 
 def by_sign_up(user, password):
@@ -135,7 +137,9 @@ def test_a_password_is_the_same_in_both_ways_of_writing_it(chris):
     for typed in ("caf\u00e9 \ufb01ddles often", "cafe\u0301 fiddles often"):
         assert Api().post("/sign-in", {"username": "christopher", "password": typed}).status_code == 201
     User.objects.filter(pk=chris.pk).update(password=make_password("cafe\u0301 fiddles often"))
-    assert Api().post("/sign-in", {"username": "christopher", "password": "cafe\u0301 fiddles often"}).status_code == 201
+    assert (
+        Api().post("/sign-in", {"username": "christopher", "password": "cafe\u0301 fiddles often"}).status_code == 201
+    )
     assert Api().post("/sign-in", {"username": "christopher", "password": "cafe fiddles often"}).status_code == 401
 
 
@@ -151,7 +155,9 @@ def test_a_change_ends_all_tokens_and_all_other_sessions(chris, door):
     assert Client().get(link).status_code == 422
     assert Api().post("/sign-in", {"username": "Christopher", "password": factories.PASSWORD}).status_code == 401
     assert Api().post("/sign-in", {"username": "Christopher", "password": NEW}).status_code == 201
-    assert {"user.password", "user.tokens_end", "user.sessions_end"} <= set(Event.objects.values_list("verb", flat=True))
+    assert {"user.password", "user.tokens_end", "user.sessions_end"} <= set(
+        Event.objects.values_list("verb", flat=True)
+    )
 
 
 def test_the_browser_that_changes_it_stays_signed_in(chris):
@@ -259,7 +265,9 @@ def test_what_is_no_address_is_no_address(chris, address):
 def test_one_link_used_twice_at_once_sets_one_password(chris):
     uid, token = resets.make_link(chris).split("/")[-2:]
     wanted = [f"{NEW} number {number}" for number in range(3)]
-    acts = [lambda password=password: resets.set_by_link(uid=uid, token=token, password=password) for password in wanted]
+    acts = [
+        lambda password=password: resets.set_by_link(uid=uid, token=token, password=password) for password in wanted
+    ]
     outcomes = at_once(*acts)
     assert sum(isinstance(outcome, User) for outcome in outcomes) == 1, outcomes
     assert sum(isinstance(outcome, Invalid) for outcome in outcomes) == 2, outcomes

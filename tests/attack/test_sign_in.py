@@ -1,4 +1,4 @@
-"""Guessing at the doors: names and passwords tried by the hundred, from one address and from many, in a row and at once.
+"""Guessing at the doors: names and passwords by the hundred, from one address and from many, in a row and at once.
 
 The faults: the page let 120 guesses through and then the right one; the API counted in each process for itself, and
 locked the owner out together with the guesser.
@@ -90,7 +90,7 @@ def test_the_waits_grow_to_a_longest_and_end(people, clock):
 
 @pytest.mark.parametrize("door", ["page", "api"])
 def test_the_owner_goes_on_while_strangers_are_throttled(people, door):
-    """By a browser that signed in before, and by a token; a browser that was someone else's, or a forgery, by neither."""
+    """By a browser that signed in before, and by a token; not by someone else's browser, nor by a forgery."""
     known, other, forged = Client(), Client(), Client()
     assert guess("page", password=factories.PASSWORD, client=known, address="192.0.2.9").status_code == 302
     assert guess("page", "member", factories.PASSWORD, client=other, address="192.0.2.9").status_code == 302
@@ -232,9 +232,7 @@ def test_unknown_wrong_inactive_and_without_password_answer_alike_after_the_same
     people.stranger.save()
     work, seen = [], set()
     plain = hashers.MD5PasswordHasher.encode
-    monkeypatch.setattr(
-        hashers.MD5PasswordHasher, "encode", lambda self, *given: work.append(1) or plain(self, *given)
-    )
+    monkeypatch.setattr(hashers.MD5PasswordHasher, "encode", lambda self, *given: work.append(1) or plain(self, *given))
     for name, password in [
         ("owner", "wrong"),
         ("nobody", "wrong"),

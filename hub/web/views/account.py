@@ -40,11 +40,11 @@ def account(request: HttpRequest) -> HttpResponse:
 def password(request: HttpRequest) -> HttpResponse:
     """A new password; this browser stays signed in, all else ends."""
 
-    def act(user: User) -> HttpResponse:
+    def _do(user: User) -> HttpResponse:
         passwords.set_password(actor=user, user=user, password=request.POST.get("new_password", ""))
         return _stay(request, user, "Your password is changed. All other sessions and all tokens have ended.")
 
-    return _act(request, "password", act)
+    return _act(request, "password", _do)
 
 
 @sensitive_post_parameters(*SECRETS)
@@ -52,12 +52,12 @@ def password(request: HttpRequest) -> HttpResponse:
 def email(request: HttpRequest) -> HttpResponse:
     """Another e-mail address."""
 
-    def act(user: User) -> HttpResponse:
+    def _do(user: User) -> HttpResponse:
         accounts.set_email(actor=user, user=user, email=request.POST.get("email", ""))
         messages.success(request, "Your e-mail address is changed.")
         return redirect("account")
 
-    return _act(request, "email", act)
+    return _act(request, "email", _do)
 
 
 @require_POST
@@ -98,12 +98,12 @@ def second_factor(request: HttpRequest) -> HttpResponse:
 def second_factor_off(request: HttpRequest) -> HttpResponse:
     """The password alone signs in again."""
 
-    def act(user: User) -> HttpResponse:
+    def _do(user: User) -> HttpResponse:
         factor.switch_off(actor=user, user=user)
         messages.success(request, "Your second factor is off.")
         return redirect("account")
 
-    return _act(request, "second_factor", act)
+    return _act(request, "second_factor", _do)
 
 
 @sensitive_post_parameters(*SECRETS)
@@ -112,11 +112,11 @@ def second_factor_off(request: HttpRequest) -> HttpResponse:
 def recovery_codes(request: HttpRequest) -> HttpResponse:
     """New recovery codes instead of the old ones, shown this once."""
 
-    def act(user: User) -> HttpResponse:
+    def _do(user: User) -> HttpResponse:
         codes = factor.renew_codes(user=user)
         return render(request, "accounts/second_factor.html", {"codes": codes, "on": True})
 
-    return _act(request, "second_factor", act)
+    return _act(request, "second_factor", _do)
 
 
 @sensitive_post_parameters(*SECRETS)
@@ -124,13 +124,13 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
 def leave(request: HttpRequest, act: str) -> HttpResponse:
     """Deactivate or delete my account."""
 
-    def go(user: User) -> HttpResponse:
+    def _do(user: User) -> HttpResponse:
         LEAVE[act](actor=user, user=user)
         logout(request)
         messages.success(request, "Your account is deleted." if act == "delete" else "Your account is deactivated.")
         return redirect("browse")
 
-    return _act(request, act, go)
+    return _act(request, act, _do)
 
 
 def _act(request: HttpRequest, form: str, act: Callable[[User], HttpResponse]) -> HttpResponse:
