@@ -55,14 +55,9 @@ def delete_user(*, actor: User, user: User) -> None:
         record(actor, "organisation.delete", namespace.name)
         namespace.delete()
     mail.notify(user, "deleted")
-    name = user.username
-    Event.objects.filter(actor=user).update(actor_name=name)
-    if actor == user:
-        user.delete()
-        _record_own_end(name)
-    else:
-        record(actor, "user.delete", name)
-        user.delete()
+    record(actor, "user.delete", user.username)
+    Event.objects.filter(actor=user).update(actor_name=user.username)
+    user.delete()
 
 
 def obstacles(user: User) -> list[str]:
@@ -126,9 +121,3 @@ def _keep_an_administrator(user: User) -> None:
             f"{user.username} is the last administrator of this hub; make another user administrator first.",
             code="user.last_administrator",
         )
-
-
-def _record_own_end(name: str) -> None:
-    """Note that a user deleted their own account; the event names them in words only."""
-    record(None, "user.delete", name)
-    Event.objects.filter(verb="user.delete", object=name, actor=None, actor_name=None).update(actor_name=name)
