@@ -6,7 +6,7 @@ so that one question ("which role does this user have here?") serves both.
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Upper
 from django.utils.crypto import salted_hmac
 
 
@@ -17,6 +17,10 @@ class User(AbstractUser):
     """
 
     sign_in_epoch = models.PositiveIntegerField(default=0, db_default=0)
+
+    class Meta(AbstractUser.Meta):
+        # Names are looked up in any case: PostgreSQL's `iexact` asks for UPPER.
+        indexes = [models.Index(Upper("username"), name="user_name_upper")]
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
         """Django's own hash, so that sessions from before the first raise live on; after it, one of the epoch too."""

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from hub.errors import Invalid
+from hub.errors import Invalid, NotSignedIn
 from hub.models import Event, Outbox, Token, User
 from hub.services import accounts, outbox, tokens
 from hub.services.signing_in import passwords, resets, throttle
@@ -179,6 +179,18 @@ def test_a_stolen_session_or_token_can_t_do_it_without_the_password_and_can_t_gu
     after = User.objects.values().get(pk=chris.pk)
     assert after | {"last_login": None} == before | {"last_login": None}
     assert tokens.token_user(program.headers["Authorization"].removeprefix("Bearer "))
+
+
+def test_a_request_under_way_when_all_ends_makes_no_token_that_outlives_it(chris):
+    """Its password was right a moment ago; it was changed before the token was made."""
+    under_way = User.objects.get(pk=chris.pk)
+    passwords.set_password(actor=chris, user=chris, password=NEW)
+    with pytest.raises(NotSignedIn):
+        tokens.create_token(actor=under_way, name="late")
+    User.objects.filter(pk=chris.pk).update(is_active=False)
+    with pytest.raises(NotSignedIn):
+        tokens.create_token(actor=chris, name="late")
+    assert not Token.objects.exists()
 
 
 @pytest.fixture

@@ -37,6 +37,16 @@ def end_everything(*, actor: User | None, user: User) -> None:
     end_tokens(actor=actor, user=user)
 
 
+def require_unended(user: User) -> None:
+    """Hold the user's row till the end of the transaction; NotSignedIn where all was ended since `user` was read.
+
+    For what would outlive the end: a token made by a request that was under way when the password was changed.
+    """
+    mine = User.objects.select_for_update().filter(pk=user.pk, is_active=True, sign_in_epoch=user.sign_in_epoch)
+    if not mine.exists():
+        raise NotSignedIn("All sessions and tokens of this account were just ended: sign in again.")
+
+
 def half(user: User) -> str:
     """A word for a session whose user gave their password and still owes the one-time code."""
     return signing.dumps({"user": user.pk, "hash": user.get_session_auth_hash()}, salt=SALT)
