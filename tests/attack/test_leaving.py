@@ -12,7 +12,6 @@ from hub.services import accounts, leaving, repositories, tokens
 from hub.services.content import companions
 from hub.services.jobs import lease, queue
 from hub.services.jobs.recheck import require_sight
-from hub.services.signing_in import passwords
 from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
 from tests.hub.test_parallel import at_once
@@ -180,7 +179,7 @@ def test_a_name_that_is_free_again_inherits_nothing(people, work):
     secret = tokens.create_token(actor=people.member, name="old")[1]
     leaving.delete_user(actor=people.member, user=people.member)
     fresh = factories.make_user("member")
-    assert access.job.__module__ and not fresh.memberships.exclude(namespace__owner=fresh).exists()
+    assert not fresh.memberships.exclude(namespace__owner=fresh).exists()
     assert Api(secret=secret).get("/me").status_code == 401
     job = Job.objects.filter(state=State.CANCELLED).first()
     with pytest.raises(HubError):
@@ -197,8 +196,8 @@ def test_two_last_admins_who_leave_at_once_leave_one(people):
     assert people.lab.memberships.filter(role="admin").count() == 1
 
 
-def test_a_job_queued_by_a_worker_s_retry_after_the_end_is_not_claimed_into_a_result(people, work, admin):
-    """A job that slipped through (its worker was lost in the same second) is refused when it is claimed again."""
+def test_a_job_that_slipped_through_the_end_comes_to_no_result(people, work, admin):
+    """Its worker was lost in the same second, and the reaper queued it again after the cancelling had passed by."""
     leaving.deactivate_user(actor=admin, user=people.member)
     job = Job.objects.filter(state=State.CANCELLED).first()
     Job.objects.filter(pk=job.pk).update(state=State.QUEUED)
@@ -207,4 +206,3 @@ def test_a_job_queued_by_a_worker_s_retry_after_the_end_is_not_claimed_into_a_re
         require_sight(claimed)
     with pytest.raises(Conflict):
         queue.retry_job(actor=people.owner, job=Job.objects.get(state=State.FAILED))
-    assert passwords.matches(people.owner, factories.PASSWORD)

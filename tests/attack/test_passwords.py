@@ -110,8 +110,6 @@ DOORS = {
 def test_every_door_has_the_same_rules(chris, door):
     before = set(User.objects.values_list("username", "password"))
     for weak, password in WEAK.items():
-        if "command" in DOORS[door].__qualname__ and "\n" in password:
-            continue
         assert DOORS[door](chris, password) == 422, weak
     assert set(User.objects.values_list("username", "password")) == before
     assert DOORS[door](chris, NEW) in (200, 201, 204, 302)
@@ -204,11 +202,11 @@ def mails(settings):
 def test_a_mailed_link_sets_the_password_once_and_answers_nothing_about_names(chris, mails):
     answers = set()
     for name in ("christopher", "chris.smith@MAIL.example", "nobody", "o\0", "x" * 999, ""):
+        rows = Outbox.objects.count()
         answer = Client().post("/sign-in/reset", {"name": name})
         text = re.sub(r'(value=|X-CSRFToken": )"[^"]*"', "", answer.content.decode())
-        answers.add((answer.status_code, text, Outbox.objects.filter(topic=resets.TOPIC).count() - len(answers)))
-    assert len({answer[:2] for answer in answers}) == 1
-    assert Outbox.objects.filter(topic=resets.TOPIC).count() == 6
+        answers.add((answer.status_code, text, Outbox.objects.count() - rows))
+    assert len(answers) == 1, "neither words nor work may tell names"
     outbox.drain()
     assert [sent.to for sent in mails] == [[chris.email]] * 2
     link = re.search(r"https://hub\.example\.org(/sign-in/reset/\S+)", mails[1].body)[1]

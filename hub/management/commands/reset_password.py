@@ -3,6 +3,7 @@
 import getpass
 import sys
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from hub.errors import HubError
@@ -37,5 +38,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{user.username} has a new password; all sessions and tokens have ended.")
             else:
                 self.stdout.write(resets.issue_link(actor=None, user=user))
+                if not settings.HUB_URL:
+                    self.stderr.write("Put the hub's own address before it, or set HUB_URL.")
         except HubError as error:
             raise CommandError(error.message) from None

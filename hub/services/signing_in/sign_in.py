@@ -55,13 +55,18 @@ def by_password(*, username: str, password: str, visitor: Visitor) -> User:
         raise NotSignedIn("The user name or the password is wrong; check both.", code="sign_in.failed")
     throttle.passed(buckets)
     if not second_factor.is_on(user):
-        _tell(user, "sign_in.ok", user, visitor, "password")
+        welcome(user=user, visitor=visitor, way="password")
     return user
 
 
 def by_code(*, user: User, code: str, visitor: Visitor) -> None:
     """Take the one-time code, or a recovery code, of a user whose password was right."""
     way = _take_code(user, code, visitor)
+    welcome(user=user, visitor=visitor, way=way)
+
+
+def welcome(*, user: User, visitor: Visitor, way: str) -> None:
+    """Note that the user is signed in, for whoever has made sure of it in another way too."""
     _tell(user, "sign_in.ok", user, visitor, way)
 
 

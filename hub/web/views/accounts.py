@@ -18,7 +18,7 @@ from hub.models import User
 from hub.services import accounts, mail
 from hub.services import tokens as services
 from hub.services.signing_in import second_factor, sessions
-from hub.services.signing_in.sign_in import by_code, by_password
+from hub.services.signing_in.sign_in import by_code, by_password, welcome
 from hub.web.forms.refusal import Refused, refusal_of
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -81,6 +81,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         with refusal_of(refused):
             user = accounts.create_user(**form, password=request.POST.get("password", ""))
+            welcome(user=user, visitor=visitor_of(request), way="sign-up")
             return enter(request, user, "")
     return refused.on(render(request, "accounts/sign_up.html", {"refused": refused, "form": form}))
 
