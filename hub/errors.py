@@ -1,5 +1,7 @@
 """What the hub refuses, as one tree: each error knows its HTTP status, a stable code, and a sentence to act on."""
 
+import math
+
 
 class HubError(Exception):
     """A refusal: what was given, what was expected, what to do. `facts` go to programs, `headers` into the answer."""
@@ -43,3 +45,13 @@ class Invalid(HubError):
     """A value that can't be used; `field` names it where there is one."""
 
     status, code = 422, "invalid"
+
+
+class Busy(HubError):
+    """The hub does as much of this as it can at the moment; the same request is fine in `seconds`."""
+
+    status, code = 503, "busy"
+
+    def __init__(self, message: str, *, seconds: float, **facts: object) -> None:
+        super().__init__(message, **facts)
+        self.headers["Retry-After"] = str(math.ceil(seconds))

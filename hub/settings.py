@@ -124,6 +124,7 @@ STORAGES = {
     "blobs": _blob_storage(env("STORAGE_URL", f"file://{HUB_DATA / 'blobs'}")),
 }
 UPLOAD_FOLDER = HUB_DATA / "uploads"
+CARD_CACHE = HUB_DATA / "cards"
 MAX_FILE_BYTES = env_int("HUB_MAX_FILE_MB", 20_000) * 1_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5_000_000
 STATIC_URL = "static/"

@@ -5,8 +5,8 @@ import binascii
 
 from hub.errors import Invalid
 from hub.models.companions import CONTEXT
-from hub.services.content.documents import Document, read_documents
 from hub.services.jobs.files import Given, sent
+from hub.services.parsing.documents import Document, read_documents
 
 MOST_DOCUMENTS = 100
 SENT = 'send {"name": "doc.md", "text": "…"} or {"name": "doc.pdf", "base64": "…"}, or a list of them'
