@@ -1,6 +1,7 @@
 """Settings from the environment: a wrong value stops the start with a sentence, a secret may come from a file."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -34,3 +35,11 @@ def env_int(name: str, default: int) -> int:
 def env_list(name: str, default: str) -> list[str]:
     """Comma-separated words."""
     return [word.strip() for word in env(name, default).split(",") if word.strip()]
+
+
+def env_networks(name: str, default: str) -> list[IPv4Network | IPv6Network]:
+    """Comma-separated addresses and networks, as in `10.0.0.7, 192.168.0.0/16`; anything else is refused."""
+    try:
+        return [ip_network(word) for word in env_list(name, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}; write addresses or networks: 10.0.0.7,192.168.0.0/16") from None

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.env import env, env_bool, env_int, env_list
+from hub.env import env, env_bool, env_int, env_list, env_networks
+from hub.logs import configuration
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -19,6 +20,7 @@ HUB_DATA.mkdir(parents=True, exist_ok=True)
 DEBUG = env_bool("HUB_DEBUG", False)
 ALLOWED_HOSTS = env_list("HUB_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env_list("HUB_TRUSTED_ORIGINS", "")
+TRUSTED_PROXIES = env_networks("HUB_TRUSTED_PROXIES", "")
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
 
@@ -51,6 +53,7 @@ INSTALLED_APPS = [
     "hub",
 ]
 MIDDLEWARE = [
+    "hub.http.observing.Observing",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -187,3 +190,10 @@ WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
+
+# What watches the hub.
+METRICS_TOKEN = env("HUB_METRICS_TOKEN")
+LOG_FORMAT = env("HUB_LOG_FORMAT", "text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"HUB_LOG_FORMAT={LOG_FORMAT!r}: use 'text' or 'json'")
+LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
