@@ -170,7 +170,11 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"RepositoryKind": "hub.models.Kind", "RefKind": "hub.models.RefKind"},
+    "ENUM_NAME_OVERRIDES": {
+        "RepositoryKind": "hub.models.Kind",
+        "RefKind": "hub.models.RefKind",
+        "DeliveryState": "hub.models.DeliveryState",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "hub.api.schema.add_problems",

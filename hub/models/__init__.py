@@ -10,7 +10,7 @@ from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobL
 from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
-from .webhooks import Delivery, Webhook
+from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
     "ADAPTER",
@@ -22,6 +22,7 @@ __all__ = [
     "Blob",
     "Companion",
     "Delivery",
+    "DeliveryState",
     "Evaluation",
     "Event",
     "Job",

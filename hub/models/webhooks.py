@@ -27,13 +27,14 @@ class Webhook(models.Model):
         return f"webhook {self.pk} of {self.namespace}"
 
 
+class DeliveryState(models.TextChoices):
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class Delivery(models.Model):
     """One event for one webhook. Its attempts are counted, and the last one's answer is kept."""
-
-    class State(models.TextChoices):
-        WAITING = "waiting"
-        DELIVERED = "delivered"
-        FAILED = "failed"
 
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     key = models.UUIDField(
@@ -41,7 +42,7 @@ class Delivery(models.Model):
     )
     event = models.CharField(max_length=60)
     payload = models.JSONField(default=dict)
-    state = models.CharField(max_length=9, choices=State.choices, default=State.WAITING)
+    state = models.CharField(max_length=9, choices=DeliveryState.choices, default=DeliveryState.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     status = models.PositiveIntegerField(null=True, help_text="of the last answer")
     answer = models.CharField(max_length=1000, blank=True, help_text="the beginning of the last answer")

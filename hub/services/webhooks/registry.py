@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.errors import Conflict, Invalid
-from hub.models import Delivery, Namespace, Repository, User, Webhook
+from hub.models import Delivery, DeliveryState, Namespace, Repository, User, Webhook
 from hub.sealed import seal
 from hub.services.audit import record
 from hub.services.webhooks.addresses import check_url
@@ -105,7 +105,7 @@ def ping(*, actor: User, webhook: Webhook) -> Delivery:
 def redeliver(*, actor: User, delivery: Delivery) -> Delivery:
     """Send an event again, as a delivery of its own with another id; Conflict while the first still waits."""
     _require_active(delivery.webhook)
-    if delivery.state == Delivery.State.WAITING:
+    if delivery.state == DeliveryState.WAITING:
         raise Conflict("This delivery is still being tried; wait for its end.")
     record(actor, "webhook.redeliver", delivery.webhook, namespace=delivery.webhook.namespace, event=delivery.event)
     return deliver(delivery.webhook, delivery.event, delivery.payload)

@@ -15,7 +15,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from hub.errors import Invalid
-from hub.models import Delivery, Webhook
+from hub.models import Delivery, DeliveryState, Webhook
 from hub.sealed import Unreadable, unseal
 from hub.services import outbox
 from hub.services.webhooks.addresses import Refused, check_url, resolve
@@ -32,10 +32,10 @@ MOST_FAILURES = 20
 def send(payload: dict, key: str) -> None:
     """Make one attempt at a delivery, and record what came of it. Raises NotDelivered where another should follow."""
     delivery = Delivery.objects.select_related("webhook").filter(pk=payload["delivery"]).first()
-    if delivery is None or delivery.state != Delivery.State.WAITING:
+    if delivery is None or delivery.state != DeliveryState.WAITING:
         return
     if not delivery.webhook.active:
-        _end(delivery, Delivery.State.FAILED, error="The webhook is switched off.")
+        _end(delivery, DeliveryState.FAILED, error="The webhook is switched off.")
         return
     start = time.monotonic()
     try:
@@ -47,11 +47,11 @@ def send(payload: dict, key: str) -> None:
     found["milliseconds"] = int((time.monotonic() - start) * 1000)
     delivery.attempts += 1
     if found["status"] is not None and 200 <= found["status"] < 300:
-        _end(delivery, Delivery.State.DELIVERED, attempts=delivery.attempts, **found)
+        _end(delivery, DeliveryState.DELIVERED, attempts=delivery.attempts, **found)
         Webhook.objects.filter(pk=delivery.webhook_id).update(failures=0)
         return
     if delivery.attempts >= MOST_ATTEMPTS:
-        _end(delivery, Delivery.State.FAILED, attempts=delivery.attempts, **found)
+        _end(delivery, DeliveryState.FAILED, attempts=delivery.attempts, **found)
         _count_failure(delivery.webhook)
         return
     Delivery.objects.filter(pk=delivery.pk).update(attempts=delivery.attempts, **found)
