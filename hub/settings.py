@@ -170,7 +170,11 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"RepositoryKind": "hub.models.Kind", "RefKind": "hub.models.RefKind"},
+    "ENUM_NAME_OVERRIDES": {
+        "RepositoryKind": "hub.models.Kind",
+        "RefKind": "hub.models.RefKind",
+        "DeliveryState": "hub.models.DeliveryState",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "hub.api.schema.add_problems",
@@ -197,3 +201,7 @@ LOG_FORMAT = env("HUB_LOG_FORMAT", "text")
 if LOG_FORMAT not in ("text", "json"):
     raise ImproperlyConfigured(f"HUB_LOG_FORMAT={LOG_FORMAT!r}: use 'text' or 'json'")
 LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
+
+# Webhooks: networks that they may reach beside the public internet, and how long deliveries are remembered.
+WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
+KEEP_DELIVERIES_DAYS = env_int("HUB_KEEP_DELIVERIES_DAYS", 30)

@@ -16,6 +16,7 @@ from hub.access.viewer import (
     require_user,
     viewer_of,
 )
+from hub.access.webhooks import delivery, webhook
 from hub.access.work import job, token, upload
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "base",
     "companion",
     "companions",
+    "delivery",
     "job",
     "may",
     "missing",
@@ -42,4 +44,5 @@ __all__ = [
     "viewer_of",
     "visible",
     "visible_companions",
+    "webhook",
 ]

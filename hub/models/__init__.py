@@ -10,6 +10,7 @@ from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobL
 from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
+from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
     "ADAPTER",
@@ -20,6 +21,8 @@ __all__ = [
     "BaseModel",
     "Blob",
     "Companion",
+    "Delivery",
+    "DeliveryState",
     "Evaluation",
     "Event",
     "Job",
@@ -46,5 +49,6 @@ __all__ = [
     "User",
     "Version",
     "Visibility",
+    "Webhook",
     "WorkerNode",
 ]

@@ -20,6 +20,7 @@ from hub.queries.repository import (
     trash,
 )
 from hub.queries.version import lineage, versions
+from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "bases",
     "companion",
     "compare",
+    "deliveries",
     "evaluations",
     "events",
     "facets",
@@ -50,6 +52,7 @@ __all__ = [
     "user",
     "versions",
     "watched",
+    "webhooks",
     "workers",
     "writable",
 ]

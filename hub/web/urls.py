@@ -16,6 +16,7 @@ from hub.web.views import (
     transfer,
     trying,
     upload,
+    webhooks,
 )
 
 HERE = "<name:namespace>/<name:name>"
@@ -48,6 +49,8 @@ urlpatterns = [
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
     path("<name:namespace>", namespaces.namespace, name="namespace"),
     path("<name:namespace>/-/members", namespaces.change_member, name="change_member"),
+    path("<name:namespace>/-/webhooks", webhooks.webhooks, name="webhooks"),
+    path("<name:namespace>/-/webhooks/<number:pk>", webhooks.webhook, name="webhook"),
     path(HERE, repository.repository, name="repository"),
     path(f"{HERE}/at/<ref:ref>", repository.repository, name="version"),
     path(f"{HERE}/files/<ref:ref>", repository.files, name="files"),

@@ -18,9 +18,10 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from hub.models import Job, Token
+from hub.models import Delivery, Job, Token
 from hub.services import refs, repositories, tokens
 from hub.services.content import companions
+from hub.services.webhooks import registry as webhooks
 from tests.hub import asking, factories
 from tests.hub.route_rules import FILL, ROWS_JSONL, RULES, WHO, Row
 
@@ -85,6 +86,9 @@ def make_world() -> SimpleNamespace:
     Job.objects.filter(pk=cancelled.pk).update(state="cancelled")
     upload = factories.begin(owner, secret, files)
     things = {"job": job.pk, "cancelled": cancelled.pk, "upload": upload.pk}
+    hook, _ = webhooks.add_webhook(actor=owner, namespace=lab, url="https://ci.example.org/hub")
+    things |= {"hook": hook.pk, "delivery": webhooks.ping(actor=owner, webhook=hook).key}
+    Delivery.objects.update(state="failed")
     things["token"] = tokens.create_token(actor=owner, name="mine")[0].pk
     who = dict(zip(WHO[:5], (None, stranger, reader, member, owner), strict=True))
     return SimpleNamespace(things=things, users=who, owner=owner, secrets=_secrets(who, owner))
