@@ -173,6 +173,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "RepositoryKind": "hub.models.Kind",
         "RefKind": "hub.models.RefKind",
+        "StateEnum": "hub.models.State",
         "DeliveryState": "hub.models.DeliveryState",
     },
     "POSTPROCESSING_HOOKS": [
