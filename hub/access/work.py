@@ -29,7 +29,8 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
     if need != "read":
         require_scope(viewer, need)
         if role < LEVEL[need]:
-            raise PermissionDenied(f"Job {pk} belongs to {found.created_by.username}; you may only watch it.")
+            owner = found.created_by.username if found.created_by else "a deleted account"
+            raise PermissionDenied(f"Job {pk} belongs to {owner}; you may only watch it.")
     return found
 
 

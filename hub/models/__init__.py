@@ -1,6 +1,6 @@
 """What is stored: one noun a file, one mechanism for everything that is versioned."""
 
-from .accounts import Membership, Namespace, Role, Token, User
+from .accounts import Membership, Namespace, RecoveryCode, Role, SecondFactor, Token, User
 from .audit import Event
 from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
@@ -36,12 +36,14 @@ __all__ = [
     "Origin",
     "Outbox",
     "Parentage",
+    "RecoveryCode",
     "Ref",
     "RefKind",
     "Repository",
     "RepositoryTag",
     "Revision",
     "Role",
+    "SecondFactor",
     "State",
     "Token",
     "Upload",
