@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
 from hub.logs import configuration
+from hub.oidc import provider
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -28,6 +29,7 @@ DEFAULT_FROM_EMAIL = env("HUB_EMAIL_FROM")
 globals().update(mail_settings(HUB_EMAIL_URL, DEFAULT_FROM_EMAIL, HUB_URL))
 PASSWORD_RESET_TIMEOUT = env_int("HUB_RESET_LINK_MINUTES", 60) * 60
 SECRET_KEY_FALLBACKS = env_list("HUB_OLD_SECRET_KEYS", "")
+OIDC = provider()
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
 

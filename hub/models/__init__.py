@@ -6,6 +6,7 @@ from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
+from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
@@ -25,6 +26,7 @@ __all__ = [
     "DeliveryState",
     "Evaluation",
     "Event",
+    "Identity",
     "Job",
     "JobFile",
     "JobInput",
