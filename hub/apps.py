@@ -1,5 +1,7 @@
 """The one Django app of the hub."""
 
+import importlib
+
 from django.apps import AppConfig
 
 
@@ -9,4 +11,6 @@ class HubConfig(AppConfig):
 
     def ready(self) -> None:
         """Make the outbox's handlers known to every process that may drain it."""
-        import hub.services.webhooks.sending  # noqa: F401
+        importlib.import_module("hub.services.webhooks.sending")
+        importlib.import_module("hub.services.mail")
+        importlib.import_module("hub.services.signing_in.resets")

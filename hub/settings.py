@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.env import env, env_bool, env_int, env_list, env_networks
+from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
 from hub.logs import configuration
+from hub.oidc import provider
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -20,7 +21,15 @@ HUB_DATA.mkdir(parents=True, exist_ok=True)
 DEBUG = env_bool("HUB_DEBUG", False)
 ALLOWED_HOSTS = env_list("HUB_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env_list("HUB_TRUSTED_ORIGINS", "")
+# Signing in: whose word on the client's address is taken, the hub's own address, mails, and links in them.
 TRUSTED_PROXIES = env_networks("HUB_TRUSTED_PROXIES", "")
+HUB_URL = env("HUB_URL").rstrip("/")
+HUB_EMAIL_URL = env("HUB_EMAIL_URL")
+DEFAULT_FROM_EMAIL = env("HUB_EMAIL_FROM")
+globals().update(mail_settings(HUB_EMAIL_URL, DEFAULT_FROM_EMAIL, HUB_URL))
+PASSWORD_RESET_TIMEOUT = env_int("HUB_RESET_LINK_MINUTES", 60) * 60
+SECRET_KEY_FALLBACKS = env_list("HUB_OLD_SECRET_KEYS", "")
+OIDC = provider()
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
 
@@ -136,8 +145,11 @@ STATICFILES_DIRS = [ROOT / "static"]
 
 AUTH_USER_MODEL = "hub.User"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "hub.services.signing_in.passwords.StandsByItself"},
 ]
 CSRF_FAILURE_VIEW = "hub.web.views.errors.csrf_failure"
 LOGIN_URL = "sign_in"

@@ -17,7 +17,7 @@ from hub.access.viewer import (
     viewer_of,
 )
 from hub.access.webhooks import delivery, webhook
-from hub.access.work import job, token, upload
+from hub.access.work import identity, job, token, upload
 
 __all__ = [
     "ANONYMOUS",
@@ -26,6 +26,7 @@ __all__ = [
     "companion",
     "companions",
     "delivery",
+    "identity",
     "job",
     "may",
     "missing",

@@ -17,7 +17,7 @@ from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
 from hub import logs
-from hub.errors import HubError
+from hub.errors import TAKEN, HubError, is_taken
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ def problem_response(error: Exception, context: dict) -> Response:
     if isinstance(error, HubError):
         headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)
+    if is_taken(error):
+        return problem(409, "conflict", TAKEN)
     if isinstance(error, CompositionError):
         return problem(422, error.code, error.message, facts=error.facts)
     if isinstance(error, exceptions.APIException):

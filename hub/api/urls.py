@@ -5,6 +5,7 @@ from django.urls import path, re_path
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import schema, view
 from hub.api.views import (
+    account,
     accounts,
     audit,
     bases,
@@ -31,6 +32,17 @@ urlpatterns = [
     path("docs", schema.Docs.as_view(), name="api_docs"),
     path("me", accounts.Me.as_view()),
     path("sign-in", accounts.SignIn.as_view()),
+    path("sign-up", accounts.SignUp.as_view()),
+    path("account", account.Account.as_view()),
+    path("account/password", account.Password.as_view()),
+    path("account/email", account.Email.as_view()),
+    path("account/end", account.End.as_view()),
+    path("account/second-factor", account.SecondFactor.as_view()),
+    path("account/second-factor/confirm", account.ConfirmSecondFactor.as_view()),
+    path("account/second-factor/off", account.SecondFactorOff.as_view()),
+    path("account/second-factor/recovery-codes", account.RecoveryCodes.as_view()),
+    path("account/deactivate", account.Deactivate.as_view()),
+    path("account/delete", account.Delete.as_view()),
     path("tokens", accounts.Tokens.as_view()),
     path("tokens/<number:pk>", accounts.OneToken.as_view()),
     path("organisations", organisations.Organisations.as_view()),

@@ -1,11 +1,12 @@
 """What is stored: one noun a file, one mechanism for everything that is versioned."""
 
-from .accounts import Membership, Namespace, Role, Token, User
+from .accounts import Membership, Namespace, RecoveryCode, Role, SecondFactor, Token, User
 from .audit import Event
 from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
+from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
@@ -25,6 +26,7 @@ __all__ = [
     "DeliveryState",
     "Evaluation",
     "Event",
+    "Identity",
     "Job",
     "JobFile",
     "JobInput",
@@ -36,12 +38,14 @@ __all__ = [
     "Origin",
     "Outbox",
     "Parentage",
+    "RecoveryCode",
     "Ref",
     "RefKind",
     "Repository",
     "RepositoryTag",
     "Revision",
     "Role",
+    "SecondFactor",
     "State",
     "Token",
     "Upload",

@@ -11,10 +11,11 @@ class Event(models.Model):
     """An audit entry. It outlives what it speaks of, so it names its object in words.
 
     Its keys say where it is listed while these exist: under `namespace`, and under `repository` where it speaks of one.
-    `actor` is None where a worker acted, or where the user is gone.
+    `actor` is None where a worker acted, or where the user is gone; then `actor_name` still says who it was.
     """
 
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="events")
+    actor_name = models.CharField(max_length=150, null=True, blank=True, help_text="of a user whose account is deleted")
     verb = models.CharField(max_length=60)
     object = models.CharField(max_length=300)
     detail = models.JSONField(default=dict)
@@ -35,4 +36,4 @@ class Event(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.actor} {self.verb} {self.object}"
+        return f"{self.actor or self.actor_name} {self.verb} {self.object}"

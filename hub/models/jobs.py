@@ -53,7 +53,8 @@ class Job(models.Model):
     output_name = models.CharField(max_length=96, blank=True, help_text="`output` is made when the result is saved")
     keep = models.JSONField(default=list, help_text="kinds of companions to keep beside the result")
     output_visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="jobs")
+    # None once its owner's account is deleted; such a job is over and is not retried.
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="jobs")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
 
     attempt = models.PositiveIntegerField(default=0, help_text="the fence: grows with every claim, never shrinks")

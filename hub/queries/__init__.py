@@ -1,7 +1,7 @@
 """All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
 long its list."""
 
-from hub.queries.account import memberships, tokens, user, writable
+from hub.queries.account import identities, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
@@ -35,6 +35,7 @@ __all__ = [
     "facets",
     "file",
     "files",
+    "identities",
     "job_end",
     "job_of_key",
     "jobs",
@@ -47,6 +48,7 @@ __all__ = [
     "refs",
     "repositories",
     "seen",
+    "sign_ins",
     "tokens",
     "trash",
     "user",

@@ -12,7 +12,6 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from django.core.cache import cache
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -113,7 +112,6 @@ def address(route: str, to: dict, world: SimpleNamespace) -> str:
 
 def ask(rule: Row, who: str, world: SimpleNamespace, method: str | None = None, **to: str):
     """What this visitor gets; whatever the request changes in the database is undone."""
-    cache.clear()
     client, headers = Client(raise_request_exception=False), dict(rule.headers)
     if rule.route.startswith("api/") or who not in world.users:
         if who in world.secrets:

@@ -7,7 +7,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from hub.errors import HubError
 from hub.models import User
-from hub.services.accounts import create_user, set_password
+from hub.services.accounts import create_user
+from hub.services.signing_in.passwords import set_password
 
 
 class Command(BaseCommand):
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         known = User.objects.filter(username=username).first() if reset else None
         try:
             if known:
-                set_password(user=known, password=password)
+                set_password(actor=None, user=known, password=password, why="operator")
             else:
                 create_user(username=username, password=password, email=email)
         except HubError as error:

@@ -132,7 +132,7 @@ def _recheck_for(actor: User, job: Job) -> None:
     try:
         recheck(job)
     except (HubError, CompositionError) as refusal:
-        if actor == job.created_by:
+        if actor == job.created_by or job.created_by is None:
             raise
         raise Conflict(
             f"Job {job.pk} can't be queued again for {job.created_by.username}, who asked for it: what it needs has "

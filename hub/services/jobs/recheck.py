@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from hub import access, queries
 from hub.access import Viewer
-from hub.models import Job, JobInput, Version
+from hub.errors import Conflict
+from hub.models import Job, JobInput, User, Version
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.prepare import prepare
 from hub.services.jobs.request import JobRequest
@@ -17,16 +18,27 @@ from hub.services.jobs.request import JobRequest
 
 def recheck(job: Job) -> Draft:
     """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
+    _require_owner(job)
     return prepare(job.created_by, JobRequest.of(job))
 
 
 def require_sight(job: Job) -> None:
     """Refuse a job whose owner no longer sees an input; call it in the transaction that writes its result."""
+    _require_owner(job)
     rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
     seen = queries.seen(Viewer(user=job.created_by), [row.version.repository_id for row in rows])
     for row in rows:
         if row.version.repository_id not in seen:
             raise access.missing(row.version.repository.full_name, "repository")
+
+
+def _require_owner(job: Job) -> None:
+    """Refuse a job whose owner's account is deactivated or deleted: there is nobody it could act for."""
+    if not User.objects.filter(pk=job.created_by_id, is_active=True).exists():
+        raise Conflict(
+            f"Job {job.pk} can't go on: the account that asked for it is gone. Start it again as your own.",
+            code="job.owner_gone",
+        )
 
 
 def fresh(versions: Sequence[Version]) -> list[Version]:
