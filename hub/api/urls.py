@@ -90,5 +90,5 @@ urlpatterns = [
     path("jobs/<number:pk>/retry", jobs.Retry.as_view()),
     path("workers", workers.Workers.as_view()),
     path("compare", evaluations.Compare.as_view()),
-    re_path(r"^(?s:.*)$", view.Unknown.as_view(), name="api_unknown"),
+    re_path(r"^[\s\S]*$", view.Unknown.as_view(), name="api_unknown"),
 ]
