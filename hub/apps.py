@@ -10,6 +10,7 @@ class HubConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # The handlers of the outbox, so that every drainer knows them.
+        """Make the outbox's handlers known to every process that may drain it."""
+        importlib.import_module("hub.services.webhooks.sending")
         importlib.import_module("hub.services.mail")
         importlib.import_module("hub.services.signing_in.resets")

@@ -61,6 +61,16 @@ class Invalid(HubError):
     status, code = 422, "invalid"
 
 
+class Busy(HubError):
+    """The hub does as much of this as it can at the moment; the same request is fine in `seconds`."""
+
+    status, code = 503, "busy"
+
+    def __init__(self, message: str, *, seconds: float, **facts: object) -> None:
+        super().__init__(message, **facts)
+        self.headers["Retry-After"] = str(math.ceil(seconds))
+
+
 def _in_words(seconds: int) -> str:
     """`1 second`, `40 seconds`, `3 minutes`: rounded up."""
     count, unit = (seconds, "second") if seconds < 60 else (math.ceil(seconds / 60), "minute")

@@ -11,6 +11,8 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
+from hub.logs import configuration
+from hub.oidc import provider
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -27,7 +29,7 @@ DEFAULT_FROM_EMAIL = env("HUB_EMAIL_FROM")
 globals().update(mail_settings(HUB_EMAIL_URL, DEFAULT_FROM_EMAIL, HUB_URL))
 PASSWORD_RESET_TIMEOUT = env_int("HUB_RESET_LINK_MINUTES", 60) * 60
 SECRET_KEY_FALLBACKS = env_list("HUB_OLD_SECRET_KEYS", "")
-
+OIDC = provider()
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
 
@@ -60,6 +62,7 @@ INSTALLED_APPS = [
     "hub",
 ]
 MIDDLEWARE = [
+    "hub.http.observing.Observing",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -133,6 +136,7 @@ STORAGES = {
     "blobs": _blob_storage(env("STORAGE_URL", f"file://{HUB_DATA / 'blobs'}")),
 }
 UPLOAD_FOLDER = HUB_DATA / "uploads"
+CARD_CACHE = HUB_DATA / "cards"
 MAX_FILE_BYTES = env_int("HUB_MAX_FILE_MB", 20_000) * 1_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5_000_000
 STATIC_URL = "static/"
@@ -178,7 +182,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"RepositoryKind": "hub.models.Kind", "RefKind": "hub.models.RefKind"},
+    "ENUM_NAME_OVERRIDES": {
+        "RepositoryKind": "hub.models.Kind",
+        "RefKind": "hub.models.RefKind",
+        "StateEnum": "hub.models.State",
+        "DeliveryState": "hub.models.DeliveryState",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "hub.api.schema.add_problems",
@@ -198,3 +207,14 @@ WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
+
+# What watches the hub.
+METRICS_TOKEN = env("HUB_METRICS_TOKEN")
+LOG_FORMAT = env("HUB_LOG_FORMAT", "text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"HUB_LOG_FORMAT={LOG_FORMAT!r}: use 'text' or 'json'")
+LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
+
+# Webhooks: networks that they may reach beside the public internet, and how long deliveries are remembered.
+WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
+KEEP_DELIVERIES_DAYS = env_int("HUB_KEEP_DELIVERIES_DAYS", 30)

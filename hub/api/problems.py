@@ -5,7 +5,6 @@ An error that the user can fix says how. Ours are logged under an id, and the an
 
 import json
 import logging
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
+from hub import logs
 from hub.errors import TAKEN, HubError, is_taken
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def first_error(detail: object, path: str = "") -> tuple[str, str]:
 
 
 def _own_fault(error: Exception, context: dict) -> Response:
-    incident = uuid.uuid4().hex[:12]
+    incident = logs.request_id() or logs.new_id()
     request = context.get("request")
     where = f"{request.method} {request.path}" if request is not None else "?"
     log.error("incident %s: %s", incident, where, exc_info=error)

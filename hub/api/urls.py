@@ -20,10 +20,12 @@ from hub.api.views import (
     uploads,
     verdicts,
     versions,
+    webhooks,
     workers,
 )
 
 REPOSITORY = "repositories/<name:namespace>/<name:name>"
+WEBHOOKS = "namespaces/<name:namespace>/webhooks"
 
 urlpatterns = [
     path("schema", schema.Schema.as_view(), name="api_schema"),
@@ -47,6 +49,13 @@ urlpatterns = [
     path("organisations/<name:namespace>", organisations.Organisation.as_view()),
     path("organisations/<name:namespace>/members/<name:username>", organisations.Member.as_view()),
     path("namespaces/<name:namespace>/events", audit.NamespaceEvents.as_view()),
+    path(WEBHOOKS, webhooks.Webhooks.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>", webhooks.OneWebhook.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/secret", webhooks.Secret.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/ping", webhooks.Ping.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/deliveries", webhooks.Deliveries.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/deliveries/<uuid:key>", webhooks.OneDelivery.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/deliveries/<uuid:key>/redeliver", webhooks.Redeliver.as_view()),
     path("bases", bases.Bases.as_view()),
     path("bases/<anypath:name>", bases.Base.as_view()),
     path("repositories", repositories.Repositories.as_view()),
@@ -81,5 +90,5 @@ urlpatterns = [
     path("jobs/<number:pk>/retry", jobs.Retry.as_view()),
     path("workers", workers.Workers.as_view()),
     path("compare", evaluations.Compare.as_view()),
-    re_path(r"^.*$", view.Unknown.as_view(), name="api_unknown"),
+    re_path(r"^[\s\S]*$", view.Unknown.as_view(), name="api_unknown"),
 ]

@@ -20,6 +20,12 @@ def address_of(request: HttpRequest) -> str:
     return client_address(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES)
 
 
+def is_trusted(peer: str) -> bool:
+    """Whether the peer of a connection is one of HUB_TRUSTED_PROXIES."""
+    at = _parsed(peer)
+    return at is not None and _is_trusted(at, settings.TRUSTED_PROXIES)
+
+
 def client_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
     """The client behind `peer` by the X-Forwarded-For value `forwarded`; the last hop that can be read, or `peer`."""
     at = _parsed(peer)

@@ -1,5 +1,7 @@
 """A request as signing in sees it, and the cookie that makes its browser a known device."""
 
+import time
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
@@ -8,10 +10,16 @@ from hub.models import User
 from hub.services.signing_in import devices
 from hub.services.signing_in.sign_in import Visitor
 
+# In the session: when a provider vouched for its user last, and how long that counts.
+VOUCHED, SECONDS_VOUCHED = "oidc_vouched_at", 600
+
 
 def visitor_of(request: HttpRequest, door: str = "page") -> Visitor:
     """Where a try to sign in comes from."""
-    return Visitor(address=address_of(request), device=request.COOKIES.get(devices.COOKIE, ""), door=door)
+    session = getattr(request, "session", {})
+    vouched = time.time() - session.get(VOUCHED, 0) < SECONDS_VOUCHED
+    device = request.COOKIES.get(devices.COOKIE, "")
+    return Visitor(address=address_of(request), device=device, door=door, vouched=vouched)
 
 
 def remember_device(request: HttpRequest, response: HttpResponse, user: User) -> HttpResponse:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0003_event_keys'),
+        ('hub', '0018_webhooks'),
     ]
 
     operations = [

@@ -6,10 +6,12 @@ from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
+from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
+from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
     "ADAPTER",
@@ -20,8 +22,11 @@ __all__ = [
     "BaseModel",
     "Blob",
     "Companion",
+    "Delivery",
+    "DeliveryState",
     "Evaluation",
     "Event",
+    "Identity",
     "Job",
     "JobFile",
     "JobInput",
@@ -48,5 +53,6 @@ __all__ = [
     "User",
     "Version",
     "Visibility",
+    "Webhook",
     "WorkerNode",
 ]

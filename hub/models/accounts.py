@@ -17,6 +17,7 @@ class User(AbstractUser):
     """
 
     sign_in_epoch = models.PositiveIntegerField(default=0, db_default=0)
+    staff_by_group = models.BooleanField(default=False, db_default=False, help_text="an administrator by a group")
 
     class Meta(AbstractUser.Meta):
         # Names are looked up in any case: PostgreSQL's `iexact` asks for UPPER.
@@ -72,6 +73,7 @@ class Membership(models.Model):
     namespace = models.ForeignKey(Namespace, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=8, choices=Role.choices)
+    by_group = models.BooleanField(default=False, db_default=False, help_text="given by a group of the provider")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -160,6 +160,7 @@ class WorkerNode(models.Model):
     loaded = models.JSONField(default=list, help_text="ids of the bases in its memory")
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
+    memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)

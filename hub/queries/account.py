@@ -6,6 +6,7 @@ from hub import access
 from hub.access import Viewer
 from hub.models import (
     Event,
+    Identity,
     Membership,
     Token,
     User,
@@ -33,6 +34,11 @@ def sign_ins(viewer: Viewer) -> QuerySet[Event]:
     """The viewer's own sign-ins, and others' failed ones for their name, newest first."""
     name = access.require_user(viewer).username
     return Event.objects.filter(object=name, verb__startswith="sign_in.").order_by("-pk")
+
+
+def identities(viewer: Viewer) -> QuerySet[Identity]:
+    """The viewer's own ways in by a provider, the oldest first."""
+    return access.require_user(viewer).identities.order_by("pk")
 
 
 def user(username: str) -> User:

@@ -23,11 +23,11 @@ def require_open() -> None:
 
 
 @transaction.atomic
-def create_user(*, username: str, password: str, email: str = "", is_staff: bool = False) -> User:
-    """A user with a namespace of the same name in which they are admin."""
+def create_user(*, username: str, password: str | None, email: str = "", is_staff: bool = False) -> User:
+    """A user with a namespace of the same name in which they are admin; without a password they come by a provider."""
     _refuse_taken(check_namespace(username))
     user = User(username=username, email=check_email(email), is_staff=is_staff)
-    user.set_password(passwords.check_new(password, user))
+    user.set_password(None if password is None else passwords.check_new(password, user))
     with _one_of_a_name(username):
         user.save()
         namespace = Namespace.objects.create(name=username, owner=user)
@@ -59,21 +59,24 @@ def create_organisation(*, actor: User, name: str, display_name: str = "") -> Na
 
 
 @transaction.atomic
-def set_role(*, actor: User, namespace: Namespace, user: User, role: str) -> Membership:
-    """Give `user` a role in an organisation, or change it; the last admin stays admin."""
+def set_role(*, actor: User | None, namespace: Namespace, user: User, role: str, by_group: bool = False) -> Membership:
+    """Give `user` a role in an organisation, or change it; the last admin stays admin. Actor None: a group gave it."""
     if role not in Role.values:
         raise Invalid(f"{role!r} is not a role; choose one of {', '.join(Role.values)}.", field="role")
     if namespace.owner_id == user.pk and role != Role.ADMIN:
         raise Conflict(f"{user.username} owns the namespace {namespace.name} and stays its admin.")
     if role != Role.ADMIN:
         _keep_an_admin(namespace, without=user)
-    membership, _ = Membership.objects.update_or_create(namespace=namespace, user=user, defaults={"role": role})
-    record(actor, "member.set", namespace, user=user.username, role=role)
+    membership, _ = Membership.objects.update_or_create(
+        namespace=namespace, user=user, defaults={"role": role, "by_group": by_group}
+    )
+    how = {"by": "group"} if by_group else {}
+    record(actor, "member.set", namespace, user=user.username, role=role, **how)
     return membership
 
 
 @transaction.atomic
-def remove_member(*, actor: User, namespace: Namespace, user: User) -> None:
+def remove_member(*, actor: User | None, namespace: Namespace, user: User) -> None:
     """Remove `user` from an organisation; the last admin can't be removed."""
     _keep_an_admin(namespace, without=user)
     Membership.objects.filter(namespace=namespace, user=user).delete()
@@ -105,8 +108,13 @@ def _taken(name: str) -> Conflict:
     return Conflict(f"The name {name!r} is taken; choose another.", field="name")
 
 
+def is_taken(name: str) -> bool:
+    """Whether a user or a namespace has this name, in whatever case."""
+    return Namespace.objects.filter(name__iexact=name).exists() or User.objects.filter(username__iexact=name).exists()
+
+
 def _refuse_taken(name: str) -> None:
-    if Namespace.objects.filter(name__iexact=name).exists() or User.objects.filter(username__iexact=name).exists():
+    if is_taken(name):
         raise _taken(name)
 
 

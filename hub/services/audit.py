@@ -19,6 +19,7 @@ from hub.models import (
     User,
     Version,
 )
+from hub.services.webhooks.notices import notify
 
 IN_A_REPOSITORY = (Version, Revision, Ref, Companion, Upload)
 
@@ -39,7 +40,7 @@ def record(
     speaks_of = repository or namespace or object
     namespace_id, repository_id = _keys(speaks_of)
     words = _job_words(object.pk) if isinstance(object, Job) else str(object)
-    Event.objects.create(
+    event = Event.objects.create(
         actor=actor,
         verb=verb,
         object=words[:300],
@@ -47,6 +48,7 @@ def record(
         namespace_id=namespace_id,
         repository_id=repository_id,
     )
+    notify(event)
 
 
 def adopt(repository: Repository) -> None:

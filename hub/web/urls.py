@@ -13,11 +13,13 @@ from hub.web.views import (
     jobs,
     merge,
     namespaces,
+    oidc,
     repository,
     resets,
     transfer,
     trying,
     upload,
+    webhooks,
 )
 
 HERE = "<name:namespace>/<name:name>"
@@ -54,6 +56,9 @@ urlpatterns = [
     path("account/second-factor/codes", account.recovery_codes, name="recovery_codes"),
     path("account/deactivate", account.leave, {"act": "deactivate"}, name="deactivate_account"),
     path("account/delete", account.leave, {"act": "delete"}, name="delete_account"),
+    path("sign-in/oidc", oidc.begin, name="oidc"),
+    path("sign-in/oidc/back", oidc.back, name="oidc_back"),
+    path("account/connections/<number:pk>/remove", oidc.disconnect, name="oidc_disconnect"),
     path("sign-up", accounts.sign_up, name="sign_up"),
     path("sign-out", accounts.sign_out, name="sign_out"),
     path("tokens", accounts.tokens, name="tokens"),
@@ -63,6 +68,8 @@ urlpatterns = [
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
     path("<name:namespace>", namespaces.namespace, name="namespace"),
     path("<name:namespace>/-/members", namespaces.change_member, name="change_member"),
+    path("<name:namespace>/-/webhooks", webhooks.webhooks, name="webhooks"),
+    path("<name:namespace>/-/webhooks/<number:pk>", webhooks.webhook, name="webhook"),
     path(HERE, repository.repository, name="repository"),
     path(f"{HERE}/at/<ref:ref>", repository.repository, name="version"),
     path(f"{HERE}/files/<ref:ref>", repository.files, name="files"),

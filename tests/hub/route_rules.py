@@ -53,8 +53,11 @@ MEMBERS = "404 404 200 200 200 200 200 401"
 MINE = "401 404 404 404 200 403 200 401"  # what the admin alone began
 OWN_204 = "401 204 204 204 204 403 403 401"  # one's own account, by a token of every scope
 
+ADMINS = "401 403 403 403 200 403 403 401"
 AGAIN = {"password": PASSWORD}
 API = "api/v1/"
+HOOKS = "api/v1/namespaces/<name:namespace>/webhooks"
+SENT = {"pk": "hook", "key": "delivery"}
 REPOSITORY = "api/v1/repositories/<name:namespace>/<name:name>"
 ONE_COMPANION = f"{REPOSITORY}/companions/<name:kind>/<anypath:companion>"
 BASE = {"name": "org/new", "config": PICO_CONFIG}
@@ -99,6 +102,16 @@ API_ROWS = [
         "401 403 204 403 204 403 403 401",
     ),
     row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401"),
+    row(HOOKS, "GET", ADMINS),
+    row(HOOKS, "POST", ADMINS.replace("200", "201"), json={"url": "https://hub.example.org/in"}),
+    row(f"{HOOKS}/<number:pk>", "GET", ADMINS, to={"pk": "hook"}),
+    row(f"{HOOKS}/<number:pk>", "PATCH", ADMINS, to={"pk": "hook"}, json={"active": False}),
+    row(f"{HOOKS}/<number:pk>", "DELETE", ADMINS.replace("200", "204"), to={"pk": "hook"}),
+    row(f"{HOOKS}/<number:pk>/secret", "POST", ADMINS, to={"pk": "hook"}),
+    row(f"{HOOKS}/<number:pk>/ping", "POST", ADMINS.replace("200", "201"), to={"pk": "hook"}),
+    row(f"{HOOKS}/<number:pk>/deliveries", "GET", ADMINS, to={"pk": "hook"}),
+    row(f"{HOOKS}/<number:pk>/deliveries/<uuid:key>", "GET", ADMINS, to=SENT),
+    row(f"{HOOKS}/<number:pk>/deliveries/<uuid:key>/redeliver", "POST", ADMINS.replace("200", "201"), to=SENT),
     row(API + "bases", "GET", PUBLIC),
     row(API + "bases", "POST", "401 201 201 201 201 403 201 401", json=BASE),
     row(API + "bases/<anypath:name>", "GET", PUBLIC, to={"name": "pico/llama"}),
@@ -169,7 +182,7 @@ API_ROWS = [
     row(API + "jobs/<number:pk>/retry", "POST", "404 404 403 200 200 403 200 401", to={"pk": "cancelled"}),
     row(API + "workers", "GET", SIGNED_IN),
     row(API + "compare", "GET", MEMBERS, query="version=lab/secret@v1"),
-    *(row(API + "^.*$", method, " ".join(["404"] * 8)) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+    *(row(API + r"^[\s\S]*$", method, " ".join(["404"] * 8)) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
 ]
 
 ALL = "200 200 200 200 200"
@@ -204,6 +217,12 @@ PAGE_ROWS = [
     row("jobs/<number:pk>/cancel", "POST", WRITERS, to={"pk": "job"}),
     row("jobs/<number:pk>/retry", "POST", WRITERS, to={"pk": "cancelled"}),
     row("jobs/<number:pk>/again", "POST", "404 404 302 302 302", to={"pk": "job"}),
+    row("sign-in/oidc", "GET", "404 404 404 404 404"),  # no provider is set
+    row("sign-in/oidc/back", "GET", "404 404 404 404 404"),
+    row("account/connections/<number:pk>/remove", "POST", "in 404 404 404 404", to={"pk": "1"}),
+    row("healthz", "GET", ALL),
+    row("readyz", "GET", ALL),
+    row("metrics", "GET", "404 404 404 404 404"),
     row("workers", "GET", ALL),
     row("bases", "GET", ALL),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
@@ -233,6 +252,12 @@ PAGE_ROWS = [
     row("tokens", "GET", IN),
     row("tokens", "POST", IN, form={"name": "x", "scopes": "read", "expires_in_days": "7"}),
     row("tokens/<number:pk>/revoke", "POST", "in 404 404 404 302", to={"pk": "token"}),
+    row("<name:namespace>/-/webhooks", "GET", "in 403 403 403 200"),
+    row("<name:namespace>/-/webhooks", "POST", "in 403 403 403 200", form={"url": "https://hub.example.org/in"}),
+    row("<name:namespace>/-/webhooks/<number:pk>", "GET", "in 403 403 403 200", to={"pk": "hook"}),
+    row(
+        "<name:namespace>/-/webhooks/<number:pk>", "POST", "in 403 403 403 302", to={"pk": "hook"}, form={"act": "off"}
+    ),
     row("organisations", "GET", IN),
     row("organisations", "POST", "in 302 302 302 302", form={"name": "guild"}),
     row("trash", "GET", IN),

@@ -26,12 +26,17 @@ from hub.services.jobs.scheduling import queue_of
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)
 
 
-@transaction.atomic
 def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None = None) -> Job:
     """A queued job. The same `idempotency_key` of the same user gives the same job, or Conflict for another request.
 
     The output's repository is made when the result is saved. Raises what `prepare` raises.
     """
+    request = kind_of(request.kind).received(request)
+    with transaction.atomic():
+        return _queue(actor, request, idempotency_key)
+
+
+def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job:
     draft = examine(actor, request)
     if known := _known(draft, request, idempotency_key):
         return known

@@ -17,11 +17,13 @@ LONGEST_NAME = 150
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Visitor:
-    """Where a try comes from: the address, the device's cookie or "", and the door (page, api)."""
+    """Where a try comes from: the address, the device's cookie or "", the door (page, api), and whether the user's
+    provider has vouched for this session in the last minutes."""
 
     address: str
     device: str = ""
     door: str = "page"
+    vouched: bool = False
 
 
 def sign_in(*, username: str, password: str, code: str, visitor: Visitor) -> User:
@@ -73,8 +75,25 @@ def welcome(*, user: User, visitor: Visitor, way: str) -> None:
 def confirm(*, user: User, password: str, code: str, visitor: Visitor) -> None:
     """Ask a signed-in user for the password again, and for a code where they have a second factor.
 
-    For what a stolen session must not do. PermissionDenied where either is wrong, TooManyTries after too many.
+    For what a stolen session must not do. PermissionDenied where either is wrong, TooManyTries after too many. Who has
+    no password comes by their provider again instead.
     """
+    if user.has_usable_password():
+        _confirm_password(user, password, visitor)
+    elif not visitor.vouched:
+        raise PermissionDenied(
+            "You have no password here, so your provider must vouch for you: sign out, sign in again, and do this "
+            "within ten minutes.",
+            code="oidc.vouch",
+        )
+    if second_factor.is_on(user):
+        try:
+            _take_code(user, code, visitor)
+        except NotSignedIn as refusal:
+            raise PermissionDenied(refusal.message, code=refusal.code, field="code") from None
+
+
+def _confirm_password(user: User, password: str, visitor: Visitor) -> None:
     passwords.require_possible(password)
     buckets = {f"confirm:{user.pk}:{throttle.network_of(visitor.address)}": throttle.PAIR}
     _enter(buckets, user, visitor, "password again")
@@ -82,11 +101,6 @@ def confirm(*, user: User, password: str, code: str, visitor: Visitor) -> None:
         _tell(user, "sign_in.failed", user, visitor, "password again")
         raise PermissionDenied("The password is wrong.", code="password.wrong", field="password")
     throttle.passed(buckets)
-    if second_factor.is_on(user):
-        try:
-            _take_code(user, code, visitor)
-        except NotSignedIn as refusal:
-            raise PermissionDenied(refusal.message, code=refusal.code, field="code") from None
 
 
 def _take_code(user: User, code: str, visitor: Visitor) -> str:

@@ -15,6 +15,7 @@ def account_page(viewer: Viewer) -> dict:
         "email": user.email,
         "mail": mail.is_set(),
         "second_factor": second_factor.is_on(user),
+        "connections": queries.identities(viewer),
         "codes_left": second_factor.recovery_codes_left(user),
         "tokens": queries.tokens(viewer).count(),
         "sign_ins": queries.sign_ins(viewer)[:10],
