@@ -76,7 +76,7 @@ class Worker:
         version = row.version
         if version.content_digest != row.digest:
             raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")
-        manifest = manifest_of(version.revisions.order_by("pk").first())
+        manifest = manifest_of(version.revision)
         return self.cache.folder(content_of(version.repository.kind, manifest))
 
 

@@ -43,13 +43,17 @@ def repository(
 
 
 def resolve(repository: Repository, ref: str | None = None) -> Revision:
-    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`, else `main`."""
+    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`.
+
+    vN is the revision that made it, whatever card `main` has got since; `latest` is that of the newest version, and
+    `main` where there is none.
+    """
     revisions = Revision.objects.filter(repository=repository).select_related("version", "version__base", "author")
-    if ref is None:
+    if ref in (None, "latest"):
         by_ref = {row.name: row.revision_id for row in Ref.objects.filter(repository=repository)}
         found = revisions.filter(pk=by_ref.get("latest", by_ref.get("main"))).first()
     elif number := VERSION.fullmatch(ref):
-        found = revisions.filter(version__number=int(number[1])).order_by("-pk").first()
+        found = revisions.filter(version__number=int(number[1])).order_by("pk").first()
     elif OID.fullmatch(ref):
         found = revisions.filter(oid=ref).first()
     else:

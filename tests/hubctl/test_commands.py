@@ -277,3 +277,12 @@ def test_waiting_outlives_a_restart_of_the_hub(signed_in, pair, hubctl, served, 
     monkeypatch.setattr(hub, "job", flaky)
     assert hub.wait(job["id"])["state"] == "done"
     assert len(calls) == 4
+
+
+def test_a_pulled_version_keeps_the_card_it_had(hubctl, ada, base, tmp_path):
+    repository = factories.make_repository(ada, "kept")
+    factories.publish(ada, repository, factories.adapter_files(card="# Old"))
+    factories.publish(ada, repository, {"README.md": b"# New"})
+    for ref, card in (("@v1", "# Old"), ("", "# Old"), ("@latest", "# Old"), ("@main", "# New")):
+        assert hubctl("pull", f"ada/kept{ref}", "-o", tmp_path / f"to{ref}").code == 0
+        assert (tmp_path / f"to{ref}" / "README.md").read_text() == card, ref

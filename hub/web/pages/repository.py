@@ -25,7 +25,7 @@ from hub.web.charts import lineage as lineage_graph
 from hub.web.charts import modules as module_chart
 from hub.web.pages import snippets
 
-CARD = "README.md"
+CARD, MAIN = "README.md", "main"
 READ = 1_000_000
 PREVIEW_BYTES, PREVIEW_ROWS = 200_000, 12
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
@@ -34,13 +34,17 @@ COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", 
 
 @dataclass
 class Heading:
-    """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid."""
+    """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid.
+
+    `head` is main's revision: it has the newest card, which is the repository's.
+    """
 
     repository: Repository
     revision: Revision | None
     version: Version | None
     facts: AdapterFacts | None
     ref: str
+    head: Revision | None
     newest: int
     tags: list[str]
     may_write: bool
@@ -51,6 +55,11 @@ class Heading:
     def outdated(self) -> bool:
         """True where a newer version than the shown one exists."""
         return bool(self.version and self.newest > self.version.number)
+
+    @property
+    def card_revision(self) -> Revision | None:
+        """Whose card is shown: main's, or of a named revision its own."""
+        return self.revision if self.ref else self.head or self.revision
 
     @property
     def tabs(self) -> list[dict]:
@@ -92,6 +101,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
     if version:
         version.repository = repository
     refs = list(queries.refs(repository))
+    head = next((row.revision for row in refs if row.name == MAIN), None)
     numbers = [row.revision.version.number for row in refs if row.revision.version_id]
     here = revision and revision.pk
     return Heading(
@@ -100,6 +110,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
         version=version,
         facts=adapter_facts(repository, version),
         ref=ref or "",
+        head=head,
         newest=max(numbers, default=0),
         tags=[row.name for row in refs if row.is_tag and row.revision_id == here and row.name != "latest"],
         may_write=access.may(viewer, repository, "write"),
@@ -118,7 +129,7 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
     if page.revision is None:
         return {"page": page}
     entries = queries.files(page.revision)
-    context = {"page": page, "card": card_html(page, entries), "files": entries}
+    context = {"page": page, "files": entries, **card_of(page)}
     if page.version is None:
         return context
     if page.repository.is_generator:
@@ -146,7 +157,7 @@ def versions(page: Heading) -> dict:
     rows = list(queries.versions(page.repository))
     for newer, older in zip(rows, [*rows[1:], None], strict=True):
         newer.changes = changes(older, newer) if older else []
-        newer.made_by = next(iter(newer.revisions.all()), None)
+        newer.made_by = newer.revision
     return {"page": page, "versions": rows}
 
 
@@ -213,14 +224,17 @@ def card_text(entries: list[dict]) -> str:
         return stream.read(READ).decode("utf-8", "replace")
 
 
-def card_html(page: Heading, entries: list[dict]) -> SafeString | str:
-    """The card as sanitised HTML."""
-    return markdown.to_html(card_text(entries), file_url=file_address(page)) if entries else ""
+def card_of(page: Heading) -> dict:
+    """{"card": the card to show as sanitised HTML, "newer_card": whether main's differs from it}."""
+    shown = page.card_revision
+    text = card_text(queries.files(shown))
+    newest = text if shown == page.head or page.head is None else card_text(queries.files(page.head))
+    return {"card": markdown.to_html(text, file_url=file_address(page)) if text else "", "newer_card": newest != text}
 
 
 def file_address(page: Heading) -> Callable[[str], str]:
-    """path inside the shown revision → its address."""
-    where = [page.repository.namespace.name, page.repository.name, page.revision.oid]
+    """path inside the revision whose card is shown → its address."""
+    where = [page.repository.namespace.name, page.repository.name, page.card_revision.oid]
     return lambda path: reverse("file", args=[*where, path])
 
 
