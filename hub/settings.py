@@ -186,3 +186,24 @@ WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
+
+# What a user or a namespace may use; 0 is no limit. An administrator may set others for one of them.
+QUOTAS = {
+    "stored_bytes": env_int("HUB_QUOTA_STORED_MB", 1_000_000) * 1_000_000,
+    "stored_files": env_int("HUB_QUOTA_STORED_FILES", 200_000),
+    "files_per_revision": env_int("HUB_QUOTA_FILES_PER_REVISION", 2_000),
+    "repositories": env_int("HUB_QUOTA_REPOSITORIES", 10_000),
+    "companions": env_int("HUB_QUOTA_COMPANIONS", 20_000),
+    "webhooks": env_int("HUB_QUOTA_WEBHOOKS", 50),
+    "queued_jobs": env_int("HUB_QUOTA_QUEUED_JOBS", 1_000),
+    "running_jobs": env_int("HUB_QUOTA_RUNNING_JOBS", 0),
+    "open_uploads": env_int("HUB_QUOTA_OPEN_UPLOADS", 200),
+    "staged_bytes": env_int("HUB_QUOTA_STAGED_MB", 200_000) * 1_000_000,
+    "organisations": env_int("HUB_QUOTA_ORGANISATIONS", 100),
+    "tokens": env_int("HUB_QUOTA_TOKENS", 200),
+    "bases": env_int("HUB_QUOTA_BASES", 1_000),
+}
+ALIASES_A_BASE = env_int("HUB_QUOTA_ALIASES", 50)
+SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)
+# Free disk, in MB, below which nothing new is written; "" is 1,000 or 2 % of the disk, whichever is smaller.
+MIN_FREE_MB = env_int("HUB_MIN_FREE_MB", 0) if env("HUB_MIN_FREE_MB") else None

@@ -8,6 +8,7 @@ from .companions import Companion
 from .evaluations import Evaluation
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
+from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 
@@ -33,16 +34,20 @@ __all__ = [
     "Origin",
     "Outbox",
     "Parentage",
+    "Quota",
     "Ref",
     "RefKind",
     "Repository",
     "RepositoryTag",
     "Revision",
     "Role",
+    "SignUps",
     "State",
+    "Stored",
     "Token",
     "Upload",
     "UploadFile",
+    "Usage",
     "User",
     "Version",
     "Visibility",

@@ -7,12 +7,20 @@ from django.db import transaction
 from hub.errors import Conflict, Invalid
 from hub.models import Membership, Namespace, Role, User
 from hub.names import check_namespace
+from hub.services import quotas
 from hub.services.audit import record
 
 
 @transaction.atomic
-def create_user(*, username: str, password: str, email: str = "", is_staff: bool = False) -> User:
-    """A user with a namespace of the same name in which they are admin."""
+def create_user(
+    *, username: str, password: str, email: str = "", is_staff: bool = False, address: str | None = None
+) -> User:
+    """A user with a namespace of the same name in which they are admin.
+
+    `address` is where someone signs up from: TooMany where it has made the day's accounts.
+    """
+    if address is not None:
+        quotas.count_sign_up(address)
     _refuse_taken(check_namespace(username))
     user = User(username=username, email=email, is_staff=is_staff)
     try:
@@ -43,7 +51,8 @@ def set_password(*, user: User, password: str) -> None:
 def create_organisation(*, actor: User, name: str, display_name: str = "") -> Namespace:
     """An organisation whose first admin is `actor`."""
     _refuse_taken(check_namespace(name))
-    namespace = Namespace.objects.create(name=name, display_name=display_name)
+    quotas.require("organisations", actor)
+    namespace = Namespace.objects.create(name=name, display_name=display_name, created_by=actor)
     Membership.objects.create(namespace=namespace, user=actor, role=Role.ADMIN)
     record(actor, "organisation.create", namespace)
     return namespace

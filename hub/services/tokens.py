@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from hub.errors import Invalid
 from hub.models import Token, User
+from hub.services import quotas
 from hub.services.audit import record
 
 PREFIX = "ah_"
@@ -32,6 +33,7 @@ def create_token(
         raise Invalid(f"expires_in_days is {expires_in_days}; choose 1 to {MAX_DAYS}.", field="expires_in_days")
     if not name.strip():
         raise Invalid("A token needs a name, so that you can recognise it when you revoke it.", field="name")
+    quotas.require("tokens", actor)
     secret = PREFIX + secrets.token_urlsafe(30)
     token = Token.objects.create(
         user=actor,

@@ -27,6 +27,7 @@ from hub.models import (
     Visibility,
 )
 from hub.names import check_ref
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
@@ -106,7 +107,10 @@ def publish(
         if head and before == after and head.version_id == (version and version.pk):
             _begin_branch(repository, branch, head)
             return PublishResult(head, version, False)
-        claim_blobs(set(after.values()) - set(before.values()))
+        refuse_many_files(repository, after, before)
+        fresh = set(after.values()) - set(before.values())
+        quotas.charge(repository.namespace, fresh)
+        claim_blobs(fresh)
         if same and same.version_id == (version and version.pk):
             revision = same
         else:
@@ -277,6 +281,12 @@ def _inherit(repository: Repository, version: Version, parents: Sequence[Version
     if repository.visibility != Visibility.PRIVATE and private.exists():
         repository.visibility = Visibility.PRIVATE
         repository.save(update_fields=["visibility"])
+
+
+def refuse_many_files(repository: Repository, after: Manifest, before: Manifest) -> None:
+    """QuotaExceeded where this change makes a revision larger than the namespace may have one."""
+    if len(after) > len(before):
+        quotas.refuse_many_files(repository.namespace, len(after))
 
 
 def _begin_branch(repository: Repository, branch: str, head: Revision) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.urls import reverse
-from django.utils.safestring import SafeString
 
 from composition.facts import AdapterFacts
 from composition.formats.mixture.parts import CAT_WARNING

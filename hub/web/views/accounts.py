@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from hub import access, queries
 from hub.errors import Invalid, PermissionDenied
+from hub.http.peer import address_of
 from hub.services import accounts
 from hub.services import tokens as services
 from hub.web.forms.refusal import Refused, refusal_of
@@ -49,7 +50,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     form = {name: request.POST.get(name, "").strip() for name in ("username", "email")}
     if request.method == "POST":
         with refusal_of(refused):
-            user = accounts.create_user(**form, password=request.POST.get("password", ""))
+            user = accounts.create_user(**form, password=request.POST.get("password", ""), address=address_of(request))
             login(request, user, backend="django.contrib.auth.backends.ModelBackend")
             return redirect("browse")
     context = {"refused": refused, "form": form}
