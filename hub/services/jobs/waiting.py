@@ -1,9 +1,15 @@
 """Why a queued job waits: nobody holds its bases, or those who do are busy."""
 
+from django.db.models import Prefetch, prefetch_related_objects
+
 from composition.registry import METHODS
-from hub.models import ADAPTER, BaseModel, Job, State
+from hub.models import ADAPTER, BaseModel, Job, JobInput, State
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.scheduling import able_workers, waiting_sentence
+
+_WITH_BASES = JobInput.objects.filter(role=ADAPTER).select_related("version__base").defer("version__report")
+ADAPTERS = Prefetch("inputs", _WITH_BASES, to_attr="adapter_inputs")
+"""The input adapters with their bases, to be fetched with a list of jobs."""
 
 
 def bases_of(job: Job) -> list[BaseModel]:
@@ -11,7 +17,8 @@ def bases_of(job: Job) -> list[BaseModel]:
     method = METHODS.get(job.kind)
     if method is None or not method.needs.base_model:
         return []
-    rows = job.inputs.filter(role=ADAPTER).select_related("version__base")
+    prefetch_related_objects([job], ADAPTERS)
+    rows = job.adapter_inputs
     return kind_of(job.kind).bases(method, [row.version for row in rows], job.base)
 
 
