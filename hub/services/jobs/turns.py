@@ -18,13 +18,32 @@ from hub import broker
 from hub.models import Job, State, User
 from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
+from hub.services.jobs.lease import claim
 from hub.services.jobs.queue import send_later
 from hub.services.jobs.scheduling import able_workers
-from hub.services.jobs.waiting import bases_of
-from hub.services.quotas.limits import lock
+from hub.services.jobs.waiting import ADAPTERS, bases_of
 
 # How many of a user's waiting jobs are looked at for one that this worker can run, and how many at a time.
 LOOKED_AT, PAGE = 200, 50
+# How often a worker looks again when another was first with the job it chose.
+TRIES = 20
+
+
+def take(
+    *, worker: str, queues: Collection[str], can_run: Callable[[Job], bool], hint: int | None = None
+) -> Job | None:
+    """The job whose turn it is, claimed for this worker; None if there is none. `hint` is the job whose message came.
+
+    The message of a hinted job that still waits goes back, or to a worker that holds the bases it needs.
+    """
+    job = taken = None
+    for _ in range(TRIES):
+        job = next_job(queues=queues, can_run=can_run, hint=hint)
+        if job is None or (taken := claim(job.pk, worker=worker)):
+            break
+    if hint is not None and (taken is None or taken.pk != hint):
+        pass_on(hint, worker=worker, can_run=can_run, took_another=job is not None)
+    return taken
 
 
 def next_job(*, queues: Collection[str], can_run: Callable[[Job], bool], hint: int | None = None) -> Job | None:
@@ -38,15 +57,6 @@ def next_job(*, queues: Collection[str], can_run: Callable[[Job], bool], hint: i
             if can_run(job):
                 return job
     return None
-
-
-def has_room(job_id: int) -> bool:
-    """Whether the owner of a job may have one more running. Their row is locked to the end of the transaction."""
-    owner = User.objects.filter(jobs=job_id).first()
-    if owner is None or not quota.limits_of(owner)["running_jobs"]:
-        return True
-    lock(owner)
-    return not quota.full([owner.pk])
 
 
 @transaction.atomic
@@ -70,23 +80,22 @@ def pass_on(job_id: int, *, worker: str, can_run: Callable[[Job], bool], took_an
 
 def _in_turn(waiting: QuerySet[Job]) -> list[int]:
     """The users with waiting jobs, by id, whose turn is first before the others; without those at their limit."""
-    begun = Job.objects.filter(created_by=OuterRef("created_by"), started_at__isnull=False).order_by("-started_at")
-    rows = waiting.order_by().values("created_by").annotate(oldest=Min("pk"))
-    rows = list(rows.annotate(last=Subquery(begun.values("started_at")[:1])))
-    users = [row["created_by"] for row in rows]
-    running, full = quota.running(users), quota.full(users)
+    oldest = dict(waiting.order_by().values_list("created_by").annotate(oldest=Min("pk")))
+    begun = Job.objects.filter(created_by=OuterRef("pk"), started_at__isnull=False).order_by("-started_at")
+    last = User.objects.filter(pk__in=oldest).annotate(last=Subquery(begun.values("started_at")[:1]))
+    last = dict(last.values_list("pk", "last"))
+    running, full = quota.running(oldest), quota.full(oldest)
 
-    def turn(row: dict) -> tuple:
-        last = row["last"]
-        return running.get(row["created_by"], 0), last is not None, last.timestamp() if last else 0.0, row["oldest"]
+    def turn(user: int) -> tuple:
+        return running.get(user, 0), last[user].timestamp() if last[user] else 0.0, oldest[user]
 
-    return [row["created_by"] for row in sorted(rows, key=turn) if row["created_by"] not in full]
+    return sorted(set(oldest) - full, key=turn)
 
 
 def _theirs(waiting: QuerySet[Job], user: int, hint: int | None) -> Iterator[Job]:
     """A user's waiting jobs, those that somebody sits waiting for first, then the oldest; the hinted one at last."""
     quick = [kind for kind in METHODS if kind_of(kind).awaited]
-    mine = waiting.filter(created_by=user).select_related("base")
+    mine = waiting.filter(created_by=user).select_related("base").prefetch_related(ADAPTERS)
     ordered = mine.order_by(Case(When(kind__in=quick, then=0), default=1), "pk")
     for begin in range(0, LOOKED_AT, PAGE):
         page: Sequence[Job] = ordered[begin : begin + PAGE]
