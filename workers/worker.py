@@ -9,6 +9,7 @@ from functools import cached_property
 from django.conf import settings
 
 from composition.registry import METHODS
+from hub import disk
 from hub.models import Job, JobInput
 from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import turns
@@ -53,6 +54,9 @@ class Worker:
     def claim(self, job_id: int) -> Job | None:
         """The job whose turn it is among those this worker can run; `job_id`, whose message came, is a hint."""
         if self.heartbeat.stopping.is_set():
+            return None
+        if reason := disk.low(self.cache.root):
+            turns.wait(job_id, reason)
             return None
         return turns.take(worker=self.name, queues=self.queues, can_run=self.can_run, hint=job_id)
 

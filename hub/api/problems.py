@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
+from hub import disk
 from hub.errors import HubError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def _cut(value: Any) -> Any:
 def problem_response(error: Exception, context: dict) -> Response:
     """DRF's exception handler: what was raised, as a problem."""
     set_rollback()
+    error = disk.refusal_of(error) or error
     if isinstance(error, HubError):
         headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)

@@ -92,6 +92,7 @@ class SignIn(View):
     """A token for a name and a password."""
 
     authentication_classes = []
+    little = frozenset({"POST"})
     throttle_classes = [SignInThrottle, SignInUserThrottle]
 
     @extend_schema(

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.sources import LocalFile
+from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
 from hub.services import quotas
@@ -48,6 +49,7 @@ def begin_upload(
     deletions = sorted({str(path) for path in deletions})
     held = _held(repository, promised.values())
     coming = sum(entry.size for entry in promised.values() if entry not in held)
+    disk.require_room(coming)
     with transaction.atomic():
         # The user's row is locked before the repository's, as by all who lock both.
         quotas.require("open_uploads", actor, facts=lambda: _oldest(actor))
@@ -185,7 +187,9 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
 
 
 def abandon_upload(*, actor: User, upload: Upload) -> None:
-    """Forget an upload and its bytes; what it published stays."""
+    """Forget an upload and its bytes; what it published stays. A full disk gets its bytes back first."""
+    if disk.low():
+        staging.empty(upload)
     with staging.whole(upload.pk):
         with transaction.atomic():
             record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))

@@ -129,6 +129,17 @@ def release(*, job_id: int, attempt: int) -> None:
     send_later(job)
 
 
+@transaction.atomic
+def put_back(*, job_id: int, attempt: int, error: dict) -> None:
+    """Queue the job again after a fault that may pass, as a full disk; with the last of its attempts it fails."""
+    job = Job.objects.select_for_update().filter(pk=job_id, attempt=attempt).first()
+    if job is None or job.lost + 1 >= job.max_attempts:
+        fail(job_id=job_id, attempt=attempt, error=error)
+        return
+    _write(job_id, attempt, HELD, **_queued(message=str(error["message"])[:300]), lost=job.lost + 1)
+    announce(Job.objects.get(pk=job_id))
+
+
 def reap() -> list[int]:
     """Take back what silent workers held, send what the broker lost, forget dead workers; ids of the jobs touched."""
     touched = [job_id for job_id, attempt in _expired() if _take_back(job_id, attempt)]

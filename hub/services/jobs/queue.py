@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from composition.errors import CompositionError
-from hub import broker
+from hub import broker, disk
 from hub.errors import Conflict, HubError
 from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility
 from hub.progress import publish_progress
@@ -37,6 +37,7 @@ def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None =
     if known := _known(draft, request, idempotency_key):
         return known
     draft.require()
+    disk.require_room()
     quotas.require("queued_jobs", actor)
     request, kind = draft.request, kind_of(request.kind)
     namespace, name = draft.place or (None, "")

@@ -19,7 +19,7 @@ from hub.models import Job, State, User
 from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import claim
-from hub.services.jobs.queue import send_later
+from hub.services.jobs.queue import announce, send_later
 from hub.services.jobs.scheduling import able_workers
 from hub.services.jobs.waiting import ADAPTERS, bases_of
 
@@ -59,6 +59,12 @@ def next_job(*, queues: Collection[str], can_run: Callable[[Job], bool], hint: i
     return None
 
 
+def wait(job_id: int, reason: str) -> None:
+    """Say on a queued job why the worker that got its message doesn't take it; the reaper sends it again."""
+    if Job.objects.filter(pk=job_id, state=State.QUEUED).exclude(message=reason[:300]).update(message=reason[:300]):
+        announce(Job.objects.get(pk=job_id))
+
+
 @transaction.atomic
 def pass_on(job_id: int, *, worker: str, can_run: Callable[[Job], bool], took_another: bool) -> None:
     """Give back the message of a job that still waits: to its queue, or to a worker that holds the bases it needs.
@@ -87,7 +93,7 @@ def _in_turn(waiting: QuerySet[Job]) -> list[int]:
     running, full = quota.running(oldest), quota.full(oldest)
 
     def turn(user: int) -> tuple:
-        return running.get(user, 0), last[user].timestamp() if last[user] else 0.0, oldest[user]
+        return running.get(user, 0), last[user].timestamp() if last.get(user) else 0.0, oldest[user]
 
     return sorted(set(oldest) - full, key=turn)
 

@@ -3,7 +3,9 @@
 from django.db.models import Prefetch, prefetch_related_objects
 
 from composition.registry import METHODS
+from hub import disk
 from hub.models import ADAPTER, BaseModel, Job, JobInput, State
+from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.scheduling import able_workers, waiting_sentence
 
@@ -28,7 +30,9 @@ def waiting_for(job: Job) -> str:
         return ""
     if job.kind not in METHODS:
         return f"This hub no longer has the method {job.kind!r}; cancel the job."
-    return waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
+    if quota.full([job.created_by_id]):
+        return "As many jobs as its owner may have at a time are running; it begins when one of them ends."
+    return disk.low() or waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
 
 
 def busy_with(job: Job) -> str:
