@@ -2,7 +2,7 @@
 
 from django.db.models import Exists, OuterRef, Q
 
-from hub.access.viewer import LEVEL, Viewer, level, missing, require_role
+from hub.access.viewer import LEVEL, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound
 from hub.models import Membership, Namespace, Ref, Repository, Revision, Version, Visibility
 from hub.names import OID, VERSION
@@ -95,6 +95,15 @@ def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:
     if need != "read":
         require_role(viewer, found, need, found.name)
     return found
+
+
+def member_of(viewer: Viewer, name: str) -> Namespace:
+    """A namespace that the viewer is a member of; administrators of the site may look at any."""
+    require_user(viewer)
+    found = namespace(viewer, name)
+    if viewer.is_site_admin or (viewer.has_scope("read") and level(viewer, found) >= LEVEL["read"]):
+        return found
+    raise missing(name, "namespace")
 
 
 def member(viewer: Viewer, prefix: str) -> Q:

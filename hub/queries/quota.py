@@ -176,6 +176,18 @@ def usage(subject: Namespace | User) -> list[Used]:
     ]
 
 
+def stored(names: Iterable[str]) -> list[tuple[str, Used]]:
+    """(namespace's name, its stored bytes) of each of these, by name."""
+    found = Namespace.objects.filter(name__in=names).select_related("usage", "quota").order_by("name")
+    kind, rows = LIMITS["stored_bytes"], []
+    for namespace in found:
+        own = namespace.quota.limits if hasattr(namespace, "quota") else {}
+        used = namespace.usage.stored_bytes if hasattr(namespace, "usage") else 0
+        limit = own.get(kind.name, settings.QUOTAS[kind.name])
+        rows.append((namespace.name, Used(name=kind.name, label=kind.label, bytes=True, used=used, limit=limit)))
+    return rows
+
+
 def running(users: Iterable[int]) -> dict[int, int]:
     """User's id → jobs that workers hold for them now; those of none are left out."""
     rows = Job.objects.filter(state__in=RUNNING, created_by__in=users).values("created_by").annotate(n=Count("pk"))

@@ -42,7 +42,7 @@ def exceeded(
 ) -> QuotaExceeded:
     """The refusal: whose limit, how much of it is used and needed, what to do."""
     whose = subject.name if isinstance(subject, Namespace) else subject.username
-    said = [f"{number / 1e6:,.1f} MB" if kind.bytes else f"{number:,}" for number in (used, limit, needed)]
+    said = [_bytes(number) if kind.bytes else f"{number:,}" for number in (used, limit, needed)]
     what = "" if kind.bytes else f" {kind.label}"
     of = f" ({kind.label})" if kind.bytes else ""
     return QuotaExceeded(
@@ -53,6 +53,10 @@ def exceeded(
         needed=needed,
         **facts,
     )
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:,.1f} MB" if number >= 100_000 else f"{number:,} bytes"
 
 
 @transaction.atomic
