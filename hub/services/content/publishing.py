@@ -107,7 +107,7 @@ def publish(
         if head and before == after and head.version_id == (version and version.pk):
             _begin_branch(repository, branch, head)
             return PublishResult(head, version, False)
-        refuse_many_files(repository, after, before)
+        quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         fresh = set(after.values()) - set(before.values())
         quotas.charge(repository.namespace, fresh)
         claim_blobs(fresh)
@@ -281,12 +281,6 @@ def _inherit(repository: Repository, version: Version, parents: Sequence[Version
     if repository.visibility != Visibility.PRIVATE and private.exists():
         repository.visibility = Visibility.PRIVATE
         repository.save(update_fields=["visibility"])
-
-
-def refuse_many_files(repository: Repository, after: Manifest, before: Manifest) -> None:
-    """QuotaExceeded where this change makes a revision larger than the namespace may have one."""
-    if len(after) > len(before):
-        quotas.refuse_many_files(repository.namespace, len(after))
 
 
 def _begin_branch(repository: Repository, branch: str, head: Revision) -> None:

@@ -57,9 +57,10 @@ def begin_upload(
         repository = publishing.lock(repository)
         change = publishing.change_of(files=promised, deletions=deletions, branch=branch)
         head = publishing.head_of(repository, branch)
-        after = publishing.changed(publishing.manifest_of(head), change.files, change.deletions, False)
+        before = publishing.manifest_of(head)
+        after = publishing.changed(before, change.files, change.deletions, False)
         check_paths(list(after))
-        publishing.refuse_many_files(repository, after, publishing.manifest_of(head))
+        quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         quotas.expect(repository.namespace, promised.values())
         upload = Upload.objects.create(
             repository=repository,

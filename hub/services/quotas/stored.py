@@ -83,9 +83,9 @@ def _refuse(namespace: Namespace, usage: Usage, fresh: Collection[Entry], size: 
             raise exceeded(LIMITS[name], namespace, used=used, limit=limit, needed=int(needed))
 
 
-def refuse_many_files(namespace: Namespace, files: int) -> None:
-    """QuotaExceeded for a revision of more files than the namespace may have in one."""
-    limit = limits_of(namespace)["files_per_revision"]
+def refuse_many_files(namespace: Namespace, files: int, *, before: int = 0) -> None:
+    """QuotaExceeded for a revision of more files than the namespace may have in one; one that has may shrink."""
+    limit = limits_of(namespace)["files_per_revision"] if files > before else 0
     if limit and files > limit:
         kind = LIMITS["files_per_revision"]
         raise QuotaExceeded(
