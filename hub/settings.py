@@ -207,3 +207,5 @@ ALIASES_A_BASE = env_int("HUB_QUOTA_ALIASES", 50)
 SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)
 # Free disk, in MB, below which nothing new is written; "" is 1,000 or 2 % of the disk, whichever is smaller.
 MIN_FREE_MB = env_int("HUB_MIN_FREE_MB", 0) if env("HUB_MIN_FREE_MB") else None
+if min(*QUOTAS.values(), ALIASES_A_BASE, SIGN_UPS_A_DAY, MIN_FREE_MB or 0) < 0:
+    raise ImproperlyConfigured("A HUB_QUOTA_… or HUB_MIN_FREE_MB is negative: use a whole number, 0 for no limit")

@@ -11,13 +11,14 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 
 from hub import disk
 from hub.errors import DiskFull
 from hub.models import Job, State, Upload
 from hub.services.content import staging, uploads
-from hub.services.jobs import lease
+from hub.services.jobs import lease, queue
 from hub.storage import blobs
 from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
@@ -165,8 +166,37 @@ class TestAFullDisk:
             job.refresh_from_db()
             assert (job.state, job.attempt, job.lost) == (State.QUEUED, attempt, attempt), job.error
             assert "disk is full" in job.message
+        run(lease.claim(job.pk, worker=worker.name), worker)
+        job.refresh_from_db()
+        assert (job.state, job.error["code"]) == (State.FAILED, "disk.full")
         small.ballast.unlink()
+        queue.retry_job(actor=owner, job=job)
         run(lease.claim(job.pk, worker=worker.name), worker)
         job.refresh_from_db()
         assert job.state == State.DONE, job.error
-        assert files_of(worker.cache.root) and not list(worker.cache.root.glob(".part-*"))
+        assert not list(worker.cache.root.glob(".part-*"))
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="limits the pages of SQLite's file")
+def test_a_full_database_is_the_same_refusal(owner):
+    api, base = Api(owner), {"name": "org/big", "config": {**factories.PICO_CONFIG, "x": "y" * 900_000}}
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA page_count")
+        (pages,) = cursor.fetchone()
+        cursor.execute(f"PRAGMA max_page_count = {pages + 20}")
+    try:
+        problem(api.post("/bases", base), 507, "disk.full")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA max_page_count = 4294967294")
+    assert api.post("/bases", base).status_code == 201
+
+
+def test_a_full_postgres_is_known_by_its_code():
+    class Full(Exception):
+        sqlstate = "53100"
+
+    error = OperationalError("could not extend file")
+    error.__cause__ = Full()
+    assert isinstance(disk.refusal_of(error), DiskFull)
+    assert disk.refusal_of(OperationalError("connection refused")) is None
