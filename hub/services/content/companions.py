@@ -120,6 +120,7 @@ def remove_companion(*, actor: User, companion: Companion) -> None:
 
     Jobs that are over let go of them too, and can't be tried again then; one under way keeps them to its end.
     """
+    quotas.hold(companion.repository.namespace)
     record(actor, "companion.remove", companion.repository, companion=str(companion))
     rows = folder(companion)
     held = JobFile.objects.filter(

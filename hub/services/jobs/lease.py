@@ -184,10 +184,8 @@ def _send_again() -> list[int]:
     """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
     patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
     queued = Job.objects.filter(state=State.QUEUED, kind__in=METHODS).exclude(sent_at__gt=patience)
-    queued = queued.exclude(
-        created_by__in=quota.full(queued.order_by().values_list("created_by", flat=True).distinct())
-    )
-    queued = queued.select_related("base")
+    full = quota.full(queued.order_by().values_list("created_by", flat=True).distinct())
+    queued = queued.exclude(created_by__in=full).select_related("base")
     queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
     if not queued:
         return []

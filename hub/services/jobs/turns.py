@@ -21,7 +21,7 @@ from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import claim
 from hub.services.jobs.queue import announce, send_later
 from hub.services.jobs.scheduling import able_workers
-from hub.services.jobs.waiting import ADAPTERS, bases_of
+from hub.services.jobs.waiting import adapters, bases_of
 
 # How many of a user's waiting jobs are looked at for one that this worker can run, and how many at a time.
 LOOKED_AT, PAGE = 200, 50
@@ -101,7 +101,7 @@ def _in_turn(waiting: QuerySet[Job]) -> list[int]:
 def _theirs(waiting: QuerySet[Job], user: int, hint: int | None) -> Iterator[Job]:
     """A user's waiting jobs, those that somebody sits waiting for first, then the oldest; the hinted one at last."""
     quick = [kind for kind in METHODS if kind_of(kind).awaited]
-    mine = waiting.filter(created_by=user).select_related("base").prefetch_related(ADAPTERS)
+    mine = waiting.filter(created_by=user).select_related("base").prefetch_related(adapters())
     ordered = mine.order_by(Case(When(kind__in=quick, then=0), default=1), "pk")
     for begin in range(0, LOOKED_AT, PAGE):
         page: Sequence[Job] = ordered[begin : begin + PAGE]

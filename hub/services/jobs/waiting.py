@@ -9,9 +9,11 @@ from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.scheduling import able_workers, waiting_sentence
 
-_WITH_BASES = JobInput.objects.filter(role=ADAPTER).select_related("version__base").defer("version__report")
-ADAPTERS = Prefetch("inputs", _WITH_BASES, to_attr="adapter_inputs")
-"""The input adapters with their bases, to be fetched with a list of jobs."""
+
+def adapters() -> Prefetch:
+    """A job's input adapters with their bases, to be fetched with a list of jobs."""
+    rows = JobInput.objects.filter(role=ADAPTER).select_related("version__base").defer("version__report")
+    return Prefetch("inputs", rows, to_attr="adapter_inputs")
 
 
 def bases_of(job: Job) -> list[BaseModel]:
@@ -19,7 +21,7 @@ def bases_of(job: Job) -> list[BaseModel]:
     method = METHODS.get(job.kind)
     if method is None or not method.needs.base_model:
         return []
-    prefetch_related_objects([job], ADAPTERS)
+    prefetch_related_objects([job], adapters())
     rows = job.adapter_inputs
     return kind_of(job.kind).bases(method, [row.version for row in rows], job.base)
 

@@ -20,6 +20,12 @@ from hub.services.quotas.limits import exceeded
 BATCH = 1000
 
 
+def hold(namespace: Namespace) -> Usage:
+    """The namespace's sums, locked to the end of the transaction: before the rows of blobs and companions."""
+    Usage.objects.bulk_create([Usage(namespace=namespace)], ignore_conflicts=True)
+    return Usage.objects.select_for_update(of=("self",)).get(namespace=namespace)
+
+
 def charge(namespace: Namespace, entries: Collection[Entry]) -> None:
     """Count these bytes for the namespace, in the caller's transaction. Raises QuotaExceeded before anything is kept.
 
@@ -27,7 +33,7 @@ def charge(namespace: Namespace, entries: Collection[Entry]) -> None:
     """
     if not entries:
         return
-    usage = _locked(namespace)
+    usage = hold(namespace)
     fresh = _fresh(namespace, entries)
     _refuse(namespace, usage, fresh)
     Stored.objects.bulk_create([Stored(namespace=namespace, sha256=e.sha256, size=e.size) for e in fresh])
@@ -47,7 +53,7 @@ def release(namespace: Namespace, digests: Iterable[str]) -> int:
     rows = Stored.objects.filter(namespace=namespace, sha256__in=set(digests))
     if not rows.exists():
         return 0
-    _locked(namespace)
+    hold(namespace)
     gone = list(rows.exclude(Exists(_entries(namespace, "sha256"))).exclude(Exists(_companions(namespace, "sha256"))))
     Stored.objects.filter(pk__in=[row.pk for row in gone]).delete()
     _add(namespace, [Entry(row.sha256, row.size) for row in gone], -1)
@@ -57,7 +63,7 @@ def release(namespace: Namespace, digests: Iterable[str]) -> int:
 @transaction.atomic
 def recount(namespace: Namespace) -> int:
     """Count a namespace's store from its revisions and companions; by how many bytes the kept sum was off."""
-    usage = _locked(namespace)
+    usage = hold(namespace)
     held = Blob.objects.filter(Exists(_entries(namespace, "pk")) | Exists(_companions(namespace, "pk")))
     kept = dict(Stored.objects.filter(namespace=namespace).values_list("sha256", "size"))
     missing = []
@@ -96,12 +102,6 @@ def refuse_many_files(namespace: Namespace, files: int, *, before: int = 0) -> N
             limit=limit,
             needed=files,
         )
-
-
-def _locked(namespace: Namespace) -> Usage:
-    """The namespace's row, made if it is missing, and held to the end of the transaction."""
-    Usage.objects.bulk_create([Usage(namespace=namespace)], ignore_conflicts=True)
-    return Usage.objects.select_for_update(of=("self",)).get(namespace=namespace)
 
 
 def _fresh(namespace: Namespace, entries: Collection[Entry]) -> list[Entry]:
