@@ -55,6 +55,24 @@ class Conflict(HubError):
     status, code = 409, "conflict"
 
 
+class QuotaExceeded(HubError):
+    """Within the user's rights, but more than their or the namespace's share; `quota.NAME` says of what."""
+
+    status, code = 409, "quota"
+
+
+class TooMany(HubError):
+    """More of it within a span of time than is taken; the header Retry-After says when it is again."""
+
+    status, code = 429, "too_many"
+
+
+class DiskFull(HubError):
+    """The hub has no room to write. Reading and deleting go on."""
+
+    status, code = 507, "disk.full"
+
+
 class Invalid(HubError):
     """A value that can't be used; `field` names it where there is one."""
 

@@ -218,3 +218,25 @@ LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
 # Webhooks: networks that they may reach beside the public internet, and how long deliveries are remembered.
 WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
 KEEP_DELIVERIES_DAYS = env_int("HUB_KEEP_DELIVERIES_DAYS", 30)
+# What a user or a namespace may use; 0 is no limit. An administrator may set others for one of them.
+QUOTAS = {
+    "stored_bytes": env_int("HUB_QUOTA_STORED_MB", 1_000_000) * 1_000_000,
+    "stored_files": env_int("HUB_QUOTA_STORED_FILES", 200_000),
+    "files_per_revision": env_int("HUB_QUOTA_FILES_PER_REVISION", 2_000),
+    "repositories": env_int("HUB_QUOTA_REPOSITORIES", 10_000),
+    "companions": env_int("HUB_QUOTA_COMPANIONS", 20_000),
+    "webhooks": env_int("HUB_QUOTA_WEBHOOKS", 50),
+    "queued_jobs": env_int("HUB_QUOTA_QUEUED_JOBS", 1_000),
+    "running_jobs": env_int("HUB_QUOTA_RUNNING_JOBS", 0),
+    "open_uploads": env_int("HUB_QUOTA_OPEN_UPLOADS", 200),
+    "staged_bytes": env_int("HUB_QUOTA_STAGED_MB", 200_000) * 1_000_000,
+    "organisations": env_int("HUB_QUOTA_ORGANISATIONS", 100),
+    "tokens": env_int("HUB_QUOTA_TOKENS", 200),
+    "bases": env_int("HUB_QUOTA_BASES", 1_000),
+}
+ALIASES_A_BASE = env_int("HUB_QUOTA_ALIASES", 50)
+SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)
+# Free disk, in MB, below which nothing new is written; "" is 1,000 or 2 % of the disk, whichever is smaller.
+MIN_FREE_MB = env_int("HUB_MIN_FREE_MB", 0) if env("HUB_MIN_FREE_MB") else None
+if min(*QUOTAS.values(), ALIASES_A_BASE, SIGN_UPS_A_DAY, MIN_FREE_MB or 0) < 0:
+    raise ImproperlyConfigured("A HUB_QUOTA_… or HUB_MIN_FREE_MB is negative: use a whole number, 0 for no limit")

@@ -16,6 +16,7 @@ COMMANDS = {
     "login": ("account", "Sign in and remember a token."),
     "logout": ("account", "Forget the remembered token."),
     "whoami": ("account", "Show who is signed in."),
+    "usage": ("account", "Show what is used of the hub's limits."),
     "token": ("tokens", "Make, list and revoke tokens."),
     "base": ("bases", "Register and list base models."),
     "push": ("push", "Push an adapter folder as a new version."),

@@ -64,6 +64,10 @@ class Hub:
         """The user behind the token."""
         return self._get("/me")
 
+    def usage(self, namespace: str | None = None) -> dict[str, Any]:
+        """What a namespace, or without a name the user, has used: {name, limits: [{name, used, limit}]}."""
+        return self._get(f"/namespaces/{quote(namespace, safe='')}/usage" if namespace else "/me/usage")
+
     def tokens(self) -> list[dict[str, Any]]:
         """The user's tokens, without their secrets."""
         return list(self._pages("/tokens"))

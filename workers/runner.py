@@ -10,7 +10,8 @@ import logging
 from django.db import InterfaceError, OperationalError
 
 from composition.errors import Cancelled, CompositionError
-from hub.errors import HubError
+from hub import disk
+from hub.errors import DiskFull, HubError
 from hub.logs import in_job
 from hub.models import Job
 from hub.services.jobs import lease
@@ -40,11 +41,16 @@ def run(job: Job, worker: Worker) -> None:
             log.info("job %s: attempt %s is over", job.pk, job.attempt)
         except CompositionError as error:
             _try(lease.fail, attempt, error=error.to_dict())
+        except DiskFull as error:
+            _try(lease.put_back, attempt, error={"code": error.code, "message": error.message})
         except HubError as error:
             _try(lease.fail, attempt, error={"code": error.code, "message": error.message, **error.facts})
         except MemoryError:
             _try(lease.fail, attempt, error=_out_of_memory(job))
-        except Exception:
+        except Exception as error:
+            if full := disk.refusal_of(error):
+                _try(lease.put_back, attempt, error={"code": full.code, "message": full.message})
+                return
             log.exception("job %s (%s), attempt %s failed through our fault", job.pk, job.kind, job.attempt)
             _try(lease.fail, attempt, error=_our_fault(job))
 

@@ -9,9 +9,10 @@ from functools import cached_property
 from django.conf import settings
 
 from composition.registry import METHODS
+from hub import disk
 from hub.models import Job, JobInput
 from hub.services.content.manifest import content_of, manifest_of
-from hub.services.jobs import lease
+from hub.services.jobs import turns
 from hub.services.jobs.waiting import bases_of
 from workers import bases, devices
 from workers.attempt import Attempt
@@ -52,15 +53,18 @@ class Worker:
         }
 
     def claim(self, job_id: int) -> Job | None:
-        """The job, if no other worker has it and this one can run it; a job that needs other bases is passed on."""
-        job = Job.objects.select_related("base").filter(pk=job_id).first()
-        if job is None or job.kind not in METHODS or self.heartbeat.stopping.is_set():
+        """The job whose turn it is among those this worker can run; `job_id`, whose message came, is a hint."""
+        if self.heartbeat.stopping.is_set():
             return None
+        if reason := disk.low(self.cache.root):
+            turns.wait(job_id, reason)
+            return None
+        return turns.take(worker=self.name, queues=self.queues, can_run=self.can_run, hint=job_id)
+
+    def can_run(self, job: Job) -> bool:
+        """Whether this worker holds the bases that the job needs."""
         needed = bases_of(job)
-        if METHODS[job.kind].needs.base_model and not (needed and all(map(bases.holds, needed))):
-            lease.decline(job_id=job_id, worker=self.name)
-            return None
-        return lease.claim(job_id, worker=self.name)
+        return not METHODS[job.kind].needs.base_model or bool(needed and all(map(bases.holds, needed)))
 
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[Attempt]:
@@ -77,7 +81,7 @@ class Worker:
         version = row.version
         if version.content_digest != row.digest:
             raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")
-        manifest = manifest_of(version.revisions.order_by("pk").first())
+        manifest = manifest_of(version.revision)
         return self.cache.folder(content_of(version.repository.kind, manifest))
 
 

@@ -2,7 +2,7 @@
 
 from django.db.models import Exists, OuterRef, Q
 
-from hub.access.viewer import LEVEL, Viewer, level, missing, require_role
+from hub.access.viewer import LEVEL, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound
 from hub.models import Membership, Namespace, Ref, Repository, Revision, Version, Visibility
 from hub.names import OID, VERSION
@@ -43,13 +43,17 @@ def repository(
 
 
 def resolve(repository: Repository, ref: str | None = None) -> Revision:
-    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`, else `main`."""
+    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`.
+
+    vN is the revision that made it, whatever card `main` has got since; `latest` is that of the newest version, and
+    `main` where there is none.
+    """
     revisions = Revision.objects.filter(repository=repository).select_related("version", "version__base", "author")
-    if ref is None:
+    if ref in (None, "latest"):
         by_ref = {row.name: row.revision_id for row in Ref.objects.filter(repository=repository)}
         found = revisions.filter(pk=by_ref.get("latest", by_ref.get("main"))).first()
     elif number := VERSION.fullmatch(ref):
-        found = revisions.filter(version__number=int(number[1])).order_by("-pk").first()
+        found = revisions.filter(version__number=int(number[1])).order_by("pk").first()
     elif OID.fullmatch(ref):
         found = revisions.filter(oid=ref).first()
     else:
@@ -91,6 +95,15 @@ def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:
     if need != "read":
         require_role(viewer, found, need, found.name)
     return found
+
+
+def member_of(viewer: Viewer, name: str) -> Namespace:
+    """A namespace that the viewer is a member of; administrators of the site may look at any."""
+    require_user(viewer)
+    found = namespace(viewer, name)
+    if viewer.is_site_admin or (viewer.has_scope("read") and level(viewer, found) >= LEVEL["read"]):
+        return found
+    raise missing(name, "namespace")
 
 
 def member(viewer: Viewer, prefix: str) -> Q:

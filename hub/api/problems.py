@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
-from hub import logs
+from hub import disk, logs
 from hub.errors import TAKEN, HubError, is_taken
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def _cut(value: Any) -> Any:
 def problem_response(error: Exception, context: dict) -> Response:
     """DRF's exception handler: what was raised, as a problem."""
     set_rollback()
+    error = disk.refusal_of(error) or error
     if isinstance(error, HubError):
         headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)

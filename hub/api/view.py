@@ -5,12 +5,13 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from hub import access
+from hub import access, disk
 from hub.api.bodies import Body, JSONParser
 from hub.errors import NotFound
 from hub.http.authentication import SessionAuthentication, TokenAuthentication
 
 SCOPES = {"GET": "read", "HEAD": "read"}
+STORING = frozenset({"POST", "PUT", "PATCH"})
 
 
 class JSONAlways(BaseContentNegotiation):
@@ -32,6 +33,8 @@ class View(APIView):
     parser_classes = [JSONParser]
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     scopes: dict[str, str] = {}
+    little: frozenset[str] = frozenset()
+    """Methods that go on when the disk is nearly full, as they free room or are needed to; DELETE always does."""
 
     @property
     def viewer(self) -> access.Viewer:
@@ -43,6 +46,8 @@ class View(APIView):
         needed = self.scopes.get(request.method) or SCOPES.get(request.method, "write")
         if request.auth is not None:
             access.require_scope(self.viewer, needed)
+        if request.method in STORING - self.little:
+            disk.require_room()
 
     def actor(self):
         """The signed-in user; 401 where no one is signed in."""
@@ -64,6 +69,7 @@ class Unknown(View):
 
     schema = None
     authentication_classes = []
+    little = STORING
 
     def dispatch(self, request, *args, **kwargs) -> Response:
         self.http_method_names = []

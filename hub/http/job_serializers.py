@@ -65,7 +65,7 @@ class Sight:
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
         sources = tuple(row.version.base_id for row in job.inputs.all())
-        key = (job.state, job.kind, job.base_id, job.queue, sources)
+        key = (job.state, job.kind, job.base_id, job.queue, job.created_by_id, sources)
         if key not in self._waiting:
             self._waiting[key] = waiting_for(job)
         return self._waiting[key] or None

@@ -9,6 +9,7 @@ from .evaluations import Evaluation
 from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
+from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .webhooks import Delivery, DeliveryState, Webhook
@@ -38,6 +39,7 @@ __all__ = [
     "Origin",
     "Outbox",
     "Parentage",
+    "Quota",
     "RecoveryCode",
     "Ref",
     "RefKind",
@@ -46,10 +48,13 @@ __all__ = [
     "Revision",
     "Role",
     "SecondFactor",
+    "SignUps",
     "State",
+    "Stored",
     "Token",
     "Upload",
     "UploadFile",
+    "Usage",
     "User",
     "Version",
     "Visibility",

@@ -52,6 +52,9 @@ class Namespace(models.Model):
     name = models.CharField(max_length=96)
     owner = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="namespace")
     display_name = models.CharField(max_length=200, blank=True)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="who made the organisation"
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="namespaces")
     created_at = models.DateTimeField(auto_now_add=True)
 

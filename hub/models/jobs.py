@@ -6,6 +6,7 @@ write it makes names its attempt, so that a ghost of an earlier attempt changes 
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from .repositories import Visibility
 
@@ -79,7 +80,12 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["created_by", "idempotency_key"], name="job_idempotency_unique"),
         ]
-        indexes = [models.Index(fields=["state", "lease_until"])]
+        indexes = [
+            models.Index(fields=["state", "lease_until"]),
+            # Whose turn it is: each user's waiting jobs, and when a job of theirs last began.
+            models.Index(fields=["created_by", "id"], condition=Q(state=State.QUEUED), name="job_waiting"),
+            models.Index(fields=["created_by", "-started_at"], name="job_last_begun"),
+        ]
 
     def __str__(self) -> str:
         return f"job {self.pk} ({self.kind}, {self.state})"

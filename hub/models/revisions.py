@@ -69,6 +69,13 @@ class Version(models.Model):
         return f"v{self.number}"
 
     @property
+    def revision(self) -> Revision | None:
+        """The revision that made it, for ever. Later ones with the same content changed other files, as the card."""
+        if "revisions" in getattr(self, "_prefetched_objects_cache", {}):
+            return min(self.revisions.all(), key=lambda revision: revision.pk, default=None)
+        return self.revisions.order_by("pk").first()
+
+    @property
     def is_mixture(self) -> bool:
         """Whether it routes tokens to experts."""
         return self.facts.get("peft_type") in MIXTURES

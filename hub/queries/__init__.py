@@ -6,6 +6,7 @@ from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
 from hub.queries.job import job_end, job_of_key, jobs
+from hub.queries.quota import stored, usage
 from hub.queries.repository import (
     FACETS,
     SORTS,
@@ -49,8 +50,10 @@ __all__ = [
     "repositories",
     "seen",
     "sign_ins",
+    "stored",
     "tokens",
     "trash",
+    "usage",
     "user",
     "versions",
     "watched",

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import Membership, Namespace, Role, User
 from hub.names import check_namespace
-from hub.services import mail
+from hub.services import mail, quotas
 from hub.services.audit import record
 from hub.services.signing_in import passwords
 
@@ -23,8 +23,15 @@ def require_open() -> None:
 
 
 @transaction.atomic
-def create_user(*, username: str, password: str | None, email: str = "", is_staff: bool = False) -> User:
-    """A user with a namespace of the same name in which they are admin; without a password they come by a provider."""
+def create_user(
+    *, username: str, password: str | None, email: str = "", is_staff: bool = False, address: str | None = None
+) -> User:
+    """A user with a namespace of the same name in which they are admin; without a password they come by a provider.
+
+    `address` is where someone signs up from: TooMany where it has made the day's accounts.
+    """
+    if address is not None:
+        quotas.count_sign_up(address)
     _refuse_taken(check_namespace(username))
     user = User(username=username, email=check_email(email), is_staff=is_staff)
     user.set_password(None if password is None else passwords.check_new(password, user))
@@ -51,8 +58,9 @@ def set_email(*, actor: User, user: User, email: str) -> None:
 def create_organisation(*, actor: User, name: str, display_name: str = "") -> Namespace:
     """An organisation whose first admin is `actor`."""
     _refuse_taken(check_namespace(name))
+    quotas.require("organisations", actor)
     with _one_of_a_name(name):
-        namespace = Namespace.objects.create(name=name, display_name=display_name)
+        namespace = Namespace.objects.create(name=name, display_name=display_name, created_by=actor)
     Membership.objects.create(namespace=namespace, user=actor, role=Role.ADMIN)
     record(actor, "organisation.create", namespace)
     return namespace

@@ -6,11 +6,13 @@ Registering needs the `config.json` alone; a `fingerprint` job reads the shapes 
 import re
 from collections.abc import Mapping, Sequence
 
+from django.conf import settings
 from django.db import transaction
 
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import BaseAlias, BaseModel, Job, User
 from hub.names import BASE_NAME
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content.manifest import canonical_json
 from hub.services.jobs.queue import queue_job
@@ -55,6 +57,8 @@ def register_base(
         "source": source or {},
         "created_by": actor,
     }
+    if not BaseModel.objects.filter(name__iexact=name, revision=revision).exists():
+        quotas.require("bases", actor)
     base, created = BaseModel.objects.get_or_create(name__iexact=name, revision=revision, defaults=given)
     # Two registrations of one base wait for each other here, so that one of them queues the job.
     base = BaseModel.objects.select_for_update(of=("self",)).get(pk=base.pk)
@@ -89,10 +93,8 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str]) -> None
             )
         if row is None:
             _require_owner(actor, base, "give it other names")
-            if base.aliases.count() >= MAX_ALIASES:
-                raise Invalid(
-                    f"{base} already has {MAX_ALIASES} aliases, the most that a base may have.", field="aliases"
-                )
+            if settings.ALIASES_A_BASE and (used := base.aliases.count()) >= settings.ALIASES_A_BASE:
+                raise quotas.aliases_exceeded(base, used)
             row, _ = BaseAlias.objects.get_or_create(name=alias, defaults={"base": base})
             record(actor, "base.alias", base, alias=alias)
         if row.base_id != base.pk:

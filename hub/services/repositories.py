@@ -7,6 +7,7 @@ from hub import access
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility
 from hub.names import check_repository
+from hub.services import quotas
 from hub.services.audit import adopt, record
 
 
@@ -29,6 +30,7 @@ def create_repository(
     if taken:
         where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""
         raise Conflict(f"{namespace.name}/{taken.name} exists already{where}.", field="name")
+    quotas.require("repositories", namespace)
     try:
         with transaction.atomic():
             repository = Repository.objects.create(

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from hub.errors import Invalid
 from hub.models import Token, User
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.signing_in.identities import is_paused
 from hub.services.signing_in.sessions import require_unended
@@ -35,6 +36,7 @@ def create_token(
     if not name.strip():
         raise Invalid("A token needs a name, so that you can recognise it when you revoke it.", field="name")
     require_unended(actor)
+    quotas.require("tokens", actor)
     secret = PREFIX + secrets.token_urlsafe(30)
     token = Token.objects.create(
         user=actor,

@@ -6,7 +6,8 @@ The Content-Security-Policy allows our own files only: no inline script or style
 from django.http import HttpRequest, HttpResponse
 
 from composition.errors import CompositionError
-from hub.errors import TAKEN, Conflict, HubError, is_taken
+from hub import disk
+from hub.errors import TAKEN, Conflict, DiskFull, HubError, is_taken
 from hub.web.views.errors import refusal_page
 
 POLICY = "; ".join(
@@ -22,6 +23,11 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+# Pages that take a POST also when the disk is nearly full: they free room, or are needed to.
+FREES = {"sign_in", "sign_out", "delete", "cancel_job", "revoke_token", "companion", "change_member", "basket"}
+# Forms whose service refuses then by itself, so that what was typed stays on the page.
+KEEPS_TYPED = {"edit_card", "merge", "evaluate", "new_job", "generate", "train_generator", "transfer", "try"}
 
 
 def is_page(request: HttpRequest) -> bool:
@@ -44,7 +50,10 @@ class ContentSecurityPolicy:
 
 
 class RefusalPages:
-    """A `HubError` or `CompositionError` that leaves a page's view becomes the page that explains it."""
+    """A `HubError` or `CompositionError` that leaves a page's view becomes the page that explains it.
+
+    What would store something new is refused before, where the disk is nearly full.
+    """
 
     def __init__(self, get_response) -> None:
         self.get_response = get_response
@@ -52,11 +61,18 @@ class RefusalPages:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
 
+    def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
+        stores = request.method == "POST" and request.resolver_match.url_name not in FREES | KEEPS_TYPED
+        if is_page(request) and stores and (reason := disk.low()):
+            return refusal_page(request, DiskFull(reason))
+        return None
+
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not is_page(request):
             return None
         if is_taken(error):
             return refusal_page(request, Conflict(TAKEN))
+        error = disk.refusal_of(error) or error
         if isinstance(error, HubError | CompositionError):
             return refusal_page(request, error)
         return None

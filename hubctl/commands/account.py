@@ -5,7 +5,7 @@ import click
 from hubctl import config
 from hubctl.errors import Forbidden, Refused
 from hubctl.options.common import json_option, need_token, with_hub
-from hubctl.output import describe, emit
+from hubctl.output import describe, emit, size, table
 
 
 @click.command("login")
@@ -82,3 +82,26 @@ def whoami_command(hub, as_json) -> None:
         ]
     )
     emit(me, as_json, text)
+
+
+@click.command("usage")
+@click.argument("namespace", required=False)
+@with_hub
+def usage_command(hub, namespace, as_json) -> None:
+    """Show what NAMESPACE has used of its limits; without a name your own and those of your namespace."""
+    need_token(hub)
+    found = [hub.usage(namespace)] if namespace else [hub.usage(hub.me()["username"]), hub.usage()]
+    rows = [row for one in found for row in one["limits"]]
+    show = {"bytes": size, "count": str}
+    cells = [
+        [
+            row["label"],
+            "" if row["used"] is None else show[row["unit"]](row["used"]),
+            show[row["unit"]](row["limit"]) if row["limit"] else "no limit",
+        ]
+        for row in rows
+    ]
+    if as_json:
+        emit({"limits": rows}, as_json, "")
+        return
+    table(cells, ["what", "used", "limit"], "no limits")

@@ -101,6 +101,8 @@ API_ROWS = [
         "DELETE",
         "401 403 204 403 204 403 403 401",
     ),
+    row(API + "namespaces/<name:namespace>/usage", "GET", "401 404 200 200 200 200 200 401"),
+    row(API + "me/usage", "GET", SIGNED_IN),
     row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401"),
     row(HOOKS, "GET", ADMINS),
     row(HOOKS, "POST", ADMINS.replace("200", "201"), json={"url": "https://hub.example.org/in"}),

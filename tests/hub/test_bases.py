@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, Invalid, QuotaExceeded
 from hub.models import BaseModel, Job, State, Version
 from hub.services import bases, known_bases
 from tests.hub import factories
@@ -75,7 +75,7 @@ def test_another_config_under_the_same_name_is_refused_and_another_revision_is_n
     ids=lambda value: str(value)[:40],
 )
 def test_what_can_be_no_base_is_refused_with_its_field(owner, options, field):
-    with pytest.raises(Invalid) as refusal:
+    with pytest.raises((Invalid, QuotaExceeded)) as refusal:
         register(owner, **options)
     assert refusal.value.facts["field"] == field
     assert not BaseModel.objects.exists()

@@ -6,15 +6,22 @@ Run on whatever database the tests have; `test_postgres.py` runs this file again
 import io
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django.db import connection
 
-from hub.errors import Conflict
-from hub.models import Ref, Revision, Upload, UploadFile, Version
+from hub.errors import Conflict, QuotaExceeded, TooMany
+from hub.models import Job, Namespace, Ref, Revision, Stored, Upload, UploadFile, Usage, Version
 from hub.services import bases
+from hub.services.accounts import create_organisation, create_user
 from hub.services.content import collection, uploads
+from hub.services.content.companions import add_companion
 from hub.services.content.manifest import manifest_of
+from hub.services.jobs.lease import claim
+from hub.services.jobs.turns import take
+from hub.services.quotas import recount
+from hub.services.tokens import create_token
 from hub.storage import blobs
 from tests.hub import factories
 
@@ -165,3 +172,79 @@ def test_one_base_registered_twice_at_once_is_one_base(people):
     outcomes = at_once(register, register)
     assert len({base.pk for base, _ in outcomes}) == 1
     assert len({job.pk for _, job in outcomes}) == 1
+
+
+class TestTheLastOfAShare:
+    """Two at once that would both fit alone: one has the last of it, the other is refused, nobody waits for ever."""
+
+    @pytest.fixture
+    def limit(self, settings):
+        def limit(**named: int) -> None:
+            settings.QUOTAS = dict.fromkeys(settings.QUOTAS, 0) | named
+
+        return limit
+
+    def one_of_each(self, outcomes: list[object], refused: type[Exception] = QuotaExceeded) -> None:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        assert [type(error) for error in errors] == [refused], outcomes
+
+    def test_of_a_namespace_s_bytes(self, people, repository, limit):
+        other = factories.make_repository(people.owner, "other", namespace=people.lab)
+        for number in range(ROUNDS):
+            used = sum(Stored.objects.values_list("size", flat=True))
+            limit(stored_bytes=used + 1000)
+            files = [{"README.md": f"{number}{who}".encode() * 300} for who in "ab"]
+            commits = [ready(people.owner, where, f) for where, f in zip((repository, other), files, strict=True)]
+            self.one_of_each(at_once(*commits))
+            assert Usage.objects.get(namespace=people.lab).stored_bytes == used + 600
+            assert sum(Stored.objects.values_list("size", flat=True)) == used + 600
+
+    def test_of_things(self, people, limit):
+        for number in range(ROUNDS):
+            limit(tokens=number + 1, organisations=number + 1)
+            self.one_of_each(at_once(*(lambda: create_token(actor=people.owner, name="t") for _ in range(2))))
+            made = Namespace.objects.filter(created_by=people.member)
+            acts = [partial(create_organisation, actor=people.member, name=f"g{number}{who}") for who in "ab"]
+            self.one_of_each(at_once(*acts))
+            assert made.count() == number + 1
+
+    def test_of_a_day_s_sign_ups(self, db, settings):
+        settings.SIGN_UPS_A_DAY = 1
+        acts = [
+            partial(create_user, username=name, password=factories.PASSWORD, address="10.0.0.1")
+            for name in ("a1", "b1")
+        ]
+        self.one_of_each(at_once(*acts), TooMany)
+
+    def test_of_running_jobs(self, people, limit):
+        limit(running_jobs=1)
+        for _ in range(ROUNDS):
+            Job.objects.all().delete()
+            for _ in range(2):
+                Job.objects.create(kind="svd", queue="cpu", created_by=people.owner)
+            jobs = [partial(claim, pk, worker=f"w{pk}") for pk in Job.objects.values_list("pk", flat=True)]
+            outcomes = at_once(*jobs)
+            assert sorted(outcome is None for outcome in outcomes) == [False, True], outcomes
+
+    def test_two_free_workers_take_two_jobs(self, people):
+        for _ in range(ROUNDS):
+            Job.objects.all().delete()
+            for _ in range(3):
+                Job.objects.create(kind="svd", queue="cpu", created_by=people.owner)
+            free = [partial(take, worker=f"w{n}", queues=["cpu"], can_run=lambda job: True) for n in range(2)]
+            one, two = at_once(*free)
+            assert one.pk != two.pk
+            assert Job.objects.filter(state="loading").count() == 2
+
+    def test_a_companion_and_a_push_and_a_recount_agree(self, people, repository):
+        other = factories.make_repository(people.owner, "other", namespace=people.lab)
+
+        def companion(number: int) -> None:
+            rows = io.BytesIO(b'{"prompt": "%d", "completion": "b"}\n' % number)
+            add_companion(actor=people.owner, repository=other, kind="seeds", name="s.jsonl", stream=rows)
+
+        for number in range(ROUNDS):
+            commit = ready(people.owner, repository, {"README.md": b"# %d" % number})
+            outcomes = at_once(commit, partial(companion, number), partial(recount, people.lab))
+            assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes
+            assert recount(people.lab) == 0

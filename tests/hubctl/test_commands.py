@@ -293,3 +293,25 @@ def test_waiting_outlives_a_restart_of_the_hub(signed_in, pair, hubctl, served, 
     monkeypatch.setattr(hub, "job", flaky)
     assert hub.wait(job["id"])["state"] == "done"
     assert len(calls) == 4
+
+
+def test_a_pulled_version_keeps_the_card_it_had(hubctl, ada, base, tmp_path):
+    repository = factories.make_repository(ada, "kept")
+    factories.publish(ada, repository, factories.adapter_files(card="# Old"))
+    factories.publish(ada, repository, {"README.md": b"# New"})
+    for ref, card in (("@v1", "# Old"), ("", "# Old"), ("@latest", "# Old"), ("@main", "# New")):
+        assert hubctl("pull", f"ada/kept{ref}", "-o", tmp_path / f"to{ref}").code == 0
+        assert (tmp_path / f"to{ref}" / "README.md").read_text() == card, ref
+
+
+def test_usage_is_shown_and_a_refusal_says_what_to_do(hubctl, signed_in, settings, tmp_path):
+    settings.QUOTAS = {**settings.QUOTAS, "stored_bytes": 2_000_000, "tokens": 0}
+    shown = hubctl("usage").out
+    assert "stored bytes" in shown and "2.0 MB" in shown and "no limit" in shown
+    names = [row["name"] for row in hubctl("usage", "ada", "--json").json["limits"]]
+    assert names[0] == "stored_bytes" and "tokens" not in names
+    assert hubctl("usage", "nobody").code == 4
+    settings.QUOTAS = {**settings.QUOTAS, "stored_bytes": 10}
+    folder = write(tmp_path / "rows", factories.dataset_files())
+    refused = hubctl("dataset", "push", folder, "ada/rows")
+    assert refused.code == 1 and "quota.stored_bytes" in refused.err and "ask an administrator" in refused.err

@@ -95,7 +95,7 @@ def _data(attempt: Attempt, worker: Worker, recipe: AssembleRecipe, names: Seque
 
 def _source(row: JobInput) -> dict[str, Any]:
     """What the assembly's config records of an expert's origin: the digest of its weights, its licence."""
-    manifest = manifest_of(row.version.revisions.order_by("pk").first())
+    manifest = manifest_of(row.version.revision)
     weights = format_of(row.version.repository.kind, manifest).weights_in(manifest)[0]
     return {"sha256": manifest[weights].sha256, "license": row.version.repository.license or None}
 

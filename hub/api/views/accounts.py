@@ -10,6 +10,7 @@ from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.errors import PermissionDenied
+from hub.http.peer import address_of
 from hub.http.visitors import visitor_of
 from hub.models import Token
 from hub.services import accounts, tokens
@@ -108,6 +109,7 @@ class SignIn(View):
     """A token for a name and a password, and for a code where the user has a second factor."""
 
     authentication_classes = []
+    little = frozenset({"POST"})
 
     @extend_schema(
         operation_id="sign_in", tags=["accounts"], request=SignInBody, responses={201: NewTokenShape}, auth=[]
@@ -127,7 +129,8 @@ class SignUp(View):
     @extend_schema(operation_id="sign_up", tags=["accounts"], request=SignUpBody, responses={201: UserShape}, auth=[])
     def post(self, request):
         accounts.require_open()
-        return Response(UserShape(accounts.create_user(**self.read(SignUpBody))).data, status=201)
+        made = accounts.create_user(**self.read(SignUpBody), address=address_of(request))
+        return Response(UserShape(made).data, status=201)
 
 
 class Tokens(View):

@@ -44,7 +44,7 @@ class Files(View):
 
     @extend_schema(operation_id="files_list", tags=TAGS, parameters=PARTS, responses=ManifestShape)
     def get(self, request, namespace, name, ref):
-        revision = revision_of(access.repository(self.viewer, namespace, name), ref)
+        revision = access.resolve(access.repository(self.viewer, namespace, name), ref)
         part = part_of(self.viewer, revision, **wanted(request))
         shown = {
             "revision": revision.oid,
@@ -67,7 +67,7 @@ class File(View):
         responses={(200, "application/octet-stream"): BYTES, (206, "application/octet-stream"): BYTES},
     )
     def get(self, request, namespace, name, ref, path):
-        revision = revision_of(access.repository(self.viewer, namespace, name), ref)
+        revision = access.resolve(access.repository(self.viewer, namespace, name), ref)
         content, repository = file_of(self.viewer, revision, path, **wanted(request))
         response = bytes_response(request._request, content, path)
         if request.method == "GET" and response.status_code in (200, 206):
@@ -86,8 +86,3 @@ class File(View):
 def wanted(request) -> dict:
     """The part of a mixture that the query names, as `hub.services.content.mixture_parts` takes it."""
     return {"expert": request.query_params.get("expert"), "form": request.query_params.get("as")}
-
-
-def revision_of(repository, ref: str):
-    """What `ref` stands for; `latest` of a repository without a version is its main."""
-    return access.resolve(repository, None if ref == "latest" else ref)

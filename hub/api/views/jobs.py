@@ -130,6 +130,7 @@ class Check(JobView):
     """The dry run: nothing is queued."""
 
     scopes = {"POST": "read"}
+    little = frozenset({"POST"})
 
     @extend_schema(operation_id="jobs_check", tags=TAGS, request=JobBody, responses=CheckShape)
     def post(self, request):
@@ -146,6 +147,8 @@ class OneJob(JobView):
 
 class Cancel(JobView):
     """Stop it; not while it is being saved."""
+
+    little = frozenset({"POST"})
 
     @extend_schema(operation_id="jobs_cancel", tags=TAGS, request=None, responses=WholeJobShape)
     def post(self, request, pk):

@@ -42,7 +42,7 @@ class Verdict(View):
     """The verdict on one version; POST queues the evaluations it lacks."""
 
     def found(self, namespace: str, name: str, ref: str):
-        return access.version(self.viewer, namespace, name, None if ref == "latest" else ref, kind=Kind.ADAPTER)
+        return access.version(self.viewer, namespace, name, ref, kind=Kind.ADAPTER)
 
     @extend_schema(
         operation_id="verdict",

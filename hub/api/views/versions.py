@@ -18,7 +18,7 @@ class VersionShape(serializers.ModelSerializer):
     """A version in short."""
 
     version = serializers.CharField(source="label")
-    revision = serializers.SerializerMethodField(help_text="id of the first revision with this content")
+    revision = serializers.SerializerMethodField(help_text="id of the revision that made it")
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
     created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
 
@@ -28,8 +28,8 @@ class VersionShape(serializers.ModelSerializer):
         fields += ("created_at",)
 
     def get_revision(self, version) -> str | None:
-        first = min(version.revisions.all(), key=lambda revision: revision.pk, default=None)
-        return first and first.oid
+        made = version.revision
+        return made and made.oid
 
 
 class RelativeShape(serializers.Serializer):

@@ -2,6 +2,7 @@
 
 import io
 
+from hub import disk
 from hub.errors import Conflict, Invalid
 from hub.models import Repository, User
 from hub.services.content.manifest import CARD
@@ -19,6 +20,7 @@ def edit_card(*, actor: User, repository: Repository, text: str, since: str, mes
         raise Conflict("The card was changed while you edited. Copy your text, reload the page and paste it in again.")
     if not text.strip():
         raise Invalid("The card is empty; write something, or go back without saving.", field="text")
+    disk.require_room()
     stored = blobs.put(io.BytesIO(text.encode()))
     message = message.strip() or "Edit the card"
     return publish(actor=actor, repository=repository, files={CARD: stored}, message=message, since=head)

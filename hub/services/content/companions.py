@@ -20,6 +20,7 @@ from composition.formats.gate import check_file
 from hub.errors import Invalid
 from hub.models import FINAL, Blob, Companion, JobFile, Repository, User, Visibility
 from hub.models.companions import CONTEXT, DISCRIMINATOR, SEEDS, STATE, SYNTHETIC
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.manifest import BlobSource, Entry, read_whole
@@ -83,6 +84,10 @@ def keep(
     shown: str = Visibility.PRIVATE,
 ) -> list[Companion]:
     """Rows for stored bytes, in the caller's transaction if there is one; each replaces an earlier one of its name."""
+    earlier = Companion.objects.filter(repository=repository, kind=kind, name__in=files)
+    replaced = dict(earlier.values_list("name", "blob"))
+    quotas.require("companions", repository.namespace, needed=len(set(files) - set(replaced)))
+    quotas.charge(repository.namespace, set(files.values()))
     claim_blobs(set(files.values()))
     kept = []
     for name, entry in sorted(files.items()):
@@ -95,6 +100,7 @@ def keep(
         companion, _ = Companion.objects.update_or_create(repository=repository, kind=kind, name=name, defaults=values)
         kept.append(companion)
         record(actor, "companion.add", repository, companion=f"{kind}/{name}", visibility=shown)
+    quotas.release(repository.namespace, set(replaced.values()))
     return kept
 
 
@@ -114,13 +120,16 @@ def remove_companion(*, actor: User, companion: Companion) -> None:
 
     Jobs that are over let go of them too, and can't be tried again then; one under way keeps them to its end.
     """
+    quotas.hold(companion.repository.namespace)
     record(actor, "companion.remove", companion.repository, companion=str(companion))
     rows = folder(companion)
     held = JobFile.objects.filter(
         blob__in=rows.values("blob"), job__state__in=FINAL, job__inputs__version__repository=companion.repository
     )
     JobFile.objects.filter(pk__in=list(held.values_list("pk", flat=True))).update(blob=None)
+    digests = set(rows.values_list("blob", flat=True))
     rows.delete()
+    quotas.release(companion.repository.namespace, digests)
 
 
 def folder(companion: Companion) -> QuerySet[Companion]:

@@ -21,7 +21,8 @@ def refresh(
         repository.origin = version.origin
         repository.peft_type = version.facts.get("peft_type", "") if repository.is_adapter else ""
         repository.rank = max(version.facts.get("ranks") or [version.facts.get("adapter_rank") or 0]) or None
-        repository.size = sum(ManifestEntry.objects.filter(revision=revision).values_list("blob__size", flat=True))
+        own = ManifestEntry.objects.filter(revision=version.revision)
+        repository.size = sum(own.values_list("blob__size", flat=True))
     if main:
         _apply_card(repository, checked.card or Card(), revision)
     repository.save(update_fields=COLUMNS)

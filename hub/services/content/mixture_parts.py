@@ -69,7 +69,7 @@ def part_of(viewer: Viewer, revision: Revision, *, expert: str | None = None, fo
         raise NotFound(error.message, code="expert_not_found", experts=stack.config.names) from error
     source = _sources(viewer, revision.version, stack).get(number)
     if source is not None:
-        own = manifest_of(source.revisions.order_by("pk").first())
+        own = manifest_of(source.revision)
         return Part({path: Content.of_blob(*entry) for path, entry in own.items()}, source=source)
     return Part(_contents(f"{key}:{number}", expert_files(stack, expert)))
 

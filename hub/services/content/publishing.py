@@ -27,6 +27,7 @@ from hub.models import (
     Visibility,
 )
 from hub.names import check_ref
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
@@ -100,15 +101,23 @@ def publish(
         after = changed(before, change.files, change.deletions, replace)
         if after != checked.manifest:
             checked = check_change(repository=repository, change=change, base=base)
-        version, is_new = _version(repository, checked, head, base, actor, made)
+        message = clean_message(message, after, before)
+        same = _same(repository, head, after, message)
+        version, is_new = _version(repository, checked, (same, head), base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
             _begin_branch(repository, branch, head)
             return PublishResult(head, version, False)
-        claim_blobs(set(after.values()) - set(before.values()))
-        revision = _revision(repository, head, after, clean_message(message, after, before), version, actor)
+        quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
+        fresh = set(after.values()) - set(before.values())
+        quotas.charge(repository.namespace, fresh)
+        claim_blobs(fresh)
+        if same and same.version_id == (version and version.pk):
+            revision = same
+        else:
+            revision = _revision(repository, head, after, message, version, actor)
         if is_new:
             _inherit(repository, version, parents)
-        _move_refs(repository, branch, revision, version)
+        _move_refs(repository, branch, revision, is_new)
         facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
         record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
     return PublishResult(revision, version, True)
@@ -212,14 +221,25 @@ def _refuse_conflict(repository: Repository, change: Change, head: Revision | No
         )
 
 
+def _same(repository: Repository, head: Revision | None, after: Manifest, message: str) -> Revision | None:
+    """The revision that has these files on this parent with this message already, pushed to another branch."""
+    oid = revision_oid(repository=repository.pk, parent=head.oid if head else None, manifest=after, message=message)
+    return Revision.objects.filter(repository=repository, oid=oid).select_related("version__base").first()
+
+
 def _version(
-    repository: Repository, checked: Checked, head: Revision | None, base: BaseModel | None, actor: User, made: dict
+    repository: Repository,
+    checked: Checked,
+    near: Sequence[Revision | None],
+    base: BaseModel | None,
+    actor: User,
+    made: dict,
 ) -> tuple[Version | None, bool]:
-    """The version of this content, and whether it had to be made: it equals the head's, or the last one, or is next."""
+    """The version of this content, and whether it had to be made: it equals one of `near`, or the last, or is next."""
     if not checked.digest:
         return None, False
     last = last_version(repository)
-    for known in (head.version if head else None, last):
+    for known in (*(revision.version for revision in near if revision), last):
         if known and known.content_digest == checked.digest and base in (None, known.base):
             return known, False
     version = Version.objects.create(
@@ -237,10 +257,12 @@ def _version(
 def _revision(
     repository: Repository, head: Revision | None, after: Manifest, message: str, version: Version | None, actor: User
 ) -> Revision:
-    oid = revision_oid(repository=repository.pk, parent=head.oid if head else None, manifest=after, message=message)
-    found = Revision.objects.filter(repository=repository, oid=oid).select_related("version").first()
-    if found:
-        return found
+    parent = head.oid if head else None
+    oid = revision_oid(repository=repository.pk, parent=parent, manifest=after, message=message)
+    if Revision.objects.filter(repository=repository, oid=oid).exists():
+        # The same files were pushed for another base, which is another version: it needs a revision of its own.
+        said = f"{message}\n{version.label}"
+        oid = revision_oid(repository=repository.pk, parent=parent, manifest=after, message=said)
     revision = Revision.objects.create(
         repository=repository, oid=oid, parent=head, version=version, message=message, author=actor
     )
@@ -265,13 +287,9 @@ def _begin_branch(repository: Repository, branch: str, head: Revision) -> None:
     Ref.objects.get_or_create(repository=repository, name=branch, defaults={"kind": RefKind.BRANCH, "revision": head})
 
 
-def _move_refs(repository: Repository, branch: str, revision: Revision, version: Version | None) -> None:
-    """The branch follows; `latest` follows the newest version, and on main its newest card."""
-    moves = [(RefKind.BRANCH, branch)]
-    newest = last_version(repository)
-    has_latest = Ref.objects.filter(repository=repository, name=LATEST, revision__version=newest).exists()
-    if version and version == newest and (branch == MAIN or not has_latest):
-        moves.append((RefKind.TAG, LATEST))
+def _move_refs(repository: Repository, branch: str, revision: Revision, is_new: bool) -> None:
+    """The branch follows; `latest` moves to the revision that makes a new version, and stays there."""
+    moves = [(RefKind.BRANCH, branch)] + ([(RefKind.TAG, LATEST)] if is_new else [])
     for kind, name in moves:
         Ref.objects.update_or_create(
             repository=repository,

@@ -17,11 +17,13 @@ from uuid import UUID
 
 from django.conf import settings
 
+from hub import disk
 from hub.errors import Conflict
 from hub.models import Upload, UploadFile
 from hub.storage import CHUNK
 
 LOCK_SECONDS = 3.0
+LOCK = "lock"
 
 
 def folder(upload: Upload) -> Path:
@@ -73,13 +75,17 @@ def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
 
 def whole(upload: UUID, *, patience: float = LOCK_SECONDS) -> contextlib.AbstractContextManager[BinaryIO]:
     """Hold all of an upload's files where they are: against a second commit, against being taken over or removed."""
-    return locked(Path(settings.UPLOAD_FOLDER) / str(upload) / "lock", patience=patience)
+    return locked(Path(settings.UPLOAD_FOLDER) / str(upload) / LOCK, patience=patience)
 
 
 def append(out: BinaryIO, stream: BinaryIO, room: int) -> bool:
-    """Copy at most `room` bytes and sync them, also when the sender breaks off; True if it had more to send."""
+    """Copy at most `room` bytes and sync them, also when the sender breaks off; True if it had more to send.
+
+    DiskFull where the disk has become nearly full; what came before is kept.
+    """
     try:
         while room:
+            disk.require_room()
             chunk = stream.read(min(CHUNK, room))
             if not chunk:
                 return False
@@ -105,6 +111,13 @@ def adopt(old: UploadFile, new: UploadFile) -> int:
 def discard(file: UploadFile) -> None:
     """Forget the bytes of one file."""
     path_of(file).unlink(missing_ok=True)
+
+
+def empty(upload: Upload) -> None:
+    """Give the bytes of all files back to the disk. The lock stays, so that whoever waits for it finds it."""
+    for path in folder(upload).glob("*"):
+        if path.name != LOCK:
+            path.unlink(missing_ok=True)
 
 
 def remove(upload: Upload) -> None:

@@ -14,8 +14,10 @@ from django.utils import timezone
 
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.sources import LocalFile
+from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import publishing, staging
 from hub.services.content.declared_files import read_promise
@@ -45,12 +47,21 @@ def begin_upload(
     if not promised and not deletions:
         raise Invalid("Name at least one file to push or to delete.", field="files")
     deletions = sorted({str(path) for path in deletions})
+    held = _held(repository, promised.values())
+    coming = sum(entry.size for entry in promised.values() if entry not in held)
+    disk.require_room(coming)
     with transaction.atomic():
+        # The user's row is locked before the repository's, as by all who lock both.
+        quotas.require("open_uploads", actor, facts=lambda: _oldest(actor))
+        quotas.require("staged_bytes", actor, needed=coming, facts=lambda: _oldest(actor))
         repository = publishing.lock(repository)
         change = publishing.change_of(files=promised, deletions=deletions, branch=branch)
         head = publishing.head_of(repository, branch)
-        after = publishing.changed(publishing.manifest_of(head), change.files, change.deletions, False)
+        before = publishing.manifest_of(head)
+        after = publishing.changed(before, change.files, change.deletions, False)
         check_paths(list(after))
+        quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
+        quotas.expect(repository.namespace, promised.values())
         upload = Upload.objects.create(
             repository=repository,
             user=actor,
@@ -60,7 +71,6 @@ def begin_upload(
             deletions=deletions,
             parent=head,
         )
-        held = _held(repository, promised.values())
         rows = [
             UploadFile(
                 upload=upload,
@@ -178,7 +188,9 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
 
 
 def abandon_upload(*, actor: User, upload: Upload) -> None:
-    """Forget an upload and its bytes; what it published stays."""
+    """Forget an upload and its bytes; what it published stays. A full disk gets its bytes back first."""
+    if disk.low():
+        staging.empty(upload)
     with staging.whole(upload.pk):
         with transaction.atomic():
             record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
@@ -206,6 +218,12 @@ def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
     names = [entry.sha256 for entry in entries]
     here = ManifestEntry.objects.filter(revision__repository=repository, blob__in=names).values("blob")
     return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
+
+
+def _oldest(user: User) -> dict[str, list[str]]:
+    """The user's uploads that have been open the longest, by id: to abandon."""
+    rows = Upload.objects.filter(user=user, committed_at=None).order_by("created_at")
+    return {"uploads": [str(pk) for pk in rows.values_list("pk", flat=True)[:10]]}
 
 
 def _adopt(upload: Upload) -> None:

@@ -17,10 +17,11 @@ from composition.registry import METHODS
 from hub import broker, queries
 from hub.models import ALLOWED, Job, JobLog, State, Version, WorkerNode
 from hub.progress import publish_progress
+from hub.queries import quota
 from hub.services.audit import record
 from hub.services.jobs.files import let_go
 from hub.services.jobs.queue import announce, send_later
-from hub.services.jobs.scheduling import able_workers
+from hub.services.jobs.scheduling import able_workers, has_room
 from hub.services.jobs.storable import storable
 from hub.services.jobs.waiting import bases_of
 
@@ -37,7 +38,12 @@ class LostLease(Cancelled):
 
 @transaction.atomic
 def claim(job_id: int, *, worker: str) -> Job | None:
-    """Take a queued job for this worker, with the next attempt's number; None if there is nothing to take."""
+    """Take a queued job for this worker, with the next attempt's number; None if there is nothing to take.
+
+    A job whose owner has as many running as they may stays queued.
+    """
+    if not has_room(job_id):
+        return None
     now = timezone.now()
     taken = Job.objects.filter(pk=job_id, state=State.QUEUED).update(
         state=State.LOADING,
@@ -124,16 +130,14 @@ def release(*, job_id: int, attempt: int) -> None:
 
 
 @transaction.atomic
-def decline(*, job_id: int, worker: str) -> None:
-    """Pass on a queued job whose base this worker doesn't hold, to one that does; without one it waits visibly."""
-    job = Job.objects.select_related("base").filter(pk=job_id, state=State.QUEUED).first()
-    if job is None or job.kind not in METHODS:
+def put_back(*, job_id: int, attempt: int, error: dict) -> None:
+    """Queue the job again after a fault that may pass, as a full disk; with the last of its attempts it fails."""
+    job = Job.objects.select_for_update().filter(pk=job_id, attempt=attempt).first()
+    if job is None or job.lost + 1 >= job.max_attempts:
+        fail(job_id=job_id, attempt=attempt, error=error)
         return
-    able = able_workers(METHODS[job.kind], bases_of(job), job.queue)
-    others = [node for node in able if node.name != worker]
-    if others:
-        idle = next((node for node in others if node.current_job_id is None), others[0])
-        send_later(job, broker.direct_queue(idle.name))
+    _write(job_id, attempt, HELD, **_queued(message=str(error["message"])[:300]), lost=job.lost + 1)
+    announce(Job.objects.get(pk=job_id))
 
 
 def reap() -> list[int]:
@@ -180,7 +184,8 @@ def _send_again() -> list[int]:
     """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
     patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
     queued = Job.objects.filter(state=State.QUEUED, kind__in=METHODS).exclude(sent_at__gt=patience)
-    queued = queued.select_related("base")
+    full = quota.full(queued.order_by().values_list("created_by", flat=True).distinct())
+    queued = queued.exclude(created_by__in=full).select_related("base")
     queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
     if not queued:
         return []
@@ -214,6 +219,11 @@ def _end(job_id: int, attempt: int, states: tuple, state: str, **values: object)
     record(None, f"job.{job.state}", job, kind=job.kind, attempt=attempt, worker=job.worker, **failure)
     data = {"state": str(state), "attempt": attempt, "error": values.get("error"), "message": values["message"]}
     transaction.on_commit(lambda: publish_progress(job_id, "state", **data))
+    if quota.limits_of(job.created_by)["running_jobs"]:
+        # Their next one may have been passed over while this one ran, and its message is gone.
+        waits = Job.objects.filter(created_by=job.created_by_id, state=State.QUEUED).order_by("pk").first()
+        if waits:
+            send_later(waits)
 
 
 def _queued(message: str) -> dict[str, object]:

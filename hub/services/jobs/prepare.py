@@ -12,7 +12,8 @@ from composition.registry import METHODS, recipe_from_dict
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Busy, HubError, Invalid
-from hub.models import User
+from hub.models import Repository, User
+from hub.services import quotas
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, check_repository_kind
@@ -60,8 +61,8 @@ class _Steps:
         if found and completed and self._has_inputs():
             self.step(lambda: self.kind.check_files(self.draft))
         self.draft.comparable = whole and found
-        if self.kind.makes and readable:
-            self.step(self.find_place)
+        if self.kind.makes and readable and self.step(self.find_place):
+            self.step(self.check_room)
 
     def step(self, act: Callable[[], object]) -> bool:
         return _step(self.draft, act)
@@ -113,6 +114,14 @@ class _Steps:
         draft, request = self.draft, self.draft.request
         place, asked = place_of(self.kind, request), self.kind.visibility(request.visibility)
         draft.place = check_output(draft.actor, self.kind, draft.method.label, place, self.kind.parents(request), asked)
+
+    def check_room(self) -> None:
+        """Refuse a result that its namespace has no room for, as far as its size is known; publishing counts again."""
+        namespace, name = self.draft.place
+        if not Repository.objects.filter(namespace=namespace, name__iexact=name).exists():
+            quotas.require("repositories", namespace, hold=False)
+        size = 0 if self.draft.problems else self.kind.cost(self.draft).get("bytes")
+        quotas.expect(namespace, size=int(size or 1))
 
     def _has_inputs(self) -> bool:
         return not self.draft.method.needs.min_inputs or bool(self.draft.request.adapters)

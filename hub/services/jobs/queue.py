@@ -8,10 +8,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from composition.errors import CompositionError
-from hub import broker
+from hub import broker, disk
 from hub.errors import Conflict, HubError
 from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility
 from hub.progress import publish_progress
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import NO_RESULT, hold
@@ -41,6 +42,8 @@ def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job
     if known := _known(draft, request, idempotency_key):
         return known
     draft.require()
+    disk.require_room()
+    quotas.require("queued_jobs", actor)
     request, kind = draft.request, kind_of(request.kind)
     namespace, name = draft.place or (None, "")
     job = Job(
@@ -101,6 +104,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
     Conflict in any other state, Invalid without its files; and what `prepare` raises where its owner may not start it
     any more.
     """
+    quotas.require("queued_jobs", job.created_by)
     again = Job.objects.filter(pk=job.pk, state__in=NO_RESULT).update(
         state=State.QUEUED,
         cancel_requested=False,

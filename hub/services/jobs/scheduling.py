@@ -6,7 +6,9 @@ from django.conf import settings
 
 from composition.recipes.method import Method
 from hub import broker, queries
-from hub.models import BaseModel, WorkerNode
+from hub.models import BaseModel, User, WorkerNode
+from hub.queries import quota
+from hub.services.quotas.limits import lock
 
 
 def queue_of(method: Method) -> str:
@@ -44,3 +46,12 @@ def waiting_sentence(method: Method, bases: Sequence[BaseModel], queue: str | No
         f"No running worker holds the base {names}. Put its weights under {places} "
         "on a worker's machine, or into its Hugging Face cache."
     )
+
+
+def has_room(job_id: int) -> bool:
+    """Whether the owner of a job may have one more running. Their row is locked to the end of the transaction."""
+    owner = User.objects.filter(jobs=job_id).first()
+    if owner is None or not quota.limits_of(owner)["running_jobs"]:
+        return True
+    lock(owner)
+    return not quota.full([owner.pk])

@@ -1,9 +1,19 @@
 """Why a queued job waits: nobody holds its bases, or those who do are busy."""
 
+from django.db.models import Prefetch, prefetch_related_objects
+
 from composition.registry import METHODS
-from hub.models import ADAPTER, BaseModel, Job, State
+from hub import disk
+from hub.models import ADAPTER, BaseModel, Job, JobInput, State
+from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.scheduling import able_workers, waiting_sentence
+
+
+def adapters() -> Prefetch:
+    """A job's input adapters with their bases, to be fetched with a list of jobs."""
+    rows = JobInput.objects.filter(role=ADAPTER).select_related("version__base").defer("version__report")
+    return Prefetch("inputs", rows, to_attr="adapter_inputs")
 
 
 def bases_of(job: Job) -> list[BaseModel]:
@@ -11,7 +21,8 @@ def bases_of(job: Job) -> list[BaseModel]:
     method = METHODS.get(job.kind)
     if method is None or not method.needs.base_model:
         return []
-    rows = job.inputs.filter(role=ADAPTER).select_related("version__base")
+    prefetch_related_objects([job], adapters())
+    rows = job.adapter_inputs
     return kind_of(job.kind).bases(method, [row.version for row in rows], job.base)
 
 
@@ -21,7 +32,9 @@ def waiting_for(job: Job) -> str:
         return ""
     if job.kind not in METHODS:
         return f"This hub no longer has the method {job.kind!r}; cancel the job."
-    return waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
+    if quota.full([job.created_by_id]):
+        return "As many jobs as its owner may have at a time are running; it begins when one of them ends."
+    return disk.low() or waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
 
 
 def busy_with(job: Job) -> str:

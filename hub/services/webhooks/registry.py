@@ -12,12 +12,11 @@ from django.utils import timezone
 from hub.errors import Conflict, Invalid
 from hub.models import Delivery, DeliveryState, Namespace, Repository, User, Webhook
 from hub.sealed import seal
+from hub.services import quotas
 from hub.services.audit import record
 from hub.services.webhooks.addresses import check_url
 from hub.services.webhooks.notices import EVENTS, PING, deliver
 from hub.services.webhooks.sending import PURPOSE, SECRET
-
-MOST = 20
 
 
 @transaction.atomic
@@ -28,9 +27,7 @@ def add_webhook(
     check_url(url)
     if repository is not None and repository.namespace_id != namespace.pk:
         raise Invalid(f"{repository.full_name} is not in {namespace.name}.", field="repository")
-    Namespace.objects.select_for_update().get(pk=namespace.pk)
-    if namespace.webhooks.count() >= MOST:
-        raise Conflict(f"{namespace.name} has {MOST} webhooks, the most it may have. Remove one first.")
+    quotas.require("webhooks", namespace)
     secret = _new_secret()
     webhook = Webhook.objects.create(
         namespace=namespace,

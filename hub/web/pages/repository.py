@@ -24,7 +24,7 @@ from hub.web.charts import lineage as lineage_graph
 from hub.web.charts import modules as module_chart
 from hub.web.pages import snippets
 
-CARD = "README.md"
+CARD, MAIN = "README.md", "main"
 READ = 1_000_000
 PREVIEW_BYTES, PREVIEW_ROWS = 200_000, 12
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
@@ -33,13 +33,17 @@ COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", 
 
 @dataclass
 class Heading:
-    """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid."""
+    """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid.
+
+    `head` is main's revision: it has the newest card, which is the repository's.
+    """
 
     repository: Repository
     revision: Revision | None
     version: Version | None
     facts: AdapterFacts | None
     ref: str
+    head: Revision | None
     newest: int
     tags: list[str]
     may_write: bool
@@ -50,6 +54,11 @@ class Heading:
     def outdated(self) -> bool:
         """True where a newer version than the shown one exists."""
         return bool(self.version and self.newest > self.version.number)
+
+    @property
+    def card_revision(self) -> Revision | None:
+        """Whose card is shown: main's, or of a named revision its own."""
+        return self.revision if self.ref else self.head or self.revision
 
     @property
     def tabs(self) -> list[dict]:
@@ -91,6 +100,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
     if version:
         version.repository = repository
     refs = list(queries.refs(repository))
+    head = next((row.revision for row in refs if row.name == MAIN), None)
     numbers = [row.revision.version.number for row in refs if row.revision.version_id]
     here = revision and revision.pk
     return Heading(
@@ -99,6 +109,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
         version=version,
         facts=adapter_facts(repository, version),
         ref=ref or "",
+        head=head,
         newest=max(numbers, default=0),
         tags=[row.name for row in refs if row.is_tag and row.revision_id == here and row.name != "latest"],
         may_write=access.may(viewer, repository, "write"),
@@ -117,7 +128,7 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
     if page.revision is None:
         return {"page": page}
     entries = queries.files(page.revision)
-    context = {"page": page, "card": card_html(page, entries), "files": entries}
+    context = {"page": page, "files": entries, **card_of(page)}
     if page.version is None:
         return context
     if page.repository.is_generator:
@@ -145,7 +156,7 @@ def versions(page: Heading) -> dict:
     rows = list(queries.versions(page.repository))
     for newer, older in zip(rows, [*rows[1:], None], strict=True):
         newer.changes = changes(older, newer) if older else []
-        newer.made_by = next(iter(newer.revisions.all()), None)
+        newer.made_by = newer.revision
     return {"page": page, "versions": rows}
 
 
@@ -212,12 +223,19 @@ def card_text(entries: list[dict]) -> str:
         return stream.read(READ).decode("utf-8", "replace")
 
 
-def card_html(page: Heading, entries: list[dict]) -> SafeString | str:
-    """The card as sanitised HTML, whose pictures and links lead into the shown revision."""
-    digest = card_digest(entries)
+def card_of(page: Heading) -> dict:
+    """{"card": the card to show as sanitised HTML, "newer_card": whether main's differs from it}."""
+    shown = page.card_revision
+    digest = card_digest(queries.files(shown))
+    newest = digest if shown == page.head or page.head is None else card_digest(queries.files(page.head))
+    return {"card": card_html(page, digest), "newer_card": newest != digest}
+
+
+def card_html(page: Heading, digest: str) -> SafeString | str:
+    """The card with this digest as sanitised HTML; its pictures and links lead into the revision it is shown of."""
     if not digest:
         return ""
-    where = [page.repository.namespace.name, page.repository.name, page.revision.oid]
+    where = [page.repository.namespace.name, page.repository.name, page.card_revision.oid]
     return mark_safe(card_pages.card_html(digest, reverse("file", args=[*where, "x"]).removesuffix("x")))
 
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from hub import access, queries
 from hub.errors import Invalid, NotSignedIn
+from hub.http.peer import address_of
 from hub.http.visitors import remember_device, visitor_of
 from hub.models import User
 from hub.services import accounts, mail
@@ -80,7 +81,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     form = {name: request.POST.get(name, "").strip() for name in ("username", "email")}
     if request.method == "POST":
         with refusal_of(refused):
-            user = accounts.create_user(**form, password=request.POST.get("password", ""))
+            user = accounts.create_user(**form, password=request.POST.get("password", ""), address=address_of(request))
             welcome(user=user, visitor=visitor_of(request), way="sign-up")
             return enter(request, user, "")
     return refused.on(render(request, "accounts/sign_up.html", {"refused": refused, "form": form}))

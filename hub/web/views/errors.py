@@ -20,7 +20,8 @@ TITLES = {
     409: "Something is in the way",
     416: "No such part of the file",
     422: "That can't be used",
-    429: "Too many tries",
+    429: "Too many at once",
+    507: "No room to store this",
 }
 UNSEEN = "Check the address for a typo. If it is private, sign in as someone who may see it."
 

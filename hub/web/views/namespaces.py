@@ -41,6 +41,8 @@ def namespace(request: HttpRequest, namespace: str) -> HttpResponse:
         "next": following,
         "mine": mine,
         "members": found.memberships.select_related("user").order_by("user__username") if mine else [],
+        "usage": queries.usage(found) if mine else [],
+        "own_usage": queries.usage(viewer.user) if viewer.user and found.owner_id == viewer.user.pk else [],
         "may_admin": bool(mine and mine.role == Role.ADMIN),
         "roles": Role.values,
         "ticked": basket.repositories(request),

@@ -42,7 +42,7 @@ def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResp
 def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
     """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
     viewer, asked = access.viewer_of(request), request.GET
-    revision = access.resolve(access.repository(viewer, namespace, name), None if ref == "latest" else ref)
+    revision = access.resolve(access.repository(viewer, namespace, name), ref)
     content, found = file_of(viewer, revision, path, expert=asked.get("expert"), form=asked.get("as"))
     response = bytes_response(request, content, path)
     if picture := repository_page.picture_type(path):

@@ -21,6 +21,7 @@ def upload(request: HttpRequest) -> HttpResponse:
         "namespaces": queries.writable(viewer),
         "bases": queries.bases(viewer),
         "target": found,
+        "stored": queries.stored([found.namespace.name] if found else queries.writable(viewer)),
         "kinds": list(Kind),
         "visibilities": Visibility.values,
     }

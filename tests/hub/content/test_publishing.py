@@ -46,7 +46,7 @@ class TestVersions:
         assert second.revision != first.revision
         assert second.revision.parent == first.revision
         assert second.version == first.version
-        assert ref(repository, "latest") == second.revision
+        assert (ref(repository, "main"), ref(repository, "latest")) == (second.revision, first.revision)
         assert set(manifest_of(second.revision)) == {"README.md", *adapter_files()}
 
     def test_a_new_indentation_of_the_config_is_no_new_version(self, owner, repository):

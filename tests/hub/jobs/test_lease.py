@@ -10,6 +10,7 @@ from hub import broker
 from hub.models import ALLOWED, FINAL, Job, JobLog, Repository, Revision, State, Version, WorkerNode
 from hub.services import worker_nodes
 from hub.services.jobs import lease as job_lease
+from hub.services.jobs import turns
 from hub.services.jobs.lease import LostLease
 from hub.services.jobs.results import keep_shapes, publish_result
 from tests.hub import asking, factories
@@ -247,11 +248,11 @@ def test_a_job_is_passed_on_to_a_worker_that_holds_its_base(
     now = timezone.now()
     worker_nodes.report_worker(name="without", queues=["cpu"], bases=[], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):
-        job_lease.decline(job_id=job.pk, worker="without")
+        turns.take(worker="without", queues=["cpu"], can_run=lambda job: False, hint=job.pk)
     assert sent == []
     worker_nodes.report_worker(name="with", queues=["cpu"], bases=[base.pk], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):
-        job_lease.decline(job_id=job.pk, worker="without")
+        turns.take(worker="without", queues=["cpu"], can_run=lambda job: False, hint=job.pk)
     assert sent == [(job.pk, "worker.with")]
     assert row(job)["state"] == State.QUEUED
 

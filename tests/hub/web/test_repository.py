@@ -169,7 +169,7 @@ def test_editing_the_card_is_a_new_revision_of_the_same_version(people, version)
     page = writer.get("/lab/sentiment")
     assert "<h1>Better</h1>" in page.content.decode()
     assert page.context["page"].version == version
-    assert page.context["page"].revision.oid != head
+    assert page.context["page"].head.oid != head
     late = writer.post("/lab/sentiment/card", sent | {"text": "# Lost?"})
     assert late.status_code == 409
     assert "# Lost?" in late.content.decode(), "what was typed stays"

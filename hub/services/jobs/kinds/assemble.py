@@ -164,7 +164,7 @@ def _earlier_data(mixture: Version) -> list[Version]:
 
 def _config_of(version: Version) -> AssemblyConfig:
     """The adapter_config.json of a mixture's version."""
-    manifest = manifest_of(version.revisions.order_by("pk").first())
+    manifest = manifest_of(version.revision)
     raw = strict_loads(read_whole(BlobSource(manifest[CONFIG_FILE])), area="config", what=CONFIG_FILE)
     return AssemblyConfig(raw)
 

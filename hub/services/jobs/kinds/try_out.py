@@ -15,6 +15,7 @@ class TryOut(JobKind):
     recipe = TryRecipe
     seen_at = "try"
     makes = None
+    awaited = True
 
     def check(self, draft: Draft) -> None:
         super().check(draft)

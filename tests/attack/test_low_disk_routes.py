@@ -1,0 +1,45 @@
+"""With a disk that is nearly full, every route: what stores answers 507 with a sentence, the rest as ever.
+
+A new route that stores is refused by itself; one that frees room has to be named, in the code and here.
+"""
+
+import pytest
+
+from tests.hub.route_rules import RULES, WHO
+from tests.hub.test_routes import ask, world  # noqa: F401  the world is a fixture
+
+pytestmark = pytest.mark.django_db
+HUGE = 10**12  # MB; more than any disk has
+# What frees room, or is needed to, goes on.
+GOES_ON = {
+    ("api/v1/sign-in", "POST"),
+    ("api/v1/jobs/check", "POST"),
+    ("api/v1/jobs/<number:pk>/cancel", "POST"),
+    *((route, "POST") for route in ("sign-in", "sign-out", "merge/basket", "tokens/<number:pk>/revoke")),
+    ("jobs/<number:pk>/cancel", "POST"),
+    ("<name:namespace>/-/members", "POST"),
+    ("<name:namespace>/<name:name>/delete", "POST"),
+    ("<name:namespace>/<name:name>/companion", "POST"),
+}
+# Takes an earlier job's recipe to a page, which stores nothing.
+STORES_NOTHING = {("jobs/<number:pk>/again", "POST")}
+
+
+def test_below_the_minimum_what_stores_is_507_and_the_rest_answers_as_ever(world, settings):  # noqa: F811
+    settings.MIN_FREE_MB = HUGE
+    stored, went_on = [], []
+    for rule in RULES:
+        usual, answer = int(rule.statuses[WHO.index("admin")]), ask(rule, "admin", world)
+        key = (rule.route, rule.method)
+        if rule.method in ("GET", "DELETE") or key in GOES_ON or usual == 405 or "^.*$" in rule.route:
+            assert answer.status_code == usual, f"{rule} answers {answer.status_code}, not {usual}"
+            went_on.append(key)
+        elif key not in STORES_NOTHING:
+            # A form that answers 200 shows a check, or what is wrong; it has stored nothing.
+            shows = usual >= 400 or (usual == 200 and not rule.route.startswith("api/"))
+            refused = {507, usual} if shows else {507}
+            assert answer.status_code in refused, f"{rule} answers {answer.status_code} on a full disk"
+            assert answer.status_code == usual or "nearly full" in answer.content.decode(), str(rule)
+            stored.append(key)
+    assert set(went_on) >= GOES_ON
+    assert len(stored) > 25
