@@ -94,14 +94,15 @@ class BlobStore:
                     if DIGEST.fullmatch(name):
                         yield name
 
-    def sweep_incoming(self, before: datetime) -> int:
-        """Remove temporary files that a killed process left before that time; how many."""
+    def sweep_incoming(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Remove temporary files that a killed process left before that time; how many. `dry_run` counts them only."""
         removed = 0
         if self._root is not None and (self._root / INCOMING).is_dir():
             for path in (self._root / INCOMING).iterdir():
                 with contextlib.suppress(FileNotFoundError):  # Its writer was done with it in between.
                     if path.stat().st_mtime < before.timestamp():
-                        path.unlink()
+                        if not dry_run:
+                            path.unlink()
                         removed += 1
         return removed
 

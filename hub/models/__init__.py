@@ -10,6 +10,7 @@ from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobL
 from .outbox import Outbox
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
+from .upkeep import UpkeepTask
 
 __all__ = [
     "ADAPTER",
@@ -41,6 +42,7 @@ __all__ = [
     "Role",
     "State",
     "Token",
+    "UpkeepTask",
     "Upload",
     "UploadFile",
     "User",

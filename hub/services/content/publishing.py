@@ -237,7 +237,8 @@ def _version(
 def _revision(
     repository: Repository, head: Revision | None, after: Manifest, message: str, version: Version | None, actor: User
 ) -> Revision:
-    oid = revision_oid(repository=repository.pk, parent=head.oid if head else None, manifest=after, message=message)
+    parent = head.oid if head else None
+    oid = revision_oid(repository=repository.oid_number, parent=parent, manifest=after, message=message)
     found = Revision.objects.filter(repository=repository, oid=oid).select_related("version").first()
     if found:
         return found
