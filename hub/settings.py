@@ -186,3 +186,25 @@ WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
+
+
+def _kept(name: str, default: int, *, fewest: int = 0) -> int:
+    """A time to keep things, in whole days or hours."""
+    value = env_int(name, default)
+    if value < fewest:
+        least = "0 keeps them for ever" if fewest == 0 else f"at least {fewest}"
+        raise ImproperlyConfigured(f"{name}={value}: use a whole number; {least}")
+    return value
+
+
+# Upkeep: what is kept how long. 0 days is for ever.
+KEEP_UPLOADS_DAYS = _kept("HUB_KEEP_UPLOADS_DAYS", 7)
+KEEP_TRASH_DAYS = _kept("HUB_KEEP_TRASH_DAYS", 30)
+KEEP_JOB_FILES_DAYS = _kept("HUB_KEEP_JOB_FILES_DAYS", 1)
+KEEP_JOB_LOGS_DAYS = _kept("HUB_KEEP_JOB_LOGS_DAYS", 365)
+KEEP_JOBS_DAYS = _kept("HUB_KEEP_JOBS_DAYS", 0)
+KEEP_EVENTS_DAYS = _kept("HUB_KEEP_EVENTS_DAYS", 0)
+KEEP_OUTBOX_DAYS = _kept("HUB_KEEP_OUTBOX_DAYS", 7)
+KEEP_UNUSED_HOURS = _kept("HUB_KEEP_UNUSED_HOURS", 24, fewest=1)
+# Bundles: public keys of the hubs whose bundles are imported without asking.
+TRUSTED_KEYS = env_list("HUB_TRUSTED_KEYS", "")

@@ -15,6 +15,7 @@ from hub.web.views import (
     repository,
     transfer,
     trying,
+    upkeep,
     upload,
 )
 
@@ -46,6 +47,8 @@ urlpatterns = [
     path("organisations", namespaces.organisations, name="organisations"),
     path("trash", namespaces.trash, name="trash"),
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
+    path(f"trash/{HERE}/purge", namespaces.purge, name="purge"),
+    path("admin/upkeep", upkeep.upkeep, name="upkeep"),
     path("<name:namespace>", namespaces.namespace, name="namespace"),
     path("<name:namespace>/-/members", namespaces.change_member, name="change_member"),
     path(HERE, repository.repository, name="repository"),

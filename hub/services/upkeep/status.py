@@ -1,0 +1,27 @@
+"""What keeps the hub in order, and when it did last; for administrators of the site."""
+
+from hub.models import UpkeepTask
+from hub.services.upkeep.schedule import SCHEDULE
+
+
+def status() -> list[dict]:
+    """The tasks of the schedule in its order: name, summary, every (seconds), setting, last run and next run."""
+    known = {row.name: row for row in UpkeepTask.objects.filter(name__in=SCHEDULE)}
+    rows = []
+    for name, task in SCHEDULE.items():
+        row = known.get(name) or UpkeepTask(name=name)
+        rows.append(
+            {
+                "name": name,
+                "summary": task.summary,
+                "every": task.every,
+                "often": task.often,
+                "setting": task.setting,
+                "started_at": row.started_at,
+                "finished_at": row.finished_at,
+                "next_at": row.next_at,
+                "outcome": row.outcome,
+                "message": row.message,
+            }
+        )
+    return rows
