@@ -86,6 +86,11 @@ class BlobStore:
         """When the bytes were last stored or found again; FileNotFoundError if they are not here."""
         return self._storage.get_modified_time(self.name(sha256))
 
+    def require(self) -> None:
+        """OSError where the store is a folder that isn't there: an unmounted disk, not a store without bytes."""
+        if self._root is not None and not self._root.is_dir():
+            raise FileNotFoundError(f"the blob store {self._root} is not there; is its disk mounted?")
+
     def walk(self) -> Iterator[str]:
         """The digest of every blob stored, in order."""
         for first in self._folders(""):

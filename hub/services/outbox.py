@@ -51,6 +51,11 @@ def handles(topic: str) -> Callable[[Handler], Handler]:
     return register
 
 
+def topics() -> list[str]:
+    """The topics that have a handler here."""
+    return sorted(_handlers)
+
+
 def put(topic: str, **payload: object) -> Outbox:
     """Write a side effect; `payload` is kept as JSON. RuntimeError outside of its cause's transaction."""
     if not connection.in_atomic_block:

@@ -1,7 +1,7 @@
 """`manage.py gc`: remove what nothing needs: abandoned pushes, unreferenced bytes, leftovers of killed processes."""
 
-import json
 from datetime import timedelta
+from json import dumps
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -26,13 +26,8 @@ class Command(BaseCommand):
             raise CommandError(f"--grace-hours {grace_hours}: give hours, 0 or more.")
         done = collect_garbage(grace=timedelta(hours=grace_hours), dry_run=dry_run)
         if json:
-            self.stdout.write(as_json({"dry_run": dry_run, **done.to_json()}))
+            self.stdout.write(dumps({"dry_run": dry_run, **done.to_json()}))
             return
         self.stdout.write(f"{'Would remove' if dry_run else 'Removed'}: {done}")
         if not dry_run and is_held(BACKUP):
             self.stdout.write("A backup is running, so no blob was deleted; run gc again when it has ended.")
-
-
-def as_json(value: object) -> str:
-    """One line for programs."""
-    return json.dumps(value, sort_keys=True)

@@ -1,8 +1,8 @@
 """`manage.py upkeep`: run what is due; `--list` shows every task, `--forever` serves a site without a worker's."""
 
-import json
 import signal
 import threading
+from json import dumps
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
     def _show(self, for_programs: bool) -> None:
         rows = status()
         if for_programs:
-            self.stdout.write(json.dumps(rows, default=str))
+            self.stdout.write(dumps(rows, default=str))
             return
         for row in rows:
             last = f"{row['finished_at']:%Y-%m-%d %H:%M} {row['outcome']}" if row["finished_at"] else "never"

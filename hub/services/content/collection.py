@@ -47,7 +47,7 @@ def collect_blobs(
             break
         if (size := remove(sha256, before)) is not None:
             rows, files, freed = rows + 1, files + 1, freed + size
-    remove = _would_collect_without_row if dry_run else _collect_without_row
+    remove = _would_collect_without_row if dry_run else collect_without_row
     for sha256 in without_row():
         if not go_on():
             break
@@ -104,7 +104,7 @@ def _would_collect(sha256: str, before: datetime) -> int | None:
     return Blob.objects.get(pk=sha256).size if is_old(sha256, before) else None
 
 
-def _collect_without_row(sha256: str, before: datetime) -> int | None:
+def collect_without_row(sha256: str, before: datetime) -> int | None:
     """The same for bytes without a row: they are given one first, so that publishing and collecting share its lock."""
     try:
         if not is_old(sha256, before):
