@@ -152,7 +152,7 @@ class BlobStore:
         os.utime(incoming)
         os.replace(incoming, target)
         incoming.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return True
 
     def _place(self, temporary: Path, sha256: str) -> None:
@@ -161,7 +161,7 @@ class BlobStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.chmod(0o444)
             os.replace(temporary, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return
         name = self.name(sha256)
         with open(temporary, "rb") as source:
@@ -194,7 +194,7 @@ def _temporary(folder: Path | None) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
