@@ -107,7 +107,7 @@ def publish(
         claim_blobs(set(after.values()) - set(before.values()))
         revision = _revision(repository, head, after, clean_message(message, after, before), version, actor)
         if is_new:
-            _inherit(repository, version, parents)
+            inherit(repository, version, parents)
         _move_refs(repository, branch, revision, version)
         facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
         record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
@@ -251,7 +251,7 @@ def _revision(
     return revision
 
 
-def _inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
+def inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
     """Note the parents in the order of the inputs; one private parent makes the whole repository private."""
     Parentage.objects.bulk_create(
         Parentage(child=version, parent=parent, position=position) for position, parent in enumerate(parents)
