@@ -1,10 +1,17 @@
 """A small hub with something of everything that is kept: what checks, backups and bundles are tried on."""
 
 import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-from hub.models import Evaluation, Job, JobInput
+from django.conf import settings
+from django.db import transaction
+from django.test import override_settings
+
+from hub.models import Evaluation, Job
 from hub.services import audit, refs, repositories, tokens
 from hub.services.content import companions
 from tests.hub import asking, factories
@@ -52,6 +59,30 @@ def make_hub() -> SimpleNamespace:
     )  # fmt: skip
 
 
+@contextmanager
+def made_once(make: Callable[[], SimpleNamespace], folder: Path) -> Iterator[SimpleNamespace]:
+    """What `make` makes, its bytes below `folder`, in a transaction that is undone at the end."""
+    storage = {**settings.STORAGES["blobs"], "OPTIONS": {"location": str(folder / "blobs")}}
+    here = override_settings(
+        STORAGES={**settings.STORAGES, "blobs": storage}, UPLOAD_FOLDER=folder / "uploads", HUB_DATA=folder
+    )
+    with here, transaction.atomic():
+        made = make()
+        made.folder = folder
+        yield made
+        transaction.set_rollback(True)
+
+
+@contextmanager
+def copied(made: SimpleNamespace, store: Path) -> Iterator[None]:
+    """Its bytes copied into the test's store, and its rows inside a savepoint."""
+    shutil.copytree(made.folder / "blobs", store / "blobs")
+    made.store = store
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
 def record_one(owner, version, dataset, base) -> Evaluation:
     """A measured evaluation, as a worker's job leaves it."""
     return Evaluation.objects.create(
@@ -71,8 +102,3 @@ def record_one(owner, version, dataset, base) -> Evaluation:
 def bytes_of(store: Path, sha256: str) -> Path:
     """Where the test's store keeps a blob."""
     return store / "blobs" / sha256[:2] / sha256[2:4] / sha256
-
-
-def inputs(job: Job) -> list[JobInput]:
-    """A job's inputs, in order."""
-    return list(job.inputs.order_by("position"))

@@ -4,15 +4,11 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
-from django.test import override_settings
+from django.db import connection
 from django.utils import timezone
 
 from hub.models import (
@@ -38,31 +34,9 @@ from hub.services.upkeep import fsck
 from hub.services.upkeep.checks import stored
 from hub.storage import blobs
 from tests.hub import factories
-from tests.hub.upkeep.a_hub import bytes_of, make_hub
+from tests.hub.upkeep.a_hub import bytes_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(scope="module")
-def world(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """The hub, made once; each test damages a copy of its bytes, and its rows inside a savepoint."""
-    folder = tmp_path_factory.mktemp("whole")
-    storage = {**settings.STORAGES["blobs"], "OPTIONS": {"location": str(folder / "blobs")}}
-    stored_here = override_settings(STORAGES={**settings.STORAGES, "blobs": storage}, UPLOAD_FOLDER=folder / "uploads")
-    with django_db_blocker.unblock(), stored_here, transaction.atomic():
-        made = make_hub()
-        made.folder = folder
-        yield made
-        transaction.set_rollback(True)
-
-
-@pytest.fixture
-def hub(world, store) -> Iterator[SimpleNamespace]:
-    shutil.copytree(world.folder / "blobs", store / "blobs")
-    world.store = store
-    with transaction.atomic():
-        yield world
-        transaction.set_rollback(True)
 
 
 def weights(version: Version) -> str:

@@ -174,8 +174,8 @@ def _base(actor: User, claim: ClaimedBase, trusted: bool, dry_run: bool) -> Base
         return found
     if not trusted:
         raise Invalid(
-            f"The bundle needs the base {claim.name}, whose shapes aren't known here, and it is not signed by a trusted "
-            f"hub. Register the base first: hubctl base add {claim.name} --config config.json",
+            f"The bundle needs the base {claim.name}, whose shapes aren't known here; no trusted hub has signed it. "
+            f"Register the base first: hubctl base add {claim.name} --config config.json",
             code="base.unknown",
         )
     if dry_run:
@@ -328,7 +328,7 @@ def _parent(actor: User, name: str, number: int, digest: str, numbers: dict[str,
 
 
 def _finish(plan: Plan) -> None:
-    """Refs and facets: branches as in the bundle, tags that aren't here, `latest` and facets as publishing sets them."""
+    """Refs and facets: branches as in the bundle, tags that aren't here, the rest as publishing sets it."""
     repository = plan.repository
     at = {revision.oid: revision for revision in Revision.objects.filter(repository=repository)}
     for name, (kind, oid) in plan.claim.refs.items():
