@@ -15,7 +15,7 @@ class UpkeepShape(serializers.Serializer):
     name = serializers.CharField()
     summary = serializers.CharField()
     every = serializers.IntegerField(help_text="seconds between two runs")
-    setting = serializers.CharField(help_text="the environment variables that say how long things are kept")
+    setting = serializers.CharField(help_text="the settings that say how long things are kept, with their values")
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     next_at = serializers.DateTimeField(allow_null=True)

@@ -116,7 +116,8 @@ def _refuse_running() -> None:
 def _refuse_full(replace: bool) -> None:
     found = holds()
     if found and not replace:
-        most = ", ".join(f"{count} {what}" for what, count in sorted(found.items(), key=lambda one: -one[1])[:4])
+        told = [what for what in ("users", "repositories", "versions", "jobs") if what in found] or list(found)[:4]
+        most = ", ".join(f"{found[what]:,} {what}" for what in told)
         raise Conflict(
             f"This hub is not empty: it holds {most}. Restore into an empty one, or give --replace: then all of that "
             "is deleted, and the backup takes its place.",

@@ -235,7 +235,7 @@ def test_page_and_api_show_it_to_administrators(client, people):
     client.force_login(people.owner)
     runner.run_due(names=["outbox"])
     page = client.get("/admin/upkeep").content.decode()
-    assert "0 sent rows deleted" in page and "every 30 minutes" in page
+    assert "0 sent rows deleted" in page and "every 30 minutes" in page and "HUB_KEEP_TRASH_DAYS=30" in page
     rows = {row["name"]: row for row in client.get("/api/v1/upkeep").json()}
     assert rows["outbox"]["outcome"] == "done" and list(rows) == list(SCHEDULE)
 
