@@ -24,9 +24,9 @@ class Command(BaseCommand):
             raise CommandError(f"--keep {keep}: keep at least 1.")
         try:
             done = back_up(folder, secrets=with_secrets, say=(lambda text: None) if json else self.stdout.write)
+            removed, freed = forget(folder, keep=keep) if keep else (0, 0)
         except HubError as error:
             raise CommandError(error.message) from None
-        removed, freed = forget(folder, keep=keep) if keep else (0, 0)
         if json:
             figures = {name: getattr(done, name) for name in done.__slots__}
             self.stdout.write(dumps({**figures, "removed": removed, "freed_bytes": freed}))

@@ -28,7 +28,7 @@ from hub.services.content.manifest import canonical_json
 from hub.services.upkeep import tables
 from hub.services.upkeep.leases import BACKUP, Lease, busy, lease
 from hub.services.upkeep.snapshot import snapshot
-from hub.storage import CHUNK, blobs, digest, sync_folder
+from hub.storage import CHUNK, DIGEST, blobs, digest, sync_folder
 
 FORMAT = 1
 PART = ".part-"
@@ -85,7 +85,17 @@ def whole(folder: Path) -> list[str]:
 
 
 def forget(folder: Path, *, keep: int) -> tuple[int, int]:
-    """Remove all but the newest `keep` backups, and the bytes that none of those refers to: (backups, bytes)."""
+    """Remove all but the newest `keep` backups, and the bytes that none of those refers to: (backups, bytes).
+
+    Conflict `backup.busy` while a backup runs, which may count on bytes that are there.
+    """
+    with lease(BACKUP) as held:
+        if held is None:
+            raise busy("backup", BACKUP)
+        return _forget(folder, keep)
+
+
+def _forget(folder: Path, keep: int) -> tuple[int, int]:
     names = whole(folder)
     for name in names[:-keep]:
         doomed = folder / SNAPSHOTS / f"{PART}{name}"
@@ -97,7 +107,8 @@ def forget(folder: Path, *, keep: int) -> tuple[int, int]:
             wanted |= {bytes.fromhex(json.loads(line)[0]) for line in lines}
     freed = 0
     for path in (folder / "blobs").glob("??/??/*"):
-        if bytes.fromhex(path.name) not in wanted:
+        # What has no digest for its name was being copied when its process was killed.
+        if not DIGEST.fullmatch(path.name) or bytes.fromhex(path.name) not in wanted:
             freed += path.stat().st_size
             path.unlink()
     return len(names[:-keep]), freed

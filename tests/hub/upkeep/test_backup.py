@@ -81,10 +81,11 @@ def test_a_second_backup_copies_what_is_new_and_old_ones_go(store, kept, capsys)
     assert backup.back_up(kept).copied == 1, "the new weights alone"
     repositories.delete_repository(actor=hub.owner, repository=hub.generator.repository)
     purge_repository(actor=hub.owner, repository=hub.generator.repository)
+    (next(kept.glob("blobs/*/*")) / ".part-killed").write_bytes(b"half")
     call_command("backup", str(kept), "--keep", "1", "--json")
     said = json.loads(capsys.readouterr().out)
     assert (said["copied"], said["removed"]) == (0, 3) and said["freed_bytes"] > 0
-    assert len(backup.whole(kept)) == 1
+    assert len(backup.whole(kept)) == 1 and not list(kept.rglob(".part-*"))
     lose_everything(store)
     call_command("restore", str(kept))
     assert not list(fsck.check(fsck.look()))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from django.conf import settings as given
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -165,6 +166,28 @@ def test_a_task_that_is_told_to_stop_is_due_again_in_a_minute(toy):
     (row,) = runner.run_due(lambda: next(told))
     assert (row.outcome, row.message) == ("stopped", "1 steps") or row.outcome == "stopped"
     assert row.next_at - timezone.now() <= timedelta(seconds=60)
+
+
+def test_it_runs_forever_until_it_is_told_to_stop(toy):
+    ran = []
+    toy(lambda go_on: ran.append(1) or "ran")
+    runner.run_forever(lambda: not ran, seconds=0.01)
+    assert ran == [1]
+
+
+@pytest.mark.parametrize(("value", "ok"), [("0", True), ("7", True), ("-1", False), ("soon", False), ("1.5", False)])
+def test_a_wrong_setting_stops_the_start_with_a_sentence(value, ok, monkeypatch):
+    from hub.settings import _kept
+
+    monkeypatch.setenv("HUB_KEEP_TRASH_DAYS", value)
+    if ok:
+        assert _kept("HUB_KEEP_TRASH_DAYS", 30) == int(value)
+    else:
+        with pytest.raises(ImproperlyConfigured, match="use a whole number"):
+            _kept("HUB_KEEP_TRASH_DAYS", 30)
+    monkeypatch.setenv("HUB_KEEP_UNUSED_HOURS", "0")
+    with pytest.raises(ImproperlyConfigured, match="at least 1"):
+        _kept("HUB_KEEP_UNUSED_HOURS", 24, fewest=1)
 
 
 def test_a_second_runner_does_nothing_and_a_dead_one_is_followed(toy):
