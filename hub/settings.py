@@ -215,9 +215,8 @@ if LOG_FORMAT not in ("text", "json"):
     raise ImproperlyConfigured(f"HUB_LOG_FORMAT={LOG_FORMAT!r}: use 'text' or 'json'")
 LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
 
-# Webhooks: networks that they may reach beside the public internet, and how long deliveries are remembered.
+# Webhooks: networks that they may reach beside the public internet.
 WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
-KEEP_DELIVERIES_DAYS = env_int("HUB_KEEP_DELIVERIES_DAYS", 30)
 # What a user or a namespace may use; 0 is no limit. An administrator may set others for one of them.
 QUOTAS = {
     "stored_bytes": env_int("HUB_QUOTA_STORED_MB", 1_000_000) * 1_000_000,
@@ -240,3 +239,26 @@ SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)
 MIN_FREE_MB = env_int("HUB_MIN_FREE_MB", 0) if env("HUB_MIN_FREE_MB") else None
 if min(*QUOTAS.values(), ALIASES_A_BASE, SIGN_UPS_A_DAY, MIN_FREE_MB or 0) < 0:
     raise ImproperlyConfigured("A HUB_QUOTA_… or HUB_MIN_FREE_MB is negative: use a whole number, 0 for no limit")
+
+
+def _kept(name: str, default: int, *, fewest: int = 0) -> int:
+    """A time to keep things, in whole days or hours."""
+    value = env_int(name, default)
+    if value < fewest:
+        least = "0 keeps them for ever" if fewest == 0 else f"at least {fewest}"
+        raise ImproperlyConfigured(f"{name}={value}: use a whole number; {least}")
+    return value
+
+
+# Upkeep: what is kept how long. 0 days is for ever.
+KEEP_UPLOADS_DAYS = _kept("HUB_KEEP_UPLOADS_DAYS", 7)
+KEEP_TRASH_DAYS = _kept("HUB_KEEP_TRASH_DAYS", 30)
+KEEP_JOB_FILES_DAYS = _kept("HUB_KEEP_JOB_FILES_DAYS", 1)
+KEEP_JOB_LOGS_DAYS = _kept("HUB_KEEP_JOB_LOGS_DAYS", 365)
+KEEP_JOBS_DAYS = _kept("HUB_KEEP_JOBS_DAYS", 0)
+KEEP_EVENTS_DAYS = _kept("HUB_KEEP_EVENTS_DAYS", 0)
+KEEP_DELIVERIES_DAYS = _kept("HUB_KEEP_DELIVERIES_DAYS", 30)
+KEEP_OUTBOX_DAYS = _kept("HUB_KEEP_OUTBOX_DAYS", 7)
+KEEP_UNUSED_HOURS = _kept("HUB_KEEP_UNUSED_HOURS", 24, fewest=1)
+# Bundles: public keys of the hubs whose bundles are imported without asking.
+TRUSTED_KEYS = env_list("HUB_TRUSTED_KEYS", "")

@@ -86,6 +86,11 @@ class BlobStore:
         """When the bytes were last stored or found again; FileNotFoundError if they are not here."""
         return self._storage.get_modified_time(self.name(sha256))
 
+    def require(self) -> None:
+        """OSError where the store is a folder that isn't there: an unmounted disk, not a store without bytes."""
+        if self._root is not None and not self._root.is_dir():
+            raise FileNotFoundError(f"the blob store {self._root} is not there; is its disk mounted?")
+
     def walk(self) -> Iterator[str]:
         """The digest of every blob stored, in order."""
         for first in self._folders(""):
@@ -94,14 +99,15 @@ class BlobStore:
                     if DIGEST.fullmatch(name):
                         yield name
 
-    def sweep_incoming(self, before: datetime) -> int:
-        """Remove temporary files that a killed process left before that time; how many."""
+    def sweep_incoming(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Remove temporary files that a killed process left before that time; how many. `dry_run` counts them only."""
         removed = 0
         if self._root is not None and (self._root / INCOMING).is_dir():
             for path in (self._root / INCOMING).iterdir():
                 with contextlib.suppress(FileNotFoundError):  # Its writer was done with it in between.
                     if path.stat().st_mtime < before.timestamp():
-                        path.unlink()
+                        if not dry_run:
+                            path.unlink()
                         removed += 1
         return removed
 
@@ -146,7 +152,7 @@ class BlobStore:
         os.utime(incoming)
         os.replace(incoming, target)
         incoming.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return True
 
     def _place(self, temporary: Path, sha256: str) -> None:
@@ -155,7 +161,7 @@ class BlobStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.chmod(0o444)
             os.replace(temporary, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return
         name = self.name(sha256)
         with open(temporary, "rb") as source:
@@ -188,7 +194,7 @@ def _temporary(folder: Path | None) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:

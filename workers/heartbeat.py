@@ -1,32 +1,32 @@
 """The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, and reaps.
 
 It never computes, so it also beats while a method is busy with one long operation. Every worker reaps for all; taking
-back a job is one fenced update, so two reapers at once do no harm. Every half hour it purges the private files of jobs
-that are over, and outbox rows that were sent.
+back a job is one fenced update, so two reapers at once do no harm.
 
 It also sweeps the outbox every few seconds. The task that drains the outbox waits behind the current job, which may
 take hours (a worker runs one message at a time). The sweep doesn't wait, and it finds what the broker or a dead drainer
-lost.
+lost. Once a minute it asks whether some upkeep is due (`hub.services.upkeep`), which also has a thread of its own.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from hub.services import outbox
-from hub.services.jobs import files as job_files
 from hub.services.jobs import lease as job_lease
 from hub.services.jobs.lease import LostLease
+from hub.services.upkeep import runner as upkeep
 from hub.services.worker_nodes import forget_worker, report_worker
 from workers.attempt import Attempt
 
 BEATS_A_LEASE = 3
 SECONDS_A_LOOK = 1.0
-SECONDS_A_PURGE = 1800.0
+SECONDS_AN_UPKEEP = 60.0
 SECONDS_A_SWEEP = 5.0
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Heartbeat(threading.Thread):
         self.closed = threading.Event()
         self.held: Attempt | None = None
         self._sweeper: threading.Thread | None = None
-        self._next_beat = self._next_reap = self._next_purge = self._next_sweep = 0.0
+        self._keeper: threading.Thread | None = None
+        self._next_beat = self._next_reap = self._next_upkeep = self._next_sweep = 0.0
 
     def run(self) -> None:
         """Look once a second, beat three times a lease, reap twice a lease, sweep every five seconds."""
@@ -57,10 +58,9 @@ class Heartbeat(threading.Thread):
                 if time.monotonic() >= self._next_reap and not self.stopping.is_set():
                     self._next_reap = time.monotonic() + lease / 2
                     job_lease.reap()
-                if time.monotonic() >= self._next_purge and not self.stopping.is_set():
-                    self._next_purge = time.monotonic() + SECONDS_A_PURGE
-                    job_files.purge()
-                    outbox.purge()
+                if time.monotonic() >= self._next_upkeep and not self.stopping.is_set():
+                    self._next_upkeep = time.monotonic() + SECONDS_AN_UPKEEP
+                    self.keep_up()
                 if time.monotonic() >= self._next_sweep and not self.stopping.is_set():
                     self._next_sweep = time.monotonic() + SECONDS_A_SWEEP
                     self.sweep()
@@ -104,6 +104,13 @@ class Heartbeat(threading.Thread):
             self._sweeper = threading.Thread(target=_drain, name="outbox", daemon=True)
             self._sweeper.start()
 
+    def keep_up(self) -> None:
+        """Run the upkeep that is due, in a separate thread that ends its step when the worker stops."""
+        if (self._keeper is None or not self._keeper.is_alive()) and upkeep.is_due():
+            go_on = lambda: not self.stopping.is_set()  # noqa: E731
+            self._keeper = threading.Thread(target=_keep_up, args=(go_on,), name="upkeep", daemon=True)
+            self._keeper.start()
+
     def stop_work(self) -> None:
         """Set the flag that ends the work. Called in the signal handler, so it does nothing else."""
         self.stopping.set()
@@ -128,5 +135,17 @@ def _drain() -> None:
         log.warning("outbox could not reach the database: %s", error)
     except Exception:
         log.exception("outbox")
+    finally:
+        connection.close()
+
+
+def _keep_up(go_on: Callable[[], bool]) -> None:
+    """Run upkeep in the keeper's thread. A task whose process ends halfway is due again."""
+    try:
+        upkeep.run_due(go_on)
+    except DatabaseError as error:
+        log.warning("upkeep could not reach the database: %s", error)
+    except Exception:
+        log.exception("upkeep")
     finally:
         connection.close()

@@ -30,7 +30,7 @@ def repository(
     """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins."""
     found = (
         Repository.objects.select_related("namespace", "base")
-        .filter(namespace__name__iexact=namespace, name__iexact=name, deleted_at__isnull=not deleted)
+        .filter(namespace__name__iexact=namespace, name__iexact=name, deleted_at__isnull=not deleted, purged_at=None)
         .first()
     )
     if found is None or (kind and found.kind != kind) or not may(viewer, found, "read"):

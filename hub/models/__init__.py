@@ -12,6 +12,7 @@ from .outbox import Outbox
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
+from .upkeep import UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "State",
     "Stored",
     "Token",
+    "UpkeepTask",
     "Upload",
     "UploadFile",
     "Usage",

@@ -121,9 +121,9 @@ class JobInput(models.Model):
 class JobFile(models.Model):
     """A private input that is not a version: seed examples, a discriminator's file, real prompts; for the job's owner.
 
-    Fixed by digest when the job is queued. The bytes are held while the job may still run; once it is done, a day
-    after it failed or was cancelled, or when its owner has removed the companion, `blob` is empty and the digest
-    alone remains.
+    Fixed by digest when the job is queued. The bytes are held while the job may still run; once it is done,
+    HUB_KEEP_JOB_FILES_DAYS after it failed or was cancelled, or when its owner has removed the companion, `blob` is
+    empty and the digest alone remains.
     """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="files")
@@ -142,7 +142,7 @@ class JobFile(models.Model):
 
 
 class JobLog(models.Model):
-    """A line of a job's log, kept for good; the live stream repeats it."""
+    """A line of a job's log, kept as long as HUB_KEEP_JOB_LOGS_DAYS says; the live stream repeats it."""
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="log")
     attempt = models.PositiveIntegerField()

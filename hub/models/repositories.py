@@ -41,6 +41,12 @@ class Repository(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
+    purged_at = models.DateTimeField(
+        null=True, blank=True, help_text="deleted for good; the row stays where other rows speak of its versions"
+    )
+    oid_key = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="the number in its revision ids, where it came from another hub"
+    )
 
     base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="repositories")
     origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.UPLOADED)
@@ -78,6 +84,11 @@ class Repository(models.Model):
     def is_dataset(self) -> bool:
         """Whether it holds data."""
         return self.kind == Kind.DATASET
+
+    @property
+    def oid_number(self) -> int:
+        """The number that enters its revision ids: its own, or its number in the hub that it came from."""
+        return self.pk if self.oid_key is None else self.oid_key
 
     @property
     def full_name(self) -> str:

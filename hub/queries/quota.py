@@ -95,7 +95,7 @@ OF_NAMESPACES = (
     Limit(
         name="repositories",
         label="repositories, with those in the trash",
-        count=lambda namespace: Repository.objects.filter(namespace=namespace).count(),
+        count=lambda namespace: Repository.objects.filter(namespace=namespace, purged_at=None).count(),
         advice=f"Push a new version to one that is there, use another namespace, {ASK}",
     ),
     Limit(

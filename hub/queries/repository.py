@@ -72,7 +72,7 @@ def facets(found: QuerySet[Repository]) -> dict[str, list[tuple[str, int]]]:
 def trash(viewer: Viewer) -> QuerySet[Repository]:
     """Deleted repositories of the namespaces this viewer is admin of."""
     admin_of = access.require_user(viewer).memberships.filter(role="admin").values("namespace")
-    deleted = Repository.objects.select_related("namespace", "base").filter(deleted_at__isnull=False)
+    deleted = Repository.objects.select_related("namespace", "base").filter(deleted_at__isnull=False, purged_at=None)
     return deleted.filter(namespace__in=admin_of).order_by("-deleted_at", "-pk")
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -31,7 +32,6 @@ Handler = Callable[[dict, str], None]
 
 LEASE = timedelta(minutes=2)
 FIRST_DELAY, LONGEST_DELAY = 10.0, 3600.0
-KEPT = timedelta(days=7)
 
 _handlers: dict[str, Handler] = {}
 _logged: set[str] = set()
@@ -49,6 +49,11 @@ def handles(topic: str) -> Callable[[Handler], Handler]:
         return handler
 
     return register
+
+
+def topics() -> list[str]:
+    """The topics that have a handler here."""
+    return sorted(_handlers)
 
 
 def put(topic: str, **payload: object) -> Outbox:
@@ -83,8 +88,11 @@ def drain(limit: int = 1000, seconds: float = float("inf")) -> int:
     return sent
 
 
-def purge(*, kept: timedelta = KEPT) -> int:
-    """Delete rows that were sent more than `kept` ago; how many."""
+def purge() -> int:
+    """Delete rows that were sent more than HUB_KEEP_OUTBOX_DAYS ago; how many."""
+    kept = timedelta(days=settings.KEEP_OUTBOX_DAYS)
+    if not kept:
+        return 0
     return Outbox.objects.filter(sent_at__lt=timezone.now() - kept).delete()[0]
 
 

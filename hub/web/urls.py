@@ -18,6 +18,7 @@ from hub.web.views import (
     resets,
     transfer,
     trying,
+    upkeep,
     upload,
     webhooks,
 )
@@ -66,6 +67,8 @@ urlpatterns = [
     path("organisations", namespaces.organisations, name="organisations"),
     path("trash", namespaces.trash, name="trash"),
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
+    path(f"trash/{HERE}/purge", namespaces.purge, name="purge"),
+    path("admin/upkeep", upkeep.upkeep, name="upkeep"),
     path("<name:namespace>", namespaces.namespace, name="namespace"),
     path("<name:namespace>/-/members", namespaces.change_member, name="change_member"),
     path("<name:namespace>/-/webhooks", webhooks.webhooks, name="webhooks"),

@@ -1,4 +1,4 @@
-"""The heartbeat's rarer duties: it purges once in a long while, and sweeps the outbox without the broker."""
+"""The heartbeat's rarer duties: it asks what upkeep is due once a minute, and sweeps the outbox without the broker."""
 
 import threading
 import time
@@ -14,20 +14,19 @@ from workers import heartbeat
 from workers.heartbeat import Heartbeat
 
 
-def test_it_purges_at_its_start_and_then_rarely(monkeypatch):
+def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     beating, done = Heartbeat(SimpleNamespace()), []
     monkeypatch.setattr(heartbeat, "SECONDS_A_LOOK", 0.001)
-    monkeypatch.setattr(beating, "look", lambda: len(done) > 3 and beating.closed.set())
+    monkeypatch.setattr(beating, "look", lambda: len(done) > 6 and beating.closed.set())
     monkeypatch.setattr(beating, "beat", lambda: None)
     monkeypatch.setattr(heartbeat.job_lease, "reap", lambda: done.append("reap"))
-    monkeypatch.setattr(heartbeat.job_files, "purge", lambda: done.append("purge"))
-    monkeypatch.setattr(heartbeat.outbox, "purge", lambda: None)
+    monkeypatch.setattr(beating, "keep_up", lambda: done.append("upkeep"))
     monkeypatch.setattr(beating, "sweep", lambda: None)
-    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=iter(range(10**6, 10**9, 100)).__next__))
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=iter(range(10**6, 10**9, 3)).__next__))
     monkeypatch.setattr(heartbeat.connection, "close", lambda: None)
     beating.run()
-    assert done.count("purge") < done.count("reap")
-    assert done[:2] == ["reap", "purge"]
+    assert done.count("upkeep") < done.count("reap")
+    assert done[:2] == ["reap", "upkeep"]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hub.api.schema import paged
 from hub.api.view import View
 from hub.models import Kind, Origin, Repository, Visibility
 from hub.services import repositories
+from hub.services.upkeep.purge import purge_repository
 
 TAGS = ["repositories"]
 
@@ -132,6 +133,18 @@ class Restore(View):
         found = access.repository(self.viewer, namespace, name, "admin", deleted=True)
         repositories.restore_repository(actor=self.actor(), repository=found)
         return Response(show([access.repository(self.viewer, namespace, name)])[0])
+
+
+class Purge(View):
+    """Deleting a repository in the trash for good."""
+
+    scopes = {"POST": "admin"}
+
+    @extend_schema(operation_id="repositories_purge", tags=TAGS, request=None, responses={204: None})
+    def post(self, request, namespace, name):
+        found = access.repository(self.viewer, namespace, name, "admin", deleted=True)
+        purge_repository(actor=self.actor(), repository=found)
+        return Response(status=204)
 
 
 class Trash(View):

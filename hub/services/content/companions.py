@@ -65,7 +65,7 @@ def add_companion(
     _check_visibility(visibility)
     entry = Entry(*blobs.put(_Limited(stream, settings.MAX_FILE_BYTES)))
     check_file(name, BlobSource(entry))
-    found = {**(facts or {}), **_facts(kind, name, entry)}
+    found = {**(facts or {}), **read_facts(kind, name, entry)}
     with transaction.atomic():
         repository = lock(repository)
         return keep(actor=actor, repository=repository, kind=kind, files={name: entry}, facts=found, shown=visibility)[
@@ -139,7 +139,7 @@ def folder(companion: Companion) -> QuerySet[Companion]:
     return rows.filter(name__startswith=f"{top}/") if slash else rows.filter(pk=companion.pk)
 
 
-def _facts(kind: str, name: str, entry: Entry) -> dict[str, int]:
+def read_facts(kind: str, name: str, entry: Entry) -> dict[str, int]:
     """The facts read from the bytes of a known kind."""
     if kind in CHECKED:
         return seed_facts(read_seeds(read_whole(BlobSource(entry), MOST_BYTES), what=name))

@@ -17,21 +17,43 @@ def refresh(
     """Repeat on the row what `revision` says; the card's words only from `main`, facts only from the newest version."""
     repository.updated_at = timezone.now()
     if version and not Version.objects.filter(repository=repository, number__gt=version.number).exists():
-        repository.base = version.base
-        repository.origin = version.origin
-        repository.peft_type = version.facts.get("peft_type", "") if repository.is_adapter else ""
-        repository.rank = max(version.facts.get("ranks") or [version.facts.get("adapter_rank") or 0]) or None
-        own = ManifestEntry.objects.filter(revision=version.revision)
-        repository.size = sum(own.values_list("blob__size", flat=True))
+        for name, value in of_version(repository, version).items():
+            setattr(repository, name, value)
+        repository.size = size_of(version.revision)
     if main:
         _apply_card(repository, checked.card or Card(), revision)
     repository.save(update_fields=COLUMNS)
+
+
+def of_version(repository: Repository, version: Version) -> dict[str, object]:
+    """The columns that repeat a version's facts."""
+    return {
+        "base": version.base,
+        "origin": version.origin,
+        "peft_type": version.facts.get("peft_type", "") if repository.is_adapter else "",
+        "rank": max(version.facts.get("ranks") or [version.facts.get("adapter_rank") or 0]) or None,
+    }
+
+
+def size_of(revision: Revision) -> int:
+    """Bytes of all files."""
+    return sum(ManifestEntry.objects.filter(revision=revision).values_list("blob__size", flat=True))
+
+
+def apply_words(repository: Repository, card: Card) -> None:
+    """Write the card's licence and tags again, and nothing else."""
+    Repository.objects.filter(pk=repository.pk).update(license=card.license)
+    _apply_tags(repository, card)
 
 
 def _apply_card(repository: Repository, card: Card, revision: Revision) -> None:
     repository.license = card.license
     if card.description or repository.description in ("", _summary_before(revision)):
         repository.description = card.description or card.summary
+    _apply_tags(repository, card)
+
+
+def _apply_tags(repository: Repository, card: Card) -> None:
     RepositoryTag.objects.filter(repository=repository).exclude(name__in=card.tags).delete()
     RepositoryTag.objects.bulk_create(
         [RepositoryTag(repository=repository, name=name) for name in card.tags], ignore_conflicts=True

@@ -74,6 +74,11 @@ def revision_oid(*, repository: int, parent: str | None, manifest: Mapping[str, 
     return hashlib.sha256(canonical_json(content)).hexdigest()[:40]
 
 
+def other_oid(*, repository: int, parent: str | None, manifest: Mapping[str, Entry], message: str, version: int) -> str:
+    """The id where the plain one is taken: the same files on the same parent, pushed for another base."""
+    return revision_oid(repository=repository, parent=parent, manifest=manifest, message=f"{message}\nv{version}")
+
+
 def manifest_of(revision: Revision | None) -> Manifest:
     """The files of a revision by path; none for None."""
     entries = ManifestEntry.objects.filter(revision=revision).select_related("blob").order_by("path")

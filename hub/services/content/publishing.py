@@ -32,7 +32,7 @@ from hub.services.audit import record
 from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.checking import Checked, check_files
-from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, revision_oid
+from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, other_oid, revision_oid
 
 MAIN = "main"
 LATEST = "latest"
@@ -116,7 +116,7 @@ def publish(
         else:
             revision = _revision(repository, head, after, message, version, actor)
         if is_new:
-            _inherit(repository, version, parents)
+            inherit(repository, version, parents)
         _move_refs(repository, branch, revision, is_new)
         facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
         record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
@@ -223,7 +223,8 @@ def _refuse_conflict(repository: Repository, change: Change, head: Revision | No
 
 def _same(repository: Repository, head: Revision | None, after: Manifest, message: str) -> Revision | None:
     """The revision that has these files on this parent with this message already, pushed to another branch."""
-    oid = revision_oid(repository=repository.pk, parent=head.oid if head else None, manifest=after, message=message)
+    parent = head.oid if head else None
+    oid = revision_oid(repository=repository.oid_number, parent=parent, manifest=after, message=message)
     return Revision.objects.filter(repository=repository, oid=oid).select_related("version__base").first()
 
 
@@ -258,11 +259,11 @@ def _revision(
     repository: Repository, head: Revision | None, after: Manifest, message: str, version: Version | None, actor: User
 ) -> Revision:
     parent = head.oid if head else None
-    oid = revision_oid(repository=repository.pk, parent=parent, manifest=after, message=message)
+    made_of = {"repository": repository.oid_number, "parent": parent, "manifest": after, "message": message}
+    oid = revision_oid(**made_of)
     if Revision.objects.filter(repository=repository, oid=oid).exists():
         # The same files were pushed for another base, which is another version: it needs a revision of its own.
-        said = f"{message}\n{version.label}"
-        oid = revision_oid(repository=repository.pk, parent=parent, manifest=after, message=said)
+        oid = other_oid(**made_of, version=version.number)
     revision = Revision.objects.create(
         repository=repository, oid=oid, parent=head, version=version, message=message, author=actor
     )
@@ -272,7 +273,7 @@ def _revision(
     return revision
 
 
-def _inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
+def inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
     """Note the parents in the order of the inputs; one private parent makes the whole repository private."""
     Parentage.objects.bulk_create(
         Parentage(child=version, parent=parent, position=position) for position, parent in enumerate(parents)

@@ -145,11 +145,16 @@ def touched_since(path: Path, when: datetime) -> bool:
     return path.is_dir() and any(file.stat().st_mtime > when.timestamp() for file in path.iterdir())
 
 
-def remove_strays(known: Collection[str], before: datetime) -> int:
-    """Remove folders of no known upload that nobody touched since; how many."""
-    root, removed = Path(settings.UPLOAD_FOLDER), 0
-    for path in root.iterdir() if root.is_dir() else ():
-        if path.name not in known and path.stat().st_mtime < before.timestamp():
-            shutil.rmtree(path, ignore_errors=True)
-            removed += 1
-    return removed
+def strays(known: Collection[str], before: datetime) -> list[Path]:
+    """Folders of no known upload that nobody touched since."""
+    root = Path(settings.UPLOAD_FOLDER)
+    paths = root.iterdir() if root.is_dir() else ()
+    return [path for path in paths if path.name not in known and path.stat().st_mtime < before.timestamp()]
+
+
+def remove_strays(known: Collection[str], before: datetime, *, dry_run: bool = False) -> int:
+    """Remove the `strays`; how many there are, or with `dry_run` would be."""
+    found = strays(known, before)
+    for path in found if not dry_run else ():
+        shutil.rmtree(path, ignore_errors=True)
+    return len(found)

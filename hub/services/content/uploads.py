@@ -5,10 +5,12 @@ bytes wait for the mended file until the upload is abandoned or expires.
 """
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import BinaryIO
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -23,9 +25,8 @@ from hub.services.content import publishing, staging
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry
 from hub.services.content.publishing import MAIN, PublishResult
+from hub.services.upkeep import batches
 from hub.storage import blobs, digest
-
-EXPIRES = timedelta(days=7)
 
 
 def begin_upload(
@@ -198,11 +199,24 @@ def abandon_upload(*, actor: User, upload: Upload) -> None:
         staging.remove(upload)
 
 
-def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
-    """Forget uploads begun before that long ago, and folders that belong to none; how many."""
-    before = timezone.now() - older_than
+def expire_uploads(
+    *, older_than: timedelta | None = None, dry_run: bool = False, go_on: Callable[[], bool] = lambda: True
+) -> int:
+    """Forget uploads begun before that long ago, and folders that belong to none; how many.
+
+    By default that is HUB_KEEP_UPLOADS_DAYS, and nothing is forgotten where that is 0. `dry_run` counts only, and
+    `go_on` is asked before each upload: once it answers False, the rest is left for the next time.
+    """
+    if older_than is None and not settings.KEEP_UPLOADS_DAYS:
+        return 0
+    before = timezone.now() - (older_than if older_than is not None else timedelta(days=settings.KEEP_UPLOADS_DAYS))
     expired = 0
-    for upload in Upload.objects.filter(created_at__lt=before):
+    for upload in chain.from_iterable(batches.rows(Upload.objects.filter(created_at__lt=before))):
+        if not go_on():
+            return expired
+        if dry_run:
+            expired += not staging.touched_since(staging.folder(upload), before)
+            continue
         if staging.touched_since(staging.folder(upload), before):
             continue
         with contextlib.suppress(Conflict), staging.whole(upload.pk, patience=0):
@@ -210,7 +224,7 @@ def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
             staging.remove(upload)
             expired += 1
     known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
-    return expired + staging.remove_strays(known, before)
+    return expired + staging.remove_strays(known, before, dry_run=dry_run)
 
 
 def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:

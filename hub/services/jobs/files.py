@@ -7,8 +7,9 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
@@ -20,8 +21,6 @@ from hub.services.content.collection import collect, unreferenced
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
 
-# How long a job that failed or was cancelled may be tried again with what it was given, and from where it stopped.
-KEPT = timedelta(days=1)
 NO_RESULT = (State.FAILED, State.CANCELLED)
 
 
@@ -60,13 +59,21 @@ def let_go(job_id: int) -> None:
     JobFile.objects.filter(job_id=job_id).update(blob=None)
 
 
-def purge(*, kept: timedelta = KEPT) -> int:
-    """Let go of the files of jobs that ended without a result more than `kept` ago; how many.
+def kept_since() -> datetime | None:
+    """Before then jobs that ended without a result have let go of what they were given; None where none has."""
+    days = settings.KEEP_JOB_FILES_DAYS
+    return timezone.now() - timedelta(days=days) if days else None
+
+
+def purge() -> int:
+    """Let go of the files of jobs that ended without a result before `kept_since`; how many.
 
     Then delete the bytes of all files that were let go, those of done jobs too, unless something else refers to them.
     The jobs are locked, so that none is queued again meanwhile and finds its files gone.
     """
-    before = timezone.now() - kept
+    before = kept_since()
+    if before is None:
+        return 0
     with transaction.atomic():
         held = Exists(JobFile.objects.filter(job=OuterRef("pk"), blob__isnull=False))
         over = Job.objects.select_for_update().filter(held, state__in=NO_RESULT, finished_at__lt=before)

@@ -6,7 +6,7 @@ that is held to the end of the transaction, so that two at once can't both have 
 
 from hub.services.quotas.limits import aliases_exceeded, require, set_quota
 from hub.services.quotas.sign_ups import count_sign_up
-from hub.services.quotas.stored import charge, expect, hold, recount, refuse_many_files, release
+from hub.services.quotas.stored import charge, expect, hold, miscounted, recount, refuse_many_files, release
 
 __all__ = [
     "aliases_exceeded",
@@ -14,6 +14,7 @@ __all__ = [
     "count_sign_up",
     "expect",
     "hold",
+    "miscounted",
     "recount",
     "refuse_many_files",
     "release",

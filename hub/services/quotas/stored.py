@@ -9,7 +9,7 @@ lock of the namespace's `Usage` row.
 from collections.abc import Collection, Iterable
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Sum
+from django.db.models import Count, Exists, F, OuterRef, Sum
 
 from hub.errors import QuotaExceeded
 from hub.models import Blob, Companion, ManifestEntry, Namespace, Stored, Usage
@@ -78,6 +78,19 @@ def recount(namespace: Namespace) -> int:
     size, files = rows.aggregate(sum=Sum("size"))["sum"] or 0, rows.count()
     Usage.objects.filter(namespace=namespace).update(stored_bytes=size, stored_files=files)
     return size - usage.stored_bytes
+
+
+def miscounted(namespace: Namespace) -> int:
+    """By how much the kept count differs from the revisions and companions: bytes, or files where bytes are equal."""
+    held = Blob.objects.filter(Exists(_entries(namespace, "pk")) | Exists(_companions(namespace, "pk")))
+    there = held.aggregate(bytes=Sum("size"), files=Count("pk"))
+    kept = Usage.objects.filter(namespace=namespace).first() or Usage(namespace=namespace)
+    rows = Stored.objects.filter(namespace=namespace).aggregate(bytes=Sum("size"), files=Count("pk"))
+    for counted in ({"bytes": kept.stored_bytes, "files": kept.stored_files}, rows):
+        for what in ("bytes", "files"):
+            if off := abs((counted[what] or 0) - (there[what] or 0)):
+                return off
+    return 0
 
 
 def _refuse(namespace: Namespace, usage: Usage, fresh: Collection[Entry], size: int = 0) -> None:

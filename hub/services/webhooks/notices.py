@@ -20,6 +20,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "repository.update": ("visibility",),
     "repository.delete": (),
     "repository.restore": (),
+    "repository.purge": (),
+    "repository.import": ("revisions",),
     "companion.add": ("companion", "visibility"),
     "companion.visibility": ("companion", "visibility"),
     "companion.remove": ("companion",),

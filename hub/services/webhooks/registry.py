@@ -3,9 +3,7 @@
 import base64
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -106,12 +104,6 @@ def redeliver(*, actor: User, delivery: Delivery) -> Delivery:
         raise Conflict("This delivery is still being tried; wait for its end.")
     record(actor, "webhook.redeliver", delivery.webhook, namespace=delivery.webhook.namespace, event=delivery.event)
     return deliver(delivery.webhook, delivery.event, delivery.payload)
-
-
-def purge_deliveries(*, kept: timedelta | None = None) -> int:
-    """Delete deliveries that ended longer ago than `kept` (HUB_KEEP_DELIVERIES_DAYS); how many."""
-    kept = timedelta(days=settings.KEEP_DELIVERIES_DAYS) if kept is None else kept
-    return Delivery.objects.filter(ended_at__lt=timezone.now() - kept).delete()[0]
 
 
 def _checked(events: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Namespaces: a user's or organisation's repositories, its members, and what was deleted in them."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -9,6 +10,7 @@ from hub import access, queries
 from hub.errors import HubError
 from hub.models import Role
 from hub.services import accounts, repositories
+from hub.services.upkeep.purge import purge_repository
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
 from hub.web.paging import page
@@ -72,7 +74,9 @@ def change_member(request: HttpRequest, namespace: str) -> HttpResponse:
 def trash(request: HttpRequest) -> HttpResponse:
     """What was deleted in the namespaces I am admin of."""
     rows, following = page(request, queries.trash(access.viewer_of(request)), ("-deleted_at", "-id"))
-    return render(request, "accounts/trash.html", {"repositories": rows, "next": following})
+    return render(
+        request, "accounts/trash.html", {"repositories": rows, "next": following, "days": settings.KEEP_TRASH_DAYS}
+    )
 
 
 @require_POST
@@ -83,3 +87,13 @@ def restore(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     repositories.restore_repository(actor=viewer.user, repository=found)
     messages.success(request, f"{found.full_name} is back.")
     return redirect("repository", found.namespace.name, found.name)
+
+
+@require_POST
+def purge(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Out of the trash for good."""
+    viewer = access.viewer_of(request)
+    found = access.repository(viewer, namespace, name, "admin", deleted=True)
+    purge_repository(actor=viewer.user, repository=found)
+    messages.success(request, f"{found.full_name} is deleted for good.")
+    return redirect("trash")

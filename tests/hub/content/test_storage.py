@@ -175,8 +175,11 @@ def test_every_reference_to_a_blob_counts():
 @pytest.mark.django_db
 def test_the_command_says_what_it_did(capsys):
     old_blob(b"12345", row=False)
-    call_command("collect_blobs", "--grace-hours", "1")
-    assert "1 files deleted, 5 bytes freed" in capsys.readouterr().out
+    for options, said in ((["--dry-run"], "Would remove"), ([], "Removed")):
+        call_command("gc", "--grace-hours", "1", *options)
+        assert f"{said}: 0 abandoned uploads, 1 blobs (5 bytes)" in capsys.readouterr().out
+    call_command("gc", "--json")
+    assert '"blobs": 0' in capsys.readouterr().out
 
 
 def test_a_temporary_file_may_vanish_while_it_is_swept(store, db, monkeypatch):

@@ -348,5 +348,7 @@ def test_uploads_expire_with_their_bytes_unless_somebody_still_sends(owner, repo
 def test_the_command_counts_them(owner, repository, capsys):
     upload = factories.begin(owner, repository, CARD)
     Upload.objects.filter(pk=upload.pk).update(created_at=timezone.now() - timedelta(days=9))
-    call_command("expire_uploads")
-    assert "1 uploads forgotten" in capsys.readouterr().out
+    for options in (["--dry-run"], []):
+        call_command("gc", *options)
+        assert "1 abandoned uploads" in capsys.readouterr().out
+    assert not Upload.objects.exists()

@@ -15,6 +15,7 @@ from hub.errors import Conflict, Invalid, QuotaExceeded
 from hub.models import Delivery, Event, Outbox, Webhook
 from hub.sealed import Unreadable, seal, unseal
 from hub.services import accounts, outbox, refs
+from hub.services.upkeep.schedule import SCHEDULE
 from hub.services.webhooks import exchange, registry, sending
 from tests.hub import asking, factories
 from tests.hub.api_client import Api
@@ -257,7 +258,7 @@ def test_old_deliveries_go(people, receiver):
     drain()
     oldest = Delivery.objects.earliest("pk")
     Delivery.objects.filter(pk=oldest.pk).update(ended_at=timezone.now() - timedelta(days=31))
-    assert registry.purge_deliveries() == 1
+    assert SCHEDULE["deliveries"].run(lambda: True) == "1 deliveries deleted"
     assert not Delivery.objects.filter(pk=oldest.pk).exists()
 
 
