@@ -180,6 +180,7 @@ SPECTACULAR_SETTINGS = {
 JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 # Redelivery by the broker is only the second net, behind the reaper, and must never fire on a job that is alive.
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
+WORKER_STUCK_SECONDS = env_int("HUB_WORKER_STUCK_SECONDS", 60)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
 WORKER_CACHE = env("HUB_WORKER_CACHE", str(HUB_DATA / "worker-cache"))
 WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)

@@ -13,13 +13,15 @@ SECONDS_A_DRAIN = 5.0
 def run_job(job_id: int, **_: object) -> None:
     """Claim the job and run it; do nothing if another worker was first."""
     worker = this_worker()
-    job = worker.claim(job_id)
-    if job is not None:
-        run(job, worker)
+    with worker.handling(), worker.turn:
+        job = worker.claim(job_id)
+        if job is not None:
+            run(job, worker)
 
 
 @app.task(name=broker.DRAIN)
 def drain_outbox(**_: object) -> None:
     """Send what is due, and begin none after a few seconds: slow receivers must not keep a job waiting."""
-    broker.drainer_woke()
-    outbox.drain(seconds=SECONDS_A_DRAIN)
+    with this_worker().handling():
+        broker.drainer_woke()
+        outbox.drain(seconds=SECONDS_A_DRAIN)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +19,7 @@ from workers.attempt import Attempt
 from workers.cache import Cache
 from workers.heartbeat import Heartbeat
 from workers.models import LoadedBases
+from workers.watch import Watch
 
 MB = 1_000_000
 
@@ -30,6 +32,10 @@ class Worker:
         self.queues = list(queues)
         self.cache = Cache(settings.WORKER_CACHE, settings.WORKER_CACHE_MB * MB)
         self.models = LoadedBases(settings.WORKER_MODEL_MB * MB)
+        # Whoever runs a job has the turn: the main thread, or the search.
+        self.turn = threading.Lock()
+        self.messages = 0
+        self.watch = Watch(self)
         self.heartbeat = Heartbeat(self)
         devices.fix_threads()
 
@@ -48,6 +54,7 @@ class Worker:
             "loaded": self.models.ids(),
             "model_bytes": self.models.budget,
             "environment": self.environment,
+            "trouble": self.watch.trouble,
         }
 
     def claim(self, job_id: int) -> Job | None:
@@ -55,11 +62,29 @@ class Worker:
         job = Job.objects.select_related("base").filter(pk=job_id).first()
         if job is None or job.kind not in METHODS or self.heartbeat.stopping.is_set():
             return None
-        needed = bases_of(job)
-        if METHODS[job.kind].needs.base_model and not (needed and all(map(bases.holds, needed))):
+        if not self.holds_bases(job):
             lease.decline(job_id=job_id, worker=self.name)
             return None
         return lease.claim(job_id, worker=self.name)
+
+    def holds_bases(self, job: Job) -> bool:
+        """True where the job needs no base model, or all it needs are on this machine."""
+        needed = bases_of(job)
+        return not METHODS[job.kind].needs.base_model or bool(needed and all(map(bases.holds, needed)))
+
+    def is_busy(self) -> bool:
+        """True while a job runs, or the main thread handles a message."""
+        return self.turn.locked() or self.messages > 0
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """The main thread handles a message for the time of the block."""
+        self.messages += 1
+        try:
+            yield
+        finally:
+            self.watch.tick()
+            self.messages -= 1
 
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[Attempt]:

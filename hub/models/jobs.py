@@ -160,6 +160,9 @@ class WorkerNode(models.Model):
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    trouble = models.CharField(
+        max_length=200, blank=True, db_default="", default="", help_text="what keeps it from the broker"
+    )
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
 

@@ -5,6 +5,7 @@ job was cancelled, or taken back and given to another worker. The ghost gets `Lo
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -27,6 +28,7 @@ from hub.services.jobs.waiting import bases_of
 HELD = (State.LOADING, State.RUNNING, State.SAVING)
 DAYS_TO_REMEMBER_WORKERS = 1
 MAX_LOG_LINES = 5_000
+OVERLOOKED = 50
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +136,16 @@ def decline(*, job_id: int, worker: str) -> None:
     if others:
         idle = next((node for node in others if node.current_job_id is None), others[0])
         send_later(job, broker.direct_queue(idle.name))
+
+
+def overlooked(queues: Sequence[str]) -> list[Job]:
+    """Queued jobs of these queues that no message brings: never sent, or sent half a lease ago and not taken since.
+
+    The longest waiting first, and no more than a few: for a worker that is idle.
+    """
+    patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
+    queued = Job.objects.filter(state=State.QUEUED, queue__in=list(queues), kind__in=METHODS)
+    return list(queued.exclude(sent_at__gt=patience).select_related("base").order_by("pk")[:OVERLOOKED])
 
 
 def reap() -> list[int]:
