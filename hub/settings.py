@@ -83,7 +83,9 @@ TEMPLATES = [
 ]
 
 SQLITE_URL = f"sqlite:///{HUB_DATA / 'hub.sqlite3'}"
-DATABASES = {"default": dj_database_url.parse(env("DATABASE_URL", SQLITE_URL), conn_max_age=60)}
+DATABASES = {
+    "default": dj_database_url.parse(env("DATABASE_URL", SQLITE_URL), conn_max_age=60, conn_health_checks=True)
+}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Writers queue for the lock at BEGIN instead of failing in the middle; readers never wait in WAL mode.
     DATABASES["default"]["OPTIONS"] = {
@@ -91,6 +93,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A server that vanished without a word is noticed within a minute; the URL's own options come first.
+    patience = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+    DATABASES["default"]["OPTIONS"] = patience | DATABASES["default"].get("OPTIONS", {})
 
 
 def _embedded_redis() -> str:

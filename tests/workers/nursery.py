@@ -56,7 +56,7 @@ def work(*, output: str, cache: str, point: str, marker: str) -> int:
     os.dup2(handle, 2)
     settings.WORKER_CACHE = cache
     arguments = ["worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle", "--without-gossip"]
-    if point and point not in ("waiting", "deaf", "blind"):
+    if point and point not in ("waiting", "waiting to publish", "deaf", "blind"):
         # It reads its own queue only, so that it gets the job that is meant for it.
         arguments += ["--queues", "halting"]
     if point:
@@ -102,6 +102,16 @@ def halt_at(point: str, marker: Path) -> None:
             progress(0.5, "Waiting")
         return svd(*args, progress=progress, **kwargs)
 
+    def wait_inside(function):
+        def go_on_later(*args, **kwargs):
+            result = function(*args, **kwargs)
+            marker.touch()
+            while not marker.with_name("go").exists():
+                time.sleep(0.05)
+            return result
+
+        return go_on_later
+
     match point:
         case "taken":  # the id is taken from the queue, the job not claimed
             worker.Worker.claim = halt
@@ -114,7 +124,7 @@ def halt_at(point: str, marker: Path) -> None:
         case "waiting":  # as in "reporting", until the file `go` is there; then it goes on as usual
             composition.merging.svd.svd = wait_for_go
         case "deaf":  # the main thread hangs, with no job
-            redis.Channel._brpop_read = halt
+            redis.Channel._brpop_start = halt
         case "blind":  # the main thread runs, and reads nothing more from the broker
             redis.Channel._brpop_start = halt_not
         case "distilling":  # a transfer in the middle of its training, a state of it on disk
@@ -123,6 +133,8 @@ def halt_at(point: str, marker: Path) -> None:
             publishing.publish_result = halt
         case "publishing":  # inside the transaction, all rows written but the last
             results.publish = halt_after(results.publish)
+        case "waiting to publish":  # there, until the file `go` is there
+            results.publish = wait_inside(results.publish)
         case "done":  # committed, and the broker not told
             merge = merging.HOME
             HOMES.all[merge.recipe] = WorkerKind(recipe=merge.recipe, run=halt_after(merge.run))
