@@ -136,18 +136,18 @@ def forget_worker(worker: str) -> None:
 @cache
 def client() -> redis.Redis:
     """Redis itself, with short patience: what asks it must go on without it."""
-    return _redis(SECONDS_TO_ANSWER)
+    return _redis(settings.REDIS_URL, SECONDS_TO_ANSWER)
+
+
+def listener() -> redis.Redis:
+    """Redis for reads that wait for something to come."""
+    return _redis(settings.REDIS_URL, SECONDS_TO_LISTEN)
 
 
 @cache
-def listener() -> redis.Redis:
-    """Redis for reads that wait for something to come."""
-    return _redis(SECONDS_TO_LISTEN)
-
-
-def _redis(patience: float) -> redis.Redis:
+def _redis(url: str, patience: float) -> redis.Redis:
     return redis.Redis.from_url(
-        settings.REDIS_URL,
+        url,
         decode_responses=True,
         socket_connect_timeout=SECONDS_TO_CONNECT,
         socket_timeout=patience,

@@ -5,10 +5,9 @@ is tried again; what is wrong for good (a missing row, other bytes than the dige
 """
 
 import errno
-import logging
 import sys
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 
 PASSING = {
     errno.ENOSPC: "A disk is full",
@@ -33,8 +32,6 @@ WRONG = ("no such ", "too many sql variables", "syntax error")
 BUSY_STATUS = {408, 429}
 # What a 503 tells its client.
 SECONDS_TO_RETRY = 2
-
-log = logging.getLogger(__name__)
 
 
 def is_databases(error: BaseException) -> bool:
@@ -68,15 +65,4 @@ def _from_object_store(error: BaseException) -> bool:
     if isinstance(error, botocore.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or status in BUSY_STATUS
-    return isinstance(error, botocore.HTTPClientError)
-
-
-def database_answers() -> bool:
-    """True if the database answers a new connection of this thread."""
-    try:
-        connection.close()
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return False
-    return True
+    return isinstance(error, botocore.HTTPClientError | botocore.ConnectionError)

@@ -11,7 +11,7 @@ from celery import Celery, signals
 from django.conf import settings
 
 from hub import broker
-from workers import consumer
+from workers.listening import consumer
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 # Weights come from this machine's disks; a worker never contacts a foreign server.
@@ -54,12 +54,29 @@ def open_worker(sender, instance, **_):
 @signals.worker_ready.connect
 def start_heartbeat(**_):
     """Start the heartbeat, which shows the worker on its page."""
-    from workers.search import Search
+    from workers.listening.search import Search
     from workers.worker import this_worker
 
     worker = this_worker()
     worker.heartbeat.watch, worker.heartbeat.search = worker.watch, Search(worker)
     worker.heartbeat.start()
+
+
+@signals.task_prerun.connect
+def take_message(**_):
+    """The main thread handles a message; it can't listen meanwhile, and isn't blamed for that."""
+    from workers.worker import this_worker
+
+    this_worker().has_message = True
+
+
+@signals.task_postrun.connect
+def end_message(**_):
+    """The main thread listens again."""
+    from workers.worker import this_worker
+
+    this_worker().watch.tick()
+    this_worker().has_message = False
 
 
 @signals.worker_shutting_down.connect

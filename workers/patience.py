@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from hub import faults
 
@@ -26,7 +26,8 @@ def patiently(stopping: threading.Event, write: Callable[P, R], *args: P.args, *
 
     Raises the database's error after that, or at once when this worker stops; and all else that `write` raises.
     """
-    close_old_connections()
+    if not connection.in_atomic_block:
+        close_old_connections()
     for tries in range(1, TRIES + 1):
         try:
             return write(*args, **kwargs)
@@ -41,5 +42,15 @@ def patiently(stopping: threading.Event, write: Callable[P, R], *args: P.args, *
 
 def _wait_for_database(stopping: threading.Event) -> None:
     wait = FIRST_WAIT
-    while not stopping.wait(wait) and not faults.database_answers():
+    while not stopping.wait(wait) and not _answers():
         wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _answers() -> bool:
+    """True if the database takes a new connection of this thread."""
+    try:
+        connection.close()
+        connection.connect()
+    except DatabaseError:
+        return False
+    return True

@@ -13,7 +13,7 @@ SECONDS_A_DRAIN = 5.0
 def run_job(job_id: int, **_: object) -> None:
     """Claim the job and run it; do nothing if another worker was first."""
     worker = this_worker()
-    with worker.handling(), worker.turn:
+    with worker.turn:
         job = worker.claim(job_id)
         if job is not None:
             run(job, worker)
@@ -22,6 +22,5 @@ def run_job(job_id: int, **_: object) -> None:
 @app.task(name=broker.DRAIN)
 def drain_outbox(**_: object) -> None:
     """Send what is due, and begin none after a few seconds: slow receivers must not keep a job waiting."""
-    with this_worker().handling():
-        broker.drainer_woke()
-        outbox.drain(seconds=SECONDS_A_DRAIN)
+    broker.drainer_woke()
+    outbox.drain(seconds=SECONDS_A_DRAIN)

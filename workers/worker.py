@@ -18,8 +18,8 @@ from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
 from workers.heartbeat import Heartbeat
+from workers.listening.watch import Watch
 from workers.models import LoadedBases
-from workers.watch import Watch
 
 MB = 1_000_000
 
@@ -34,7 +34,7 @@ class Worker:
         self.models = LoadedBases(settings.WORKER_MODEL_MB * MB)
         # Whoever runs a job has the turn: the main thread, or the search.
         self.turn = threading.Lock()
-        self.messages = 0
+        self.has_message = False
         self.watch = Watch(self)
         self.heartbeat = Heartbeat(self)
         devices.fix_threads()
@@ -74,17 +74,7 @@ class Worker:
 
     def is_busy(self) -> bool:
         """True while a job runs, or the main thread handles a message."""
-        return self.turn.locked() or self.messages > 0
-
-    @contextmanager
-    def handling(self) -> Iterator[None]:
-        """The main thread handles a message for the time of the block."""
-        self.messages += 1
-        try:
-            yield
-        finally:
-            self.watch.tick()
-            self.messages -= 1
+        return self.turn.locked() or self.has_message
 
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[Attempt]:

@@ -19,6 +19,8 @@ from kombu.transport import redis
 
 from workers.app import app
 
+ON_THE_USUAL_QUEUE = ("waiting", "waiting to publish", "deaf", "blind", "dying")
+
 
 def main() -> None:
     """Import what a worker imports, then fork one a line until the input ends; then end them all."""
@@ -56,7 +58,7 @@ def work(*, output: str, cache: str, point: str, marker: str) -> int:
     os.dup2(handle, 2)
     settings.WORKER_CACHE = cache
     arguments = ["worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle", "--without-gossip"]
-    if point and point not in ("waiting", "waiting to publish", "deaf", "blind"):
+    if point and point not in ON_THE_USUAL_QUEUE:
         # It reads its own queue only, so that it gets the job that is meant for it.
         arguments += ["--queues", "halting"]
     if point:
@@ -127,6 +129,8 @@ def halt_at(point: str, marker: Path) -> None:
             redis.Channel._brpop_start = halt
         case "blind":  # the main thread runs, and reads nothing more from the broker
             redis.Channel._brpop_start = halt_not
+        case "dying":  # as from want of memory: an SVD kills its worker, whatever else is done by it
+            composition.merging.svd.svd = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
         case "distilling":  # a transfer in the middle of its training, a state of it on disk
             halt_in_training(halt)
         case "saving":  # the result is there, nothing written

@@ -45,19 +45,15 @@ class LostLease(Cancelled):
 def claim(job_id: int, *, worker: str) -> Job | None:
     """Take a queued job for this worker, with the next attempt's number; None if there is nothing to take."""
     now = timezone.now()
-    taken = (
-        _due(now)
-        .filter(pk=job_id)
-        .update(
-            state=State.LOADING,
-            attempt=F("attempt") + 1,
-            worker=worker,
-            lease_until=_lease(now),
-            started_at=now,
-            progress=0.0,
-            message="",
-            figures={},
-        )
+    taken = Job.objects.filter(pk=job_id, state=State.QUEUED).update(
+        state=State.LOADING,
+        attempt=F("attempt") + 1,
+        worker=worker,
+        lease_until=_lease(now),
+        started_at=now,
+        progress=0.0,
+        message="",
+        figures={},
     )
     if not taken:
         return None
