@@ -75,7 +75,8 @@ def test_it_waits_longer_each_time_and_fails_in_the_end(queue, work, monkeypatch
 def test_it_can_be_cancelled_while_it_waits(queue, work, monkeypatch):
     monkeypatch.setattr(merging, "adapter_of", fail(FULL))
     job = work(queue("svd", rank=2))
-    assert jobs.cancel_job(actor=job.created_by, job=job).state == State.CANCELLED
+    cancelled = jobs.cancel_job(actor=job.created_by, job=job)
+    assert (cancelled.state, cancelled.error) == (State.CANCELLED, None)
 
 
 @pytest.mark.django_db(transaction=True)

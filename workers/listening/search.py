@@ -12,6 +12,7 @@ import time
 
 from django.db import connection
 
+from hub.models import Job
 from hub.services.jobs import lease
 from workers import devices
 from workers.runner import run
@@ -36,7 +37,7 @@ class Search:
         self._next = time.monotonic() + SECONDS_A_SEARCH
         found = [job for job in lease.overlooked(self.worker.queues) if self.worker.holds_bases(job)]
         if found:
-            self._thread = threading.Thread(target=self._run, args=(found[0].pk,), name="search", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(found,), name="search", daemon=True)
             self._thread.start()
 
     def wait(self) -> None:
@@ -44,17 +45,19 @@ class Search:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, job_id: int) -> None:
+    def _run(self, found: list[Job]) -> None:
+        """Run the first of these that no other worker has taken."""
         if not self.worker.turn.acquire(blocking=False):
             return
         try:
             devices.fix_threads()
-            job = self.worker.claim(job_id)
+            job = next(filter(None, (self.worker.claim(one.pk) for one in found)), None)
             if job is not None:
-                log.info("job %s was found in the database; no message of it came", job_id)
+                log.info("job %s was found in the database; no message of it came", job.pk)
                 run(job, self.worker)
+                self._next = 0.0
         except Exception:
-            log.exception("job %s, found in the database", job_id)
+            log.exception("a job that was found in the database")
         finally:
             connection.close()
             self.worker.turn.release()

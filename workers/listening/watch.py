@@ -54,7 +54,7 @@ class Watch:
         silent = now - max(self._ticked, self._quiet_since)
         waited = now - min(self._waiting.values(), default=now)
         patience = settings.WORKER_STUCK_SECONDS
-        if max(silent, waited) < patience:
+        if not patience or max(silent, waited) < patience:
             self._say("")
             return False
         sign = f"has not listened for {silent:.0f} s" if silent >= waited else f"left an id waiting for {waited:.0f} s"
