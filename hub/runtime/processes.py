@@ -19,7 +19,7 @@ LOG_BYTES = 10_000_000
 # One that dies is started again after this many seconds, then twice as many, and so on up to the longest.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 # One that ran for so long is healthy: its next death counts as the first.
-HEALTHY_SECONDS = 120.0
+HEALTHY_SECONDS = 60.0
 
 
 class Child:
