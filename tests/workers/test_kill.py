@@ -187,7 +187,7 @@ def test_with_the_broker_away_jobs_wait_and_go_on_when_it_is_back(stage, queue, 
 @pytest.mark.slow
 def test_a_job_that_kills_its_workers_fails_and_the_others_are_done(stage, queue):
     deadly = queue("svd", output="deadly", rank=2)
-    others = [queue("average", output=f"other{n}") for n in range(3)]
+    others = [queue("cat", output=f"other{n}") for n in range(3)]
     workers: list[Process] = []
 
     def is_over() -> bool:
