@@ -29,6 +29,9 @@ KILLING = 0.55
 WARM_UP = 0.25
 SECONDS_A_SAMPLE = 5.0
 SECONDS_TO_QUIET = 240.0
+# The broker is killed to the end, so its memory tells nothing.
+WATCHED = PARTS[:3]
+ROWS = 16
 
 
 def main() -> int:
@@ -101,7 +104,7 @@ def work(site: Site, data: Path, seconds: float, seed: int) -> tuple[list[User],
 def sample(site: Site, kept: list, over: threading.Event) -> None:
     """Note each part's memory every few seconds."""
     while not over.wait(SECONDS_A_SAMPLE):
-        kept.append((site.now(), site.memory()))
+        kept.append((site.now(), {part: site.memory(part) for part in WATCHED}))
 
 
 def quiet(site: Site) -> list[str]:
@@ -165,6 +168,10 @@ def report(site: Site, users: list[User], samples: list, findings: list[str], co
         *counts.items(),
     ]:
         print(f"{what:34} {count:8}")
+    print("\nmemory by time, MB (web and workers were last killed at " + f"{last_kill / 60:.1f} min)")
+    print(f"{'minute':>8}" + "".join(f"{part:>10}" for part in WATCHED))
+    for at, memory in samples[:: max(1, len(samples) // ROWS)]:
+        print(f"{at / 60:8.1f}" + "".join(f"{memory[part] / 1e6:10.1f}" for part in WATCHED))
     print(f"\nmemory without a restart (limit +{MORE:.0%} and {NOISE / 1e6:.0f} MB)")
     print(f"{'part':10} {'first third, MB':>16} {'last third, MB':>16}  flat")
     for part, first, last, flat in rows:

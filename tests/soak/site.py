@@ -141,9 +141,9 @@ class Site:
         else:
             self.kill(part)
 
-    def memory(self) -> dict[str, int]:
-        """Bytes of anonymous memory of each part."""
-        return {part: sum(map(_anonymous, self.pids(part))) for part in PARTS}
+    def memory(self, part: str) -> int:
+        """Bytes of anonymous memory of a part's processes; files that are mapped are no cost."""
+        return sum(map(_anonymous, self.pids(part)))
 
     def serves(self) -> bool:
         """True if a page is answered."""
