@@ -22,6 +22,10 @@ TASK = "workers.tasks.run_job"
 DRAIN = "workers.tasks.drain_outbox"
 CPU, GPU = "cpu", "gpu"
 SECONDS_TO_CONNECT = 2
+# A broker that takes longer to answer is hanging: whoever asked goes on without it.
+SECONDS_TO_ANSWER = 2
+# The longest that a watcher of a job waits for its next event, and a little more.
+SECONDS_TO_LISTEN = 40
 SCAN = 10_000
 # Set while a message to drain the outbox waits, so that a busy hub queues one a minute and not one a row.
 WOKEN, SECONDS_WOKEN = "hub:outbox:woken", 60
@@ -39,6 +43,7 @@ def transport_options() -> dict:
     return {
         "visibility_timeout": settings.BROKER_VISIBILITY_SECONDS,
         "socket_connect_timeout": SECONDS_TO_CONNECT,
+        "socket_timeout": SECONDS_TO_ANSWER,
         "socket_keepalive": True,
     }
 
@@ -65,32 +70,47 @@ def producer() -> Celery:
 
 
 def send(job_id: int, queue: str) -> bool:
-    """Put the id into `queue`; False where the broker can't be reached (the reaper will try again)."""
+    """Put the id into `queue`; False where the broker can't be reached: an idle worker finds it in the database."""
+    if time.monotonic() < _away_until:
+        return False
     try:
         producer().send_task(TASK, args=[job_id], queue=queue, retry=False, ignore_result=True)
     except (OperationalError, redis.RedisError, OSError) as error:
-        log.warning("job %s stays queued, the broker is away: %s", job_id, error)
+        _went_away()
+        log.warning("job %s waits for a worker to find it, the broker is away: %s", job_id, error)
         return False
     return True
 
 
 def wake_drainer() -> None:
     """Ask a worker to drain the outbox, unless one has been asked and hasn't begun; without Redis the sweep does it."""
-    global _away_until
     if time.monotonic() < _away_until:
         return
     try:
         if client().set(WOKEN, 1, nx=True, ex=SECONDS_WOKEN):
             producer().send_task(DRAIN, queue=CPU, expires=SECONDS_WOKEN, retry=False, ignore_result=True)
     except (OperationalError, redis.RedisError, OSError) as error:
-        _away_until = time.monotonic() + SECONDS_AWAY
+        _went_away()
         log.warning("the outbox waits for the workers' sweep, the broker is away: %s", error)
+
+
+def _went_away() -> None:
+    global _away_until
+    _away_until = time.monotonic() + SECONDS_AWAY
 
 
 def drainer_woke() -> None:
     """Note that a drainer begins: rows written from now on need another one."""
     with contextlib.suppress(redis.RedisError):
         client().delete(WOKEN)
+
+
+def answers() -> bool:
+    """True if the broker answers a ping."""
+    try:
+        return bool(client().ping())
+    except (redis.RedisError, OSError):
+        return False
 
 
 def waiting(queues: set[str]) -> set[int] | None:
@@ -132,11 +152,23 @@ def _prompt_client(url: str) -> redis.Redis:
 
 @cache
 def client() -> redis.Redis:
-    """Redis itself, with short patience: what hangs on it must go on without it."""
+    """Redis itself, with short patience: what asks it must go on without it."""
+    return _redis(settings.REDIS_URL, SECONDS_TO_ANSWER)
+
+
+def listener() -> redis.Redis:
+    """Redis for reads that wait for something to come."""
+    return _redis(settings.REDIS_URL, SECONDS_TO_LISTEN)
+
+
+@cache
+def _redis(url: str, patience: float) -> redis.Redis:
     return redis.Redis.from_url(
-        settings.REDIS_URL,
+        url,
         decode_responses=True,
         socket_connect_timeout=SECONDS_TO_CONNECT,
-        socket_timeout=40,
+        socket_timeout=patience,
         health_check_interval=30,
+        # One more try at once, for a connection that was closed since its last use; none where it hangs.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )

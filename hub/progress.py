@@ -47,7 +47,7 @@ def read_progress(job_id: int, last_id: str = "", block_ms: int = 0) -> list[tup
     Without Redis: after the wait, one `snapshot` event from the database with the id given back unchanged.
     """
     try:
-        found = broker.client().xread({_key(job_id): _position(last_id)}, count=500, block=block_ms or None)
+        found = broker.listener().xread({_key(job_id): _position(last_id)}, count=500, block=block_ms or None)
     except (redis.RedisError, OSError):
         time.sleep(min(block_ms / 1000, 1.0))
         return _snapshot(job_id, last_id)

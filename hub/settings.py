@@ -95,7 +95,9 @@ TEMPLATES = [
 ]
 
 SQLITE_URL = f"sqlite:///{HUB_DATA / 'hub.sqlite3'}"
-DATABASES = {"default": dj_database_url.parse(env("DATABASE_URL", SQLITE_URL), conn_max_age=60)}
+DATABASES = {
+    "default": dj_database_url.parse(env("DATABASE_URL", SQLITE_URL), conn_max_age=60, conn_health_checks=True)
+}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Writers queue for the lock at BEGIN instead of failing in the middle; readers never wait in WAL mode.
     DATABASES["default"]["OPTIONS"] = {
@@ -103,6 +105,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # A server that vanished without a word is noticed within a minute; the URL's own options come first.
+    patience = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+    DATABASES["default"]["OPTIONS"] = patience | DATABASES["default"].get("OPTIONS", {})
 
 
 def _embedded_redis() -> str:
@@ -201,6 +207,7 @@ SPECTACULAR_SETTINGS = {
 JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 # Redelivery by the broker is only the second net, behind the reaper, and must never fire on a job that is alive.
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
+WORKER_STUCK_SECONDS = env_int("HUB_WORKER_STUCK_SECONDS", 60)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
 WORKER_CACHE = env("HUB_WORKER_CACHE", str(HUB_DATA / "worker-cache"))
 WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)

@@ -11,6 +11,7 @@ from celery import Celery, signals
 from django.conf import settings
 
 from hub import broker
+from workers.listening import consumer
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 # Weights come from this machine's disks; a worker never contacts a foreign server.
@@ -33,10 +34,12 @@ app.conf.update(
     task_create_missing_queues=True,
     broker_transport_options=broker.transport_options(),
     broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # for ever: a worker without its broker still finds jobs
     worker_hijack_root_logger=False,
     worker_enable_remote_control=False,
     worker_send_task_events=False,
 )
+consumer.prepare(app)
 
 
 @signals.celeryd_after_setup.connect
@@ -51,9 +54,29 @@ def open_worker(sender, instance, **_):
 @signals.worker_ready.connect
 def start_heartbeat(**_):
     """Start the heartbeat, which shows the worker on its page."""
+    from workers.listening.search import Search
     from workers.worker import this_worker
 
-    this_worker().heartbeat.start()
+    worker = this_worker()
+    worker.heartbeat.watch, worker.heartbeat.search = worker.watch, Search(worker)
+    worker.heartbeat.start()
+
+
+@signals.task_prerun.connect
+def take_message(**_):
+    """The main thread handles a message; it can't listen meanwhile, and isn't blamed for that."""
+    from workers.worker import this_worker
+
+    this_worker().has_message = True
+
+
+@signals.task_postrun.connect
+def end_message(**_):
+    """The main thread listens again."""
+    from workers.worker import this_worker
+
+    this_worker().watch.tick()
+    this_worker().has_message = False
 
 
 @signals.worker_shutting_down.connect
@@ -69,4 +92,8 @@ def close_worker(**_):
     """Take the worker off the page at once."""
     from workers.worker import this_worker
 
-    this_worker().heartbeat.close()
+    heartbeat = this_worker().heartbeat
+    heartbeat.stop_work()
+    if heartbeat.search is not None:
+        heartbeat.search.wait()
+    heartbeat.close()

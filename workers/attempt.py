@@ -8,13 +8,15 @@ stopped quickly.
 import logging
 import threading
 import time
+from collections.abc import Callable
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from hub.models import Job, State
 from hub.progress import publish_progress
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
+from workers.patience import P, R, patiently
 
 SECONDS_A_LIVE_EVENT = 0.2
 SECONDS_A_WRITE = 1.0
@@ -60,15 +62,21 @@ class Attempt:
             try:
                 lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
             except DatabaseError as error:
+                if not connection.in_atomic_block:
+                    connection.close()
                 # A busy database costs watchers one update; it must not cost the job.
                 log.warning("job %s: progress not written: %s", self.job.pk, error)
 
     def say(self, message: str) -> None:
         """Add a line to the job's log, which is kept."""
         self.check()
-        lease.add_log(**self.fence, text=message)
+        self.write(lease.add_log, **self.fence, text=message)
 
     def advance(self, state: State) -> None:
         """Move to the next state."""
         self.check()
-        lease.advance(**self.fence, state=state)
+        self.write(lease.advance, **self.fence, state=state)
+
+    def write(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function that writes behind this attempt's fence, and outlast the database's faults; its answer."""
+        return patiently(self.stopping, function, *args, **kwargs)

@@ -1,11 +1,12 @@
-"""The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, and reaps.
+"""The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, reaps, and searches.
 
 It never computes, so it also beats while a method is busy with one long operation. Every worker reaps for all; taking
 back a job is one fenced update, so two reapers at once do no harm.
 
 It also sweeps the outbox every few seconds. The task that drains the outbox waits behind the current job, which may
 take hours (a worker runs one message at a time). The sweep doesn't wait, and it finds what the broker or a dead drainer
-lost. Once a minute it asks whether some upkeep is due (`hub.services.upkeep`), which also has a thread of its own.
+lost. Once a minute it asks whether some upkeep is due (`hub.services.upkeep`), which also has a thread of its own. And
+it looks whether the main thread still hears the broker, and for jobs that the broker doesn't bring.
 """
 
 import logging
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
 from hub.services import outbox
@@ -42,36 +43,55 @@ class Heartbeat(threading.Thread):
         self.stopping = threading.Event()
         self.closed = threading.Event()
         self.held: Attempt | None = None
+        self.watch = self.search = None
         self._sweeper: threading.Thread | None = None
         self._keeper: threading.Thread | None = None
         self._next_beat = self._next_reap = self._next_upkeep = self._next_sweep = 0.0
 
     def run(self) -> None:
-        """Look once a second, beat three times a lease, reap twice a lease, sweep every five seconds."""
+        """Look once a second, beat three times a lease, reap twice a lease, sweep every five seconds.
+
+        A beat that failed is tried again at the next look: after an outage of the database leases are renewed first.
+        """
         lease = settings.JOB_LEASE_SECONDS
         while not self.closed.is_set():
+            if self.watch is not None and not self.stopping.is_set() and self.watch.look() and self._may_replace():
+                self.watch.replace()
             try:
+                close_old_connections()
                 self.look()
                 if time.monotonic() >= self._next_beat:
-                    self._next_beat = time.monotonic() + lease / BEATS_A_LEASE
                     self.beat()
-                if time.monotonic() >= self._next_reap and not self.stopping.is_set():
-                    self._next_reap = time.monotonic() + lease / 2
-                    job_lease.reap()
-                if time.monotonic() >= self._next_upkeep and not self.stopping.is_set():
-                    self._next_upkeep = time.monotonic() + SECONDS_AN_UPKEEP
-                    self.keep_up()
-                if time.monotonic() >= self._next_sweep and not self.stopping.is_set():
-                    self._next_sweep = time.monotonic() + SECONDS_A_SWEEP
-                    self.sweep()
+                    self._next_beat = time.monotonic() + lease / BEATS_A_LEASE
+                if not self.stopping.is_set():
+                    self._duties(lease)
             except DatabaseError as error:
                 log.warning("heartbeat could not reach the database: %s", error)
                 connection.close()
+                # When it is back, everyone beats before anyone takes a job from a worker that seems silent.
+                self._next_reap = time.monotonic() + lease / 2
             except Exception:
                 log.exception("heartbeat")
             waiter = self.closed if self.stopping.is_set() else self.stopping
             waiter.wait(min(SECONDS_A_LOOK, lease / (2 * BEATS_A_LEASE)))
         connection.close()
+
+    def _duties(self, lease: float) -> None:
+        if self.search is not None:
+            self.search.look()
+        if time.monotonic() >= self._next_reap:
+            self._next_reap = time.monotonic() + lease / 2
+            job_lease.reap()
+        if time.monotonic() >= self._next_upkeep:
+            self._next_upkeep = time.monotonic() + SECONDS_AN_UPKEEP
+            self.keep_up()
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SECONDS_A_SWEEP
+            self.sweep()
+
+    def _may_replace(self) -> bool:
+        """True where no job has begun in the meantime; none will, as this takes the worker's turn for good."""
+        return self.worker.turn.acquire(blocking=False)
 
     def look(self) -> None:
         """Find out whether the current attempt is still wanted; give it back if the worker stops."""

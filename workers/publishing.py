@@ -44,7 +44,8 @@ def publish_folder(
     attempt.advance(State.SAVING)
     (folder / CARD).write_text(card, encoding="utf-8")
     files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir()) if path.is_file()}
-    return publish_result(
+    return attempt.write(
+        publish_result,
         job=attempt.job,
         files=files,
         parents=parents,
@@ -52,5 +53,5 @@ def publish_folder(
         message=message,
         report=report,
         environment=worker.environment,
-        beside=beside(),
+        beside=attempt.write(beside),
     )

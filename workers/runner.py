@@ -1,16 +1,15 @@
 """From a claimed job to its end: LOADING → RUNNING → SAVING → DONE, or the state that its error means.
 
 What each kind of job does is in `workers.kinds`. Here is what they share: whose fault an error is. A user's error
-becomes the job's answer; ours is logged with a traceback and the job's id; a database error leaves the job to its
-lease, so that it runs again.
+becomes the job's answer; ours is logged with a traceback and the job's id; a fault that passes by itself (the database
+or the store away, a disk full) puts the job off, so that it runs again.
 """
 
+import errno
 import logging
 
-from django.db import InterfaceError, OperationalError
-
 from composition.errors import Cancelled, CompositionError
-from hub import disk
+from hub import faults
 from hub.errors import DiskFull, HubError
 from hub.logs import in_job
 from hub.models import Job
@@ -25,31 +24,30 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job, worker: Worker) -> None:
-    """Run a job that `claim` has returned, and record its end in its row. Raises only what the database raises."""
+    """Run a job that `claim` has returned, and record its end in its row. Raises only what a database that
+    stays away raises: then the job is left to its lease."""
     attempt = Attempt(job)
     with in_job(job.pk, job.attempt), worker.holding(attempt):
         log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
         try:
             recheck(job)
             home_of(job).run(attempt, worker)
-        except (OperationalError, InterfaceError):
-            log.exception("job %s: the database can't be reached; the job runs again when its lease is over", job.pk)
-            raise
         except Stopping:
             _try(lease.release, attempt)
         except (LostLease, Cancelled):
             log.info("job %s: attempt %s is over", job.pk, job.attempt)
         except CompositionError as error:
             _try(lease.fail, attempt, error=error.to_dict())
-        except DiskFull as error:
-            _try(lease.put_back, attempt, error={"code": error.code, "message": error.message})
+        except DiskFull:
+            _try(lease.put_off, attempt, fault=faults.PASSING[errno.ENOSPC])
         except HubError as error:
             _try(lease.fail, attempt, error={"code": error.code, "message": error.message, **error.facts})
         except MemoryError:
             _try(lease.fail, attempt, error=_out_of_memory(job))
         except Exception as error:
-            if full := disk.refusal_of(error):
-                _try(lease.put_back, attempt, error={"code": full.code, "message": full.message})
+            if fault := faults.passing(error):
+                log.warning("job %s (%s), attempt %s is put off", job.pk, job.kind, job.attempt, exc_info=error)
+                _try(lease.put_off, attempt, fault=fault)
                 return
             log.exception("job %s (%s), attempt %s failed through our fault", job.pk, job.kind, job.attempt)
             _try(lease.fail, attempt, error=_our_fault(job))
@@ -58,7 +56,7 @@ def run(job: Job, worker: Worker) -> None:
 def _try(end, attempt: Attempt, **how: object) -> None:
     """End the attempt, unless it is over already."""
     try:
-        end(**attempt.fence, **how)
+        attempt.write(end, **attempt.fence, **how)
     except LostLease:
         log.info("job %s: attempt %s is over", attempt.job.pk, attempt.job.attempt)
 

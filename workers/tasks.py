@@ -13,9 +13,10 @@ SECONDS_A_DRAIN = 5.0
 def run_job(job_id: int, **_: object) -> None:
     """Claim the job and run it; do nothing if another worker was first."""
     worker = this_worker()
-    job = worker.claim(job_id)
-    if job is not None:
-        run(job, worker)
+    with worker.turn:
+        job = worker.claim(job_id)
+        if job is not None:
+            run(job, worker)
 
 
 @app.task(name=broker.DRAIN)

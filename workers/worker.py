@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +19,7 @@ from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
 from workers.heartbeat import Heartbeat
+from workers.listening.watch import Watch
 from workers.models import LoadedBases
 
 MB = 1_000_000
@@ -31,6 +33,10 @@ class Worker:
         self.queues = list(queues)
         self.cache = Cache(settings.WORKER_CACHE, settings.WORKER_CACHE_MB * MB)
         self.models = LoadedBases(settings.WORKER_MODEL_MB * MB)
+        # Whoever runs a job has the turn: the main thread, or the search.
+        self.turn = threading.Lock()
+        self.has_message = False
+        self.watch = Watch(self)
         self.heartbeat = Heartbeat(self)
         devices.fix_threads()
 
@@ -50,6 +56,7 @@ class Worker:
             "model_bytes": self.models.budget,
             "environment": self.environment,
             "memory": devices.memory_now(),
+            "trouble": self.watch.trouble,
         }
 
     def claim(self, job_id: int) -> Job | None:
@@ -59,12 +66,16 @@ class Worker:
         if reason := disk.low(self.cache.root):
             turns.wait(job_id, reason)
             return None
-        return turns.take(worker=self.name, queues=self.queues, can_run=self.can_run, hint=job_id)
+        return turns.take(worker=self.name, queues=self.queues, can_run=self.holds_bases, hint=job_id)
 
-    def can_run(self, job: Job) -> bool:
-        """Whether this worker holds the bases that the job needs."""
+    def holds_bases(self, job: Job) -> bool:
+        """True where the job needs no base model, or all it needs are on this machine."""
         needed = bases_of(job)
         return not METHODS[job.kind].needs.base_model or bool(needed and all(map(bases.holds, needed)))
+
+    def is_busy(self) -> bool:
+        """True while a job runs, or the main thread handles a message."""
+        return self.turn.locked() or self.has_message
 
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[Attempt]:

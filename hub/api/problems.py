@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
-from hub import disk, logs
+from hub import disk, faults, logs
 from hub.errors import TAKEN, HubError, is_taken
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ def problem_response(error: Exception, context: dict) -> Response:
         return problem(400, "body.cut", "The request body ended early: ask how much was received, and resume there.")
     if isinstance(error, SuspiciousOperation):
         return problem(400, "bad_request", "The request can't be read.")
+    if fault := faults.passing(error):
+        return _later(fault, error, context)
     return _own_fault(error, context)
 
 
@@ -106,6 +108,13 @@ def first_error(detail: object, path: str = "") -> tuple[str, str]:
         else:
             detail = detail[0]
     return path, str(detail)
+
+
+def _later(fault: str, error: Exception, context: dict) -> Response:
+    request = context.get("request")
+    log.warning("%s %s: %s", request.method if request is not None else "?", fault, error)
+    say = f"{fault}. Try again in a moment; a request that was answered before is safe."
+    return problem(503, "away", say, headers={"Retry-After": str(faults.SECONDS_TO_RETRY)})
 
 
 def _own_fault(error: Exception, context: dict) -> Response:

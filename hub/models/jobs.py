@@ -168,6 +168,9 @@ class WorkerNode(models.Model):
     environment = models.JSONField(default=dict)
     memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    trouble = models.CharField(
+        max_length=200, blank=True, db_default="", default="", help_text="what keeps it from the broker"
+    )
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
 

@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 TAIL_LINES = 12
 LOG_BYTES = 10_000_000
+# One that dies is started again after this many seconds, then twice as many, and so on up to the longest.
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+# One that ran for so long is healthy: its next death counts as the first.
+HEALTHY_SECONDS = 60.0
 
 
 class Child:
@@ -40,13 +43,18 @@ class Child:
         self.folder = folder
         self.ready = ready
         self.grace = grace
-        self.deaths: deque[float] = deque(maxlen=5)
+        self.deaths = 0
+        self.start_at: float | None = None
         self.process: subprocess.Popen | None = None
+        self._started = 0.0
+        self._log_begins = 0
 
     def start(self) -> None:
         """Start it, its output appended to the log (an earlier log that is large is kept once as `.1`)."""
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             os.replace(self.log, self.log.with_suffix(".log.1"))
+        self._log_begins = self.log.stat().st_size if self.log.exists() else 0
+        self._started, self.start_at = time.monotonic(), None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -89,19 +97,35 @@ class Child:
             self.process.wait()
         self._signal(signal.SIGKILL)
 
-    def dies_too_often(self) -> bool:
-        """Note a death; True when it was the fifth within two minutes."""
-        self.deaths.append(time.monotonic())
-        return len(self.deaths) == self.deaths.maxlen and self.deaths[-1] - self.deaths[0] < 120
+    def died(self) -> float:
+        """Note a death, and set when to start it again: the seconds until then, more with each death of a series."""
+        now = time.monotonic()
+        self.deaths = 1 if now - self._started > HEALTHY_SECONDS else self.deaths + 1
+        delay = min(FIRST_DELAY * 2 ** (self.deaths - 1), LONGEST_DELAY)
+        self.start_at = now + delay
+        return delay
 
-    def tail(self) -> str:
-        """The log's last lines."""
+    def ending(self) -> str:
+        """How it ended, in words."""
+        status = self.process.returncode if self.process else None
+        if status is None:
+            return "it could not be started"
+        if status >= 0:
+            return f"exit {status}"
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
+        return f"killed by {name}" + (", often for want of memory" if name == "SIGKILL" else "")
+
+    def said(self) -> str:
+        """What it has logged since its last start, at most the last 8,000 bytes."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - 8000))
-            lines = file.read().decode(errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in lines[-TAIL_LINES:])
+            file.seek(max(self._log_begins, self.log.stat().st_size - 8000))
+            return file.read().decode(errors="replace")
+
+    def tail(self) -> str:
+        """The last lines that it logged since its last start."""
+        return "\n".join(f"    {line}" for line in self.said().splitlines()[-TAIL_LINES:])
 
     def _signal(self, number: int) -> None:
         try:

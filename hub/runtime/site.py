@@ -27,6 +27,10 @@ from hub.runtime.valkey import Valkey, free, free_port
 
 WEB_THREADS = 32
 START_SECONDS = 60.0
+# From this death of a series on, the end of the child's log is shown with it.
+DEATHS_TO_EXPLAIN = 3
+SECONDS_A_LOOK_AT_THE_DISK = 30.0
+LITTLE_DISK = 200_000_000
 
 
 class CannotStart(Exception):
@@ -43,6 +47,8 @@ class Runtime:
         self.valkey: Valkey | None = None
         self.stopping = False
         self._lock = None
+        self._next_look = 0.0
+        self._disk_is_full = False
 
     @property
     def url(self) -> str:
@@ -81,13 +87,15 @@ class Runtime:
         self.port = self.port or free_port(self.host)
 
     def watch(self) -> None:
-        """Keep everything running until a signal comes; raises CannotStart for a child that dies again and again."""
+        """Keep everything running until a signal comes. What dies is started again, later each time it dies soon after;
+        the others go on meanwhile, so a worker never takes the web server down."""
         before = {number: signal.signal(number, self._stop_asked) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             while not self.stopping:
                 for child in self.children:
                     if not child.alive() and not self.stopping:
                         self._revive(child)
+                self._look_at_disk()
                 time.sleep(0.3)
         finally:
             for number, handler in before.items():
@@ -137,18 +145,53 @@ class Runtime:
     def _run(self, child: Child) -> None:
         self.children.append(child)
         child.start()
-        if not child.wait_ready(START_SECONDS):
+        ready = child.wait_ready(START_SECONDS)
+        if not ready and self._explain_broker(child):
+            child.start()
+            ready = child.wait_ready(START_SECONDS)
+        if not ready:
             raise CannotStart(f"{child.name} did not start. The end of {child.log}:\n{child.tail()}")
         self.say(f"  {child.name:8} {'ready' if child.ready else 'started'}")
 
     def _revive(self, child: Child) -> None:
-        how = child.process.returncode if child.process else "?"
-        if child.dies_too_often():
-            raise CannotStart(f"{child.name} keeps stopping. The end of {child.log}:\n{child.tail()}")
-        self.say(f"  {child.name} stopped (exit {how}); starting it again. Its log: {child.log}")
-        child.stop(grace=0)
-        time.sleep(0.5 * len(child.deaths))
-        child.start()
+        """Say that it stopped and why, once; start it again when its delay is over."""
+        if child.start_at is None:
+            delay = child.died()
+            times = f" {child.deaths} times in a row" if child.deaths > 1 else ""
+            again = "starting it again" + (f" in {delay:.0f} s" if delay >= 1 else "")
+            self.say(f"  {child.name} stopped{times} ({child.ending()}); {again}. Its log: {child.log}")
+            if child.deaths >= DEATHS_TO_EXPLAIN:
+                self.say(f"  The end of it:\n{child.tail()}")
+            self._explain_broker(child)
+        elif time.monotonic() >= child.start_at:
+            child.stop(grace=0)
+            try:
+                child.start()
+            except OSError as error:
+                child.process = None
+                self.say(f"  {child.name} can't be started: {error}")
+                child.died()
+
+    def _explain_broker(self, child: Child) -> bool:
+        """Say what is wrong with the broker's files, and begin with new ones where they are damaged; True if so."""
+        if self.valkey is None or child is not self.children[0]:
+            return False
+        trouble = self.valkey.trouble(child.said())
+        if trouble:
+            self.say(f"  {trouble}")
+        return bool(trouble) and self.valkey.set_aside_damaged(child.said())
+
+    def _look_at_disk(self) -> None:
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + SECONDS_A_LOOK_AT_THE_DISK
+        free_bytes = shutil.disk_usage(self.data).free
+        if free_bytes < LITTLE_DISK and not self._disk_is_full:
+            self.say(
+                f"  The disk of {self.data} is nearly full: {free_bytes / 1e6:.0f} MB are free. Uploads, jobs and the "
+                "broker fail when it is full. Free some space, or move HUB_DATA to a larger disk."
+            )
+        self._disk_is_full = free_bytes < LITTLE_DISK
 
     def _stop_asked(self, *_: object) -> None:
         if self.stopping:

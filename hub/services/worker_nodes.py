@@ -21,8 +21,9 @@ def report_worker(
     memory: Mapping[str, int] = MappingProxyType({}),
     current_job: int | None,
     started_at,
+    trouble: str = "",
 ) -> None:
-    """Record that worker `name` is alive, and what it reads, holds and does."""
+    """Record that worker `name` is alive, and what it reads, holds and does, and what is wrong with it."""
     WorkerNode.objects.update_or_create(
         name=name,
         defaults={
@@ -35,6 +36,7 @@ def report_worker(
             "memory": dict(memory),
             "current_job_id": current_job,
             "started_at": started_at,
+            "trouble": trouble[:200],
             "seen_at": timezone.now(),
         },
     )

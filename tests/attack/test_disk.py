@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 
 from hub import disk
 from hub.errors import DiskFull
 from hub.models import Job, State, Upload
 from hub.services.content import staging, uploads
-from hub.services.jobs import lease, queue
+from hub.services.jobs import lease
 from hub.storage import blobs
 from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
@@ -156,21 +157,20 @@ class TestAFullDisk:
         problem(sent, 507, "disk.full")
         assert files_of(small.folder) == sorted([*before, "ballast"])
 
-    def test_a_job_is_put_back_and_fails_only_at_last(self, small, owner, base, worker):
+    def test_a_job_is_put_off_and_runs_when_there_is_room(self, small, owner, base, worker):
         job = a_merge(owner, base)
         worker.cache.root = small.folder / "cache"
         worker.cache.root.mkdir()
         small.fill()
-        for attempt in (1, 2):
+        for attempt in (1, 2, 3, 4):
             run(lease.claim(job.pk, worker=worker.name), worker)
             job.refresh_from_db()
-            assert (job.state, job.attempt, job.lost) == (State.QUEUED, attempt, attempt), job.error
+            assert (job.state, job.attempt, job.lost) == (State.QUEUED, attempt, 0), job.error
             assert "disk is full" in job.message
-        run(lease.claim(job.pk, worker=worker.name), worker)
-        job.refresh_from_db()
-        assert (job.state, job.error["code"]) == (State.FAILED, "disk.full")
+            assert job.lease_until > timezone.now()
+            assert lease.claim(job.pk, worker=worker.name) is None
+            Job.objects.filter(pk=job.pk).update(lease_until=timezone.now())
         small.ballast.unlink()
-        queue.retry_job(actor=owner, job=job)
         run(lease.claim(job.pk, worker=worker.name), worker)
         job.refresh_from_db()
         assert job.state == State.DONE, job.error

@@ -34,6 +34,7 @@ def use_redis(settings, url: str) -> None:
     settings.REDIS_URL = url
     broker.producer.cache_clear()
     broker.client.cache_clear()
+    broker._away_until = 0.0
     progress._away_until = 0.0
 
 

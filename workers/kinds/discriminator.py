@@ -48,7 +48,9 @@ def discriminate(attempt: Attempt, worker: Worker) -> None:
     attempt.advance(State.SAVING)
     files = {name: blobs.add(made.folder / name) for name in sorted(PEFT_FILES)}
     attempt.say(f"It recognises {100 * made.facts['recall']:.0f} % of the held-out real inputs")
-    keep_discriminator(job=job, version=row.version, files=files, facts=made.facts, environment=worker.environment)
+    attempt.write(
+        keep_discriminator, job=job, version=row.version, files=files, facts=made.facts, environment=worker.environment
+    )
     shutil.rmtree(work, ignore_errors=True)
 
 

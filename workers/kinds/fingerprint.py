@@ -24,7 +24,8 @@ def fingerprint(attempt: Attempt, worker: Worker) -> None:
         raise
     attempt.say(f"{job.base}: {len(shapes)} weights")
     attempt.advance(State.SAVING)
-    keep_shapes(
+    attempt.write(
+        keep_shapes,
         job=job,
         shapes=shapes,
         fingerprint=shape_fingerprint(shapes),

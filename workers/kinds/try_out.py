@@ -53,7 +53,7 @@ def try_out(attempt: Attempt, worker: Worker) -> None:
         ask_base(*worker.models.get(job.base, attempt.say))
     attempt.advance(State.SAVING)
     outcome = {"answers": answers, "memory": memory_used()}
-    keep_outcome(job=job, outcome=outcome, environment=worker.environment)
+    attempt.write(keep_outcome, job=job, outcome=outcome, environment=worker.environment)
 
 
 class Voice:

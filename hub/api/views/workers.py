@@ -36,7 +36,7 @@ class WorkerShape(serializers.ModelSerializer):
             "alive",
             "started_at",
         )
-        fields += ("seen_at",)
+        fields += ("seen_at", "trouble")
 
     def get_bases(self, worker) -> list[str]:
         return self._named(worker.bases)

@@ -5,11 +5,12 @@ job was cancelled, or taken back and given to another worker. The ghost gets `Lo
 """
 
 import logging
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from composition.errors import Cancelled
@@ -28,6 +29,11 @@ from hub.services.jobs.waiting import bases_of
 HELD = (State.LOADING, State.RUNNING, State.SAVING)
 DAYS_TO_REMEMBER_WORKERS = 1
 MAX_LOG_LINES = 5_000
+OVERLOOKED = 50
+# A job that is put off waits one lease, then two, four and so on, but no longer than this.
+LONGEST_PUT_OFF = timedelta(minutes=10)
+MOST_PUT_OFF = 100
+PUT_OFF = "job.put_off"
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +46,24 @@ class LostLease(Cancelled):
 def claim(job_id: int, *, worker: str) -> Job | None:
     """Take a queued job for this worker, with the next attempt's number; None if there is nothing to take.
 
-    A job whose owner has as many running as they may stays queued.
+    A job that is put off, or whose owner has as many running as they may, stays queued.
     """
     if not has_room(job_id):
         return None
     now = timezone.now()
-    taken = Job.objects.filter(pk=job_id, state=State.QUEUED).update(
-        state=State.LOADING,
-        attempt=F("attempt") + 1,
-        worker=worker,
-        lease_until=_lease(now),
-        started_at=now,
-        progress=0.0,
-        message="",
-        figures={},
+    taken = (
+        due(now)
+        .filter(pk=job_id)
+        .update(
+            state=State.LOADING,
+            attempt=F("attempt") + 1,
+            worker=worker,
+            lease_until=_lease(now),
+            started_at=now,
+            progress=0.0,
+            message="",
+            figures={},
+        )
     )
     if not taken:
         return None
@@ -108,7 +118,7 @@ def finish(
     """SAVING → DONE. Call it first in the transaction that writes the result: it is the fence, and holds the row."""
     values = {"result": version, "environment": environment, "figures": figures}
     given = {name: value for name, value in values.items() if value is not None}
-    _end(job_id, attempt, (State.SAVING,), State.DONE, progress=1.0, message="", **given)
+    _end(job_id, attempt, (State.SAVING,), State.DONE, progress=1.0, message="", error=None, **given)
     let_go(job_id)
 
 
@@ -130,14 +140,37 @@ def release(*, job_id: int, attempt: int) -> None:
 
 
 @transaction.atomic
-def put_back(*, job_id: int, attempt: int, error: dict) -> None:
-    """Queue the job again after a fault that may pass, as a full disk; with the last of its attempts it fails."""
-    job = Job.objects.select_for_update().filter(pk=job_id, attempt=attempt).first()
-    if job is None or job.lost + 1 >= job.max_attempts:
-        fail(job_id=job_id, attempt=attempt, error=error)
+def put_off(*, job_id: int, attempt: int, fault: str) -> None:
+    """Queue the job again for later, because of a fault that passes by itself. It isn't counted as lost.
+
+    `fault` says in words what is wrong. The job says it too, waits a lease, the next time twice as long, up to ten
+    minutes, and can be cancelled meanwhile. After a hundred times it fails.
+    """
+    held = Job.objects.filter(pk=job_id, attempt=attempt, state__in=HELD).first()
+    if held is None:
+        raise LostLease(f"job {job_id}, attempt {attempt}")
+    times = (held.error or {}).get("times", 0) + 1
+    wait = min(timedelta(seconds=settings.JOB_LEASE_SECONDS) * 2 ** min(times - 1, 20), LONGEST_PUT_OFF)
+    until = timezone.now() + wait
+    says = f"{fault} ({held.worker})."
+    if times >= MOST_PUT_OFF:
+        message = f"{says} It was so {times} times. An administrator has to mend it; then retry the job."
+        fail(job_id=job_id, attempt=attempt, error={"code": PUT_OFF, "message": message, "times": times})
         return
-    _write(job_id, attempt, HELD, **_queued(message=str(error["message"])[:300]), lost=job.lost + 1)
+    message = f"{says} Nothing is lost: the job runs again at {until:%H:%M:%S} UTC."
+    error = {"code": PUT_OFF, "message": message, "times": times}
+    _write(job_id, attempt, HELD, **_queued(message=message[:300]) | {"lease_until": until, "error": error})
     announce(Job.objects.get(pk=job_id))
+
+
+def overlooked(queues: Sequence[str]) -> list[Job]:
+    """Queued jobs of these queues that no message brings: never sent, or sent half a lease ago and not taken since.
+
+    The longest waiting first, and no more than a few: for a worker that is idle.
+    """
+    patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
+    queued = _without_full(due(timezone.now()).filter(queue__in=list(queues), kind__in=METHODS))
+    return list(queued.exclude(sent_at__gt=patience).select_related("base").order_by("pk")[:OVERLOOKED])
 
 
 def reap() -> list[int]:
@@ -149,6 +182,16 @@ def reap() -> list[int]:
         broker.forget_worker(node.name)
         node.delete()
     return touched
+
+
+def due(now: datetime) -> QuerySet[Job]:
+    """Queued jobs, without those that are put off until later."""
+    return Job.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=State.QUEUED)
+
+
+def _without_full(queued: QuerySet[Job]) -> QuerySet[Job]:
+    """Without those of users who have as many running as they may."""
+    return queued.exclude(created_by__in=quota.full(queued.order_by().values_list("created_by", flat=True).distinct()))
 
 
 def _expired() -> list[tuple[int, int]]:
@@ -183,9 +226,8 @@ def _take_back(job_id: int, attempt: int) -> bool:
 def _send_again() -> list[int]:
     """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
     patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
-    queued = Job.objects.filter(state=State.QUEUED, kind__in=METHODS).exclude(sent_at__gt=patience)
-    full = quota.full(queued.order_by().values_list("created_by", flat=True).distinct())
-    queued = queued.exclude(created_by__in=full).select_related("base")
+    queued = _without_full(due(timezone.now()).filter(kind__in=METHODS).exclude(sent_at__gt=patience))
+    queued = queued.select_related("base")
     queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
     if not queued:
         return []

@@ -86,6 +86,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
         finished_at=timezone.now(),
         lease_until=None,
         message="Cancelled",
+        error=None,
     )
     job.refresh_from_db()
     if not stopped and job.state == State.SAVING:

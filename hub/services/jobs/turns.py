@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from django.db import transaction
 from django.db.models import Case, Min, OuterRef, Q, QuerySet, Subquery, When
+from django.utils import timezone
 
 from composition.registry import METHODS
 from hub import broker
 from hub.models import Job, State, User
 from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
-from hub.services.jobs.lease import claim
+from hub.services.jobs.lease import claim, due
 from hub.services.jobs.queue import announce, send_later
 from hub.services.jobs.scheduling import able_workers
 from hub.services.jobs.waiting import adapters, bases_of
@@ -51,7 +52,7 @@ def next_job(*, queues: Collection[str], can_run: Callable[[Job], bool], hint: i
 
     Nothing is claimed: another worker may be first, and then the caller asks again.
     """
-    waiting = Job.objects.filter(Q(queue__in=queues) | Q(pk=hint), state=State.QUEUED, kind__in=METHODS)
+    waiting = due(timezone.now()).filter(Q(queue__in=queues) | Q(pk=hint), kind__in=METHODS)
     for user in _in_turn(waiting):
         for job in _theirs(waiting, user, hint):
             if can_run(job):
@@ -71,7 +72,7 @@ def pass_on(job_id: int, *, worker: str, can_run: Callable[[Job], bool], took_an
 
     Where its owner has as many running as they may, nothing is sent: the end of one of them does it, or the reaper.
     """
-    job = Job.objects.select_related("base").filter(pk=job_id, state=State.QUEUED, kind__in=METHODS).first()
+    job = due(timezone.now()).select_related("base").filter(pk=job_id, kind__in=METHODS).first()
     if job is None:
         return
     if can_run(job):

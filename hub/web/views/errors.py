@@ -6,9 +6,10 @@ import sys
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 
 from composition.errors import CompositionError
-from hub import logs
+from hub import faults, logs
 from hub.errors import HubError
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,13 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Our fault: logged under an id, and the page gives the id."""
+    """Our fault: logged under an id, and the page gives the id; 503 where it passes by itself."""
+    error = sys.exc_info()[1]
+    if error is not None and (fault := faults.passing(error)):
+        log.warning("%s %s: %s: %s", request.method, request.path, fault, error)
+        # Without the request: what the frame shows may need what is away.
+        page = render_to_string("errors/away.html", {"fault": fault})
+        return HttpResponse(page, status=503, headers={"Retry-After": str(faults.SECONDS_TO_RETRY)})
     incident = logs.request_id() or logs.new_id()
     log.error("incident %s: %s %s", incident, request.method, request.path, exc_info=sys.exc_info())
     return render(request, "errors/broken.html", {"incident": incident}, status=500)

@@ -213,10 +213,11 @@ def test_an_evaluation_is_shown_with_its_job_its_version_and_in_the_table(owner,
 def test_workers_name_their_bases(owner, base):
     report_worker(
         name="w", queues=["cpu"], device="cpu", bases=[base.pk, 999], loaded=[], environment={}, current_job=None,
-        started_at=timezone.now(),
+        started_at=timezone.now(), trouble="t" * 500,
     )  # fmt: skip
     (row,) = Api(owner).get("/workers").json()["results"]
     assert (row["name"], row["bases"], row["alive"], row["busy"]) == ("w", ["pico/llama"], True, False)
+    assert row["trouble"] == "t" * 200
     problem(Api().get("/workers"), 401, "not_signed_in")
 
 

@@ -89,7 +89,7 @@ def test_the_list_filters_by_state(people, job):
 def test_workers_show_device_bases_and_whether_they_live(client, base):
     now = timezone.now()
     common = {"queues": ["cpu"], "device": "cpu", "bases": [base.pk], "started_at": now}
-    WorkerNode.objects.create(name="fresh", seen_at=now, **common)
+    WorkerNode.objects.create(name="fresh", seen_at=now, trouble="Stuck: it left an <id> waiting", **common)
     WorkerNode.objects.create(name="stale", seen_at=now - timezone.timedelta(hours=2), **common)
     response = client.get("/workers")
     assert [(row["worker"].name, row["live"]) for row in response.context["rows"]] == [
@@ -97,3 +97,4 @@ def test_workers_show_device_bases_and_whether_they_live(client, base):
         ("stale", False),
     ]
     assert "pico/llama" in response.content.decode()
+    assert "Stuck: it left an &lt;id&gt; waiting" in response.content.decode()

@@ -1,0 +1,68 @@
+"""Faults that pass by themselves: the database or the store is away for a moment, a disk is full until somebody acts.
+
+Nobody who asked for something can mend them, and trying again later does. So a request is answered with 503, and a job
+is tried again; what is wrong for good (a missing row, other bytes than the digest says) is none of them.
+"""
+
+import errno
+import sys
+
+from django.db import InterfaceError, OperationalError
+
+PASSING = {
+    errno.ENOSPC: "A disk is full",
+    errno.EDQUOT: "A disk quota is used up",
+    errno.EIO: "A disk can't be read or written",
+    errno.EROFS: "A disk has become read-only",
+    errno.ESTALE: "A network disk has gone away",
+    errno.EMFILE: "Too many files are open",
+    errno.ENFILE: "Too many files are open",
+    errno.ETIMEDOUT: "The store did not answer in time",
+    errno.ECONNREFUSED: "The store can't be reached",
+    errno.ECONNRESET: "The store closed the connection",
+    errno.EHOSTUNREACH: "The store can't be reached",
+    errno.ENETUNREACH: "The store can't be reached",
+    errno.EPIPE: "The store closed the connection",
+}
+# Writers in C report a full disk as an error of their own, in words.
+FULL = ("no space left on device", "disk is full")
+AWAY, BUSY = "The database can't be reached", "The database is busy"
+# What SQLite says in the same class of errors about a wrong statement.
+WRONG = ("no such ", "too many sql variables", "syntax error")
+BUSY_STATUS = {408, 429}
+# What a 503 tells its client.
+SECONDS_TO_RETRY = 2
+
+
+def is_databases(error: BaseException) -> bool:
+    """True for what a lost, refused or busy database raises; not for what it says about statements and values."""
+    wrong = any(words in str(error).lower() for words in WRONG)
+    return isinstance(error, OperationalError | InterfaceError) and not wrong
+
+
+def passing(error: BaseException) -> str:
+    """What is wrong, in words without names or paths, if the fault passes by itself; "" if it doesn't."""
+    found = _passing(error)
+    return found or (_passing(error.__cause__) if error.__cause__ is not None else "")
+
+
+def _passing(error: BaseException) -> str:
+    text = str(error).lower()
+    if any(words in text for words in FULL):
+        return PASSING[errno.ENOSPC]
+    if is_databases(error):
+        return BUSY if "locked" in text else AWAY
+    if isinstance(error, OSError) and error.errno in PASSING:
+        return PASSING[error.errno]
+    return "The store can't be reached" if _from_object_store(error) else ""
+
+
+def _from_object_store(error: BaseException) -> bool:
+    """True for an S3 client's errors that mean "later": no connection, no answer, or an answer of 5xx or too many."""
+    botocore = sys.modules.get("botocore.exceptions")
+    if botocore is None:
+        return False
+    if isinstance(error, botocore.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status in BUSY_STATUS
+    return isinstance(error, botocore.HTTPClientError | botocore.ConnectionError)
