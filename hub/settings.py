@@ -21,6 +21,15 @@ ALLOWED_HOSTS = env_list("HUB_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testser
 CSRF_TRUSTED_ORIGINS = env_list("HUB_TRUSTED_ORIGINS", "")
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
+# Prefixes of names of bases, such as `Qwen/`, below which administrators alone register; `none` reserves nothing.
+OFFICIAL_BASES = """
+01-ai/, allenai/, apple/, baidu/, bigcode/, bigscience/, ByteDance-Seed/, CohereLabs/, databricks/, deepseek-ai/,
+EleutherAI/, facebook/, google/, HuggingFaceTB/, ibm-granite/, internlm/, meta-llama/, microsoft/, MiniMaxAI/,
+mistralai/, moonshotai/, nvidia/, openai/, openai-community/, Qwen/, stabilityai/, swiss-ai/, tencent/, THUDM/, tiiuae/,
+utter-project/, xai-org/, zai-org/
+""".replace("\n", " ")
+RESERVED_BASES = [word for word in env_list("HUB_RESERVED_BASES", OFFICIAL_BASES) if word != "none"]
+
 
 def _secret_key() -> str:
     """The given key, or one made once and kept in the data folder."""

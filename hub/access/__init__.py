@@ -3,7 +3,7 @@
 What one may not see answers `NotFound`, worded the same as what does not exist.
 """
 
-from hub.access.bases import base
+from hub.access.bases import base, may_change_base
 from hub.access.companions import companion, companions, named, visible_companions
 from hub.access.repositories import may, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
@@ -26,6 +26,7 @@ __all__ = [
     "companions",
     "job",
     "may",
+    "may_change_base",
     "missing",
     "named",
     "namespace",

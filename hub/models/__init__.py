@@ -2,7 +2,7 @@
 
 from .accounts import Membership, Namespace, Role, Token, User
 from .audit import Event
-from .bases import BaseAlias, BaseModel
+from .bases import BaseAlias, BaseModel, fold
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
@@ -47,4 +47,5 @@ __all__ = [
     "Version",
     "Visibility",
     "WorkerNode",
+    "fold",
 ]

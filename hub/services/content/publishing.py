@@ -32,6 +32,7 @@ from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, revision_oid
+from hub.services.known_bases import hold
 
 MAIN = "main"
 LATEST = "latest"
@@ -100,6 +101,8 @@ def publish(
         after = changed(before, change.files, change.deletions, replace)
         if after != checked.manifest:
             checked = check_change(repository=repository, change=change, base=base)
+        if checked.base and checked.base.pk != repository.base_id:
+            hold(checked.base)
         version, is_new = _version(repository, checked, head, base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
             _begin_branch(repository, branch, head)

@@ -21,6 +21,7 @@ from hub.services.content import publishing, staging
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry
 from hub.services.content.publishing import MAIN, PublishResult
+from hub.services.known_bases import hold
 from hub.storage import blobs, digest
 
 EXPIRES = timedelta(days=7)
@@ -51,6 +52,7 @@ def begin_upload(
         head = publishing.head_of(repository, branch)
         after = publishing.changed(publishing.manifest_of(head), change.files, change.deletions, False)
         check_paths(list(after))
+        base = base and hold(base)
         upload = Upload.objects.create(
             repository=repository,
             user=actor,

@@ -22,6 +22,7 @@ from hub.services.jobs.prepare import examine
 from hub.services.jobs.recheck import recheck
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.scheduling import queue_of
+from hub.services.known_bases import hold as hold_base
 
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)
 
@@ -42,7 +43,7 @@ def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None =
         kind=request.kind,
         recipe=draft.recipe.to_dict(),
         queue=queue_of(draft.method),
-        base=draft.base,
+        base=draft.base and hold_base(draft.base),
         output_namespace=namespace,
         output_name=name,
         output_visibility=resulting_visibility(kind.parents(request), kind.visibility(request.visibility)),
