@@ -131,7 +131,8 @@ def _refuse_code(key: str, value: object, where: str) -> None:
         raise _refusal(where, REFUSED[key])
     if key.startswith("custom_") and isinstance(value, str | list | dict) and value:
         raise _refusal(where, "names code to import")
-    if key.startswith("__"):
+    # {"__float__": "Infinity"} is how transformers writes a number that JSON has none for.
+    if key.startswith("__") and not (key == "__float__" and value in ("Infinity", "-Infinity", "NaN")):
         raise _refusal(where, "would replace a part of the program that reads it")
 
 
