@@ -63,7 +63,7 @@ QUANT_METHOD = re.compile(r"[\w-]{1,40}", re.ASCII)
 # Numbers that become loops: each of so many parts is an object, made before any weight is.
 COUNTED = {
     re.compile(r"(^|_)(layers?|depth)$|^(num|n)_\w*layers"): 2048,
-    re.compile(r"^(num|n)_.*(expert|block|stage|codebook)"): 8192,
+    re.compile(r"^(num|n)_.*(expert|block|stage|codebook)"): 65_536,
     re.compile(r"^num_labels$"): 100_000,
     re.compile(r"^attention_types$"): 2048,
 }

@@ -168,3 +168,24 @@ def test_loading_chooses_its_own_kernel_and_runs_no_code(tmp_path):
     assert loaded.config._attn_implementation in ("sdpa", "eager")
     ids = torch.tensor([[1, 2, 3]])
     assert torch.equal(loaded(ids).logits, model.eval()(ids).logits)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"peft_type": "MULTITASK_PROMPT_TUNING", "prompt_tuning_init_state_dict_path": "/etc/passwd"},
+        {"peft_type": "MULTITASK_PROMPT_TUNING", "prompt_tuning_init": "EXACT_SOURCE_TASK"},
+        {"peft_type": "SHADOW", "shadow_model": "org/any-model"},
+        {"peft_type": "LORA", "runtime_config": {"a": [{"trust_remote_code": True}]}},
+    ],
+    ids=str,
+)
+def test_no_adapter_s_config_makes_peft_read_elsewhere(fields):
+    from composition.formats.peft.config import parse_peft_config
+
+    name, value = [*fields.items()][-1]
+    with pytest.raises(CompositionError, match="Remove the field") as refusal:
+        parse_peft_config(json.dumps({**fields, "target_modules": ["q_proj"]}).encode())
+    assert refusal.value.code == "config.code"
+    off = {name: "mirror" if name == "shadow_model" else None}
+    parse_peft_config(json.dumps({**fields, "target_modules": ["q_proj"], **off}).encode())
