@@ -117,7 +117,12 @@ class Hub:
         try:
             found = self.repository(name)
         except NotFound:
-            return self.create_repository(name, kind, private=private)
+            try:
+                return self.create_repository(name, kind, private=private)
+            except Refused as refusal:
+                if refusal.facts.get("status") != 409:
+                    raise
+                found = self.repository(name)  # Made by another push in between.
         if found["kind"] != kind:
             raise Refused(f"{name} is a repository of kind {found['kind']}, not {kind}; choose another name.")
         return found

@@ -183,7 +183,7 @@ def test_loading_chooses_its_own_kernel_and_runs_no_code(tmp_path):
 def test_no_adapter_s_config_makes_peft_read_elsewhere(fields):
     from composition.formats.peft.config import parse_peft_config
 
-    name, value = [*fields.items()][-1]
+    name = [*fields][-1]
     with pytest.raises(CompositionError, match="Remove the field") as refusal:
         parse_peft_config(json.dumps({**fields, "target_modules": ["q_proj"]}).encode())
     assert refusal.value.code == "config.code"

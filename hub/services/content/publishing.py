@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from composition.formats import FORMATS
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, Invalid, NotFound
 from hub.models import (
     BaseModel,
     Job,
@@ -157,7 +157,10 @@ def check_change(
 
 def lock(repository: Repository) -> Repository:
     """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all); Conflict if it is in the trash."""
-    found = Repository.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=repository.pk)
+    rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
+    found = rows.filter(pk=repository.pk).first()
+    if found is None:
+        raise NotFound(f"{repository.full_name} was deleted in the meantime.", code="repository.gone")
     if found.deleted_at:
         raise Conflict(f"{found.full_name} is in the trash; restore it before pushing.", code="repository.deleted")
     return found

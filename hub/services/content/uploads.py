@@ -39,8 +39,9 @@ def begin_upload(
 ) -> Upload:
     """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
 
-    Files this repository holds under the same digest are whole at once; bytes of this user's unfinished uploads
-    to this repository are taken over. Invalid or CompositionError name the first file that could never be accepted.
+    Files this repository holds under the same digest are whole at once; what this user's unfinished uploads to this
+    repository have of the same files is here as well, and they keep it. Invalid or CompositionError name the first
+    file that could never be accepted.
     """
     promised = read_promise(files)
     if not promised and not deletions:
@@ -74,7 +75,7 @@ def begin_upload(
             for path, entry in promised.items()
         ]
         UploadFile.objects.bulk_create(rows)
-    _adopt(upload)
+    _share(upload)
     refresh(upload)
     return upload
 
@@ -119,7 +120,10 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
                 _sniff(file)
         finally:
             file.received = staging.received(file)
-            UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+            open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+        if not open_still:
+            staging.remove(upload)
+            raise _gone()
         if more:
             raise Invalid(
                 f"{path} was promised with {file.size} bytes and more were sent; begin again with its true size.",
@@ -138,54 +142,69 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
     with staging.whole(upload.pk):
         if done := _done(upload):
             return done
-        rows = refresh(upload)
-        change = publishing.change_of(
-            files={row.path: (row.sha256, row.size) for row in rows},
-            deletions=upload.deletions,
+        try:
+            return _publish(actor, upload)
+        except FileNotFoundError:
+            # Somebody cleaned the disk between one step and the next.
+            _refuse_incomplete(refresh(upload))
+            raise
+
+
+def _publish(actor: User, upload: Upload) -> PublishResult:
+    """Check and publish an upload that is held."""
+    rows = refresh(upload)
+    change = publishing.change_of(
+        files={row.path: (row.sha256, row.size) for row in rows},
+        deletions=upload.deletions,
+        branch=upload.branch,
+        since=upload.parent,
+    )
+    _refuse_incomplete(rows)
+    staged = {row.path: row for row in rows if row.blob_id is None}
+    for row in staged.values():
+        staging.path_of(row).touch()
+    sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
+    for row in staged.values():
+        _check_digest(row, sources[row.path])
+    checked = publishing.check_change(repository=upload.repository, change=change, base=upload.base, sources=sources)
+    for source in sources.values():
+        blobs.add(source.path, link=True)
+    with transaction.atomic():
+        result = publishing.publish(
+            actor=actor,
+            repository=upload.repository,
+            files=change.files,
+            deletions=change.deletions,
+            message=upload.message,
             branch=upload.branch,
+            base=upload.base,
             since=upload.parent,
+            checked=checked,
         )
-        _refuse_incomplete(rows)
-        staged = {row.path: row for row in rows if row.blob_id is None}
-        for row in staged.values():
-            staging.path_of(row).touch()
-        sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
-        for row in staged.values():
-            _check_digest(row, sources[row.path])
-        checked = publishing.check_change(
-            repository=upload.repository, change=change, base=upload.base, sources=sources
-        )
-        for source in sources.values():
-            blobs.add(source.path, link=True)
-        with transaction.atomic():
-            result = publishing.publish(
-                actor=actor,
-                repository=upload.repository,
-                files=change.files,
-                deletions=change.deletions,
-                message=upload.message,
-                branch=upload.branch,
-                base=upload.base,
-                since=upload.parent,
-                checked=checked,
-            )
-            upload.committed_at, upload.revision = timezone.now(), result.revision
-            still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
-            if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
-                raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
-            # What is published is held by its revision; the upload holds nothing any more.
-            upload.files.update(blob=None)
+        upload.committed_at, upload.revision = timezone.now(), result.revision
+        still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
+        if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
+            raise _gone()
+        # What is published is held by its revision; the upload holds nothing any more.
+        upload.files.update(blob=None)
     staging.remove(upload)
     return result
 
 
 def abandon_upload(*, actor: User, upload: Upload) -> None:
-    """Forget an upload and its bytes; what it published stays."""
-    with staging.whole(upload.pk):
+    """Forget an upload and its bytes; what it published stays. NotFound where another request was first.
+
+    The bytes go first, so that there is room for the rest on a full disk.
+    """
+    with staging.whole_even_on_a_full_disk(upload.pk):
+        staging.remove_bytes(upload)
         with transaction.atomic():
-            record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
-            Upload.objects.filter(pk=upload.pk).delete()
+            deleted, _ = Upload.objects.filter(pk=upload.pk).delete()
+            if deleted:
+                record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
         staging.remove(upload)
+    if not deleted:
+        raise _gone()
 
 
 def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
@@ -210,14 +229,14 @@ def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
     return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
 
 
-def _adopt(upload: Upload) -> None:
+def _share(upload: Upload) -> None:
     wanted = {(row.path, row.sha256, row.size): row for row in upload.files.filter(blob=None)}
     earlier = UploadFile.objects.filter(
         upload__repository=upload.repository, upload__user=upload.user, upload__committed_at=None, blob=None
     ).exclude(upload=upload)
     for old in earlier.filter(received__gt=0).order_by("-received"):
         row = wanted.get((old.path, old.sha256, old.size))
-        if row is not None and staging.adopt(old, row):
+        if row is not None and staging.share(old, row):
             del wanted[(old.path, old.sha256, old.size)]
 
 
@@ -264,12 +283,16 @@ def _check_digest(file: UploadFile, source: LocalFile) -> None:
         )
 
 
+def _gone() -> NotFound:
+    return NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+
+
 def _done(upload: Upload) -> PublishResult | None:
     """What the upload has published already; None while it is open. NotFound where it no longer exists."""
     current = Upload.objects.select_related("revision__version").filter(pk=upload.pk).first()
     if current is None or (current.committed_at and current.revision is None):
         staging.remove(upload)
-        raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+        raise _gone()
     if current.committed_at is None:
         return None
     staging.remove(upload)
