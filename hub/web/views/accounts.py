@@ -5,7 +5,6 @@ from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -14,6 +13,7 @@ from hub.errors import Invalid, PermissionDenied
 from hub.services import accounts
 from hub.services import tokens as services
 from hub.web.forms.refusal import Refused, refusal_of
+from hub.web.way_back import lead_back
 
 LIFETIMES = (7, 30, 90, 365)
 SCOPES = {
@@ -33,7 +33,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         user = authenticate(request, username=username, password=password)
         if user is not None:
             login(request, user)
-            return redirect(back if url_has_allowed_host_and_scheme(back, request.get_host()) else "browse")
+            return lead_back(request, back)
         refused = Refused("The user name or the password is wrong. Try again.", "password", 422)
     context = {"refused": refused, "next": back, "username": request.POST.get("username", "")}
     return render(request, "accounts/sign_in.html", context, status=refused.status)
