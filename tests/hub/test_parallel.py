@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
-from hub.errors import Conflict
-from hub.models import Ref, Revision, Upload, UploadFile, Version
-from hub.services import bases
+from hub.errors import Conflict, NotFound
+from hub.models import BaseModel, Ref, Revision, Upload, UploadFile, Version
+from hub.services import base_owners, bases
 from hub.services.content import collection, uploads
 from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
@@ -165,3 +165,17 @@ def test_one_base_registered_twice_at_once_is_one_base(people):
     outcomes = at_once(register, register)
     assert len({base.pk for base, _ in outcomes}) == 1
     assert len({job.pk for _, job in outcomes}) == 1
+
+
+def test_a_base_deleted_while_it_is_first_used_is_used_or_gone(people):
+    for number in range(ROUNDS):
+        base = factories.make_base(f"org/new{number}", created_by=people.owner)
+        place = factories.make_repository(people.owner, f"a{number}")
+        commit = ready(people.owner, place, factories.adapter_files(base_name=base.name))
+        published, deleted = at_once(commit, lambda base=base: base_owners.delete_base(actor=people.owner, base=base))
+        if isinstance(published, Exception):
+            assert isinstance(published, NotFound) or getattr(published, "code", "") == "base.unknown", published
+            assert deleted is None and not BaseModel.objects.filter(pk=base.pk).exists()
+        else:
+            assert isinstance(deleted, Conflict) and deleted.code == "base.used", deleted
+            assert published.version.base == base
