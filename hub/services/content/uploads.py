@@ -5,6 +5,7 @@ bytes wait for the mended file until the upload is abandoned or expires.
 """
 
 import contextlib
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import BinaryIO
@@ -15,16 +16,17 @@ from django.utils import timezone
 from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.sources import LocalFile
 from hub.errors import Conflict, Invalid, NotFound
-from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
+from hub.models import BaseModel, Repository, Upload, UploadFile, User
 from hub.services.audit import record
-from hub.services.content import publishing, staging
+from hub.services.content import publishing, reuse, staging
+from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
-from hub.services.content.manifest import Entry
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.known_bases import hold
 from hub.storage import blobs, digest
 
 EXPIRES = timedelta(days=7)
+log = logging.getLogger(__name__)
 
 
 def begin_upload(
@@ -63,7 +65,7 @@ def begin_upload(
             deletions=deletions,
             parent=head,
         )
-        held = _held(repository, promised.values())
+        held = reuse.held(repository, promised.values())
         rows = [
             UploadFile(
                 upload=upload,
@@ -75,7 +77,7 @@ def begin_upload(
             for path, entry in promised.items()
         ]
         UploadFile.objects.bulk_create(rows)
-    _share(upload)
+    reuse.share_parts(upload)
     refresh(upload)
     return upload
 
@@ -144,10 +146,11 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
             return done
         try:
             return _publish(actor, upload)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             # Somebody cleaned the disk between one step and the next.
             _refuse_incomplete(refresh(upload))
-            raise
+            log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
+            raise gone("of a file") from error
 
 
 def _publish(actor: User, upload: Upload) -> PublishResult:
@@ -220,24 +223,6 @@ def expire_uploads(*, older_than: timedelta = EXPIRES) -> int:
             expired += 1
     known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
     return expired + staging.remove_strays(known, before)
-
-
-def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
-    """Those entries whose bytes some revision of this very repository holds; a digest alone proves nothing else."""
-    names = [entry.sha256 for entry in entries]
-    here = ManifestEntry.objects.filter(revision__repository=repository, blob__in=names).values("blob")
-    return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
-
-
-def _share(upload: Upload) -> None:
-    wanted = {(row.path, row.sha256, row.size): row for row in upload.files.filter(blob=None)}
-    earlier = UploadFile.objects.filter(
-        upload__repository=upload.repository, upload__user=upload.user, upload__committed_at=None, blob=None
-    ).exclude(upload=upload)
-    for old in earlier.filter(received__gt=0).order_by("-received"):
-        row = wanted.get((old.path, old.sha256, old.size))
-        if row is not None and staging.share(old, row):
-            del wanted[(old.path, old.sha256, old.size)]
 
 
 def _sniff(file: UploadFile) -> None:
