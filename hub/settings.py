@@ -32,6 +32,15 @@ SECRET_KEY_FALLBACKS = env_list("HUB_OLD_SECRET_KEYS", "")
 OIDC = provider()
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
+# Prefixes of names of bases, such as `Qwen/`, below which administrators alone register; `none` reserves nothing.
+OFFICIAL_BASES = """
+01-ai/, allenai/, apple/, baidu/, bigcode/, bigscience/, ByteDance-Seed/, CohereLabs/, databricks/, deepseek-ai/,
+EleutherAI/, facebook/, google/, HuggingFaceTB/, ibm-granite/, internlm/, meta-llama/, microsoft/, MiniMaxAI/,
+mistralai/, moonshotai/, nvidia/, openai/, openai-community/, Qwen/, stabilityai/, swiss-ai/, tencent/, THUDM/, tiiuae/,
+utter-project/, xai-org/, zai-org/
+""".replace("\n", " ")
+RESERVED_BASES = [word for word in env_list("HUB_RESERVED_BASES", OFFICIAL_BASES) if word != "none"]
+
 
 def _secret_key() -> str:
     """The given key, or one made once and kept in the data folder."""

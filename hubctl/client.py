@@ -98,6 +98,18 @@ class Hub:
         given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
         return self._post("/bases", {"name": name, "config": dict(config), **given})
 
+    def change_base(
+        self, name: str, *, owner: str = "", add_aliases: Sequence[str] = (), drop_aliases: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Give a base (`org/name` or `org/name@revision`) another owner or other names."""
+        body = {"owner": owner, "add_aliases": list(add_aliases), "drop_aliases": list(drop_aliases)}
+        given = {key: value for key, value in body.items() if value}
+        return self.transport.json("PATCH", f"/bases/{quote(name)}", json=given)
+
+    def delete_base(self, name: str) -> None:
+        """Delete a base (`org/name` or `org/name@revision`) that nothing uses."""
+        self._delete(f"/bases/{quote(name)}")
+
     # Repositories
 
     def repositories(self, *, limit: int = 50, **filters: Any) -> list[dict[str, Any]]:
@@ -122,7 +134,12 @@ class Hub:
         try:
             found = self.repository(name)
         except NotFound:
-            return self.create_repository(name, kind, private=private)
+            try:
+                return self.create_repository(name, kind, private=private)
+            except Refused as refusal:
+                if refusal.facts.get("status") != 409:
+                    raise
+                found = self.repository(name)  # Made by another push in between.
         if found["kind"] != kind:
             raise Refused(f"{name} is a repository of kind {found['kind']}, not {kind}; choose another name.")
         return found

@@ -6,7 +6,9 @@ a crash or Ctrl-C finds it again. Nothing is visible on the hub before the commi
 """
 
 import hashlib
+import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from hubctl.client import Hub
 
 PIECE = 8 << 20
+BUSY_SECONDS = 900.0  # how long another request on the same upload is waited for, such as a commit of gigabytes
 IGNORED = frozenset({"__pycache__", ".git", ".cache", ".DS_Store", ".ipynb_checkpoints"})
 Moved = Callable[[str, int, int], None]
 
@@ -108,7 +111,7 @@ def push(
             send(hub, upload["id"], file, received.get(file.path, 0), moved)
         result = _commit(hub, upload["id"])
     except (Refused, NotFound) as error:
-        # A new upload of mended files takes over the bytes the hub has; only an unready base mends itself by waiting.
+        # A new upload of mended files has the bytes that the hub has; only an unready base mends itself by waiting.
         if error.code != "base.not_ready":
             note.unlink(missing_ok=True)
         raise
@@ -120,12 +123,25 @@ def _commit(hub: "Hub", upload_id: str) -> dict[str, Any]:
     """Publish what was sent. Where the base's shapes are still being read, wait for that job and ask again."""
     address = f"/uploads/{upload_id}/commit"
     try:
-        return hub.transport.json("POST", address, json={}, repeat=True)
+        # Its answer may be lost, and the first request still at work: the same commit gives the same answer.
+        return _patiently(lambda: hub.transport.json("POST", address, json={}, repeat=True))
     except Refused as error:
         if error.code != "base.not_ready" or not error.facts.get("job"):
             raise
         hub.wait(error.facts["job"])
-        return hub.transport.json("POST", address, json={}, repeat=True)
+        return _patiently(lambda: hub.transport.json("POST", address, json={}, repeat=True))
+
+
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """The answer, asked for again as long as another request works on the same upload."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    for attempt in itertools.count():
+        try:
+            return ask()
+        except Refused as error:
+            if error.code != "upload.busy" or time.monotonic() > deadline:
+                raise
+            pause(min(attempt, 4))
 
 
 def _digest(*parts: Any) -> str:
@@ -152,7 +168,7 @@ def send(hub: "Hub", upload_id: str, file: LocalFile, received: int, moved: Move
     moved(file.path, received, file.size)
     while received < file.size:
         try:
-            received, failures = _send_piece(hub, upload_id, file, received, moved), 0
+            received, failures = _patiently(lambda at=received: _send_piece(hub, upload_id, file, at, moved)), 0
         except httpx.TransportError as error:
             failures += 1
             if failures >= TRIES:
@@ -171,6 +187,8 @@ def _send_piece(hub: "Hub", upload_id: str, file: LocalFile, offset: int, moved:
     response = hub.transport.client.put(address, content=content, headers=headers)
     if response.status_code == 409:
         body = response.json()
+        if body.get("code") == "upload.committed":
+            return file.size  # by another push of the same
         if isinstance(body.get("received"), int) and body["received"] != offset:
             return body["received"]
     return int(hub.transport.parsed(response)["received"])

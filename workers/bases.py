@@ -1,7 +1,8 @@
 """Where a base's weights are on this machine: a prepared folder, a GGUF file, or the Hugging Face cache.
 
 Folders are `<HUB_BASES>/<org>/<name>` (followed by `@revision` unless it is main). The source in a base's row comes
-from a user: it may name a package, or a folder below the bases folder, never any other path.
+from a user: it may name a package, or a folder below the bases folder, never any other path. A folder of another name
+than the base's own counts only where an administrator named it.
 """
 
 import importlib.util
@@ -29,7 +30,9 @@ def holds(base: BaseModel) -> bool:
 
 def held_bases() -> list[int]:
     """Ids of the bases this worker can find."""
-    return [base.pk for base in BaseModel.objects.only("pk", "name", "revision", "source") if holds(base)]
+    return [
+        base.pk for base in BaseModel.objects.only("pk", "name", "revision", "source", "source_by_admin") if holds(base)
+    ]
 
 
 def base_folder(base: BaseModel, say=lambda message: None) -> Path:
@@ -38,9 +41,12 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
         return found
     gguf = _gguf(base)
     if gguf is None:
+        path = (base.source or {}).get("path")
+        unnamed = path not in (None, base.folder) and not base.source_by_admin
+        hint = f" Its source names {path!r}, which only an administrator may name." if unnamed else ""
         raise CompositionError(
             "base.not_held",
-            f"This worker holds no weights of {base}. Put them in {settings.WORKER_BASES}/{base.name}.",
+            f"This worker holds no weights of {base}. Put them in {settings.WORKER_BASES}/{base.folder}.{hint}",
             base=str(base),
         )
     from composition.running.base_models import convert_gguf
@@ -67,11 +73,14 @@ def _folder(base: BaseModel) -> Path | None:
 
 
 def _named(base: BaseModel, root: Path) -> Path | None:
-    """The folder below the root that the base's row names."""
+    """The folder below the root that the base's row names, if it is there without leaving the root by a link."""
     source = base.source or {}
-    if source.get("kind") != "folder" or not isinstance(source.get("path"), str):
+    path = source.get("path")
+    if source.get("kind") != "folder" or not isinstance(path, str):
         return None
-    folder = (root / source["path"]).resolve()
+    if path != base.folder and not base.source_by_admin:
+        return None
+    folder = (root / path).resolve()
     return folder if folder.is_relative_to(root.resolve()) else None
 
 

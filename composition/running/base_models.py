@@ -20,10 +20,11 @@ import torch
 from torch import nn
 
 from composition.errors import CompositionError
+from composition.formats.model_config import look_at
 from composition.formats.peft.names import WEIGHTS_FILE
 
-MAX_LAYERS = 2048
-"""More layers than any model has; a config that asks for more is a mistake or an attack on the worker's memory."""
+# What a config could switch on while its weights are read: the worker never does.
+SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
 
 
 def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -113,7 +114,8 @@ def load_base(folder: str | Path, precision: str = "float32", *, device_map: Any
 
     `precision` is float32, bfloat16, or int8, which needs a GPU. `device_map` is accelerate's: {"": device}, a device a
     module, or auto, which fills the GPUs one after another, then the machine's memory. Errors: `base.folder_missing`
-    when the folder holds no `config.json`, `base.precision` where int8 is not available.
+    when the folder holds no `config.json`, `base.config` where that asks for code of its own, `base.precision` where
+    int8 is not available.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -124,16 +126,40 @@ def load_base(folder: str | Path, precision: str = "float32", *, device_map: Any
             f"The folder {folder.name!r} holds no config.json, so no base model can be loaded from it. "
             "Convert a GGUF with convert_gguf, or give a folder written by save_pretrained.",
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    config = _plain_config(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     wanted: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
     if precision == "int8":
         wanted, device_map = {"quantization_config": _eight_bit()}, device_map or {"": 0}
     if device_map is not None:
         wanted["device_map"] = device_map
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **wanted)
+    # None is transformers' own choice of a kernel, whatever the config asks for.
+    wanted |= {"attn_implementation": None, "experts_implementation": None, "trust_remote_code": False}
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, config=config, local_files_only=True, use_safetensors=True, **wanted
+    )
     if (head := model.get_output_embeddings()) is not None:
         head.register_forward_pre_hook(_in_one_piece)
     return model.eval(), tokenizer
+
+
+def _plain_config(folder: Path) -> Any:
+    """The folder's config without what would import, fetch or replace code, or read other files than the weights."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        raise CompositionError(
+            "base.config",
+            f"The config.json in {folder.name!r} can't be used: {error}. Code that comes with a model is never run; "
+            "give the folder of an architecture that transformers knows.",
+        ) from error
+    for one in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        for name in SWITCHES:
+            if one is not None and name in vars(one):
+                delattr(one, name)
+    return config
 
 
 def _in_one_piece(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -221,10 +247,11 @@ def _forget_paths(path: Path, base_id: str) -> None:
 
 def _meta_model(config: Mapping[str, Any]) -> nn.Module:
     import transformers
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    fields = {key: value for key, value in config.items() if key not in ("auto_map", "quantization_config")}
+    fields = look_at({key: value for key, value in config.items() if key != "auto_map"}).config
+    fields.pop("quantization_config", None)
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise CompositionError(
@@ -234,7 +261,13 @@ def _meta_model(config: Mapping[str, Any]) -> nn.Module:
             "or upgrade transformers on the hub.",
             model_type=model_type,
         )
-    _refuse_huge(fields)
+    shadowed = [name for name in fields if callable(getattr(PretrainedConfig, name, None))]
+    if shadowed:
+        raise CompositionError(
+            "base.config",
+            f"config.json: {shadowed[0]} is a method of transformers' configs, not a field. Remove it.",
+            where=shadowed[0],
+        )
     try:
         parsed = AutoConfig.for_model(model_type, **fields)
         with torch.device("meta"):
@@ -251,16 +284,3 @@ def _meta_model(config: Mapping[str, Any]) -> nn.Module:
             "Give the unchanged config.json of the base model.",
             model_type=model_type,
         ) from error
-
-
-def _refuse_huge(fields: Mapping[str, Any], path: str = "") -> None:
-    for key, value in fields.items():
-        if isinstance(value, Mapping):
-            _refuse_huge(value, f"{path}{key}.")
-        elif "layer" in str(key) and isinstance(value, int) and value > MAX_LAYERS:
-            raise CompositionError(
-                "base.config",
-                f"config.json asks for {path}{key} = {value}; at most {MAX_LAYERS} layers are accepted. "
-                "Give the unchanged config.json of the base model.",
-                field=f"{path}{key}",
-            )

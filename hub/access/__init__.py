@@ -3,7 +3,7 @@
 What one may not see answers `NotFound`, worded the same as what does not exist.
 """
 
-from hub.access.bases import base
+from hub.access.bases import base, may_change_base
 from hub.access.companions import companion, companions, named, visible_companions
 from hub.access.repositories import may, member_of, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
@@ -29,6 +29,7 @@ __all__ = [
     "identity",
     "job",
     "may",
+    "may_change_base",
     "member_of",
     "missing",
     "named",

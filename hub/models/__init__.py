@@ -2,7 +2,7 @@
 
 from .accounts import Membership, Namespace, RecoveryCode, Role, SecondFactor, Token, User
 from .audit import Event
-from .bases import BaseAlias, BaseModel
+from .bases import BaseAlias, BaseModel, fold
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
@@ -62,4 +62,5 @@ __all__ = [
     "Visibility",
     "Webhook",
     "WorkerNode",
+    "fold",
 ]

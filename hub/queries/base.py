@@ -14,5 +14,5 @@ def bases(viewer: Viewer) -> QuerySet[BaseModel]:
     """All bases with the number of visible adapters on each, by name."""
     adapters = Repository.objects.filter(visible(viewer), kind=Kind.ADAPTER, base=OuterRef("pk")).order_by()
     count = adapters.values("base").annotate(n=Count("pk")).values("n")
-    found = BaseModel.objects.select_related("derived_from").prefetch_related("aliases")
+    found = BaseModel.objects.select_related("derived_from", "created_by").prefetch_related("aliases")
     return found.annotate(adapters=Subquery(count)).order_by("name", "revision")

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
-from hub.errors import Conflict, Invalid
-from hub.models import BaseAlias, BaseModel, Job
+from hub.access.bases import alias_named
+from hub.errors import Conflict, Invalid, NotFound
+from hub.models import BaseModel, Job
 from hub.names import BASE_NAME
 
 
@@ -36,8 +37,17 @@ def match_base(name: str | None, revision: str | None = None) -> BaseModel | Non
     if named:
         by_revision = {base.revision: base for base in named}
         return by_revision.get(revision or "main") or (named[0] if len(named) == 1 and not revision else None)
-    alias = BaseAlias.objects.filter(name=name).select_related("base").first()
+    alias = alias_named(name)
     return alias.base if alias else None
+
+
+def hold(base: BaseModel) -> BaseModel:
+    """The base's row, which nobody deletes until this transaction ends; NotFound where somebody has."""
+    found = BaseModel.objects.select_for_update(of=("self",), no_key=True).select_related("created_by")
+    row = found.filter(pk=base.pk).first()
+    if row is None:
+        raise NotFound(f"The base {base} was deleted in the meantime. Name another one.", code="base_not_found")
+    return row
 
 
 def unknown_base(name: str | None, config: str) -> Invalid:

@@ -14,7 +14,7 @@ RELATIONS = ["finetune", "quantized", "pruned", "linearized", "merged"]
 
 @click.group("base")
 def base_command() -> None:
-    """Register and list base models."""
+    """Register, list, rename, give away and delete base models."""
 
 
 @base_command.command("add")
@@ -79,12 +79,53 @@ def list_(hub, as_json) -> None:
     found = hub.bases()
     if as_json:
         return emit(found, True)
-    rows = [[b["name"], b["revision"], _parameters(b.get("parameters")), _derived(b), b.get("adapters")] for b in found]
+    rows = [
+        [b["name"], b["revision"], _parameters(b.get("parameters")), _derived(b), b.get("owner"), b.get("adapters")]
+        for b in found
+    ]
     table(
         rows,
-        ["base", "revision", "parameters", "derived from", "adapters"],
+        ["base", "revision", "parameters", "derived from", "owner", "adapters"],
         "No bases yet: register one with `hubctl base add`.",
     )
+
+
+@base_command.command("transfer")
+@click.argument("name")
+@click.argument("owner")
+@with_hub
+def transfer(hub, name, owner, as_json) -> None:
+    """Give the base NAME (org/name, or org/name@revision) to the account OWNER."""
+    need_token(hub)
+    changed = hub.change_base(name, owner=owner)
+    emit(changed, as_json, f"{name} belongs to {changed['owner']} now")
+
+
+@base_command.command("alias")
+@click.argument("name")
+@click.option("--add", "added", multiple=True, help="Another name tools write for it. Repeatable.")
+@click.option("--drop", "dropped", multiple=True, help="A name to take off it. Repeatable.")
+@with_hub
+def alias(hub, name, added, dropped, as_json) -> None:
+    """Give the base NAME other names, or take some off it."""
+    need_token(hub)
+    if not added and not dropped:
+        raise click.UsageError("give --add or --drop.")
+    changed = hub.change_base(name, add_aliases=added, drop_aliases=dropped)
+    emit(changed, as_json, f"{name} is also called: {', '.join(changed['aliases']) or 'nothing else'}")
+
+
+@base_command.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_hub
+def delete(hub, name, yes, as_json) -> None:
+    """Delete the base NAME (org/name, or org/name@revision). Refused as long as anything uses it."""
+    need_token(hub)
+    if not yes:
+        click.confirm(f"Delete the base {name}?", abort=True, err=True)
+    hub.delete_base(name)
+    emit({"deleted": name}, as_json, f"{name} deleted")
 
 
 def _parameters(count: int | None) -> str:

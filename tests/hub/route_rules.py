@@ -117,6 +117,15 @@ API_ROWS = [
     row(API + "bases", "GET", PUBLIC),
     row(API + "bases", "POST", "401 201 201 201 201 403 201 401", json=BASE),
     row(API + "bases/<anypath:name>", "GET", PUBLIC, to={"name": "pico/llama"}),
+    # The base is the owner's; a repository's roles say nothing of bases.
+    row(
+        API + "bases/<anypath:name>",
+        "PATCH",
+        "401 403 403 403 200 403 403 401",
+        to={"name": "pico/owned"},
+        json={"owner": "reader", "add_aliases": ["x/pico"], "drop_aliases": []},
+    ),
+    row(API + "bases/<anypath:name>", "DELETE", "401 403 403 403 204 403 403 401", to={"name": "pico/owned"}),
     row(API + "repositories", "GET", PUBLIC),
     row(
         API + "repositories",
@@ -230,6 +239,14 @@ PAGE_ROWS = [
     row("workers", "GET", ALL),
     row("bases", "GET", ALL),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
+    row(
+        "bases/<anypath:name>/-/change",
+        "POST",
+        "in 403 403 403 302",
+        to={"name": "pico/owned"},
+        form={"owner": "reader", "alias": "", "drop": ""},
+    ),
+    row("bases/<anypath:name>/-/delete", "POST", "in 403 403 403 302", to={"name": "pico/owned"}),
     row("sign-in", "GET", ALL),
     row("sign-in", "POST", "302 302 302 302 302", form={"username": "owner", "password": PASSWORD}),
     # Nobody here has given a password and owes a code, or has opened a link.

@@ -27,14 +27,15 @@ def test_registering_queues_the_reading_of_its_shapes_once(owner):
 
 @pytest.mark.parametrize(
     "source",
-    [{"kind": "folder", "path": path} for path in ("/etc", "../x", "a/../b", "a//b", "", ".", None, 3)]
+    [{"kind": "hf", "path": "a/b"}, {"kind": "gguf", "package": "a", "unheard_of": 1}]
+    + [{"kind": "folder", "path": path} for path in ("/etc", "../x", "a/../b", "a//b", "", ".", None, 3)]
     + [{"kind": "folder"}, {"kind": "url"}, {"path": "a/b"}, {"kind": "gguf", "package": 3}],
 )
 def test_a_source_names_a_package_or_a_folder_below_the_workers_own(owner, source):
     with pytest.raises(Invalid, match="HUB_BASES") as refusal:
         register(owner, source=source)
     assert refusal.value.code == "base.source"
-    register(owner, source={"kind": "folder", "path": "org/name@v2.1"})
+    register(owner, revision="v2.1", source={"kind": "folder", "path": "pico/llama@v2.1"})
 
 
 def test_a_failed_reading_is_asked_for_again(owner):

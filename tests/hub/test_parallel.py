@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 from django.db import connection
 
-from hub.errors import Conflict, QuotaExceeded, TooMany
-from hub.models import Job, Namespace, Ref, Revision, Stored, Upload, UploadFile, Usage, Version
-from hub.services import bases
+from hub.errors import Conflict, NotFound, QuotaExceeded, TooMany
+from hub.models import BaseModel, Job, Namespace, Ref, Revision, Stored, Upload, UploadFile, Usage, Version
+from hub.services import base_owners, bases
 from hub.services.accounts import create_organisation, create_user
 from hub.services.content import collection, uploads
 from hub.services.content.companions import add_companion
@@ -248,3 +248,17 @@ class TestTheLastOfAShare:
             outcomes = at_once(commit, partial(companion, number), partial(recount, people.lab))
             assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes
             assert recount(people.lab) == 0
+
+
+def test_a_base_deleted_while_it_is_first_used_is_used_or_gone(people):
+    for number in range(ROUNDS):
+        base = factories.make_base(f"org/new{number}", created_by=people.owner)
+        place = factories.make_repository(people.owner, f"a{number}")
+        commit = ready(people.owner, place, factories.adapter_files(base_name=base.name))
+        published, deleted = at_once(commit, lambda base=base: base_owners.delete_base(actor=people.owner, base=base))
+        if isinstance(published, Exception):
+            assert isinstance(published, NotFound) or getattr(published, "code", "") == "base.unknown", published
+            assert deleted is None and not BaseModel.objects.filter(pk=base.pk).exists()
+        else:
+            assert isinstance(deleted, Conflict) and deleted.code == "base.used", deleted
+            assert published.version.base == base

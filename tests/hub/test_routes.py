@@ -68,6 +68,7 @@ def make_world() -> SimpleNamespace:
     owner, member, reader, stranger = (factories.make_user(name) for name in ("owner", "member", "reader", "stranger"))
     lab = factories.make_organisation("lab", admin=owner, writer=member, reader=reader)
     factories.make_base()
+    factories.make_base("pico/owned", created_by=owner)
     secret = factories.make_repository(owner, "secret", namespace=lab, visibility="private")
     files = factories.adapter_files(card="# Secret\n")
     report = {"method": "lego", "rank": 4, "modules": {}, "summary": {}, "warnings": []}

@@ -20,6 +20,9 @@ MAX_EXPRESSIONS = 256
 MAX_NAME = 512
 IMPORTABLE = ("transformers", "diffusers")
 CODE_KEYS = ("auto_map", "_attn_implementation_internal", "trust_remote_code")
+SOURCES = ("AVERAGE_SOURCE_TASKS", "EXACT_SOURCE_TASK", "ONLY_SOURCE_SHARED")
+# Fields by which peft reads another file, or another model, when the adapter is loaded; the value that does not.
+ELSEWHERE = {"prompt_tuning_init_state_dict_path": None, "shadow_model": "mirror"}
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 LORA_FIELDS = frozenset(
@@ -41,7 +44,7 @@ def refuse(name: str, given: object, expected: str, do: str = "") -> Composition
 
 
 def refuse_code(raw: dict[str, Any], file: str = "adapter_config.json") -> None:
-    """Refuse, at any depth, what would make a loader import a module. Raises `config.code`."""
+    """Refuse what would make a loader import a module, at any depth, or read another file. Raises `config.code`."""
     pending: list[object] = [raw]
     while pending:
         value = pending.pop()
@@ -57,6 +60,12 @@ def refuse_code(raw: dict[str, Any], file: str = "adapter_config.json") -> None:
         library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
         if library is not None and not _importable(library):
             raise _code(file, "auto_mapping", f"its parent_library {shorten(library)} would be imported by peft")
+    for name, harmless in ELSEWHERE.items():
+        if raw.get(name) not in (None, "", harmless):
+            raise _code(file, name, f"peft would read {shorten(raw[name])} when it loads the adapter")
+    if raw.get("prompt_tuning_init") in SOURCES:
+        given = shorten(raw["prompt_tuning_init"])
+        raise _code(file, "prompt_tuning_init", f"with {given} peft reads another adapter's file before this one's")
     if raw.get("megatron_core") not in (None, "megatron.core"):
         raise _code(file, "megatron_core", f"the module {shorten(raw['megatron_core'])} would be imported by peft")
 

@@ -1,7 +1,6 @@
 """Base models: listing, reading, registering by a config.json."""
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -11,7 +10,7 @@ from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.models import BaseModel
-from hub.services import bases
+from hub.services import base_owners, bases
 
 TAGS = ["bases"]
 
@@ -29,17 +28,42 @@ class BaseBody(Body):
     source = Object(default=dict)
 
 
+class BaseChangeBody(Body):
+    """What its owner and administrators change of a base: who owns it, and what else it is called."""
+
+    owner = Text(max_length=150, required=False, help_text="the account to give it to")
+    add_aliases = serializers.ListField(child=Text(max_length=300), default=list, max_length=bases.MAX_ALIASES)
+    drop_aliases = serializers.ListField(child=Text(max_length=300), default=list, max_length=bases.MAX_ALIASES)
+
+
+class BaseQuery(Body):
+    """Which of the bases of one name."""
+
+    revision = Text(max_length=64, default=None)
+
+
 class BaseShape(serializers.ModelSerializer):
-    """A base; `ready` once its shapes are known."""
+    """A base; `ready` once its shapes are known. `owner` is null where administrators own it."""
 
     derived_from = serializers.CharField(source="derived_from.name", default=None, allow_null=True)
+    owner = serializers.CharField(source="owner.username", default=None, allow_null=True)
     aliases = serializers.SlugRelatedField("name", many=True, read_only=True)
     ready = serializers.SerializerMethodField()
     adapters = serializers.SerializerMethodField(help_text="visible adapters on it")
 
     class Meta:
         model = BaseModel
-        fields = ("name", "revision", "derived_from", "relation", "aliases", "license", "fingerprint", "parameters")
+        fields = (
+            "name",
+            "revision",
+            "owner",
+            "derived_from",
+            "relation",
+            "aliases",
+            "license",
+            "fingerprint",
+            "parameters",
+        )
         fields += ("ready", "error", "adapters", "created_at")
 
     def get_ready(self, base) -> bool:
@@ -78,20 +102,37 @@ class Bases(View):
     def post(self, request):
         actor, wanted = self.actor(), self.read(BaseBody)
         wanted["derived_from"] = wanted["derived_from"] and access.base(wanted["derived_from"])
-        base, job = bases.register_base(actor=actor, **wanted)
+        base, job = bases.register_base(actor=actor, site_admin=self.viewer.is_site_admin, **wanted)
         return Response({"base": BaseShape(base).data, "job": job and job.pk}, status=201)
 
 
 class Base(View):
     """One base, by its name or an alias."""
 
-    @extend_schema(
-        operation_id="bases_read",
-        tags=TAGS,
-        parameters=[OpenApiParameter("revision", OpenApiTypes.STR)],
-        responses=BaseDetailShape,
-    )
+    scopes = {"PATCH": "admin", "DELETE": "admin"}
+
+    @extend_schema(operation_id="bases_read", tags=TAGS, parameters=[BaseQuery], responses=BaseDetailShape)
     def get(self, request, name):
-        base = access.base(name, request.query_params.get("revision"))
+        return Response(BaseDetailShape(self._counted(self._base(name))).data)
+
+    @extend_schema(
+        operation_id="bases_change", tags=TAGS, parameters=[BaseQuery], request=BaseChangeBody, responses=BaseShape
+    )
+    def patch(self, request, name):
+        actor, base, wanted = self.actor(), self._base(name), self.read(BaseChangeBody)
+        changes = {"owner": wanted.get("owner"), "names": wanted["add_aliases"], "drop": wanted["drop_aliases"]}
+        bases.change_base(actor=actor, base=base, site_admin=self.viewer.is_site_admin, **changes)
+        return Response(BaseShape(self._counted(access.base(base.name, base.revision))).data)
+
+    @extend_schema(operation_id="bases_delete", tags=TAGS, parameters=[BaseQuery], responses={204: None})
+    def delete(self, request, name):
+        actor, base = self.actor(), self._base(name)
+        base_owners.delete_base(actor=actor, base=base, site_admin=self.viewer.is_site_admin)
+        return Response(status=204)
+
+    def _base(self, name):
+        return access.base(name, self.query(BaseQuery)["revision"])
+
+    def _counted(self, base):
         base.adapters = queries.bases(self.viewer).get(pk=base.pk).adapters
-        return Response(BaseDetailShape(base).data)
+        return base

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from composition.formats import FORMATS
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, Invalid, NotFound
 from hub.models import (
     BaseModel,
     Job,
@@ -33,6 +33,7 @@ from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, other_oid, revision_oid
+from hub.services.known_bases import hold
 
 MAIN = "main"
 LATEST = "latest"
@@ -101,6 +102,8 @@ def publish(
         after = changed(before, change.files, change.deletions, replace)
         if after != checked.manifest:
             checked = check_change(repository=repository, change=change, base=base)
+        if checked.base and checked.base.pk != repository.base_id:
+            hold(checked.base)
         message = clean_message(message, after, before)
         same = _same(repository, head, after, message)
         version, is_new = _version(repository, checked, (same, head), base, actor, made)
@@ -163,7 +166,10 @@ def check_change(
 
 def lock(repository: Repository) -> Repository:
     """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all); Conflict if it is in the trash."""
-    found = Repository.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=repository.pk)
+    rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
+    found = rows.filter(pk=repository.pk).first()
+    if found is None:
+        raise NotFound(f"{repository.full_name} was deleted in the meantime.", code="repository.gone")
     if found.deleted_at:
         raise Conflict(f"{found.full_name} is in the trash; restore it before pushing.", code="repository.deleted")
     return found

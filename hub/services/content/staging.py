@@ -5,6 +5,7 @@ written again, only removed, so that the blob store may take it by a second link
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -24,6 +25,8 @@ from hub.storage import CHUNK
 
 LOCK_SECONDS = 3.0
 LOCK = "lock"
+COPIED_AT_MOST = 1 << 30  # bytes of a part that a new upload is given a copy of
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def folder(upload: Upload) -> Path:
@@ -57,11 +60,7 @@ def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 stream.close()
-                raise Conflict(
-                    "Another request is working on this at the moment; wait for it, then ask how much has come.",
-                    code="upload.busy",
-                    received=_size(path),
-                ) from None
+                raise _busy(path) from None
             time.sleep(0.05)
         except BaseException:
             stream.close()
@@ -73,9 +72,31 @@ def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
         stream.close()
 
 
+def _busy(path: Path) -> Conflict:
+    refusal = Conflict(
+        "Another request is working on this at the moment; wait for it, then ask how much has come.",
+        code="upload.busy",
+        received=_size(path),
+    )
+    refusal.headers["Retry-After"] = "2"
+    return refusal
+
+
 def whole(upload: UUID, *, patience: float = LOCK_SECONDS) -> contextlib.AbstractContextManager[BinaryIO]:
     """Hold all of an upload's files where they are: against a second commit, against being taken over or removed."""
     return locked(Path(settings.UPLOAD_FOLDER) / str(upload) / LOCK, patience=patience)
+
+
+@contextlib.contextmanager
+def whole_even_on_a_full_disk(upload: UUID) -> Iterator[None]:
+    """The same for who only removes: where not even a lock can be written, no commit holds one either."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(whole(upload))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+        yield
 
 
 def append(out: BinaryIO, stream: BinaryIO, room: int) -> bool:
@@ -97,15 +118,32 @@ def append(out: BinaryIO, stream: BinaryIO, room: int) -> bool:
         os.fsync(out.fileno())
 
 
-def adopt(old: UploadFile, new: UploadFile) -> int:
-    """Move the bytes of an earlier attempt to a new one that promises the same; how many. 0 where they are busy."""
+def share(old: UploadFile, new: UploadFile) -> int:
+    """Give a new upload the bytes that an earlier one with the same promise has; how many. The earlier one keeps them.
+
+    A whole file is never written again, so it gets a second name; of a part, a copy is made where that takes a moment.
+    """
     source, target = path_of(old), path_of(new)
-    if not source.exists():
+    here = _size(source)
+    if not here or (here < old.size and here > COPIED_AT_MOST):
         return 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(Conflict), whole(old.upload_id, patience=0), locked(source, patience=0):
-        os.replace(source, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if here == old.size:
+            os.link(source, target)
+        else:
+            _copy_start(source, target, here)
+    except OSError:  # Gone in between, another disk, or a full one: the client sends them.
+        discard(new)
     return _size(target)
+
+
+def _copy_start(source: Path, target: Path, length: int) -> None:
+    """Copy the first `length` bytes, which do not change while more are appended."""
+    with open(source, "rb") as read, open(target, "xb") as write:
+        while length and (chunk := read.read(min(CHUNK, length))):
+            write.write(chunk)
+            length -= len(chunk)
 
 
 def discard(file: UploadFile) -> None:
@@ -113,11 +151,10 @@ def discard(file: UploadFile) -> None:
     path_of(file).unlink(missing_ok=True)
 
 
-def empty(upload: Upload) -> None:
-    """Give the bytes of all files back to the disk. The lock stays, so that whoever waits for it finds it."""
-    for path in folder(upload).glob("*"):
-        if path.name != LOCK:
-            path.unlink(missing_ok=True)
+def remove_bytes(upload: Upload) -> None:
+    """Free the disk of all files; the lock that is held stays."""
+    for row in upload.files.all():
+        discard(row)
 
 
 def remove(upload: Upload) -> None:

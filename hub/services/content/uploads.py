@@ -5,6 +5,7 @@ bytes wait for the mended file until the upload is abandoned or expires.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
@@ -18,15 +19,18 @@ from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
-from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
+from hub.models import BaseModel, Repository, Upload, UploadFile, User
 from hub.services import quotas
 from hub.services.audit import record
-from hub.services.content import publishing, staging
+from hub.services.content import publishing, reuse, staging
+from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
-from hub.services.content.manifest import Entry
 from hub.services.content.publishing import MAIN, PublishResult
+from hub.services.known_bases import hold
 from hub.services.upkeep import batches
 from hub.storage import blobs, digest
+
+log = logging.getLogger(__name__)
 
 
 def begin_upload(
@@ -41,14 +45,15 @@ def begin_upload(
 ) -> Upload:
     """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
 
-    Files this repository holds under the same digest are whole at once; bytes of this user's unfinished uploads
-    to this repository are taken over. Invalid or CompositionError name the first file that could never be accepted.
+    Files this repository holds under the same digest are whole at once; what this user's unfinished uploads to this
+    repository have of the same files is here as well, and they keep it. Invalid or CompositionError name the first
+    file that could never be accepted.
     """
     promised = read_promise(files)
     if not promised and not deletions:
         raise Invalid("Name at least one file to push or to delete.", field="files")
     deletions = sorted({str(path) for path in deletions})
-    held = _held(repository, promised.values())
+    held = reuse.held(repository, promised.values())
     coming = sum(entry.size for entry in promised.values() if entry not in held)
     disk.require_room(coming)
     with transaction.atomic():
@@ -63,6 +68,7 @@ def begin_upload(
         check_paths(list(after))
         quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         quotas.expect(repository.namespace, promised.values())
+        base = base and hold(base)
         upload = Upload.objects.create(
             repository=repository,
             user=actor,
@@ -83,7 +89,7 @@ def begin_upload(
             for path, entry in promised.items()
         ]
         UploadFile.objects.bulk_create(rows)
-    _adopt(upload)
+    reuse.share_parts(upload)
     refresh(upload)
     return upload
 
@@ -128,7 +134,10 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
                 _sniff(file)
         finally:
             file.received = staging.received(file)
-            UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+            open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+        if not open_still:
+            staging.remove(upload)
+            raise _gone()
         if more:
             raise Invalid(
                 f"{path} was promised with {file.size} bytes and more were sent; begin again with its true size.",
@@ -147,56 +156,70 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
     with staging.whole(upload.pk):
         if done := _done(upload):
             return done
-        rows = refresh(upload)
-        change = publishing.change_of(
-            files={row.path: (row.sha256, row.size) for row in rows},
-            deletions=upload.deletions,
+        try:
+            return _publish(actor, upload)
+        except FileNotFoundError as error:
+            # Somebody cleaned the disk between one step and the next.
+            _refuse_incomplete(refresh(upload))
+            log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
+            raise gone("of a file") from error
+
+
+def _publish(actor: User, upload: Upload) -> PublishResult:
+    """Check and publish an upload that is held."""
+    rows = refresh(upload)
+    change = publishing.change_of(
+        files={row.path: (row.sha256, row.size) for row in rows},
+        deletions=upload.deletions,
+        branch=upload.branch,
+        since=upload.parent,
+    )
+    _refuse_incomplete(rows)
+    staged = {row.path: row for row in rows if row.blob_id is None}
+    for row in staged.values():
+        staging.path_of(row).touch()
+    sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
+    for row in staged.values():
+        _check_digest(row, sources[row.path])
+    checked = publishing.check_change(repository=upload.repository, change=change, base=upload.base, sources=sources)
+    for source in sources.values():
+        blobs.add(source.path, link=True)
+    with transaction.atomic():
+        result = publishing.publish(
+            actor=actor,
+            repository=upload.repository,
+            files=change.files,
+            deletions=change.deletions,
+            message=upload.message,
             branch=upload.branch,
+            base=upload.base,
             since=upload.parent,
+            checked=checked,
         )
-        _refuse_incomplete(rows)
-        staged = {row.path: row for row in rows if row.blob_id is None}
-        for row in staged.values():
-            staging.path_of(row).touch()
-        sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
-        for row in staged.values():
-            _check_digest(row, sources[row.path])
-        checked = publishing.check_change(
-            repository=upload.repository, change=change, base=upload.base, sources=sources
-        )
-        for source in sources.values():
-            blobs.add(source.path, link=True)
-        with transaction.atomic():
-            result = publishing.publish(
-                actor=actor,
-                repository=upload.repository,
-                files=change.files,
-                deletions=change.deletions,
-                message=upload.message,
-                branch=upload.branch,
-                base=upload.base,
-                since=upload.parent,
-                checked=checked,
-            )
-            upload.committed_at, upload.revision = timezone.now(), result.revision
-            still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
-            if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
-                raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
-            # What is published is held by its revision; the upload holds nothing any more.
-            upload.files.update(blob=None)
+        upload.committed_at, upload.revision = timezone.now(), result.revision
+        still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
+        if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
+            raise _gone()
+        # What is published is held by its revision; the upload holds nothing any more.
+        upload.files.update(blob=None)
     staging.remove(upload)
     return result
 
 
 def abandon_upload(*, actor: User, upload: Upload) -> None:
-    """Forget an upload and its bytes; what it published stays. A full disk gets its bytes back first."""
-    if disk.low():
-        staging.empty(upload)
-    with staging.whole(upload.pk):
+    """Forget an upload and its bytes; what it published stays. NotFound where another request was first.
+
+    The bytes go first, so that there is room for the rest on a full disk.
+    """
+    with staging.whole_even_on_a_full_disk(upload.pk):
+        staging.remove_bytes(upload)
         with transaction.atomic():
-            record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
-            Upload.objects.filter(pk=upload.pk).delete()
+            deleted, _ = Upload.objects.filter(pk=upload.pk).delete()
+            if deleted:
+                record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
         staging.remove(upload)
+    if not deleted:
+        raise _gone()
 
 
 def expire_uploads(
@@ -227,28 +250,10 @@ def expire_uploads(
     return expired + staging.remove_strays(known, before, dry_run=dry_run)
 
 
-def _held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
-    """Those entries whose bytes some revision of this very repository holds; a digest alone proves nothing else."""
-    names = [entry.sha256 for entry in entries]
-    here = ManifestEntry.objects.filter(revision__repository=repository, blob__in=names).values("blob")
-    return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
-
-
 def _oldest(user: User) -> dict[str, list[str]]:
     """The user's uploads that have been open the longest, by id: to abandon."""
     rows = Upload.objects.filter(user=user, committed_at=None).order_by("created_at")
     return {"uploads": [str(pk) for pk in rows.values_list("pk", flat=True)[:10]]}
-
-
-def _adopt(upload: Upload) -> None:
-    wanted = {(row.path, row.sha256, row.size): row for row in upload.files.filter(blob=None)}
-    earlier = UploadFile.objects.filter(
-        upload__repository=upload.repository, upload__user=upload.user, upload__committed_at=None, blob=None
-    ).exclude(upload=upload)
-    for old in earlier.filter(received__gt=0).order_by("-received"):
-        row = wanted.get((old.path, old.sha256, old.size))
-        if row is not None and staging.adopt(old, row):
-            del wanted[(old.path, old.sha256, old.size)]
 
 
 def _sniff(file: UploadFile) -> None:
@@ -294,12 +299,16 @@ def _check_digest(file: UploadFile, source: LocalFile) -> None:
         )
 
 
+def _gone() -> NotFound:
+    return NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+
+
 def _done(upload: Upload) -> PublishResult | None:
     """What the upload has published already; None while it is open. NotFound where it no longer exists."""
     current = Upload.objects.select_related("revision__version").filter(pk=upload.pk).first()
     if current is None or (current.committed_at and current.revision is None):
         staging.remove(upload)
-        raise NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
+        raise _gone()
     if current.committed_at is None:
         return None
     staging.remove(upload)

@@ -23,6 +23,7 @@ from hub.services.jobs.prepare import examine
 from hub.services.jobs.recheck import recheck
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.scheduling import queue_of
+from hub.services.known_bases import hold as hold_base
 
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)
 
@@ -50,7 +51,7 @@ def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job
         kind=request.kind,
         recipe=draft.recipe.to_dict(),
         queue=queue_of(draft.method),
-        base=draft.base,
+        base=draft.base and hold_base(draft.base),
         output_namespace=namespace,
         output_name=name,
         output_visibility=resulting_visibility(kind.parents(request), kind.visibility(request.visibility)),

@@ -41,7 +41,7 @@ def waiting_sentence(method: Method, bases: Sequence[BaseModel], queue: str | No
             f"Put them below {settings.WORKER_BASES} on one worker's machine."
         )
     names = " and ".join(map(str, missing or bases))
-    places = " and ".join(f"{settings.WORKER_BASES}/{base.name}" for base in missing or bases)
+    places = " and ".join(f"{settings.WORKER_BASES}/{base.folder}" for base in missing or bases)
     return (
         f"No running worker holds the base {names}. Put its weights under {places} "
         "on a worker's machine, or into its Hugging Face cache."

@@ -7,7 +7,6 @@ from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -21,6 +20,7 @@ from hub.services import tokens as services
 from hub.services.signing_in import second_factor, sessions
 from hub.services.signing_in.sign_in import by_code, by_password, welcome
 from hub.web.forms.refusal import Refused, refusal_of
+from hub.web.way_back import lead_back
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 # Where the session keeps who has given their password and owes the code.
@@ -68,8 +68,7 @@ def sign_in_code(request: HttpRequest) -> HttpResponse:
 def enter(request: HttpRequest, user: User, back: str) -> HttpResponse:
     """Begin the session of a user who has shown all they must."""
     login(request, user, backend=BACKEND)
-    here = url_has_allowed_host_and_scheme(back, request.get_host())
-    return remember_device(request, redirect(back if here else "browse"), user)
+    return remember_device(request, lead_back(request, back), user)
 
 
 @sensitive_post_parameters("password")

@@ -1,11 +1,15 @@
 """Base models: the tree, and one base with what belongs to it."""
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
 from hub import access, queries
+from hub.errors import Conflict, Invalid
 from hub.models import Kind
+from hub.services import base_owners
+from hub.services import bases as services
 from hub.web import basket
 from hub.web.pages import base_tree
 from hub.web.paging import page
@@ -29,6 +33,7 @@ def base(request: HttpRequest, name: str) -> HttpResponse:
     context = {
         "here": "bases",
         "base": found,
+        "may_change": access.may_change_base(viewer, found),
         "family": base_tree.family(rows, found.pk),
         "config": base_tree.described(found.config),
         "modules": len(found.shapes or {}),
@@ -37,3 +42,33 @@ def base(request: HttpRequest, name: str) -> HttpResponse:
         "ticked": basket.repositories(request),
     }
     return render(request, "bases/base.html", context)
+
+
+@require_POST
+def change_base(request: HttpRequest, name: str) -> HttpResponse:
+    """Give a base to another account, give it another name, or take one off."""
+    viewer = access.viewer_of(request)
+    actor, found = access.require_user(viewer), access.base(name)
+    given = {key: request.POST.get(key, "").strip() for key in ("owner", "alias", "drop")}
+    changes = {"names": list(filter(None, [given["alias"]])), "drop": list(filter(None, [given["drop"]]))}
+    try:
+        services.change_base(actor=actor, base=found, owner=given["owner"] or None, **changes)
+        messages.success(request, f"{found} is changed.")
+    except (Conflict, Invalid) as error:
+        messages.error(request, error.message)
+    return redirect("base", str(found))
+
+
+@require_POST
+def delete_base(request: HttpRequest, name: str) -> HttpResponse:
+    """Delete a base that nothing uses; otherwise its page says what does."""
+    viewer = access.viewer_of(request)
+    actor, found = access.require_user(viewer), access.base(name)
+    label = str(found)
+    try:
+        base_owners.delete_base(actor=actor, base=found)
+    except Conflict as error:
+        messages.error(request, error.message)
+        return redirect("base", label)
+    messages.success(request, f"{label} is deleted.")
+    return redirect("bases")

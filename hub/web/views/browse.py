@@ -1,14 +1,14 @@
 """Browsing: one list, its facets, its address; and the basket that is filled from it."""
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from hub import access, queries
 from hub.web import basket
 from hub.web.pages.browsing import SORTS, Browsing
 from hub.web.paging import page
+from hub.web.way_back import lead_back
 
 
 @require_safe
@@ -39,8 +39,7 @@ def change_basket(request: HttpRequest) -> HttpResponse:
     elif named:
         basket.toggle(request, named)
     if not request.htmx:
-        back = request.POST.get("next", "")
-        return redirect(back if url_has_allowed_host_and_scheme(back, request.get_host()) else "browse")
+        return lead_back(request, request.POST.get("next", ""))
     if not named:
         return redirect_by_htmx()
     viewer = access.viewer_of(request)

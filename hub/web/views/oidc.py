@@ -7,13 +7,13 @@ from django.contrib import messages
 from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from hub import access
 from hub.http import oidc_client
 from hub.http.visitors import VOUCHED, remember_device, visitor_of
 from hub.services.signing_in import identities
+from hub.web.way_back import lead_back
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 # In the session: where to go afterwards, and who wants to be connected.
@@ -46,8 +46,7 @@ def back(request: HttpRequest) -> HttpResponse:
     login(request, user, backend=BACKEND)
     request.session[VOUCHED] = time.time()
     request.session.set_expiry(settings.OIDC.hours * 3600)
-    here = url_has_allowed_host_and_scheme(where, request.get_host())
-    return remember_device(request, redirect(where if here else "browse"), user)
+    return remember_device(request, lead_back(request, where), user)
 
 
 @require_POST

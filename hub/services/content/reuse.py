@@ -1,0 +1,26 @@
+"""What a push need not send again: files that the repository holds, and what came in the user's unfinished uploads."""
+
+from collections.abc import Collection
+
+from hub.models import Blob, ManifestEntry, Repository, Upload, UploadFile
+from hub.services.content import staging
+from hub.services.content.manifest import Entry
+
+
+def held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
+    """Those entries whose bytes some revision of this very repository holds; a digest alone proves nothing else."""
+    names = [entry.sha256 for entry in entries]
+    here = ManifestEntry.objects.filter(revision__repository=repository, blob__in=names).values("blob")
+    return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
+
+
+def share_parts(upload: Upload) -> None:
+    """Give the upload what earlier ones of this user to this repository have of the same files; they keep it."""
+    wanted = {(row.path, row.sha256, row.size): row for row in upload.files.filter(blob=None)}
+    earlier = UploadFile.objects.filter(
+        upload__repository=upload.repository, upload__user=upload.user, upload__committed_at=None, blob=None
+    ).exclude(upload=upload)
+    for old in earlier.filter(received__gt=0).order_by("-received"):
+        row = wanted.get((old.path, old.sha256, old.size))
+        if row is not None and staging.share(old, row):
+            del wanted[(old.path, old.sha256, old.size)]
