@@ -9,18 +9,22 @@ from hub.access.repositories import may, namespace, parse_input, repository, res
 from hub.access.viewer import (
     ANONYMOUS,
     Viewer,
+    acting,
     missing,
+    require_no_limit,
     require_role,
     require_scope,
     require_site_admin,
     require_user,
     viewer_of,
+    viewer_of_job,
 )
-from hub.access.work import job, token, upload
+from hub.access.work import job, token, upload, watchable
 
 __all__ = [
     "ANONYMOUS",
     "Viewer",
+    "acting",
     "base",
     "companion",
     "companions",
@@ -31,6 +35,7 @@ __all__ = [
     "namespace",
     "parse_input",
     "repository",
+    "require_no_limit",
     "require_role",
     "require_scope",
     "require_site_admin",
@@ -40,6 +45,8 @@ __all__ = [
     "upload",
     "version",
     "viewer_of",
+    "viewer_of_job",
     "visible",
     "visible_companions",
+    "watchable",
 ]

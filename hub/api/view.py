@@ -11,6 +11,8 @@ from hub.errors import NotFound
 from hub.http.authentication import SessionAuthentication, TokenAuthentication
 
 SCOPES = {"GET": "read", "HEAD": "read"}
+DOWNLOAD = {"GET": "download", "HEAD": "download"}
+READS = ("GET", "HEAD")
 
 
 class JSONAlways(BaseContentNegotiation):
@@ -24,7 +26,11 @@ class JSONAlways(BaseContentNegotiation):
 
 
 class View(APIView):
-    """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ."""
+    """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ.
+
+    A token that is limited to a place is refused on routes that name no repository, but for the methods in
+    `within_limit`: what these look up and write, they look up by the viewer's limit.
+    """
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     content_negotiation_class = JSONAlways
@@ -32,6 +38,7 @@ class View(APIView):
     parser_classes = [JSONParser]
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     scopes: dict[str, str] = {}
+    within_limit: tuple[str, ...] = ()
 
     @property
     def viewer(self) -> access.Viewer:
@@ -43,6 +50,8 @@ class View(APIView):
         needed = self.scopes.get(request.method) or SCOPES.get(request.method, "write")
         if request.auth is not None:
             access.require_scope(self.viewer, needed)
+            if request.method not in self.within_limit and not {"namespace", "name"} <= set(kwargs):
+                access.require_no_limit(self.viewer)
 
     def actor(self):
         """The signed-in user; 401 where no one is signed in."""

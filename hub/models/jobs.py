@@ -55,6 +55,10 @@ class Job(models.Model):
     output_visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="jobs")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
+    limit_namespace = models.BigIntegerField(
+        null=True, blank=True, help_text="id, kept when its row is gone: the limit of the token that asked for the job"
+    )
+    limit_repository = models.BigIntegerField(null=True, blank=True, help_text="the same for a token of one repository")
 
     attempt = models.PositiveIntegerField(default=0, help_text="the fence: grows with every claim, never shrinks")
     lost = models.PositiveIntegerField(default=0, help_text="attempts whose worker went silent")

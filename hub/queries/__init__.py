@@ -1,7 +1,7 @@
 """All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
 long its list."""
 
-from hub.queries.account import memberships, tokens, user, writable
+from hub.queries.account import limit_shown, memberships, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
@@ -37,6 +37,7 @@ __all__ = [
     "job_of_key",
     "jobs",
     "latest_versions",
+    "limit_shown",
     "lineage",
     "live_workers",
     "memberships",

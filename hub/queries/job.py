@@ -1,22 +1,20 @@
 """Jobs a viewer may watch, and how they ended."""
 
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from hub import access
 from hub.access import Viewer
 from hub.models import (
     FINAL,
     Job,
-    Membership,
     Version,
 )
 
 
 def jobs(viewer: Viewer, state: str = "") -> QuerySet[Job]:
     """Jobs this viewer began, and those of namespaces they belong to, newest first."""
-    user = access.require_user(viewer)
-    member = Membership.objects.filter(namespace=OuterRef("output_namespace"), user=user)
-    found = Job.objects.filter(Q(created_by=user) | Exists(member))
+    access.require_user(viewer)
+    found = Job.objects.filter(access.watchable(viewer))
     if state:
         found = found.filter(state=state)
     related = ("output_namespace", "output__namespace", "base", "created_by", "result__repository__namespace")

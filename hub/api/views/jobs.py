@@ -10,7 +10,7 @@ from hub import access, queries
 from hub.api.bodies import Body, Object, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.api.views.events import END, stream
 from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
@@ -92,6 +92,8 @@ class CheckShape(serializers.Serializer):
 class JobView(View):
     """What the views here share: the request's names turned into objects the viewer may see."""
 
+    within_limit = (*READS, "POST")
+
     def asked(self) -> JobRequest:
         """What the body asks for; what can't be seen is 404."""
         self.actor()
@@ -122,7 +124,7 @@ class Jobs(JobView):
     def post(self, request):
         asked, key = self.asked(), idempotency_key(request)
         known = queries.job_of_key(self.viewer, key)
-        job = queue.queue_job(actor=self.actor(), request=asked, idempotency_key=key)
+        job = queue.queue_job(actor=self.viewer, request=asked, idempotency_key=key)
         return Response(self.shown(job.pk), status=200 if known else 201)
 
 
@@ -133,7 +135,7 @@ class Check(JobView):
 
     @extend_schema(operation_id="jobs_check", tags=TAGS, request=JobBody, responses=CheckShape)
     def post(self, request):
-        return Response(check_job(actor=self.actor(), request=self.asked()))
+        return Response(check_job(actor=self.viewer, request=self.asked()))
 
 
 class OneJob(JobView):

@@ -8,7 +8,7 @@ from hub import access, queries
 from hub.api.bodies import Body, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.models import Kind, Origin, Repository, Visibility
 from hub.services import repositories
 
@@ -77,6 +77,8 @@ def show(found: list[Repository]) -> list[dict]:
 class Repositories(View):
     """Browsing and making."""
 
+    within_limit = (*READS, "POST")
+
     @extend_schema(
         operation_id="repositories_list",
         tags=TAGS,
@@ -136,6 +138,8 @@ class Restore(View):
 
 class Trash(View):
     """Repositories that can be restored, for admins."""
+
+    within_limit = READS
 
     @extend_schema(operation_id="repositories_trash", tags=TAGS, responses=paged(RepositoryShape))
     def get(self, request):

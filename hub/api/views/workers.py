@@ -10,7 +10,7 @@ from rest_framework import serializers
 from hub import queries
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.models import WorkerNode
 
 
@@ -57,6 +57,8 @@ class WorkerShape(serializers.ModelSerializer):
 
 class Workers(View):
     """All workers of the last day, for any signed-in user."""
+
+    within_limit = READS
 
     @extend_schema(operation_id="workers_list", tags=["workers"], responses=paged(WorkerShape))
     def get(self, request):

@@ -1,6 +1,7 @@
 """The dry run: what a job would do, cost and run into, from header facts alone, before anything is queued."""
 
 from composition.errors import CompositionError
+from hub.access import Viewer
 from hub.errors import HubError
 from hub.licences import combined, conflicts
 from hub.models import User, Visibility
@@ -21,7 +22,7 @@ UNKNOWN = {
 }
 
 
-def check_job(*, actor: User, request: JobRequest) -> dict:
+def check_job(*, actor: User | Viewer, request: JobRequest) -> dict:
     """What `queue_job` with the same request would meet.
 
     {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
