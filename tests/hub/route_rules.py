@@ -63,6 +63,7 @@ REPOSITORY = "api/v1/repositories/<name:namespace>/<name:name>"
 PUBLIC = "200 200 200 200 200 200 200 401"
 SIGNED_IN = "401 200 200 200 200 200 200 401"
 MEMBERS = "404 404 200 200 200 200 200 401"
+STARTERS = "404 404 403 200 200 403 200 401"
 MINE = "401 404 404 404 200 403 200 401"  # what the admin alone began
 
 ONE_COMPANION = f"{REPOSITORY}/companions/<name:kind>/<anypath:companion>"
@@ -72,8 +73,8 @@ ROWS_JSONL = b'{"prompt": "a", "completion": "b"}\n'
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 API_ROWS = [
-    row(API + "schema", "GET", PUBLIC),
-    row(API + "docs", "GET", PUBLIC),
+    row(API + "schema", "GET", PUBLIC, "200 200 200 200"),
+    row(API + "docs", "GET", PUBLIC, "200 200 200 200"),
     row(API + "me", "GET", SIGNED_IN, limits="200 200 200 200"),
     row(
         API + "sign-in",
@@ -116,7 +117,7 @@ API_ROWS = [
     row(REPOSITORY, "GET", MEMBERS),
     row(REPOSITORY, "PATCH", "404 404 403 200 200 403 200 401", json={"description": "d"}),
     row(REPOSITORY, "DELETE", "404 404 403 403 204 403 403 401"),
-    row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", to={"name": "gone"}),
+    row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", "404 404 200 403", to={"name": "gone"}),
     row(REPOSITORY + "/versions", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>/verdict", "GET", MEMBERS),
@@ -172,14 +173,14 @@ API_ROWS = [
     row(
         API + "jobs/<number:pk>/cancel",
         "POST",
-        "404 404 403 200 200 403 200 401",
+        STARTERS,
         limits="404 404 403 403",
         to={"pk": "job"},
     ),
     row(
         API + "jobs/<number:pk>/retry",
         "POST",
-        "404 404 403 200 200 403 200 401",
+        STARTERS,
         limits="404 404 403 403",
         to={"pk": "cancelled"},
     ),
