@@ -15,6 +15,7 @@ from hub.models import Job, State
 from hub.progress import publish_progress
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
+from workers.telling import Telling
 
 SECONDS_A_LIVE_EVENT = 0.2
 SECONDS_A_WRITE = 1.0
@@ -27,13 +28,25 @@ class Stopping(Exception):
 
 
 class Attempt:
-    """The heartbeat sets `over` when the lease is lost, and `stopping` when the worker is to stop."""
+    """The heartbeat sets `over` when the lease is lost, and `stopping` when the worker is to stop.
+
+    Every text it writes is made fit for the job's watchers by `telling`, which looks again who is private once the
+    result is saved.
+    """
 
     def __init__(self, job: Job, stopping: threading.Event | None = None) -> None:
         self.job = job
         self.over = threading.Event()
         self.stopping = stopping or threading.Event()
+        self._telling: Telling | None = None
         self._last_event = self._last_write = 0.0
+
+    @property
+    def telling(self) -> Telling:
+        """What makes texts fit for others than the job's owner and the machine's administrators."""
+        if self._telling is None:
+            self._telling = Telling(self.job)
+        return self._telling
 
     @property
     def fence(self) -> dict[str, int]:
@@ -50,7 +63,7 @@ class Attempt:
     def progress(self, fraction: float, message: str = "", **figures: float) -> None:
         """The callback that methods get: fraction done, a message for people, figures such as a loss."""
         self.check()
-        now = time.monotonic()
+        now, message = time.monotonic(), self.telling.text(message)
         if now - self._last_event >= SECONDS_A_LIVE_EVENT:
             self._last_event = now
             data = {"fraction": fraction, "message": message, "figures": figures, "attempt": self.job.attempt}
@@ -66,9 +79,11 @@ class Attempt:
     def say(self, message: str) -> None:
         """Add a line to the job's log, which is kept."""
         self.check()
-        lease.add_log(**self.fence, text=message)
+        lease.add_log(**self.fence, text=self.telling.text(message))
 
     def advance(self, state: State) -> None:
         """Move to the next state."""
         self.check()
         lease.advance(**self.fence, state=state)
+        if state == State.SAVING:
+            self._telling = None

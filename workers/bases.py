@@ -40,7 +40,7 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
     if gguf is None:
         raise CompositionError(
             "base.not_held",
-            f"This worker holds no weights of {base}. Put them in {settings.WORKER_BASES}/{base.name}.",
+            f"This worker holds no weights of {base}. Put them in HUB_BASES/{base.name} on its machine.",
             base=str(base),
         )
     from composition.running.base_models import convert_gguf

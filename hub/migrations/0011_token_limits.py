@@ -1,4 +1,6 @@
-"""Tokens may be limited to a namespace or a repository; a job keeps the limit of the token that asked for it."""
+"""Tokens may be limited to a namespace or a repository; a job keeps the limit of the token that asked for it.
+
+Workers get their host apart from their name."""
 
 import django.db.models.deletion
 from django.db import migrations, models
@@ -30,6 +32,11 @@ class Migration(migrations.Migration):
             model_name='token',
             name='repository',
             field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='hub.repository'),
+        ),
+        migrations.AddField(
+            model_name='workernode',
+            name='host',
+            field=models.CharField(blank=True, max_length=200),
         ),
         migrations.AddConstraint(
             model_name='token',

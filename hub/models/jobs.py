@@ -154,9 +154,13 @@ class JobLog(models.Model):
 
 
 class WorkerNode(models.Model):
-    """A worker process as it last described itself: queue, device, the bases it holds."""
+    """A worker process as it last described itself: queue, device, the bases it holds.
+
+    `name` is for everyone, `host` ("machine-pid") for administrators of the site.
+    """
 
     name = models.CharField(max_length=200, unique=True)
+    host = models.CharField(max_length=200, blank=True)
     queues = models.JSONField(default=list)
     device = models.CharField(max_length=100)
     bases = models.JSONField(default=list, help_text="ids of the bases whose weights it can find")

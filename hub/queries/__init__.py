@@ -5,7 +5,17 @@ from hub.queries.account import limit_shown, memberships, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
-from hub.queries.job import job_end, job_of_key, jobs
+from hub.queries.job import (
+    HIDDEN_INPUT,
+    input_words,
+    job_end,
+    job_of_key,
+    jobs,
+    named_inputs,
+    private_relatives,
+    report_of,
+    without_private,
+)
 from hub.queries.repository import (
     FACETS,
     SORTS,
@@ -24,6 +34,7 @@ from hub.queries.worker import live_workers, workers
 
 __all__ = [
     "FACETS",
+    "HIDDEN_INPUT",
     "SORTS",
     "bases",
     "companion",
@@ -33,6 +44,7 @@ __all__ = [
     "facets",
     "file",
     "files",
+    "input_words",
     "job_end",
     "job_of_key",
     "jobs",
@@ -41,9 +53,12 @@ __all__ = [
     "lineage",
     "live_workers",
     "memberships",
+    "named_inputs",
     "names_seen",
     "newest_datasets",
+    "private_relatives",
     "refs",
+    "report_of",
     "repositories",
     "seen",
     "tokens",
@@ -51,6 +66,7 @@ __all__ = [
     "user",
     "versions",
     "watched",
+    "without_private",
     "workers",
     "writable",
 ]

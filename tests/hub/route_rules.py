@@ -224,7 +224,7 @@ PAGE_ROWS = [
     row("jobs/<number:pk>/cancel", "POST", WRITERS, to={"pk": "job"}),
     row("jobs/<number:pk>/retry", "POST", WRITERS, to={"pk": "cancelled"}),
     row("jobs/<number:pk>/again", "POST", "404 404 302 302 302", to={"pk": "job"}),
-    row("workers", "GET", ALL),
+    row("workers", "GET", IN),
     row("bases", "GET", ALL),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
     row("sign-in", "GET", ALL),

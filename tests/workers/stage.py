@@ -14,6 +14,8 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from hub.names import worker_name
+
 # Each process of a parallel run has a Redis number of its own, so that no worker takes another test's jobs.
 PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 REDIS = os.environ.get("TEST_REDIS_URL", f"redis://127.0.0.1:6379/{9 + PROCESS % 7}")
@@ -96,7 +98,7 @@ class Process:
     @property
     def name(self) -> str:
         """The worker's name on the workers' page."""
-        return f"{os.uname().nodename}-{self.pid}"
+        return worker_name(f"{os.uname().nodename}-{self.pid}")
 
     def alive(self) -> bool:
         """True while the process is there."""

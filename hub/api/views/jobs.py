@@ -1,5 +1,7 @@
 """Jobs: checking a request, starting it, watching, cancelling and retrying the job."""
 
+from functools import partial
+
 from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -180,7 +182,7 @@ class Log(JobView):
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) <= 18):
             raise Invalid(f"after={after!r}: give the id of the last line you have.", field="after")
-        context = {"sight": Sight(self.viewer, [job])}
+        context = {"sight": Sight(self.viewer, [job]), "job": job}
         lines = job.log.filter(pk__gt=int(after))
         return page(request, lines, ("id",), lambda rows: LogShape(rows, many=True, context=context).data)
 
@@ -199,7 +201,8 @@ class Events(JobView):
         last_id = request.headers.get("Last-Event-ID", "")
         if last_id == END and job.is_final:
             return HttpResponse(status=204)
-        events = stream(job.pk, last_id, Sight(self.viewer, [job]).redact)
+        sight = Sight(self.viewer, [job])
+        events = stream(job.pk, last_id, partial(sight.tell_json, job))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
 

@@ -5,6 +5,7 @@ from hub.access import Viewer
 from hub.errors import HubError
 from hub.licences import combined, conflicts
 from hub.models import User, Visibility
+from hub.names import worker_name
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, misfit
@@ -69,7 +70,7 @@ def _outlook(draft: Draft, kind: JobKind) -> dict:
     bases = kind.bases(draft.method, draft.request.adapters, draft.base)
     unknown = draft.method.needs.base_model and not bases
     return {
-        "workers": [worker.name for worker in able_workers(draft.method, bases)],
+        "workers": [worker_name(worker.name) for worker in able_workers(draft.method, bases)],
         "waiting_for": "" if unknown else waiting_sentence(draft.method, bases),
         "shortcuts": kind.shorter_ways(draft.request),
     }
