@@ -11,13 +11,18 @@ from collections.abc import Sequence
 from hub import access, queries
 from hub.models import Job, JobInput, Version
 from hub.services.jobs.draft import Draft
+from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.prepare import prepare
 from hub.services.jobs.request import JobRequest
 
 
 def recheck(job: Job) -> Draft:
     """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
-    return prepare(access.viewer_of_job(job), JobRequest.of(job))
+    request = JobRequest.of(job)
+    if kind_of(job.kind).place(request):
+        # Kept with the job is the name that this place had then.
+        request = request.replace(output=None)
+    return prepare(access.viewer_of_job(job), request)
 
 
 def require_sight(job: Job) -> None:

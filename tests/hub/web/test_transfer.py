@@ -159,7 +159,7 @@ def test_the_report_tells_stages_loss_and_verdict(client, moved, people):  # noq
     moved.save(update_fields=["report"])
     url = "/lab/new/report/v1"
     empty = client.get(url).content.decode()
-    assert "It has not been measured yet" in empty and "91 %" in empty and "yes 4, no 6" in empty
+    assert "It has not been measured yet" in empty and "91 %" in empty and "the largest first: 6, 4" in empty
     assert '<path d="M' in empty
     assert "a" * 16 not in empty
     assert "a" * 16 in signed_in(people.member).get(url).content.decode()
