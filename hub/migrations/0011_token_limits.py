@@ -34,6 +34,11 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='hub.repository'),
         ),
         migrations.AddField(
+            model_name='jobfile',
+            name='companion',
+            field=models.BigIntegerField(blank=True, help_text='id of the companion it was taken from', null=True),
+        ),
+        migrations.AddField(
             model_name='workernode',
             name='host',
             field=models.CharField(blank=True, max_length=200),

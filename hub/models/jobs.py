@@ -127,6 +127,7 @@ class JobFile(models.Model):
     role = models.CharField(max_length=20)
     name = models.CharField(max_length=200)
     blob = models.ForeignKey("Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    companion = models.BigIntegerField(null=True, blank=True, help_text="id of the companion it was taken from")
     digest = models.CharField(max_length=64)
     facts = models.JSONField(default=dict)
 

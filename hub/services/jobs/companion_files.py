@@ -68,7 +68,7 @@ def _kept(viewer: Viewer, repository: Repository, role: str, name: str | None) -
 
 def _of(row: Companion, role: str) -> Given:
     name = row.name.rpartition("/")[2]
-    return Given(role=role, name=name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts)
+    return Given(role=role, name=name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts, companion=row.pk)
 
 
 def _folder(row: Companion) -> str:

@@ -14,6 +14,7 @@ from hub.access import Viewer
 from hub.errors import HubError, Invalid
 from hub.models import User
 from hub.services.jobs.draft import Draft
+from hub.services.jobs.files import require_companions
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, check_repository_kind
 from hub.services.jobs.output import check_output, check_visibility, place_of
@@ -104,6 +105,7 @@ class _Steps:
 
     def find_files(self) -> None:
         if self.draft.request.held is not None:
+            require_companions(self.draft.viewer, [file.companion for file in self.draft.request.held])
             self.draft.given = list(self.draft.request.held)
             return
         self.kind.check_file_roles(self.draft)

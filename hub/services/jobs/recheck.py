@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hub import access, queries
 from hub.models import Job, JobInput, Version
 from hub.services.jobs.draft import Draft
+from hub.services.jobs.files import require_companions
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.prepare import prepare
 from hub.services.jobs.request import JobRequest
@@ -26,7 +27,11 @@ def recheck(job: Job) -> Draft:
 
 
 def require_sight(job: Job) -> None:
-    """Refuse a job whose owner no longer sees an input; call it in the transaction that writes its result."""
+    """Refuse a job whose owner no longer sees an input or a companion that it reads.
+
+    Call it in the transaction that writes the job's result.
+    """
+    require_companions(access.viewer_of_job(job), job.files.values_list("companion", flat=True))
     rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
     seen = queries.seen(access.viewer_of_job(job), [row.version.repository_id for row in rows])
     for row in rows:

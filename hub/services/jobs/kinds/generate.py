@@ -188,7 +188,7 @@ def _state(viewer: Viewer, version: Version, role: str) -> Given:
             field=role,
             code="generate.no_state",
         )
-    return Given(role=STATE, name=role, entry=Entry(row.blob_id, row.blob.size), facts=row.facts)
+    return Given(role=STATE, name=role, entry=Entry(row.blob_id, row.blob.size), facts=row.facts, companion=row.pk)
 
 
 def _behind(viewer: Viewer, others: Mapping[str, Version]) -> Version:
