@@ -63,15 +63,17 @@ class Attempt:
     def progress(self, fraction: float, message: str = "", **figures: float) -> None:
         """The callback that methods get: fraction done, a message for people, figures such as a loss."""
         self.check()
-        now, message = time.monotonic(), self.telling.text(message)
+        now = time.monotonic()
         if now - self._last_event >= SECONDS_A_LIVE_EVENT:
             self._last_event = now
-            data = {"fraction": fraction, "message": message, "figures": figures, "attempt": self.job.attempt}
+            said = self.telling.text(message)
+            data = {"fraction": fraction, "message": said, "figures": figures, "attempt": self.job.attempt}
             publish_progress(self.job.pk, "progress", **data)
         if now - self._last_write >= SECONDS_A_WRITE:
             self._last_write = now
+            said = self.telling.text(message)
             try:
-                lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
+                lease.report_progress(**self.fence, fraction=fraction, message=said, figures=figures)
             except DatabaseError as error:
                 # A busy database costs watchers one update; it must not cost the job.
                 log.warning("job %s: progress not written: %s", self.job.pk, error)

@@ -17,7 +17,7 @@ from hub.web.forms.refusal import Refused, refusal_of
 
 LIFETIMES = (7, 30, 90, 365)
 SCOPES = {
-    "download": "fetch files and nothing else",
+    "download": "fetch files only; tick it alone",
     "read": "see what you may see, download",
     "write": "push, tag, start jobs",
     "admin": "change visibility and roles, delete",
