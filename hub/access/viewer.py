@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from hub.access.limits import Limit, limit_of, limit_of_job
 from hub.errors import NotFound, NotSignedIn, PermissionDenied
-from hub.models import Job, Membership, Namespace, Repository, Role, Token, User
+from hub.models import Job, Membership, Namespace, Repository, Role, Token, User, Visibility
 
 LEVEL = {
     "download": Role.READER.level,
@@ -90,11 +90,22 @@ def require_scope(viewer: Viewer, scope: str) -> User:
     return user
 
 
+def limited_to(viewer: Viewer) -> str:
+    """What the viewer's token is limited to, in words; no name of a repository that its user can't see any more."""
+    found = Repository.objects.filter(pk=viewer.limit.repository).select_related("namespace").first()
+    if viewer.limit.repository is None:
+        return viewer.limit.name
+    if found is None or (found.visibility != Visibility.PUBLIC and level(Viewer(user=viewer.user), found) < 0):
+        return "a repository that you can't see any more"
+    return found.full_name
+
+
 def require_no_limit(viewer: Viewer) -> None:
     """PermissionDenied for a token that is limited to a place, where more than that place is concerned."""
     if viewer.limit is not None:
         raise PermissionDenied(
-            f"This token is limited to {viewer.limit.name}; this is about more than that. Use a token without a limit.",
+            f"This token is limited to {limited_to(viewer)}; this is about more than that. "
+            "Use a token without a limit.",
             code="token_limit",
         )
 
@@ -113,7 +124,8 @@ def require_role(viewer: Viewer, place: Namespace | Repository, need: str, what:
     require_scope(viewer, need)
     if viewer.limit is not None and not viewer.limit.covers(place):
         raise PermissionDenied(
-            f"This token is limited to {viewer.limit.name}; it changes nothing outside it. ({what})", code="token_limit"
+            f"This token is limited to {limited_to(viewer)}; it changes nothing outside it. ({what})",
+            code="token_limit",
         )
     if level(viewer, place) < LEVEL[need]:
         role = {"write": "writer", "admin": "admin"}[need]

@@ -4,7 +4,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from hub.access.limits import limit_of_job
 from hub.access.repositories import may
-from hub.access.viewer import LEVEL, Viewer, missing, require_scope, require_user
+from hub.access.viewer import LEVEL, Viewer, limited_to, missing, require_scope, require_user
 from hub.errors import PermissionDenied
 from hub.models import Job, Membership, Role, Token, Upload
 
@@ -41,7 +41,7 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
         require_scope(viewer, need)
         if viewer.limit and not viewer.limit.holds(limit_of_job(found)):
             raise PermissionDenied(
-                f"This token is limited to {viewer.limit.name}; job {pk} was not asked for within that limit. Use a "
+                f"This token is limited to {limited_to(viewer)}; job {pk} was not asked for within that limit. Use a "
                 "token without a limit.",
                 code="token_limit",
             )

@@ -34,7 +34,7 @@ class Sight:
     """What one viewer may see of some jobs' inputs and results; two queries for all of them."""
 
     def __init__(self, viewer: access.Viewer, jobs: Sequence[Job]) -> None:
-        self.viewer, self.user = viewer, viewer.user
+        self.user = viewer.user
         versions = [row.version for job in jobs for row in job.inputs.all()]
         versions += [job.result for job in jobs if job.result]
         self.seen = queries.seen(viewer, [version.repository_id for version in versions])

@@ -90,8 +90,8 @@ def _require_no_wider(viewer: Viewer, token: Token) -> None:
         )
     if viewer.limit and not viewer.limit.holds(limit_of(token)):
         raise PermissionDenied(
-            f"This token is limited to {viewer.limit.name}, so it makes only tokens that are limited to it, or to a "
-            "repository in it. Give that limit.",
+            f"This token is limited to {access.limited_to(viewer)}, so it makes only tokens that are limited to "
+            "it, or to a repository in it. Give that limit.",
             code="token_limit",
         )
 

@@ -1,46 +1,23 @@
 """A limited token is a stranger outside its limit, at every door and at every later moment; it makes no wider one.
 
-What one route answers to whom stands in the roles matrix; here is what the answers hold, and what jobs do for a token.
+What one route answers to whom stands in the roles matrix; here is what the answers hold. Jobs: `test_token_jobs`.
 """
-
-from types import SimpleNamespace
 
 import pytest
 
 from hub import access, queries
 from hub.access import Viewer
-from hub.access.limits import Limit, limit_of
+from hub.access.limits import Limit
 from hub.errors import NotFound, PermissionDenied
-from hub.models import Job, Namespace, Repository, State, Visibility
+from hub.models import Namespace, Parentage, Repository, Version, Visibility
 from hub.services import tokens
-from hub.services.jobs import lease, queue
-from tests.attack.test_access_lost import save, saving
+from tests.attack.places import EVERYTHING, limit_behind
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
-from tests.hub.every_kind import FINE, asked, make_lab
 from tests.hub.route_rules import API_ROWS
 from tests.hub.test_routes import address, make_world
-from workers.runner import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
-EVERYTHING = ["read", "write", "admin"]
-MERGE = {"kind": "average", "recipe": {}}
-
-
-@pytest.fixture
-def places(people, base):
-    """Two organisations of one owner: private lab/a, lab/b and den/c, public lab/shown; and tokens limited to each."""
-    den = factories.make_organisation("den", admin=people.owner)
-    where = {"a": people.lab, "b": people.lab, "c": den}
-    for seed, (name, namespace) in enumerate(where.items()):
-        hidden = {"base": base, "namespace": namespace, "seed": seed, "visibility": Visibility.PRIVATE}
-        factories.make_version(people.owner, name, **hidden)
-    factories.make_version(people.owner, "shown", base=base, namespace=people.lab, seed=9)
-
-    def token(scopes=EVERYTHING, **limit: str) -> Api:
-        return Api(secret=tokens.create_token(actor=people.owner, name="t", scopes=scopes, **limit)[1])
-
-    return SimpleNamespace(owner=people.owner, lab=people.lab, den=den, token=token)
 
 
 def names_in(answer) -> set[str]:
@@ -64,12 +41,8 @@ def test_a_token_sees_its_limit_and_what_is_public(places, limit, seen):
         status = 200 if name in seen else 404
         assert api.get(f"/repositories/{name}").status_code == status
         assert api.get(f"/repositories/{name}/files/v1/adapter_config.json").status_code == status
-    adapters = dict(queries.bases(Viewer(user=places.owner, limit=_limit(api))).values_list("name", "adapters"))
+    adapters = dict(queries.bases(Viewer(user=places.owner, limit=limit_behind(api))).values_list("name", "adapters"))
     assert adapters["pico/llama"] == len(seen)
-
-
-def _limit(api: Api) -> Limit | None:
-    return limit_of(tokens.token_user(api.headers["Authorization"].split()[1]))
 
 
 def test_what_a_limited_token_may_not_change_is_refused_with_its_limit(places):
@@ -82,6 +55,27 @@ def test_what_a_limited_token_may_not_change_is_refused_with_its_limit(places):
     refusal = problem(api.post("/organisations", {"name": "guild"}), 403, "token_limit")
     assert "Use a token without a limit" in refusal["detail"]
     assert places.token().post("/organisations", {"name": "guild"}).status_code == 201
+
+
+def test_a_limited_token_publishes_nothing_that_was_made_of_what_is_outside(places):
+    """Its user is an admin of both repositories; the token is one of the result alone."""
+    parent = Version.objects.get(repository__name="a")
+    made = factories.make_version(places.owner, "made", namespace=places.lab, seed=7, visibility=Visibility.PRIVATE)
+    Parentage.objects.create(child=made, parent=parent)
+    narrow = places.token(repository="lab/made")
+    refusal = problem(narrow("PATCH", "/repositories/lab/made", {"visibility": "public"}), 403, "parent_is_private")
+    assert "lab/a" not in refusal["detail"]
+    wide = places.token(namespace="lab")
+    assert wide("PATCH", "/repositories/lab/made", {"visibility": "public"}).status_code == 200
+
+
+def test_a_refusal_does_not_name_what_its_user_can_not_see_any_more(places):
+    api = places.token(repository="lab/a")
+    places.lab.memberships.filter(user=places.owner).delete()
+    Repository.objects.filter(name="a").update(name="renamed")
+    refusal = problem(api("PATCH", "/repositories/lab/shown", {"description": "d"}), 403, "token_limit")
+    assert "renamed" not in refusal["detail"] and "can't see any more" in refusal["detail"]
+    assert "renamed" not in api.get("/me").content.decode()
 
 
 def test_no_read_tells_a_limited_token_of_another_repository(store):
@@ -195,98 +189,3 @@ def test_a_limit_follows_its_repository(places):
     assert [api.get("/repositories/den/moved").status_code for api in (of_it, of_lab, of_den)] == [200, 404, 200]
     places.den.memberships.filter(user=places.owner).delete()
     assert of_it.get("/repositories/den/moved").status_code == 404
-
-
-# Jobs that a limited token asks for.
-
-
-@pytest.mark.parametrize(
-    ("limit", "inputs", "output", "status"),
-    [
-        ({"namespace": "lab"}, ["lab/a", "lab/b"], "lab/made", 201),
-        ({"namespace": "lab"}, ["lab/a", "den/c"], "lab/made", 404),
-        ({"namespace": "lab"}, ["lab/a", "lab/b"], "den/made", 403),
-        ({"namespace": "lab"}, ["lab/a", "lab/b"], "owner/made", 403),
-        ({"namespace": "den"}, ["lab/shown", "den/c"], "den/made", 201),
-        ({"repository": "lab/a"}, ["lab/a", "lab/shown"], "lab/a", 201),
-        ({"repository": "lab/a"}, ["lab/a", "lab/b"], "lab/a", 404),
-        ({"repository": "lab/a"}, ["lab/a", "lab/shown"], "lab/made", 403),
-    ],
-)
-def test_a_job_reads_and_writes_within_the_limit(places, limit, inputs, output, status):
-    api, body = places.token(**limit), {**MERGE, "inputs": inputs, "output": output}
-    checked, made = api.post("/jobs/check", body), api.post("/jobs", body)
-    assert made.status_code == status, made.content
-    assert checked.status_code in ((404,) if status == 404 else (200,))
-    if status == 403:
-        assert [row["code"] for row in checked.json()["problems"]] == ["token_limit"]
-    if status == 201:
-        job = Job.objects.get(pk=made.json()["id"])
-        assert access.viewer_of_job(job).limit == _limit(api)
-
-
-def narrow_job(places) -> Job:
-    """A job that a token of `lab` asked for, whose input has gone to `den` since; its owner may still do everything."""
-    made = places.token(namespace="lab").post("/jobs", {**MERGE, "inputs": ["lab/a", "lab/b"], "output": "lab/made"})
-    job = Job.objects.get(pk=made.json()["id"])
-    Repository.objects.filter(name="a").update(namespace=places.den)
-    return job
-
-
-def test_a_job_stays_within_the_limit_it_was_asked_for_under(places, worker):
-    """Also when its owner retries it in the browser: a retry is the same job again, for the same token."""
-    job = narrow_job(places)
-    queue.cancel_job(actor=places.owner, job=job)
-    with pytest.raises(NotFound):
-        queue.retry_job(actor=places.owner, job=job)
-    Job.objects.filter(pk=job.pk).update(state=State.QUEUED)
-    run(lease.claim(job.pk, worker=worker.name), worker)
-    job.refresh_from_db()
-    assert (job.state, job.error["code"]) == (State.FAILED, "not_found")
-
-
-def test_a_job_is_not_published_outside_its_limit(places):
-    api = places.token(namespace="lab")
-    made = api.post("/jobs", {**MERGE, "inputs": ["lab/a", "lab/b"], "output": "lab/made"}).json()
-    job = saving(Job.objects.get(pk=made["id"]))
-    Repository.objects.filter(name="a").update(namespace=places.den)
-    with pytest.raises(NotFound):
-        save(job)
-    Repository.objects.filter(name="a").update(namespace=places.lab)
-    save(job)
-    assert Job.objects.get(pk=job.pk).state == State.DONE
-
-
-def test_a_job_of_a_limit_that_is_gone_sees_nothing_private(places):
-    job = narrow_job(places)
-    Job.objects.filter(pk=job.pk).update(limit_namespace=10**9)
-    viewer = access.viewer_of_job(Job.objects.get(pk=job.pk))
-    assert viewer.limit.name == "a namespace that is gone"
-    assert set(Repository.objects.filter(access.visible(viewer)).values_list("name", flat=True)) == {"shown"}
-
-
-def test_a_limited_token_watches_its_place_and_acts_on_its_own_jobs(places):
-    wide, narrow, other = places.token(), places.token(namespace="lab"), places.token(namespace="den")
-    body = {**MERGE, "inputs": ["lab/a", "den/c"], "output": "lab/wide"}
-    theirs = wide.post("/jobs", body).json()["id"]
-    mine = narrow.post("/jobs", {**MERGE, "inputs": ["lab/a", "lab/b"], "output": "lab/mine"}).json()["id"]
-    listed = [row["id"] for row in narrow.get("/jobs").json()["results"]]
-    assert listed == [mine, theirs] and other.get("/jobs").json()["results"] == []
-    assert narrow.get(f"/jobs/{theirs}").json()["inputs"] == ["lab/a@v1", "(hidden)"]
-    assert problem(narrow.post(f"/jobs/{theirs}/cancel"), 403, "token_limit")
-    assert narrow.post(f"/jobs/{mine}/cancel").status_code == 200
-    assert [other.get(f"/jobs/{pk}").status_code for pk in (mine, theirs)] == [404, 404]
-
-
-def test_no_kind_of_job_reads_beyond_the_limit(people, base, tmp_path):
-    """The lab, all of it private, and a token of the member's own namespace: as for a stranger, nothing is there."""
-    lab = make_lab(people, base, tmp_path)
-    Repository.objects.update(visibility=Visibility.PRIVATE)
-    api = Api(secret=tokens.create_token(actor=lab.member, name="t", scopes=EVERYTHING, namespace="member")[1])
-    refused = {"fingerprint": 201, "generate": 422}  # The one reads nothing; a base's newest generator isn't there.
-    for kind, body in FINE.items():
-        given = body | ({"output": "member/made"} if "output" in body else {})
-        answer = api.post("/jobs", given)
-        assert answer.status_code == refused.get(kind, 404), answer.content
-        assert "lab/gen" not in answer.content.decode()
-        assert asked(lab.member, given), "The member themselves may."

@@ -114,7 +114,7 @@ class OneRepository(View):
         wanted = self.read(RepositoryChange)
         if wanted.get("visibility", found.visibility) != found.visibility:
             found = access.repository(self.viewer, namespace, name, "admin")
-        changed = repositories.update_repository(actor=self.actor(), repository=found, **wanted)
+        changed = repositories.update_repository(actor=self.viewer, repository=found, **wanted)
         return Response(show([changed])[0])
 
     @extend_schema(operation_id="repositories_delete", tags=TAGS, responses={204: None})
