@@ -8,7 +8,7 @@ from .companions import Companion
 from .evaluations import Evaluation
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
-from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
+from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 
 __all__ = [
@@ -33,8 +33,10 @@ __all__ = [
     "Origin",
     "Outbox",
     "Parentage",
+    "ProtectedRef",
     "Ref",
     "RefKind",
+    "RefMove",
     "Repository",
     "RepositoryTag",
     "Revision",

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.utils import timezone
 
 from composition.formats import FORMATS
 from hub.errors import Conflict, Invalid
@@ -32,6 +31,7 @@ from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, revision_oid
+from hub.services.refs import lock, move
 
 MAIN = "main"
 LATEST = "latest"
@@ -81,12 +81,14 @@ def publish(
     job: Job | None = None,
     since: Revision | object | None = ANY,
     checked: Checked | None = None,
+    may_protected: bool = False,
 ) -> PublishResult:
     """Put `files` (path → (sha256, size), bytes already in the blob store) onto `branch`.
 
     `since` is the head the change was made for: what others changed since must not be touched by it (Conflict).
     `checked`, from `check_change`, spares the check here; call that first where this runs inside a transaction.
-    The same files as the head's: created False. Raises what `check_files` raises, and then has written nothing.
+    The same files as the head's: created False. Raises what `check_files` raises, and Protected where it would move a
+    protected ref without `may_protected`; then nothing is written.
     """
     change = change_of(files=files, deletions=deletions, replace=replace, branch=branch, since=since)
     if checked is None:
@@ -102,13 +104,16 @@ def publish(
             checked = check_change(repository=repository, change=change, base=base)
         version, is_new = _version(repository, checked, head, base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
-            _begin_branch(repository, branch, head)
+            if not Ref.objects.filter(repository=repository, name=branch).exists():
+                begun = {"moves": [(RefKind.BRANCH, branch)], "revision": head, "may_protected": may_protected}
+                move(actor=actor, repository=repository, **begun)
             return PublishResult(head, version, False)
         claim_blobs(set(after.values()) - set(before.values()))
         revision = _revision(repository, head, after, clean_message(message, after, before), version, actor)
         if is_new:
             _inherit(repository, version, parents)
-        _move_refs(repository, branch, revision, version)
+        moves = _moves(repository, branch, version)
+        move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)
         facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
         record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
     return PublishResult(revision, version, True)
@@ -150,14 +155,6 @@ def check_change(
         return check_files(repository.kind, after, sources=sources, fresh=fresh, base=base, versions=versions)
     except FileNotFoundError:
         raise gone("of a file") from None
-
-
-def lock(repository: Repository) -> Repository:
-    """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all); Conflict if it is in the trash."""
-    found = Repository.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=repository.pk)
-    if found.deleted_at:
-        raise Conflict(f"{found.full_name} is in the trash; restore it before pushing.", code="repository.deleted")
-    return found
 
 
 def head_of(repository: Repository, branch: str) -> Revision | None:
@@ -261,20 +258,9 @@ def _inherit(repository: Repository, version: Version, parents: Sequence[Version
         repository.save(update_fields=["visibility"])
 
 
-def _begin_branch(repository: Repository, branch: str, head: Revision) -> None:
-    Ref.objects.get_or_create(repository=repository, name=branch, defaults={"kind": RefKind.BRANCH, "revision": head})
-
-
-def _move_refs(repository: Repository, branch: str, revision: Revision, version: Version | None) -> None:
+def _moves(repository: Repository, branch: str, version: Version | None) -> list[tuple[str, str]]:
     """The branch follows; `latest` follows the newest version, and on main its newest card."""
-    moves = [(RefKind.BRANCH, branch)]
     newest = last_version(repository)
     has_latest = Ref.objects.filter(repository=repository, name=LATEST, revision__version=newest).exists()
-    if version and version == newest and (branch == MAIN or not has_latest):
-        moves.append((RefKind.TAG, LATEST))
-    for kind, name in moves:
-        Ref.objects.update_or_create(
-            repository=repository,
-            name=name,
-            defaults={"kind": kind, "revision": revision, "updated_at": timezone.now()},
-        )
+    follows = version and version == newest and (branch == MAIN or not has_latest)
+    return [(RefKind.BRANCH, branch), *([(RefKind.TAG, LATEST)] if follows else [])]

@@ -16,11 +16,13 @@ from composition.formats.content import SNIFF_BYTES, check_paths, sniff
 from composition.formats.sources import LocalFile
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, User
+from hub.services import protections
 from hub.services.audit import record
 from hub.services.content import publishing, staging
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry
 from hub.services.content.publishing import MAIN, PublishResult
+from hub.services.refs import lock
 from hub.storage import blobs, digest
 
 EXPIRES = timedelta(days=7)
@@ -35,18 +37,21 @@ def begin_upload(
     branch: str = MAIN,
     base: BaseModel | None = None,
     deletions: Collection[str] = (),
+    may_protected: bool = False,
 ) -> Upload:
     """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
 
     Files this repository holds under the same digest are whole at once; bytes of this user's unfinished uploads
-    to this repository are taken over. Invalid or CompositionError name the first file that could never be accepted.
+    to this repository are taken over. Invalid or CompositionError name the first file that could never be accepted,
+    Protected a branch that is for those with `may_protected`.
     """
     promised = read_promise(files)
     if not promised and not deletions:
         raise Invalid("Name at least one file to push or to delete.", field="files")
     deletions = sorted({str(path) for path in deletions})
     with transaction.atomic():
-        repository = publishing.lock(repository)
+        repository = lock(repository)
+        protections.require(repository.namespace, repository, [branch], may_protected=may_protected)
         change = publishing.change_of(files=promised, deletions=deletions, branch=branch)
         head = publishing.head_of(repository, branch)
         after = publishing.changed(publishing.manifest_of(head), change.files, change.deletions, False)
@@ -128,7 +133,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
     return file.received
 
 
-def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
+def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -> PublishResult:
     """Check every byte, then publish all files as one revision. Committing again gives the same revision.
 
     Raises Conflict `upload.incomplete`, Invalid `upload.digest` (that file starts anew), and what publishing raises.
@@ -166,6 +171,7 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
                 base=upload.base,
                 since=upload.parent,
                 checked=checked,
+                may_protected=may_protected,
             )
             upload.committed_at, upload.revision = timezone.now(), result.revision
             still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)

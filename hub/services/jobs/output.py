@@ -6,8 +6,12 @@ from hub import access
 from hub.errors import Invalid
 from hub.models import Namespace, Repository, User, Version, Visibility
 from hub.names import check_repository
+from hub.services import protections
 from hub.services.jobs.kinds.base import JobKind, a
 from hub.services.jobs.request import JobRequest
+
+# The refs that a job's result moves.
+MOVED = ("main", "latest")
 
 
 def check_output(
@@ -20,7 +24,8 @@ def check_output(
 ) -> tuple[Namespace, str]:
     """A free name, or a repository of the kind's that the actor may write to; `label` is the method's.
 
-    Raises Invalid, and NotFound or PermissionDenied for the namespace.
+    Raises Invalid, and NotFound or PermissionDenied for the namespace; Protected where a result would move a protected
+    ref: a job acts by no token, so it never has the scope for that.
     """
     if not output or not all(output):
         raise Invalid(f"{label} makes {a(kind.makes)}; say where it goes: namespace/name.", field="output")
@@ -28,6 +33,7 @@ def check_output(
     namespace = access.namespace(viewer, str(output[0]), "write")
     name = check_repository(output[1])
     taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    protections.require(namespace, taken, MOVED, may_protected=False, name=name)
     if taken is None:
         return namespace, name
     if taken.deleted_at:

@@ -125,12 +125,14 @@ def tag(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     viewer = access.viewer_of(request)
     found = access.repository(viewer, namespace, name, "write")
     word = request.POST.get("name", "").strip()
+    asked = {"actor": viewer.user, "repository": found, "name": word}
+    asked["may_protected"] = access.may(viewer, found, "admin")
     if request.POST.get("delete"):
-        refs.delete_tag(actor=viewer.user, repository=found, name=word)
+        refs.delete_tag(**asked)
         messages.success(request, f"The tag {word} was removed.")
         return redirect("versions", namespace, name)
     revision = access.resolve(found, request.POST.get("ref") or None)
-    refs.set_tag(actor=viewer.user, repository=found, name=word, revision=revision)
+    refs.set_tag(**asked, revision=revision)
     messages.success(
         request, f"{word} now points at {revision.version.label if revision.version else revision.oid[:10]}."
     )
@@ -149,7 +151,8 @@ def edit_card(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
         text = request.POST.get("text", "").replace("\r\n", "\n")
         with refusal_of(refused):
             said = {"since": request.POST.get("head", ""), "message": request.POST.get("message", "")}
-            card_edits.edit_card(actor=viewer.user, repository=found, text=text, **said)
+            may = {"may_protected": page.may_admin}
+            card_edits.edit_card(actor=viewer.user, repository=found, text=text, **said, **may)
             return redirect("repository", namespace, name)
     context = {"page": page, "text": text, "head": head, "refused": refused}
     return render(request, "repository/edit_card.html", context, status=refused.status)
