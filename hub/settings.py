@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "hub.http.peer.KeepAddress",
     "hub.web.middleware.ContentSecurityPolicy",
     "hub.web.middleware.RefusalPages",
 ]

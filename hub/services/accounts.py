@@ -2,7 +2,7 @@
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 
 from hub.errors import Conflict, Invalid
 from hub.models import Membership, Namespace, Role, User
@@ -11,9 +11,14 @@ from hub.services.audit import record
 
 
 @transaction.atomic
-def create_user(*, username: str, password: str, email: str = "", is_staff: bool = False) -> User:
-    """A user with a namespace of the same name in which they are admin."""
+def create_user(*, username: str, password: str, email: str = "", is_staff: bool | None = None) -> User:
+    """A user with a namespace of the same name in which they are admin.
+
+    `is_staff` makes them an administrator of the site or not; None makes the first account of the hub one.
+    """
     _refuse_taken(check_namespace(username))
+    if is_staff is None:
+        is_staff = _is_first()
     user = User(username=username, email=email, is_staff=is_staff)
     try:
         validate_password(password, user)
@@ -23,7 +28,7 @@ def create_user(*, username: str, password: str, email: str = "", is_staff: bool
     user.save()
     namespace = Namespace.objects.create(name=username, owner=user)
     Membership.objects.create(namespace=namespace, user=user, role=Role.ADMIN)
-    record(user, "user.create", username, namespace=namespace)
+    record(user, "user.create", username, namespace=namespace, **({"administrator": True} if is_staff else {}))
     return user
 
 
@@ -69,6 +74,16 @@ def remove_member(*, actor: User, namespace: Namespace, user: User) -> None:
     _keep_an_admin(namespace, without=user)
     Membership.objects.filter(namespace=namespace, user=user).delete()
     record(actor, "member.remove", namespace, user=user.username)
+
+
+def _is_first() -> bool:
+    """True where no account is there; a second one that is made at the same moment waits here and then isn't first."""
+    if User.objects.exists():
+        return False
+    if connection.vendor == "postgresql":  # SQLite's transactions begin with the lock of the whole database.
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {User._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
+    return not User.objects.exists()
 
 
 def _refuse_taken(name: str) -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from hub.errors import Invalid
 from hub.models import Token, User
 from hub.services.audit import record
+from hub.services.noting import note_address
 
 PREFIX = "ah_"
 MAX_DAYS = 365
@@ -61,6 +62,7 @@ def token_user(secret: str) -> Token | None:
         return None
     if token.last_used_at is None or now - token.last_used_at > SEEN_GRAIN:
         Token.objects.filter(pk=token.pk).update(last_used_at=now)
+    note_address(token)
     return token
 
 

@@ -10,9 +10,6 @@ from hub.services import protections
 from hub.services.jobs.kinds.base import JobKind, a
 from hub.services.jobs.request import JobRequest
 
-# The refs that a job's result moves.
-MOVED = ("main", "latest")
-
 
 def check_output(
     actor: User,
@@ -33,7 +30,7 @@ def check_output(
     namespace = access.namespace(viewer, str(output[0]), "write")
     name = check_repository(output[1])
     taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
-    protections.require(namespace, taken, MOVED, may_protected=False, name=name)
+    protections.require(namespace, taken, kind.moves, may_protected=False, name=name)
     if taken is None:
         return namespace, name
     if taken.deleted_at:

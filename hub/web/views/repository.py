@@ -11,6 +11,7 @@ from hub.services import refs, repositories
 from hub.services.content import card_edits, companions, publishing
 from hub.services.content.downloads import count_download
 from hub.services.content.mixture_parts import file_of
+from hub.services.noting import note_download
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
 from hub.web.pages import generated, transfer_report
@@ -49,6 +50,7 @@ def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -
         response["Content-Type"] = picture
     if request.method == "GET" and response.status_code in (200, 206):
         count_download(repository=found, path=path, start=response.start)
+        note_download(actor=viewer.user, repository=found, path=path, revision=revision.oid)
     return response
 
 
