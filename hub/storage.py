@@ -86,6 +86,11 @@ class BlobStore:
         """When the bytes were last stored or found again; FileNotFoundError if they are not here."""
         return self._storage.get_modified_time(self.name(sha256))
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine's disk that holds the bytes; None if the storage is elsewhere."""
+        return self._root
+
     def walk(self) -> Iterator[str]:
         """The digest of every blob stored, in order."""
         for first in self._folders(""):

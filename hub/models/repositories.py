@@ -170,3 +170,13 @@ class RefMove(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.before[:10] or 'nothing'} → {self.after[:10] or 'nothing'}"
+
+    @property
+    def before_label(self) -> str | None:
+        """`v3`, or None where the ref was at no version."""
+        return f"v{self.before_version}" if self.before_version else None
+
+    @property
+    def after_label(self) -> str | None:
+        """The same of where it went."""
+        return f"v{self.after_version}" if self.after_version else None

@@ -6,6 +6,7 @@ from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
 from hub.queries.job import job_end, job_of_key, jobs
+from hub.queries.protection import protections, ref_history
 from hub.queries.repository import (
     FACETS,
     SORTS,
@@ -42,6 +43,8 @@ __all__ = [
     "memberships",
     "names_seen",
     "newest_datasets",
+    "protections",
+    "ref_history",
     "refs",
     "repositories",
     "seen",

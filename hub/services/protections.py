@@ -13,9 +13,9 @@ from django.db.models import Q
 
 from hub.errors import Conflict, HubError, Invalid, NotFound
 from hub.models import Namespace, ProtectedRef, Repository, User
+from hub.names import REF_PATTERN
 from hub.services.audit import record
 
-PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._/*-]{0,199}")
 MAX_RULES = 100
 
 
@@ -57,7 +57,7 @@ def require(
 @transaction.atomic
 def protect(*, actor: User, place: Repository | Namespace, pattern: str) -> ProtectedRef:
     """Protect the refs that `pattern` names, in a repository or in all of a namespace. Again changes nothing."""
-    if not PATTERN.fullmatch(pattern):
+    if not REF_PATTERN.fullmatch(pattern):
         raise Invalid(
             f"{pattern[:80]!r} is no pattern for refs: use letters, digits, '.', '_', '-', '/' and * for any "
             "characters, at most 200, such as production or release-*.",

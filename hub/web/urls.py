@@ -12,11 +12,17 @@ from hub.web.views import (
     jobs,
     merge,
     namespaces,
+    protections,
     repository,
+    reset,
     transfer,
     trying,
     upload,
 )
+from hub.web.views.admin import events as admin_events
+from hub.web.views.admin import storage as admin_storage
+from hub.web.views.admin import users as admin_users
+from hub.web.views.admin import work as admin_work
 
 HERE = "<name:namespace>/<name:name>"
 
@@ -39,6 +45,7 @@ urlpatterns = [
     path("bases", bases.bases, name="bases"),
     path("bases/<anypath:name>", bases.base, name="base"),
     path("sign-in", accounts.sign_in, name="sign_in"),
+    path("sign-in/reset/<name:who>/<name:secret>", reset.reset_password, name="reset_password"),
     path("sign-up", accounts.sign_up, name="sign_up"),
     path("sign-out", accounts.sign_out, name="sign_out"),
     path("tokens", accounts.tokens, name="tokens"),
@@ -46,7 +53,17 @@ urlpatterns = [
     path("organisations", namespaces.organisations, name="organisations"),
     path("trash", namespaces.trash, name="trash"),
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
+    path("admin", admin_users.users, name="admin"),
+    path("admin/users/<name:username>", admin_users.user, name="admin_user"),
+    path("admin/jobs", admin_work.jobs, name="admin_jobs"),
+    path("admin/jobs/<number:pk>/cancel", admin_work.cancel, name="admin_cancel"),
+    path("admin/workers", admin_work.workers, name="admin_workers"),
+    path("admin/storage", admin_storage.storage, name="admin_storage"),
+    path("admin/bases", admin_storage.bases, name="admin_bases"),
+    path("admin/events", admin_events.events, name="admin_events"),
+    path("admin/events/export", admin_events.export, name="admin_export"),
     path("<name:namespace>", namespaces.namespace, name="namespace"),
+    path("<name:namespace>/-/protections", protections.of_namespace, name="namespace_protections"),
     path("<name:namespace>/-/members", namespaces.change_member, name="change_member"),
     path(HERE, repository.repository, name="repository"),
     path(f"{HERE}/at/<ref:ref>", repository.repository, name="version"),
@@ -63,5 +80,7 @@ urlpatterns = [
     path(f"{HERE}/delete", repository.delete, name="delete"),
     path(f"{HERE}/companion", repository.companion, name="companion"),
     path(f"{HERE}/tag", repository.tag, name="tag"),
+    path(f"{HERE}/protections", protections.of_repository, name="protections"),
+    path(f"{HERE}/history/<longref:ref>", protections.history, name="ref_history"),
     path(f"{HERE}/card", repository.edit_card, name="edit_card"),
 ]

@@ -5,6 +5,8 @@ anonymous, stranger, reader, writer, admin (API: by a token of every scope; page
 take tokens, the admin's tokens: scope read only, scopes read and write, expired. On a page a token is nobody, so its
 rows have five columns; `in` is a redirect to the sign-in page, 302 one to anywhere else.
 
+An administrator of the site who is a member of nothing gets what a stranger gets; `site` says where that differs.
+
 `to` fills the address: words, or the keys of the world in `test_routes.world` (job, cancelled, token, upload).
 """
 
@@ -27,7 +29,7 @@ FILL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One route and method, what is sent, and the statuses by column."""
+    """One route and method, what is sent, the statuses by column, and the site administrator's."""
 
     route: str
     method: str
@@ -38,6 +40,7 @@ class Row:
     raw: bytes | None = None
     headers: dict = field(default_factory=dict)
     query: str = ""
+    site: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} /{self.route}"
@@ -51,6 +54,8 @@ PUBLIC = "200 200 200 200 200 200 200 401"
 SIGNED_IN = "401 200 200 200 200 200 200 401"
 MEMBERS = "404 404 200 200 200 200 200 401"
 MINE = "401 404 404 404 200 403 200 401"  # what the admin alone began
+
+NO_ADMIN = "401 403 403 403 403 403 403 401"  # for administrators of the site alone, who are in no column
 
 API = "api/v1/"
 REPOSITORY = "api/v1/repositories/<name:namespace>/<name:name>"
@@ -84,6 +89,19 @@ API_ROWS = [
         "401 403 204 403 204 403 403 401",
     ),
     row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401"),
+    row(API + "namespaces/<name:namespace>/protections", "GET", "401 404 200 200 200 200 200 401"),
+    row(
+        API + "namespaces/<name:namespace>/protections/<refpattern:pattern>",
+        "PUT",
+        "401 403 403 403 200 403 403 401",
+        to={"pattern": "new-*"},
+    ),
+    row(
+        API + "namespaces/<name:namespace>/protections/<refpattern:pattern>",
+        "DELETE",
+        "401 403 403 403 204 403 403 401",
+        to={"pattern": "team-*"},
+    ),
     row(API + "bases", "GET", PUBLIC),
     row(API + "bases", "POST", "401 201 201 201 201 403 201 401", json=BASE),
     row(API + "bases/<anypath:name>", "GET", PUBLIC, to={"name": "pico/llama"}),
@@ -112,6 +130,20 @@ API_ROWS = [
     row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS),
     row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS),
     row(REPOSITORY + "/refs", "GET", MEMBERS),
+    row(REPOSITORY + "/refs/<longref:ref>/history", "GET", MEMBERS, to={"ref": "best"}),
+    row(REPOSITORY + "/protections", "GET", MEMBERS),
+    row(
+        REPOSITORY + "/protections/<refpattern:pattern>",
+        "PUT",
+        "404 404 403 403 200 403 403 401",
+        to={"pattern": "new-*"},
+    ),
+    row(
+        REPOSITORY + "/protections/<refpattern:pattern>",
+        "DELETE",
+        "404 404 403 403 204 403 403 401",
+        to={"pattern": "release-*"},
+    ),
     row(REPOSITORY + "/tags/<longref:tag>", "PUT", "404 404 403 200 200 403 200 401", json={"ref": "v1"}),
     row(REPOSITORY + "/tags/<longref:tag>", "DELETE", "404 404 403 204 204 403 204 401"),
     row(REPOSITORY + "/companions", "GET", MEMBERS),
@@ -154,6 +186,16 @@ API_ROWS = [
     row(API + "jobs/<number:pk>/retry", "POST", "404 404 403 200 200 403 200 401", to={"pk": "cancelled"}),
     row(API + "workers", "GET", SIGNED_IN),
     row(API + "compare", "GET", MEMBERS, query="version=lab/secret@v1"),
+    row(API + "admin/users", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/users/<name:username>", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/users/<name:username>", "PATCH", NO_ADMIN, site="200", json={"active": False}),
+    row(API + "admin/users/<name:username>/password-link", "POST", NO_ADMIN, site="201"),
+    row(API + "admin/jobs", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/jobs/<number:pk>/cancel", "POST", NO_ADMIN, site="200", to={"pk": "job"}),
+    *(row(API + f"admin/{what}", "GET", NO_ADMIN, site="200") for what in ("workers", "bases", "storage")),
+    row(API + "admin/namespaces", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/events", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/events/export", "GET", NO_ADMIN, site="200", query="format=csv"),
     *(row(API + "^.*$", method, " ".join(["404"] * 8)) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
 ]
 
@@ -162,6 +204,7 @@ IN = "in 200 200 200 200"
 PAGE = "404 404 200 200 200"
 WRITERS = "404 404 403 302 302"
 ADMINS = "404 404 403 403 302"
+OUT = "in 403 403 403 403"  # for administrators of the site alone
 HERE = "<name:namespace>/<name:name>"
 
 PAGE_ROWS = [
@@ -194,6 +237,14 @@ PAGE_ROWS = [
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
     row("sign-in", "GET", ALL),
     row("sign-in", "POST", "302 302 302 302 302", form={"username": "owner", "password": PASSWORD}),
+    row("sign-in/reset/<name:who>/<name:secret>", "GET", "404 404 404 404 404", to={"who": "MQ", "secret": "x-y"}),
+    row("sign-in/reset/<name:who>/<name:secret>", "POST", "404 404 404 404 404", to={"who": "MQ", "secret": "x-y"}),
+    *(row(f"admin{part}", "GET", OUT, site="200") for part in ("", "/jobs", "/workers", "/storage", "/bases")),
+    row("admin/users/<name:username>", "GET", OUT, site="200"),
+    row("admin/users/<name:username>", "POST", OUT, site="302", form={"act": "suspend"}),
+    row("admin/jobs/<number:pk>/cancel", "POST", OUT, site="302", to={"pk": "job"}),
+    row("admin/events", "GET", OUT, site="200"),
+    row("admin/events/export", "GET", OUT, site="200", query="format=jsonl"),
     row("sign-up", "GET", ALL),
     row("sign-up", "POST", "302 302 302 302 302", form={"username": "newcomer", "password": PASSWORD}),
     row("sign-out", "POST", "302 302 302 302 302"),
@@ -206,6 +257,7 @@ PAGE_ROWS = [
     row(f"trash/{HERE}", "POST", "404 404 404 404 302", to={"name": "gone"}),
     row("<name:namespace>", "GET", ALL),
     row("<name:namespace>/-/members", "POST", "in 403 403 403 302", form={"username": "reader", "role": "writer"}),
+    row("<name:namespace>/-/protections", "POST", "in 403 403 403 302", form={"pattern": "new-*"}),
     row(HERE, "GET", PAGE),
     row(f"{HERE}/at/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/files/<ref:ref>", "GET", PAGE),
@@ -231,6 +283,8 @@ PAGE_ROWS = [
         "404 404 403 403 302",
         form={"act": "private", "kind": "seeds", "name": "seeds.jsonl"},
     ),
+    row(f"{HERE}/protections", "POST", ADMINS, form={"pattern": "new-*"}),
+    row(f"{HERE}/history/<longref:ref>", "GET", PAGE, to={"ref": "best"}),
     row(f"{HERE}/tag", "POST", WRITERS, form={"name": "best", "ref": "v1"}),
     row(f"{HERE}/card", "GET", "404 404 403 200 200"),
     # A card edited from an old page is a conflict, told on the page.

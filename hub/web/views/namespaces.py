@@ -43,6 +43,7 @@ def namespace(request: HttpRequest, namespace: str) -> HttpResponse:
         "members": found.memberships.select_related("user").order_by("user__username") if mine else [],
         "may_admin": bool(mine and mine.role == Role.ADMIN),
         "roles": Role.values,
+        "rules": queries.protections(found) if mine else [],
         "ticked": basket.repositories(request),
     }
     return render(request, "accounts/namespace.html", context)

@@ -93,6 +93,7 @@ def settings(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
             return redirect("settings", namespace, name)
     context = {"page": page, "refused": refused, "refs": queries.refs(found)}
     context["beside"] = repository_page.beside(viewer, found)
+    context |= repository_page.protection(found, context["refs"])
     return render(request, "repository/settings.html", context, status=refused.status)
 
 
