@@ -34,9 +34,9 @@ def read_filters(given: Mapping[str, str]) -> dict[str, object]:
 def _moment(name: str, text: str) -> datetime:
     """A moment, UTC where it says no other zone; a day alone is its beginning, as `until` its end."""
     try:
-        moment = parse_datetime(text)
-        if moment is None and (day := parse_date(text)):
-            moment = datetime.combine(day, time.max if name == "until" else time.min)
+        day = parse_date(text)
+        edge = time.max if name == "until" else time.min
+        moment = datetime.combine(day, edge) if day else parse_datetime(text)
         if moment is None or not 1 < moment.year < 9999:
             raise ValueError(text)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -5,8 +5,8 @@ repository's lock by whoever moves a ref, and written under the same lock: a rul
 move that ends after it.
 """
 
-import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -27,7 +27,7 @@ class Protected(HubError):
 
 def matches(pattern: str, name: str) -> bool:
     """Whether the ref `name` is meant by `pattern`: * stands for any characters, '/' included."""
-    return re.fullmatch(".*".join(map(re.escape, re.split(r"\*+", pattern))), name) is not None
+    return fnmatchcase(name, pattern)
 
 
 def protecting(namespace: Namespace, repository: Repository | None, names: Sequence[str]) -> tuple[str, str] | None:

@@ -11,8 +11,8 @@ import pytest
 from django.db import connection
 
 from hub.errors import Conflict
-from hub.models import Ref, Revision, Upload, UploadFile, Version
-from hub.services import bases
+from hub.models import Ref, RefMove, Revision, Upload, UploadFile, User, Version
+from hub.services import accounts, administration, bases, protections, refs
 from hub.services.content import collection, uploads
 from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
@@ -165,3 +165,50 @@ def test_one_base_registered_twice_at_once_is_one_base(people):
     outcomes = at_once(register, register)
     assert len({base.pk for base, _ in outcomes}) == 1
     assert len({job.pk for _, job in outcomes}) == 1
+
+
+def test_of_two_first_accounts_one_administers_the_site(db):
+    for number in range(2):
+        User.objects.all().delete()
+
+        def sign_up(name):
+            return lambda: accounts.create_user(username=name, password=factories.PASSWORD)
+
+        outcomes = at_once(*(sign_up(f"{name}{number}") for name in ("ada", "bob", "eve")))
+        assert sorted(user.is_staff for user in outcomes) == [False, False, True], outcomes
+
+
+def test_two_administrators_never_unmake_each_other(people):
+    one, other = people.owner, people.member
+    for _ in range(2):
+        User.objects.filter(pk__in=[one.pk, other.pk]).update(is_staff=True)
+        outcomes = at_once(
+            lambda: administration.set_administrator(actor=one, user=other, administrator=False),
+            lambda: administration.deactivate_user(actor=other, user=one),
+        )
+        (refused,) = (outcome for outcome in outcomes if isinstance(outcome, Exception))
+        assert isinstance(refused, Conflict) and refused.code == "last_administrator"
+        assert User.objects.filter(is_staff=True, is_active=True).count() == 1
+        User.objects.update(is_active=True, is_staff=False)
+
+
+@pytest.mark.parametrize("of", ["repository", "namespace"])
+def test_what_is_protected_does_not_move_after_that_was_answered(people, repository, of):
+    place = repository if of == "repository" else people.lab
+    revisions = [
+        factories.publish(people.owner, repository, {"README.md": f"# {number}".encode()}).revision
+        for number in range(2)
+    ]
+    seen = []
+
+    def protect():
+        protections.protect(actor=people.owner, place=place, pattern="stable")
+        seen.append(list(RefMove.objects.filter(name="stable").values_list("pk", flat=True)))
+
+    def move():
+        for number in range(12):
+            refs.set_tag(actor=people.member, repository=repository, name="stable", revision=revisions[number % 2])
+
+    _, stopped = at_once(protect, move)
+    assert stopped is None or isinstance(stopped, protections.Protected), stopped
+    assert list(RefMove.objects.filter(name="stable").values_list("pk", flat=True)) == seen[0]
