@@ -91,12 +91,13 @@ def unprotect(*, actor: User, place: Repository | Namespace, pattern: str) -> No
 def _locked(place: Repository | Namespace) -> dict:
     """The key of the place's rules, with every repository they hold in locked against moves of refs.
 
-    A namespace's own lock also holds up new repositories in it.
+    The namespace's lock holds up who makes a repository there. It is not one for its key, which any event of a move
+    that is under way still refers to.
     """
     if isinstance(place, Repository):
         Repository.objects.select_for_update(of=("self",)).get(pk=place.pk)
         return {"repository": place}
-    Namespace.objects.select_for_update(of=("self",)).get(pk=place.pk)
+    Namespace.objects.select_for_update(of=("self",), no_key=True).get(pk=place.pk)
     rows = Repository.objects.select_for_update(of=("self",)).filter(namespace=place).order_by("pk")
     list(rows.values_list("pk", flat=True))
     return {"namespace": place}

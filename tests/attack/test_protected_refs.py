@@ -185,7 +185,8 @@ def test_who_may_make_rules(place):
     assert list(verbs) == ["ref.protect", "ref.protect", "ref.unprotect"]
 
 
-def test_patterns_that_name_no_ref_are_refused(people, repository):
+def test_patterns_that_name_no_ref_are_refused(people):
+    repository = factories.make_repository(people.owner)
     for pattern in ("", "-x", "/x", "a b", "x?", "ä", "x" * 201, "a\n", "[ab]"):
         with pytest.raises(Invalid):
             protections.protect(actor=people.owner, place=repository, pattern=pattern)

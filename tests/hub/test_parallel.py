@@ -209,6 +209,7 @@ def test_what_is_protected_does_not_move_after_that_was_answered(people, reposit
         for number in range(12):
             refs.set_tag(actor=people.member, repository=repository, name="stable", revision=revisions[number % 2])
 
-    _, stopped = at_once(protect, move)
+    protected, stopped = at_once(protect, move)
+    assert protected is None, protected
     assert stopped is None or isinstance(stopped, protections.Protected), stopped
     assert list(RefMove.objects.filter(name="stable").values_list("pk", flat=True)) == seen[0]
