@@ -6,7 +6,7 @@ The Content-Security-Policy allows our own files only: no inline script or style
 from django.http import HttpRequest, HttpResponse
 
 from composition.errors import CompositionError
-from hub.errors import HubError
+from hub.errors import HubError, Invalid
 from hub.web.views.errors import refusal_page
 
 POLICY = "; ".join(
@@ -51,6 +51,15 @@ class RefusalPages:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
+        """A NUL character, which PostgreSQL stores nowhere, is refused before any view reads the form."""
+        if not is_page(request):
+            return None
+        sent = (text for form in (request.GET, request.POST) for _, texts in form.lists() for text in texts)
+        if any("\0" in text for text in sent):
+            return refusal_page(request, Invalid("The form holds a NUL character. Remove it and send it again."))
+        return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if is_page(request) and isinstance(error, HubError | CompositionError):

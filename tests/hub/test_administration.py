@@ -103,6 +103,8 @@ class TestAccounts:
         assert api.get("/me").status_code == 401
         assert browser.get("/jobs")["Location"].startswith("/sign-in")
         assert not Client().login(username="member", password=factories.PASSWORD)
+        again = Api(people.owner).post(f"/jobs/{job.pk}/retry")
+        assert problem(again, 409, "job.refused_for_owner") and Job.objects.get(pk=job.pk).state == State.CANCELLED
         assert Api(root)("PATCH", "/admin/users/member", {"active": True}).json()["active"]
         assert api.get("/me").status_code == 401, "old tokens stay ended"
         assert browser.get("/jobs").status_code == 302, "and old sessions"
@@ -148,6 +150,9 @@ class TestAccounts:
     def test_an_act_there_is_none_of(self, people, root):
         browser = Client()
         browser.force_login(root)
+        for path in ("/admin?search=%00", "/admin/jobs?kind=%00", "/admin/events?actor=a%00", "/?search=%00"):
+            assert browser.get(path).status_code == 422
+        assert browser.post("/admin/users/member", {"act": "suspend", "reason": "a\0"}).status_code == 422
         assert browser.post("/admin/users/member", {"act": "delete"}).status_code == 422
 
 

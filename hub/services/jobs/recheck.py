@@ -9,14 +9,17 @@ from collections.abc import Sequence
 
 from hub import access, queries
 from hub.access import Viewer
-from hub.models import Job, JobInput, Version
+from hub.errors import Conflict
+from hub.models import Job, JobInput, User, Version
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.prepare import prepare
 from hub.services.jobs.request import JobRequest
 
 
 def recheck(job: Job) -> Draft:
-    """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
+    """Prepare a stored job again, from fresh rows. Raises what `prepare` raises, Conflict for a suspended owner's."""
+    if not User.objects.filter(pk=job.created_by_id, is_active=True).exists():
+        raise Conflict(f"The account {job.created_by.username} is suspended, so its jobs don't run.", code="suspended")
     return prepare(job.created_by, JobRequest.of(job))
 
 
