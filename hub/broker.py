@@ -15,6 +15,8 @@ import redis
 from celery import Celery
 from django.conf import settings
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 TASK = "workers.tasks.run_job"
 DRAIN = "workers.tasks.drain_outbox"
@@ -109,6 +111,23 @@ def forget_worker(worker: str) -> None:
     queue = direct_queue(worker)
     with contextlib.suppress(redis.RedisError):
         client().delete(queue, f"_kombu.binding.{queue}")
+
+
+def prompt_client() -> redis.Redis:
+    """Redis for what a person waits for: it gives up within seconds where `client` would wait for a hung server."""
+    return _prompt_client(settings.REDIS_URL)
+
+
+@cache
+def _prompt_client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_connect_timeout=SECONDS_TO_CONNECT,
+        socket_timeout=SECONDS_TO_CONNECT,
+        # A connection that the server has closed meanwhile is opened anew, once; a server that hangs is given up.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    )
 
 
 @cache

@@ -1,5 +1,9 @@
 """What the hub refuses, as one tree: each error knows its HTTP status, a stable code, and a sentence to act on."""
 
+import math
+
+from django.db import IntegrityError
+
 
 class HubError(Exception):
     """A refusal: what was given, what was expected, what to do. `facts` go to programs, `headers` into the answer."""
@@ -33,6 +37,18 @@ class NotFound(HubError):
     status, code = 404, "not_found"
 
 
+class TooManyTries(HubError):
+    """Come back later: `wait` is in seconds. `untold` says that no one has noted it yet, see `signing_in.throttle`."""
+
+    status, code = 429, "throttled"
+
+    def __init__(self, wait: float, *, untold: bool = False) -> None:
+        self.seconds = max(1, math.ceil(wait))
+        self.untold = untold
+        super().__init__(f"There were too many tries. Try again in {_in_words(self.seconds)}.", wait=self.seconds)
+        self.headers["Retry-After"] = str(self.seconds)
+
+
 class Conflict(HubError):
     """The request conflicts with something that exists already."""
 
@@ -43,3 +59,31 @@ class Invalid(HubError):
     """A value that can't be used; `field` names it where there is one."""
 
     status, code = 422, "invalid"
+
+
+class Busy(HubError):
+    """The hub does as much of this as it can at the moment; the same request is fine in `seconds`."""
+
+    status, code = 503, "busy"
+
+    def __init__(self, message: str, *, seconds: float, **facts: object) -> None:
+        super().__init__(message, **facts)
+        self.headers["Retry-After"] = str(math.ceil(seconds))
+
+
+def _in_words(seconds: int) -> str:
+    """`1 second`, `40 seconds`, `3 minutes`: rounded up."""
+    count, unit = (seconds, "second") if seconds < 60 else (math.ceil(seconds / 60), "minute")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+TAKEN = "Somebody else made or changed the same thing at this moment. Look at it as it is now, and try again."
+
+
+def is_taken(error: BaseException) -> bool:
+    """True for a unique key that the database refused: two made the same thing at once, which is nobody's fault.
+
+    Services that know what was made twice say so themselves; this is for the rest. Other broken constraints are ours.
+    """
+    code = getattr(error.__cause__, "sqlstate", "")  # PostgreSQL's unique_violation
+    return isinstance(error, IntegrityError) and (code == "23505" or "UNIQUE constraint failed" in str(error))

@@ -15,10 +15,10 @@ VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 # First segments of the site's own URLs, and of the Hugging Face protocol's.
 RESERVED = frozenset(
     """
-    about admin api auth bases browse collections compare datasets docs explore generate generators health help jobs
-    login logout me media merge models new notifications oauth organisations organizations raw resolve search
-    settings sign-in sign-out sign-up spaces static tokens trash upload uploads users v1 v2 versions
-    well-known whoami workers xet
+    about account admin api auth bases browse collections compare datasets docs explore generate generators health
+    healthz help jobs login logout me media merge metrics models new notifications oauth organisations organizations
+    raw readyz resolve search settings sign-in sign-out sign-up spaces static tokens trash upload uploads users v1
+    v2 versions well-known whoami workers xet
     """.split()
 )
 

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.env import env, env_bool, env_int, env_list
+from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
+from hub.logs import configuration
+from hub.oidc import provider
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -19,6 +21,15 @@ HUB_DATA.mkdir(parents=True, exist_ok=True)
 DEBUG = env_bool("HUB_DEBUG", False)
 ALLOWED_HOSTS = env_list("HUB_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env_list("HUB_TRUSTED_ORIGINS", "")
+# Signing in: whose word on the client's address is taken, the hub's own address, mails, and links in them.
+TRUSTED_PROXIES = env_networks("HUB_TRUSTED_PROXIES", "")
+HUB_URL = env("HUB_URL").rstrip("/")
+HUB_EMAIL_URL = env("HUB_EMAIL_URL")
+DEFAULT_FROM_EMAIL = env("HUB_EMAIL_FROM")
+globals().update(mail_settings(HUB_EMAIL_URL, DEFAULT_FROM_EMAIL, HUB_URL))
+PASSWORD_RESET_TIMEOUT = env_int("HUB_RESET_LINK_MINUTES", 60) * 60
+SECRET_KEY_FALLBACKS = env_list("HUB_OLD_SECRET_KEYS", "")
+OIDC = provider()
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
 
@@ -51,6 +62,7 @@ INSTALLED_APPS = [
     "hub",
 ]
 MIDDLEWARE = [
+    "hub.http.observing.Observing",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -60,7 +72,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "hub.http.peer.KeepAddress",
+    "hub.http.origin.KeepAddress",
     "hub.web.middleware.ContentSecurityPolicy",
     "hub.web.middleware.RefusalPages",
 ]
@@ -125,6 +137,7 @@ STORAGES = {
     "blobs": _blob_storage(env("STORAGE_URL", f"file://{HUB_DATA / 'blobs'}")),
 }
 UPLOAD_FOLDER = HUB_DATA / "uploads"
+CARD_CACHE = HUB_DATA / "cards"
 MAX_FILE_BYTES = env_int("HUB_MAX_FILE_MB", 20_000) * 1_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5_000_000
 STATIC_URL = "static/"
@@ -133,8 +146,11 @@ STATICFILES_DIRS = [ROOT / "static"]
 
 AUTH_USER_MODEL = "hub.User"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "hub.services.signing_in.passwords.StandsByItself"},
 ]
 CSRF_FAILURE_VIEW = "hub.web.views.errors.csrf_failure"
 LOGIN_URL = "sign_in"
@@ -167,7 +183,12 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"RepositoryKind": "hub.models.Kind", "RefKind": "hub.models.RefKind"},
+    "ENUM_NAME_OVERRIDES": {
+        "RepositoryKind": "hub.models.Kind",
+        "RefKind": "hub.models.RefKind",
+        "StateEnum": "hub.models.State",
+        "DeliveryState": "hub.models.DeliveryState",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "hub.api.schema.add_problems",
@@ -187,3 +208,14 @@ WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
+
+# What watches the hub.
+METRICS_TOKEN = env("HUB_METRICS_TOKEN")
+LOG_FORMAT = env("HUB_LOG_FORMAT", "text")
+if LOG_FORMAT not in ("text", "json"):
+    raise ImproperlyConfigured(f"HUB_LOG_FORMAT={LOG_FORMAT!r}: use 'text' or 'json'")
+LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
+
+# Webhooks: networks that they may reach beside the public internet, and how long deliveries are remembered.
+WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
+KEEP_DELIVERIES_DAYS = env_int("HUB_KEEP_DELIVERIES_DAYS", 30)

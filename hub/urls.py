@@ -2,7 +2,12 @@
 
 from django.urls import include, path
 
+from hub.http import health
+
 urlpatterns = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
     path("api/v1/", include("hub.api.urls")),
     path("", include("hub.web.urls")),
 ]

@@ -38,10 +38,23 @@ class Hub:
     # Who one is
 
     def sign_in(
-        self, username: str, password: str, *, name: str = "hubctl", scopes: Sequence[str] = (), days: int = 90
+        self,
+        username: str,
+        password: str,
+        *,
+        code: str = "",
+        name: str = "hubctl",
+        scopes: Sequence[str] = (),
+        days: int = 90,
     ) -> str:
-        """A new token for this user; later requests of this object send it."""
+        """A new token for this user; later requests of this object send it.
+
+        A user with a second factor gives its one-time code, or a recovery code, as `code`; without it Forbidden is
+        raised with the code `sign_in.code_needed`.
+        """
         body = {"username": username, "password": password, "name": name, "expires_in_days": days}
+        if code:
+            body["code"] = code
         body["scopes"] = list(scopes) or ["read", "write", "admin"]
         token: str = self._post("/sign-in", body)["token"]
         self.transport.close()

@@ -4,6 +4,7 @@ import platform
 import resource
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -65,3 +66,15 @@ def memory_used() -> int:
         return torch.cuda.max_memory_allocated()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def memory_now() -> dict[str, int]:
+    """Bytes in use at the moment: of this process, and of its first GPU by all programs, with what that GPU has."""
+    pages = Path("/proc/self/statm")
+    found = {}
+    if pages.exists():
+        found["process"] = int(pages.read_text().split()[1]) * resource.getpagesize()
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info(0)
+        found |= {"device_used": total - free, "device_total": total}
+    return found

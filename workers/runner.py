@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError
 
 from composition.errors import Cancelled, CompositionError
 from hub.errors import HubError
+from hub.logs import in_job
 from hub.models import Job
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 def run(job: Job, worker: Worker) -> None:
     """Run a job that `claim` has returned, and record its end in its row. Raises only what the database raises."""
     attempt = Attempt(job)
-    log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
-    with worker.holding(attempt):
+    with in_job(job.pk, job.attempt), worker.holding(attempt):
+        log.info("job %s (%s), attempt %s", job.pk, job.kind, job.attempt)
         try:
             recheck(job)
             home_of(job).run(attempt, worker)

@@ -48,6 +48,7 @@ class Worker:
             "loaded": self.models.ids(),
             "model_bytes": self.models.budget,
             "environment": self.environment,
+            "memory": devices.memory_now(),
         }
 
     def claim(self, job_id: int) -> Job | None:

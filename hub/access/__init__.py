@@ -16,7 +16,8 @@ from hub.access.viewer import (
     require_user,
     viewer_of,
 )
-from hub.access.work import job, token, upload
+from hub.access.webhooks import delivery, webhook
+from hub.access.work import identity, job, token, upload
 
 __all__ = [
     "ANONYMOUS",
@@ -24,6 +25,8 @@ __all__ = [
     "base",
     "companion",
     "companions",
+    "delivery",
+    "identity",
     "job",
     "may",
     "missing",
@@ -42,4 +45,5 @@ __all__ = [
     "viewer_of",
     "visible",
     "visible_companions",
+    "webhook",
 ]

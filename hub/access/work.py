@@ -1,9 +1,9 @@
-"""What is under way: jobs and uploads, and the viewer's own tokens."""
+"""What is under way: jobs and uploads, and the viewer's own tokens and ways in."""
 
 from hub.access.repositories import may
 from hub.access.viewer import LEVEL, Viewer, level, missing, require_scope, require_user
 from hub.errors import PermissionDenied
-from hub.models import Job, Token, Upload
+from hub.models import Identity, Job, Token, Upload
 
 
 def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
@@ -29,7 +29,8 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
     if need != "read":
         require_scope(viewer, need)
         if role < LEVEL[need]:
-            raise PermissionDenied(f"Job {pk} belongs to {found.created_by.username}; you may only watch it.")
+            owner = found.created_by.username if found.created_by else "a deleted account"
+            raise PermissionDenied(f"Job {pk} belongs to {owner}; you may only watch it.")
     return found
 
 
@@ -39,6 +40,14 @@ def upload(viewer: Viewer, pk: str) -> Upload:
     found = Upload.objects.select_related("repository__namespace", "base").filter(pk=pk, user=user).first()
     if found is None or found.repository.deleted_at or not may(viewer, found.repository, "write"):
         raise missing(str(pk), "upload")
+    return found
+
+
+def identity(viewer: Viewer, pk: int) -> Identity:
+    """One of the viewer's own ways in by a provider."""
+    found = Identity.objects.filter(pk=pk, user=require_user(viewer)).first()
+    if found is None:
+        raise missing(str(pk), "connection")
     return found
 
 

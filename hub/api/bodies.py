@@ -66,6 +66,13 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class Password(Text):
+    """A password as it was typed; how long it may be is the rule of `hub.services.signing_in.passwords`."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+
 class Whole(serializers.IntegerField):
     """A whole number; neither a string of digits, a fraction, nor true."""
 

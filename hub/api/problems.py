@@ -5,7 +5,6 @@ An error that the user can fix says how. Ours are logged under an id, and the an
 
 import json
 import logging
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +16,8 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
-from hub.errors import HubError
+from hub import logs
+from hub.errors import TAKEN, HubError, is_taken
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ def problem_response(error: Exception, context: dict) -> Response:
     if isinstance(error, HubError):
         headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)
+    if is_taken(error):
+        return problem(409, "conflict", TAKEN)
     if isinstance(error, CompositionError):
         return problem(422, error.code, error.message, facts=error.facts)
     if isinstance(error, exceptions.APIException):
@@ -106,7 +108,7 @@ def first_error(detail: object, path: str = "") -> tuple[str, str]:
 
 
 def _own_fault(error: Exception, context: dict) -> Response:
-    incident = uuid.uuid4().hex[:12]
+    incident = logs.request_id() or logs.new_id()
     request = context.get("request")
     where = f"{request.method} {request.path}" if request is not None else "?"
     log.error("incident %s: %s", incident, where, exc_info=error)

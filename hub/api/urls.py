@@ -5,6 +5,7 @@ from django.urls import path, re_path
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import schema, view
 from hub.api.views import (
+    account,
     accounts,
     audit,
     bases,
@@ -20,6 +21,7 @@ from hub.api.views import (
     uploads,
     verdicts,
     versions,
+    webhooks,
     workers,
 )
 from hub.api.views.admin import events as admin_events
@@ -28,12 +30,24 @@ from hub.api.views.admin import storage as admin_storage
 from hub.api.views.admin import users as admin_users
 
 REPOSITORY = "repositories/<name:namespace>/<name:name>"
+WEBHOOKS = "namespaces/<name:namespace>/webhooks"
 
 urlpatterns = [
     path("schema", schema.Schema.as_view(), name="api_schema"),
     path("docs", schema.Docs.as_view(), name="api_docs"),
     path("me", accounts.Me.as_view()),
     path("sign-in", accounts.SignIn.as_view()),
+    path("sign-up", accounts.SignUp.as_view()),
+    path("account", account.Account.as_view()),
+    path("account/password", account.Password.as_view()),
+    path("account/email", account.Email.as_view()),
+    path("account/end", account.End.as_view()),
+    path("account/second-factor", account.SecondFactor.as_view()),
+    path("account/second-factor/confirm", account.ConfirmSecondFactor.as_view()),
+    path("account/second-factor/off", account.SecondFactorOff.as_view()),
+    path("account/second-factor/recovery-codes", account.RecoveryCodes.as_view()),
+    path("account/deactivate", account.Deactivate.as_view()),
+    path("account/delete", account.Delete.as_view()),
     path("tokens", accounts.Tokens.as_view()),
     path("tokens/<number:pk>", accounts.OneToken.as_view()),
     path("organisations", organisations.Organisations.as_view()),
@@ -42,6 +56,13 @@ urlpatterns = [
     path("namespaces/<name:namespace>/events", audit.NamespaceEvents.as_view()),
     path("namespaces/<name:namespace>/protections", protections.NamespaceProtections.as_view()),
     path("namespaces/<name:namespace>/protections/<refpattern:pattern>", protections.NamespaceProtection.as_view()),
+    path(WEBHOOKS, webhooks.Webhooks.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>", webhooks.OneWebhook.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/secret", webhooks.Secret.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/ping", webhooks.Ping.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/deliveries", webhooks.Deliveries.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/deliveries/<uuid:key>", webhooks.OneDelivery.as_view()),
+    path(f"{WEBHOOKS}/<number:pk>/deliveries/<uuid:key>/redeliver", webhooks.Redeliver.as_view()),
     path("bases", bases.Bases.as_view()),
     path("bases/<anypath:name>", bases.Base.as_view()),
     path("repositories", repositories.Repositories.as_view()),
@@ -90,5 +111,5 @@ urlpatterns = [
     path("admin/namespaces", admin_storage.Namespaces.as_view()),
     path("admin/events", admin_events.Events.as_view()),
     path("admin/events/export", admin_events.Export.as_view()),
-    re_path(r"^.*$", view.Unknown.as_view(), name="api_unknown"),
+    re_path(r"^[\s\S]*$", view.Unknown.as_view(), name="api_unknown"),
 ]

@@ -15,7 +15,7 @@ from hub.errors import Invalid
 from hub.models import Event
 
 BATCH = 2_000
-COLUMNS = ("id", "created_at", "actor", "verb", "object", "namespace", "repository", "address", "detail")
+COLUMNS = ("id", "created_at", "actor", "verb", "object", "namespace", "repository", "address", "request", "detail")
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -53,12 +53,13 @@ def row_of(event: Event) -> dict:
     return {
         "id": event.pk,
         "created_at": event.created_at.isoformat(),
-        "actor": event.actor and event.actor.username,
+        "actor": event.actor.username if event.actor else event.actor_name,
         "verb": event.verb,
         "object": event.object,
         "namespace": event.namespace and event.namespace.name,
         "repository": event.repository and event.repository.full_name,
         "address": event.address,
+        "request": event.request,
         "detail": event.detail,
     }
 

@@ -56,7 +56,8 @@ class EventShape(serializers.ModelSerializer):
         return self.context["sight"].object(event)
 
     def get_actor(self, event) -> str | None:
-        return None if event.actor is None or self.context["sight"].hides(event) else event.actor.username
+        name = event.actor.username if event.actor else event.actor_name
+        return None if self.context["sight"].hides(event) else name
 
     def get_detail(self, event) -> dict:
         return {} if self.context["sight"].hides(event) else event.detail

@@ -106,7 +106,9 @@ class JobShape(serializers.ModelSerializer):
     result = serializers.SerializerMethodField(help_text="ns/name@v1")
     error = serializers.SerializerMethodField()
     evaluation = serializers.SerializerMethodField()
-    created_by = serializers.CharField(source="created_by.username")
+    created_by = serializers.CharField(
+        source="created_by.username", default=None, allow_null=True, help_text="null where the account is deleted"
+    )
 
     class Meta:
         model = Job

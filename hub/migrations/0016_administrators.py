@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0003_event_keys'),
+        ('hub', '0019_identities'),
     ]
 
     operations = [
@@ -45,6 +45,11 @@ class Migration(migrations.Migration):
             name='once',
             field=models.CharField(blank=True, help_text='what is noted once only, such as a download in an hour', max_length=64, null=True),
         ),
+        migrations.AddField(
+            model_name='event',
+            name='request',
+            field=models.CharField(blank=True, help_text="the request's id, as in the log", max_length=64, null=True),
+        ),
         migrations.AlterField(
             model_name='event',
             name='actor',
@@ -53,6 +58,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='event',
             index=models.Index(fields=['actor', '-id'], name='event_actor'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('actor_name__isnull', False)), fields=['actor_name', '-id'], name='event_actor_name'),
         ),
         migrations.AddIndex(
             model_name='event',

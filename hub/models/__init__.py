@@ -1,15 +1,17 @@
 """What is stored: one noun a file, one mechanism for everything that is versioned."""
 
-from .accounts import Membership, Namespace, Role, Token, User
+from .accounts import Membership, Namespace, RecoveryCode, Role, SecondFactor, Token, User
 from .audit import Event
 from .bases import BaseAlias, BaseModel
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
+from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
 from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
+from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
     "ADAPTER",
@@ -20,8 +22,11 @@ __all__ = [
     "BaseModel",
     "Blob",
     "Companion",
+    "Delivery",
+    "DeliveryState",
     "Evaluation",
     "Event",
+    "Identity",
     "Job",
     "JobFile",
     "JobInput",
@@ -34,6 +39,7 @@ __all__ = [
     "Outbox",
     "Parentage",
     "ProtectedRef",
+    "RecoveryCode",
     "Ref",
     "RefKind",
     "RefMove",
@@ -41,6 +47,7 @@ __all__ = [
     "RepositoryTag",
     "Revision",
     "Role",
+    "SecondFactor",
     "State",
     "Token",
     "Upload",
@@ -48,5 +55,6 @@ __all__ = [
     "User",
     "Version",
     "Visibility",
+    "Webhook",
     "WorkerNode",
 ]

@@ -7,10 +7,26 @@ so that one question ("which role does this user have here?") serves both.
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils.crypto import salted_hmac
 
 
 class User(AbstractUser):
-    """A person. Their own namespace has the same name and is made with the account."""
+    """A person. Their own namespace has the same name and is made with the account.
+
+    A session lives as long as the password and `sign_in_epoch` stay what they were when it began.
+    """
+
+    sign_in_epoch = models.PositiveIntegerField(default=0, db_default=0)
+    staff_by_group = models.BooleanField(default=False, db_default=False, help_text="an administrator by a group")
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Django's own hash, so that sessions from before the first raise live on; after it, one of the epoch too."""
+        plain = super()._get_session_auth_hash(secret=secret)
+        if not self.sign_in_epoch:
+            return plain
+        return salted_hmac(
+            "hub.session", f"{plain}:{self.sign_in_epoch}", secret=secret, algorithm="sha256"
+        ).hexdigest()
 
 
 class Role(models.TextChoices):
@@ -53,6 +69,7 @@ class Membership(models.Model):
     namespace = models.ForeignKey(Namespace, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=8, choices=Role.choices)
+    by_group = models.BooleanField(default=False, db_default=False, help_text="given by a group of the provider")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -82,3 +99,30 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"
+
+
+class SecondFactor(models.Model):
+    """A user's time-based one-time codes (RFC 6238); asked for once `confirmed_at` is set."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor")
+    secret = models.CharField(max_length=300, help_text="the base32 secret, encrypted with a key made of SECRET_KEY")
+    created_at = models.DateTimeField(auto_now_add=True)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    last_step = models.BigIntegerField(default=0, help_text="the time step of the last code taken; none is taken twice")
+
+    def __str__(self) -> str:
+        return f"second factor of {self.user}"
+
+
+class RecoveryCode(models.Model):
+    """A code that stands in for a one-time code once; shown once, kept as a SHA-256 of its 80 random bits."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "digest"], name="recovery_code_unique")]
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"

@@ -53,7 +53,8 @@ class Job(models.Model):
     output_name = models.CharField(max_length=96, blank=True, help_text="`output` is made when the result is saved")
     keep = models.JSONField(default=list, help_text="kinds of companions to keep beside the result")
     output_visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="jobs")
+    # None once its owner's account is deleted; such a job is over and is not retried.
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="jobs")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
 
     attempt = models.PositiveIntegerField(default=0, help_text="the fence: grows with every claim, never shrinks")
@@ -159,6 +160,7 @@ class WorkerNode(models.Model):
     loaded = models.JSONField(default=list, help_text="ids of the bases in its memory")
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
+    memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)

@@ -1,7 +1,7 @@
 """All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
 long its list."""
 
-from hub.queries.account import memberships, tokens, user, writable
+from hub.queries.account import identities, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
@@ -21,6 +21,7 @@ from hub.queries.repository import (
     trash,
 )
 from hub.queries.version import lineage, versions
+from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
 __all__ = [
@@ -29,11 +30,13 @@ __all__ = [
     "bases",
     "companion",
     "compare",
+    "deliveries",
     "evaluations",
     "events",
     "facets",
     "file",
     "files",
+    "identities",
     "job_end",
     "job_of_key",
     "jobs",
@@ -48,11 +51,13 @@ __all__ = [
     "refs",
     "repositories",
     "seen",
+    "sign_ins",
     "tokens",
     "trash",
     "user",
     "versions",
     "watched",
+    "webhooks",
     "workers",
     "writable",
 ]

@@ -5,6 +5,8 @@ from django.db.models import QuerySet
 from hub import access
 from hub.access import Viewer
 from hub.models import (
+    Event,
+    Identity,
     Membership,
     Token,
     User,
@@ -26,6 +28,17 @@ def writable(viewer: Viewer) -> list[str]:
 def tokens(viewer: Viewer) -> QuerySet[Token]:
     """The viewer's own tokens that are not revoked, newest first."""
     return access.require_user(viewer).tokens.filter(revoked_at=None).order_by("-pk")
+
+
+def sign_ins(viewer: Viewer) -> QuerySet[Event]:
+    """The viewer's own sign-ins, and others' failed ones for their name, newest first."""
+    name = access.require_user(viewer).username
+    return Event.objects.filter(object=name, verb__startswith="sign_in.").order_by("-pk")
+
+
+def identities(viewer: Viewer) -> QuerySet[Identity]:
+    """The viewer's own ways in by a provider, the oldest first."""
+    return access.require_user(viewer).identities.order_by("pk")
 
 
 def user(username: str) -> User:

@@ -169,17 +169,26 @@ def all_events(viewer: Viewer, filters: Mapping[str, object]) -> QuerySet[Event]
     access.require_site_admin(viewer)
     found = Event.objects.select_related("actor", "namespace", "repository__namespace").order_by("-pk")
     if actor := filters.get("actor"):
-        found = found.filter(actor=_known(User, "actor", username__iexact=actor))
+        living = User.objects.filter(username__iexact=actor).values_list("pk", flat=True).first()
+        gone = Event.objects.filter(actor_name=actor)
+        if living is None and not gone.exists():
+            raise Invalid(f"actor={actor!r} is the name of nobody here; check it.", field="actor")
+        found = found.filter(actor=living) if living else found.filter(actor_name=actor)
     if verb := filters.get("verb"):
         found = found.filter(verb__startswith=verb)
     if words := filters.get("object"):
         found = found.filter(object=words)
     if name := filters.get("namespace"):
-        found = found.filter(namespace=_known(Namespace, "namespace", name__iexact=name))
+        place = Namespace.objects.filter(name__iexact=name).values_list("pk", flat=True).first()
+        if place is None:
+            raise Invalid(
+                f"namespace={name!r} is the name of none here; check it, or look by `object`.", field="namespace"
+            )
+        found = found.filter(namespace=place)
     if path := filters.get("repository"):
         namespace, _, name = str(path).partition("/")
-        place = {"namespace__name__iexact": namespace, "name__iexact": name}
-        repository = Repository.objects.filter(**place).values_list("pk", flat=True).first()
+        named = {"namespace__name__iexact": namespace, "name__iexact": name}
+        repository = Repository.objects.filter(**named).values_list("pk", flat=True).first()
         # What no longer exists is found by the words that remain.
         found = found.filter(repository=repository) if repository else found.filter(object=path)
     if address := filters.get("address"):
@@ -196,14 +205,6 @@ def _between(found: QuerySet[Event], since: datetime | None, until: datetime | N
         last = Event.objects.filter(created_at__lte=until + SKEW).order_by("-created_at", "-pk")
         found = found.filter(created_at__lte=until, pk__lte=last.values_list("pk", flat=True).first() or 0)
     return found
-
-
-def _known(model: type, field: str, **named: object) -> int:
-    pk = model.objects.filter(**named).values_list("pk", flat=True).first()
-    if pk is None:
-        given = next(iter(named.values()))
-        raise Invalid(f"{field}={given!r} is the name of none here; check it, or look by `object`.", field=field)
-    return pk
 
 
 def _count(rows: QuerySet) -> Subquery:

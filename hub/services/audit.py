@@ -5,7 +5,7 @@ caller gives them. What concerns an account alone (passwords, tokens) and bases 
 admins than its owner, and bases belong to nobody.
 """
 
-from hub import origin
+from hub import logs, origin
 from hub.models import (
     Companion,
     Event,
@@ -20,6 +20,7 @@ from hub.models import (
     User,
     Version,
 )
+from hub.services.webhooks.notices import notify
 
 IN_A_REPOSITORY = (Version, Revision, Ref, Companion, Upload)
 
@@ -51,9 +52,14 @@ def record(
         namespace_id=namespace_id,
         repository_id=repository_id,
         address=origin.address(),
+        request=logs.request_id() or None,
         once=once,
     )
-    Event.objects.bulk_create([event], ignore_conflicts=once is not None)
+    if once is None:
+        event.save(force_insert=True)
+        notify(event)
+    else:
+        Event.objects.bulk_create([event], ignore_conflicts=True)
 
 
 def adopt(repository: Repository) -> None:

@@ -12,6 +12,7 @@ from hub.errors import Invalid
 from hub.models import Token, User
 from hub.services.audit import record
 from hub.services.noting import note_address
+from hub.services.signing_in.identities import is_paused
 
 PREFIX = "ah_"
 MAX_DAYS = 365
@@ -54,11 +55,14 @@ def revoke_token(*, actor: User, token: Token) -> None:
 
 
 def token_user(secret: str) -> Token | None:
-    """The living token of this secret with its user, or None: unknown, revoked, expired or its user inactive."""
+    """The living token of this secret with its user; None if it is unknown, revoked, expired, its user inactive or
+    paused."""
     now = timezone.now()
     # Looked up by digest: a comparison of secrets never happens, so its timing can't tell anything.
     token = Token.objects.select_related("user").filter(digest=_digest(secret), revoked_at=None).first()
     if token is None or not token.user.is_active or (token.expires_at and token.expires_at <= now):
+        return None
+    if is_paused(token.user):
         return None
     if token.last_used_at is None or now - token.last_used_at > SEEN_GRAIN:
         Token.objects.filter(pk=token.pk).update(last_used_at=now)

@@ -1,6 +1,7 @@
 """How workers make themselves known: one row each, renewed while they live."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from django.utils import timezone
 
@@ -17,6 +18,7 @@ def report_worker(
     loaded: Sequence[int],
     model_bytes: int = 0,
     environment: dict,
+    memory: Mapping[str, int] = MappingProxyType({}),
     current_job: int | None,
     started_at,
 ) -> None:
@@ -30,6 +32,7 @@ def report_worker(
             "loaded": list(loaded),
             "model_bytes": model_bytes,
             "environment": environment,
+            "memory": dict(memory),
             "current_job_id": current_job,
             "started_at": started_at,
             "seen_at": timezone.now(),

@@ -8,4 +8,8 @@ from hub.web import basket
 
 def frame(request: HttpRequest) -> dict:
     """For templates/base.html."""
-    return {"basket": basket.names(request), "sign_up_open": settings.SIGN_UP_OPEN}
+    return {
+        "basket": basket.names(request),
+        "sign_up_open": settings.SIGN_UP_OPEN,
+        "provider": settings.OIDC.name if settings.OIDC else "",
+    }

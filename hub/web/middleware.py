@@ -6,7 +6,7 @@ The Content-Security-Policy allows our own files only: no inline script or style
 from django.http import HttpRequest, HttpResponse
 
 from composition.errors import CompositionError
-from hub.errors import HubError, Invalid
+from hub.errors import TAKEN, Conflict, HubError, Invalid, is_taken
 from hub.web.views.errors import refusal_page
 
 POLICY = "; ".join(
@@ -62,6 +62,10 @@ class RefusalPages:
         return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if is_page(request) and isinstance(error, HubError | CompositionError):
+        if not is_page(request):
+            return None
+        if is_taken(error):
+            return refusal_page(request, Conflict(TAKEN))
+        if isinstance(error, HubError | CompositionError):
             return refusal_page(request, error)
         return None

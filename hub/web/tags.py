@@ -1,6 +1,7 @@
 """Template filters: numbers, sizes and times as people read them, and the two drawings every page repeats."""
 
 from datetime import datetime
+from json import dumps
 from math import log2
 
 from django import template
@@ -138,6 +139,12 @@ def pairs(mapping: dict | None) -> list[tuple]:
 def get(mapping: dict | None, key: object) -> object:
     """`mapping[key]`, or nothing."""
     return (mapping or {}).get(key, "")
+
+
+@register.filter
+def json(value: object) -> str:
+    """A value as indented JSON."""
+    return dumps(value, ensure_ascii=False, indent=1)
 
 
 @register.simple_tag

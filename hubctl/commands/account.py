@@ -3,7 +3,7 @@
 import click
 
 from hubctl import config
-from hubctl.errors import Refused
+from hubctl.errors import Forbidden, Refused
 from hubctl.options.common import json_option, need_token, with_hub
 from hubctl.output import describe, emit
 
@@ -12,10 +12,11 @@ from hubctl.output import describe, emit
 @click.argument("url", required=False)
 @click.option("--username", help="Asked for if it is left out.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--code", default="", help="The one-time code of your second factor; asked for if it is left out.")
 @click.option("--token", help="Use this token instead of a name and password; - reads it from standard input.")
 @click.option("--days", default=90, show_default=True, help="Days until the new token expires.")
 @json_option
-def login_command(url, username, password_stdin, token, days, as_json) -> None:
+def login_command(url, username, password_stdin, code, token, days, as_json) -> None:
     """Sign in to the hub at URL and remember the token in the config folder, readable by its owner only."""
     from hubctl.client import Hub
 
@@ -30,7 +31,7 @@ def login_command(url, username, password_stdin, token, days, as_json) -> None:
             else click.prompt("Password", hide_input=True, err=True)
         )
         with Hub(address) as hub:
-            secret = hub.sign_in(username, password, days=days)
+            secret = _secret(hub, username, password, code, days, ask=not password_stdin)
     if not secret.isascii() or not secret.isprintable() or " " in secret or not secret:
         raise Refused("that is not a token: a token is one word, as the hub's page showed it.")
     with Hub(address, secret) as hub:
@@ -41,6 +42,18 @@ def login_command(url, username, password_stdin, token, days, as_json) -> None:
         as_json,
         f"signed in to {address} as {me['username']}",
     )
+
+
+def _secret(hub, username: str, password: str, code: str, days: int, *, ask: bool) -> str:
+    """A new token; the code of a second factor is asked for when the hub wants it."""
+    try:
+        return hub.sign_in(username, password, code=code, days=days)
+    except Forbidden as refusal:
+        if refusal.code != "sign_in.code_needed":
+            raise
+        if not ask:
+            raise Forbidden("This account has a second factor: give its one-time code by --code.") from None
+    return hub.sign_in(username, password, code=click.prompt("One-time code", err=True), days=days)
 
 
 @click.command("logout")

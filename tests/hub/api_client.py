@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from django.core.cache import cache
 from django.test import Client
 
 from hub.models import User
@@ -17,7 +16,6 @@ class Api:
     """Calls as one user by a token of these scopes, or anonymously."""
 
     def __init__(self, user: User | None = None, scopes=ALL, secret: str | None = None) -> None:
-        cache.clear()
         self.http = Client(raise_request_exception=False)
         if user is not None:
             secret = tokens.create_token(actor=user, name="test", scopes=scopes)[1]

@@ -1,12 +1,21 @@
 """People and places of the hub's tests."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from hub.models import BaseModel, Repository, User
+from hub.services.signing_in import throttle
 from tests.hub import factories
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_tries(monkeypatch) -> None:
+    """No test is slowed down by another's wrong passwords: tries are counted here, and from none."""
+    monkeypatch.setattr(throttle, "_away_until", math.inf)
+    throttle._memory.clear()
 
 
 @pytest.fixture

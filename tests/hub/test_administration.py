@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub import access, origin
-from hub.errors import Conflict, Invalid, NotFound
+from hub.errors import Conflict, Invalid
 from hub.http.event_exports import BATCH, harmless
 from hub.http.event_filters import read_filters
 from hub.models import Blob, Event, Job, State, User
@@ -65,16 +65,17 @@ class TestWhoTheyAre:
     def test_the_last_one_stays(self, people, root):
         api = Api(root)
         for change in ({"administrator": False}, {"active": False}):
-            problem(api("PATCH", "/admin/users/root", change), 409, "last_administrator")
+            problem(api("PATCH", "/admin/users/root", change), 409, "user.last_administrator")
         assert api("PATCH", "/admin/users/member", {"administrator": True}).json()["administrator"]
         assert api("PATCH", "/admin/users/root", {"administrator": False}).status_code == 200
         problem(api.get("/admin/users"), 403, "site_admin")
 
     def test_a_suspended_administrator_does_not_count(self, people, root):
         second = administration.set_administrator(actor=root, user=people.member, administrator=True)
-        administration.deactivate_user(actor=root, user=second)
+        administration.suspend_user(actor=root, user=second)
+        root.refresh_from_db()
         with pytest.raises(Conflict):
-            administration.deactivate_user(actor=root, user=root)
+            administration.suspend_user(actor=root, user=root)
 
     def test_changes_come_together_or_not_at_all(self, people, root):
         refused = Api(root)("PATCH", "/admin/users/member", {"active": False, "administrator": True})
@@ -119,24 +120,18 @@ class TestAccounts:
         assert "/sign-in/reset/" in link and link not in browser.get("/admin/users/member").content.decode()
         assert member.get("/me").status_code == 200, "until the link is used"
         person = Client()
-        assert "member" in person.get(link).content.decode()
-        assert person.post(link, {"password": "x"}).status_code == 422
-        assert person.post(link, {"password": "another good password"})["Location"] == "/sign-in"
+        assert person.get(link, follow=True).status_code == 200
+        assert person.post("/sign-in/reset/new", {"password": "short"}).status_code == 422
+        assert person.post("/sign-in/reset/new", {"password": "another good password"}).status_code == 302
         assert member.get("/me").status_code == 401
         assert Client().login(username="member", password="another good password")
-        for again in (person.get(link), person.post(link, {"password": "yet another password"})):
-            assert again.status_code == 404
+        assert Client().get(link).status_code == 422, "once"
         assert acts() == [("admin.reset_password", "member", "lost")]
         assert link.rsplit("/", 1)[-1] not in json.dumps(list(Event.objects.values_list("detail", flat=True)))
 
-    def test_links_that_are_none(self, people):
-        for who in ("", "x", "MQ", "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "é", "MQ=="):
-            with pytest.raises(NotFound):
-                administration.user_of_link(who, "abc-def")
-
     def test_the_list(self, people, root):
         api = Api(root)
-        administration.deactivate_user(actor=root, user=people.stranger)
+        administration.suspend_user(actor=root, user=people.stranger)
         names = lambda query: [row["username"] for row in api.get(f"/admin/users?{query}").json()["results"]]  # noqa: E731
         assert names("") == ["owner", "member", "reader", "stranger", "root"]
         assert names("search=EXAMPLE+read") == ["reader"]

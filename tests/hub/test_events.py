@@ -17,6 +17,7 @@ from hub.services.content import companions, uploads
 from hub.services.evaluations import record_evaluation
 from hub.services.jobs import lease, queue
 from hub.services.jobs.results import publish_result
+from hub.services.signing_in import passwords
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
@@ -81,7 +82,7 @@ class TestKeys:
 
     def test_an_account_s_own_affairs_and_bases_have_none(self, owner):
         tokens.create_token(actor=owner, name="ci")
-        accounts.set_password(user=owner, password=factories.PASSWORD)
+        passwords.set_password(actor=owner, user=owner, password=factories.PASSWORD)
         bases.register_base(actor=owner, name="org/new", config=factories.PICO_CONFIG)
         for verb in ("token.create", "user.password", "base.register"):
             assert keys(last(verb)) == (None, None)

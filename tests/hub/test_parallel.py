@@ -12,7 +12,7 @@ from django.db import connection
 
 from hub.errors import Conflict
 from hub.models import Ref, RefMove, Revision, Upload, UploadFile, User, Version
-from hub.services import accounts, administration, bases, protections, refs
+from hub.services import accounts, administration, bases, leaving, protections, refs
 from hub.services.content import collection, uploads
 from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
@@ -184,10 +184,10 @@ def test_two_administrators_never_unmake_each_other(people):
         User.objects.filter(pk__in=[one.pk, other.pk]).update(is_staff=True)
         outcomes = at_once(
             lambda: administration.set_administrator(actor=one, user=other, administrator=False),
-            lambda: administration.deactivate_user(actor=other, user=one),
+            lambda: leaving.deactivate_user(actor=other, user=one),
         )
         (refused,) = (outcome for outcome in outcomes if isinstance(outcome, Exception))
-        assert isinstance(refused, Conflict) and refused.code == "last_administrator"
+        assert isinstance(refused, Conflict) and refused.code == "user.last_administrator"
         assert User.objects.filter(is_staff=True, is_active=True).count() == 1
         User.objects.update(is_active=True, is_staff=False)
 

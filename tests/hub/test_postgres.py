@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("file", ["test_parallel.py", "test_outbox.py"])
+@pytest.mark.parametrize("file", ["test_parallel.py", "test_outbox.py", "../attack/test_names_at_once.py"])
 def test_side_by_side_on_postgres(file):
     """The file as a run of its own against PostgreSQL, in a database made for it."""
     with socket.socket() as probe:

@@ -13,6 +13,7 @@ import pytest
 from hub import broker, progress
 from hubctl import cli, transport
 from tests.hub import factories
+from tests.hub.conftest import no_earlier_tries  # noqa: F401
 
 NOBODY = "redis://127.0.0.1:1/0"
 

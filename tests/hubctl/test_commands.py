@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import pyotp
 import pytest
 
 from hub.models import Job
+from hub.services.signing_in import second_factor
 from hubctl.errors import EXIT_CODES
 from tests.hub import factories
 from tests.hubctl.conftest import make_token, write
@@ -98,6 +100,20 @@ class TestSigningIn:
         done = subprocess.run(command, input="wrong\n", text=True, capture_output=True, cwd=ROOT)
         assert done.returncode == 3
         assert "Traceback" not in done.stderr
+
+    def test_a_second_factor_is_asked_for(self, ada, served, hubctl, monkeypatch):
+        secret = second_factor.begin(user=ada)
+        codes = second_factor.confirm(user=ada, code=pyotp.TOTP(secret).now())
+        monkeypatch.setattr("click.prompt", lambda text, **_: {"Password": factories.PASSWORD}.get(text, codes[0]))
+        assert hubctl("login", served, "--username", "ada").code == 0
+        again = hubctl("login", served, "--username", "ada")
+        assert again.code == 3 and "recovery code" in again.err
+        assert hubctl("login", served, "--username", "ada", "--code", codes[1]).code == 0
+        command = [sys.executable, "-m", "hubctl", "login", served, "--username", "ada", "--password-stdin"]
+        options = {"input": factories.PASSWORD + "\n", "text": True, "capture_output": True, "cwd": ROOT}
+        refused = subprocess.run(command, **options)
+        assert refused.returncode == 3 and "--code" in refused.stderr
+        assert subprocess.run([*command, "--code", codes[2]], **options).returncode == 0
 
     def test_whoami_and_logout(self, hubctl, signed_in):
         assert hubctl("whoami", "--json").json["username"] == "ada"

@@ -1,19 +1,19 @@
 """Me, my tokens, signing in for one."""
 
-from django.contrib.auth import authenticate
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.bodies import Body, Text, Whole
+from hub.api.bodies import Body, Password, Text, Whole
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.throttles import SignInThrottle, SignInUserThrottle
 from hub.api.view import View
-from hub.errors import NotSignedIn, PermissionDenied
+from hub.errors import PermissionDenied
+from hub.http.visitors import visitor_of
 from hub.models import Token
-from hub.services import tokens
+from hub.services import accounts, tokens
+from hub.services.signing_in.sign_in import sign_in
 
 
 class TokenBody(Body):
@@ -30,10 +30,26 @@ class TokenBody(Body):
 
 
 class SignInBody(TokenBody):
-    """Name and password, and what token to make."""
+    """Name and password, the one-time code of a second factor, and what token to make."""
 
     username = Text(max_length=150)
-    password = Text(max_length=1000, trim_whitespace=False)
+    password = Password()
+    code = Text(max_length=40, default="", allow_blank=True)
+
+
+class SignUpBody(Body):
+    """Who wants an account."""
+
+    username = Text(max_length=96)
+    password = Password()
+    email = Text(max_length=254, default="", allow_blank=True)
+
+
+class UserShape(serializers.Serializer):
+    """A new user."""
+
+    username = serializers.CharField()
+    email = serializers.CharField()
 
 
 class TokenShape(serializers.ModelSerializer):
@@ -89,21 +105,29 @@ class Me(View):
 
 
 class SignIn(View):
-    """A token for a name and a password."""
+    """A token for a name and a password, and for a code where the user has a second factor."""
 
     authentication_classes = []
-    throttle_classes = [SignInThrottle, SignInUserThrottle]
 
     @extend_schema(
         operation_id="sign_in", tags=["accounts"], request=SignInBody, responses={201: NewTokenShape}, auth=[]
     )
     def post(self, request):
         wanted = self.read(SignInBody)
-        name, password = wanted.pop("username"), wanted.pop("password")
-        user = authenticate(request._request, username=name, password=password)
-        if user is None:
-            raise NotSignedIn("The user name or the password is wrong; check both.", code="sign_in.failed")
+        given = {name: wanted.pop(name) for name in ("username", "password", "code")}
+        user = sign_in(**given, visitor=visitor_of(request, "api"))
         return Response(new_token(*tokens.create_token(actor=user, **wanted)), status=201)
+
+
+class SignUp(View):
+    """A new user with their own namespace, where this hub takes sign-ups."""
+
+    authentication_classes = []
+
+    @extend_schema(operation_id="sign_up", tags=["accounts"], request=SignUpBody, responses={201: UserShape}, auth=[])
+    def post(self, request):
+        accounts.require_open()
+        return Response(UserShape(accounts.create_user(**self.read(SignUpBody))).data, status=201)
 
 
 class Tokens(View):

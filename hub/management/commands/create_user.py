@@ -7,8 +7,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from hub.errors import HubError
 from hub.models import User
-from hub.services.accounts import create_user, set_password
+from hub.services.accounts import create_user
 from hub.services.administration import set_administrator
+from hub.services.signing_in.passwords import set_password
 
 
 class Command(BaseCommand):
@@ -34,7 +35,7 @@ class Command(BaseCommand):
                 known = create_user(username=username, password=password, email=email, is_staff=admin or None)
                 done = f"{username} can sign in now"
             elif needs_password:
-                set_password(user=known, password=password)
+                set_password(actor=None, user=known, password=password, why="operator")
                 done = f"{username} has a new password"
             else:
                 done = username

@@ -4,6 +4,7 @@ Content policy first (names, magic bytes), then the card, then the files as thei
 `Checked`, is all that publishing needs to know; it opens no file again as long as the manifest stays the one checked.
 """
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from hub.models import BaseModel, Version
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import CARD, Manifest, Source, content_digest, read_whole, sources_of
 from hub.services.known_bases import match_base, require_shapes, unknown_base
+from hub.services.parsing.gate import Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,10 @@ class Checked:
     same_as: Version | None = None
 
 
+LARGE = 50_000_000
+CHECKS = Gate("checking large uploads", at_once=3, waiting=5, patience=30.0)
+
+
 def check_files(
     kind: str,
     manifest: Manifest,
@@ -44,8 +50,22 @@ def check_files(
     """Check `manifest` as `kind`; `sources` says where to read files that are not in the blob store yet.
 
     `fresh` are the paths whose bytes nobody has looked at (None = all). `versions` are those this content may be
-    equal to, the nearest first. Raises CompositionError for the files, Invalid for the card and the base.
+    equal to, the nearest first. Raises CompositionError for the files, Invalid for the card and the base, and Busy
+    where much is to be read and the hub reads as much as it can.
     """
+    read = sum(manifest[path].size for path in (manifest if fresh is None else fresh))
+    with CHECKS.passed() if read > LARGE else contextlib.nullcontext():
+        return _check(kind, manifest, sources, fresh, base, versions)
+
+
+def _check(
+    kind: str,
+    manifest: Manifest,
+    sources: Mapping[str, Source] | None,
+    fresh: Collection[str] | None,
+    base: BaseModel | None,
+    versions: Collection[Version],
+) -> Checked:
     every = sources_of(manifest) | dict(sources or {})
     check_paths(list(manifest))
     for path in manifest if fresh is None else fresh:

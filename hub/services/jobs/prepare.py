@@ -11,7 +11,7 @@ from composition.errors import CompositionError
 from composition.registry import METHODS, recipe_from_dict
 from hub import access, queries
 from hub.access import Viewer
-from hub.errors import HubError, Invalid
+from hub.errors import Busy, HubError, Invalid
 from hub.models import User
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
@@ -121,6 +121,8 @@ class _Steps:
 def _step(draft: Draft, act: Callable[[], object]) -> bool:
     try:
         act()
+    except Busy:
+        raise  # It says nothing about the request.
     except (HubError, CompositionError) as problem:
         draft.problems.append(problem)
         return False

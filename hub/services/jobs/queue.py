@@ -26,12 +26,17 @@ from hub.services.jobs.scheduling import queue_of
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)
 
 
-@transaction.atomic
 def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None = None) -> Job:
     """A queued job. The same `idempotency_key` of the same user gives the same job, or Conflict for another request.
 
     The output's repository is made when the result is saved. Raises what `prepare` raises.
     """
+    request = kind_of(request.kind).received(request)
+    with transaction.atomic():
+        return _queue(actor, request, idempotency_key)
+
+
+def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job:
     draft = examine(actor, request)
     if known := _known(draft, request, idempotency_key):
         return known
@@ -127,7 +132,7 @@ def _recheck_for(actor: User, job: Job) -> None:
     try:
         recheck(job)
     except (HubError, CompositionError) as refusal:
-        if actor == job.created_by:
+        if actor == job.created_by or job.created_by is None:
             raise
         raise Conflict(
             f"Job {job.pk} can't be queued again for {job.created_by.username}, who asked for it: what it needs has "

@@ -17,19 +17,28 @@ from hub.services.jobs.request import JobRequest
 
 
 def recheck(job: Job) -> Draft:
-    """Prepare a stored job again, from fresh rows. Raises what `prepare` raises, Conflict for a suspended owner's."""
-    if not User.objects.filter(pk=job.created_by_id, is_active=True).exists():
-        raise Conflict(f"The account {job.created_by.username} is suspended, so its jobs don't run.", code="suspended")
+    """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
+    _require_owner(job)
     return prepare(job.created_by, JobRequest.of(job))
 
 
 def require_sight(job: Job) -> None:
     """Refuse a job whose owner no longer sees an input; call it in the transaction that writes its result."""
+    _require_owner(job)
     rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
     seen = queries.seen(Viewer(user=job.created_by), [row.version.repository_id for row in rows])
     for row in rows:
         if row.version.repository_id not in seen:
             raise access.missing(row.version.repository.full_name, "repository")
+
+
+def _require_owner(job: Job) -> None:
+    """Refuse a job whose owner's account is deactivated or deleted: there is nobody it could act for."""
+    if not User.objects.filter(pk=job.created_by_id, is_active=True).exists():
+        raise Conflict(
+            f"Job {job.pk} can't go on: the account that asked for it is gone. Start it again as your own.",
+            code="job.owner_gone",
+        )
 
 
 def fresh(versions: Sequence[Version]) -> list[Version]:

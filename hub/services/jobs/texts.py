@@ -3,17 +3,37 @@
 import base64
 import binascii
 
-from hub.errors import Invalid
+from hub.errors import HubError, Invalid
 from hub.models.companions import CONTEXT
-from hub.services.content.documents import Document, read_documents
 from hub.services.jobs.files import Given, sent
+from hub.services.parsing.documents import Document, read_documents
 
 MOST_DOCUMENTS = 100
 SENT = 'send {"name": "doc.md", "text": "…"} or {"name": "doc.pdf", "base64": "…"}, or a list of them'
 
 
+class ReadTexts:
+    """The documents in a request, read once; or what refuses them, for the step that asks for them."""
+
+    def __init__(self, value: object) -> None:
+        self._documents: list[Document] = []
+        self._refusal: HubError | None = None
+        try:
+            self._documents = documents_of(value)
+        except HubError as refusal:
+            self._refusal = refusal
+
+    def get(self) -> list[Document]:
+        """The documents; raises what `documents_of` raised."""
+        if self._refusal is not None:
+            raise self._refusal
+        return self._documents
+
+
 def documents_of(value: object) -> list[Document]:
     """The documents in a request, each under a name of its own."""
+    if isinstance(value, ReadTexts):
+        return value.get()
     listed = value if isinstance(value, list) else [] if value is None else [value]
     if len(listed) > MOST_DOCUMENTS:
         raise Invalid(f"{len(listed)} texts were given; at most {MOST_DOCUMENTS} at a time.", field="files")

@@ -11,10 +11,10 @@ from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version, Visibility
 from hub.models.companions import CONTEXT
 from hub.queries.generator import generators_of, parts_of
-from hub.services.content.documents import FORMATS, MOST_BYTES, Document, read_documents
 from hub.services.jobs.kinds.generate import GENERATOR, ONTO, WITHOUT
 from hub.services.jobs.request import JobRequest
 from hub.services.jobs.texts import MOST_DOCUMENTS, numbered
+from hub.services.parsing.documents import FORMATS, MOST_BYTES, Document, read_documents
 from hub.web.forms import recipe_fields
 from hub.web.forms.job_form import JobForm, named_version, typed
 from hub.web.forms.refusal import refusal_of

@@ -9,8 +9,8 @@ from hub.access import Viewer
 from hub.models import Companion, Version
 from hub.queries import generator as generators
 from hub.services.content.companions import CONTEXT, STATE
-from hub.services.content.documents import BYTES_A_TOKEN
 from hub.services.jobs.kinds import kind_of
+from hub.services.parsing.documents import BYTES_A_TOKEN
 from hub.storage import blobs
 from hub.web.charts import loss
 from hub.web.pages.repository import Heading

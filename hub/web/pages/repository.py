@@ -2,11 +2,11 @@
 
 import json
 import mimetypes
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.urls import reverse
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from composition.facts import AdapterFacts
 from composition.formats.mixture.parts import CAT_WARNING
@@ -19,8 +19,8 @@ from hub.models import Origin, Ref, Repository, Revision, Version
 from hub.services import protections
 from hub.services.content import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
+from hub.services.parsing import card_pages
 from hub.storage import blobs
-from hub.web import markdown
 from hub.web.charts import composition, routing
 from hub.web.charts import lineage as lineage_graph
 from hub.web.charts import modules as module_chart
@@ -214,23 +214,26 @@ def protection(repository: Repository, refs: Iterable[Ref]) -> dict:
 
 
 def card_text(entries: list[dict]) -> str:
-    """The README of a revision, as far as a page shows it."""
-    found = next((entry for entry in entries if entry["path"] == CARD), None)
-    if found is None:
+    """The README of a revision, for editing."""
+    digest = card_digest(entries)
+    if not digest:
         return ""
-    with blobs.open(found["sha256"]) as stream:
+    with blobs.open(digest) as stream:
         return stream.read(READ).decode("utf-8", "replace")
 
 
 def card_html(page: Heading, entries: list[dict]) -> SafeString | str:
-    """The card as sanitised HTML."""
-    return markdown.to_html(card_text(entries), file_url=file_address(page)) if entries else ""
-
-
-def file_address(page: Heading) -> Callable[[str], str]:
-    """path inside the shown revision → its address."""
+    """The card as sanitised HTML, whose pictures and links lead into the shown revision."""
+    digest = card_digest(entries)
+    if not digest:
+        return ""
     where = [page.repository.namespace.name, page.repository.name, page.revision.oid]
-    return lambda path: reverse("file", args=[*where, path])
+    return mark_safe(card_pages.card_html(digest, reverse("file", args=[*where, "x"]).removesuffix("x")))
+
+
+def card_digest(entries: list[dict]) -> str:
+    """The digest of a revision's README; "" without one."""
+    return next((entry["sha256"] for entry in entries if entry["path"] == CARD), "")
 
 
 def preview(page: Heading, row: Format, manifest: Manifest) -> list[dict]:

@@ -1,20 +1,29 @@
 """Signing up, in and out; tokens for programs."""
 
-from django.conf import settings
+from urllib.parse import urlencode
+
 from django.contrib import messages
-from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from hub import access, queries
-from hub.errors import Invalid, PermissionDenied
-from hub.services import accounts
+from hub.errors import Invalid, NotSignedIn
+from hub.http.visitors import remember_device, visitor_of
+from hub.models import User
+from hub.services import accounts, mail
 from hub.services import tokens as services
+from hub.services.signing_in import second_factor, sessions
+from hub.services.signing_in.sign_in import by_code, by_password
 from hub.web.forms.refusal import Refused, refusal_of
 
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+# Where the session keeps who has given their password and owes the code.
+HALF = "half_signed_in"
 LIFETIMES = (7, 30, 90, 365)
 SCOPES = {
     "read": "see what you may see, download",
@@ -26,34 +35,54 @@ SCOPES = {
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """By name and password, then back to where one came from."""
+    """By name and password, then by a code where the user has a second factor; back to where one came from."""
     refused, back = Refused(), request.POST.get("next", request.GET.get("next", ""))
+    username = request.POST.get("username", "")
     if request.method == "POST":
-        username, password = request.POST.get("username", ""), request.POST.get("password", "")
-        user = authenticate(request, username=username, password=password)
-        if user is not None:
-            login(request, user)
-            return redirect(back if url_has_allowed_host_and_scheme(back, request.get_host()) else "browse")
-        refused = Refused("The user name or the password is wrong. Try again.", "password", 422)
-    context = {"refused": refused, "next": back, "username": request.POST.get("username", "")}
-    return render(request, "accounts/sign_in.html", context, status=refused.status)
+        with refusal_of(refused, NotSignedIn):
+            password = request.POST.get("password", "")
+            user = by_password(username=username, password=password, visitor=visitor_of(request))
+            if second_factor.is_on(user):
+                request.session[HALF] = sessions.half(user)
+                return redirect(f"{reverse('sign_in_code')}?{urlencode({'next': back})}")
+            return enter(request, user, back)
+    context = {"refused": refused, "next": back, "username": username, "mail": mail.is_set()}
+    return refused.on(render(request, "accounts/sign_in.html", context))
+
+
+@sensitive_post_parameters("code")
+@require_http_methods(["GET", "POST"])
+def sign_in_code(request: HttpRequest) -> HttpResponse:
+    """The second step: the one-time code of a user whose password was right a moment ago."""
+    refused, back = Refused(), request.POST.get("next", request.GET.get("next", ""))
+    user = sessions.user_of_half(request.session.get(HALF, ""))
+    if request.method == "POST":
+        with refusal_of(refused, NotSignedIn):
+            by_code(user=user, code=request.POST.get("code", ""), visitor=visitor_of(request))
+            del request.session[HALF]
+            return enter(request, user, back)
+    return refused.on(render(request, "accounts/sign_in_code.html", {"refused": refused, "next": back}))
+
+
+def enter(request: HttpRequest, user: User, back: str) -> HttpResponse:
+    """Begin the session of a user who has shown all they must."""
+    login(request, user, backend=BACKEND)
+    here = url_has_allowed_host_and_scheme(back, request.get_host())
+    return remember_device(request, redirect(back if here else "browse"), user)
 
 
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "POST"])
 def sign_up(request: HttpRequest) -> HttpResponse:
     """A new user with their own namespace, signed in at once."""
-    if not settings.SIGN_UP_OPEN:
-        raise PermissionDenied("This hub takes no sign-ups; ask its operator for an account.")
+    accounts.require_open()
     refused = Refused()
     form = {name: request.POST.get(name, "").strip() for name in ("username", "email")}
     if request.method == "POST":
         with refusal_of(refused):
             user = accounts.create_user(**form, password=request.POST.get("password", ""))
-            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-            return redirect("browse")
-    context = {"refused": refused, "form": form}
-    return render(request, "accounts/sign_up.html", context, status=refused.status)
+            return enter(request, user, "")
+    return refused.on(render(request, "accounts/sign_up.html", {"refused": refused, "form": form}))
 
 
 @require_POST

@@ -2,13 +2,13 @@
 
 import logging
 import sys
-import uuid
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from composition.errors import CompositionError
+from hub import logs
 from hub.errors import HubError
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ TITLES = {
     409: "Something is in the way",
     416: "No such part of the file",
     422: "That can't be used",
+    429: "Too many tries",
 }
 UNSEEN = "Check the address for a typo. If it is private, sign in as someone who may see it."
 
@@ -58,7 +59,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Our fault: logged under an id, and the page gives the id."""
-    incident = uuid.uuid4().hex[:12]
+    incident = logs.request_id() or logs.new_id()
     log.error("incident %s: %s %s", incident, request.method, request.path, exc_info=sys.exc_info())
     return render(request, "errors/broken.html", {"incident": incident}, status=500)
 

@@ -127,3 +127,8 @@ def test_nobody_is_asked_to_sign_in_only_where_the_route_needs_it(repository):
         problem(answer, 401, "not_signed_in")
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     problem(Api()("PATCH", "/repositories/lab/other", {}), 404, "not_found")
+
+
+def test_an_address_with_a_line_break_is_an_unknown_route_of_the_api():
+    answer = Api().get("/jobs/1%0A")
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")

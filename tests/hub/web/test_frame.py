@@ -93,7 +93,7 @@ def test_our_own_fault_gives_an_id_and_no_details(monkeypatch, caplog):
     text = response.content.decode()
     assert response.status_code == 500
     assert "the secret detail" not in text
-    incident = re.search(r"<code[^>]*>([0-9a-f]{12})</code>", text)[1]
+    incident = re.search(r"<code[^>]*>([0-9a-f]{16})</code>", text)[1]
     assert incident in caplog.text
 
 

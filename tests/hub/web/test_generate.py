@@ -8,7 +8,7 @@ from hub.models import Job
 from hub.services.content import companions
 from hub.services.content.manifest import Entry
 from tests.hub import factories
-from tests.hub.content.test_documents import pdf
+from tests.hub.parsing.test_documents import pdf
 
 pytestmark = pytest.mark.django_db
 TEXT = "Pump two is red. " * 40

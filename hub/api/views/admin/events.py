@@ -48,6 +48,7 @@ class AnyEventShape(serializers.Serializer):
     namespace = serializers.CharField(allow_null=True)
     repository = serializers.CharField(allow_null=True)
     address = serializers.CharField(allow_null=True)
+    request = serializers.CharField(allow_null=True, help_text="the id of the request, as in the server's log")
     detail = serializers.DictField()
 
 

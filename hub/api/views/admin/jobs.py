@@ -27,7 +27,7 @@ class JobsQuery(Body):
 class AnyJobShape(serializers.ModelSerializer):
     """A job as administrators see it."""
 
-    user = serializers.CharField(source="created_by.username")
+    user = serializers.CharField(source="created_by.username", default=None, allow_null=True)
     output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
     base = serializers.CharField(source="base.__str__", default=None, allow_null=True)
     error = serializers.SerializerMethodField(help_text="the code alone; the sentence is for the job's owner")

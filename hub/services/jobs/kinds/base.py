@@ -63,6 +63,11 @@ class JobKind:
 
     # The request, completed.
 
+    def received(self, request: JobRequest) -> JobRequest:
+        """The request with what takes long to read already read. It raises nothing: what can't be read is refused in
+        its turn. It happens before the job's transaction, since a transaction may hold the database's one lock."""
+        return request
+
     def recipe_of(self, request: JobRequest) -> Mapping[str, object]:
         """The recipe's fields, with those that the inputs decide."""
         return request.recipe

@@ -16,13 +16,13 @@ from hub.errors import Invalid
 from hub.models import BaseModel, Kind, User, Version, Visibility
 from hub.models.companions import CONTEXT, STATE
 from hub.queries import generator as generators
-from hub.services.content.documents import MOST_TEXT
 from hub.services.content.manifest import Entry
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import Given
 from hub.services.jobs.kinds.base import ITEMSIZE, JobKind, Role, parameters_of, speed_of
 from hub.services.jobs.request import JobRequest
-from hub.services.jobs.texts import documents_of, given_text
+from hub.services.jobs.texts import ReadTexts, documents_of, given_text
+from hub.services.parsing.documents import MOST_TEXT
 
 GENERATOR, ONTO, WITHOUT = "generator", "onto", "without"
 GENERATOR_ROLE = Role(name=GENERATOR, kind=Kind.GENERATOR, help="default: the base's newest")
@@ -61,6 +61,11 @@ class Generate(JobKind):
                 _check_state(draft.actor, others[role], role, others[GENERATOR])
         if WITHOUT in others and ONTO not in others:
             raise Invalid("Give the adapter to remove it from (onto).", field=ONTO)
+
+    def received(self, request: JobRequest) -> JobRequest:
+        if CONTEXT not in request.files:
+            return request
+        return request.replace(files={**request.files, CONTEXT: ReadTexts(request.files[CONTEXT])})
 
     def file_roles(self, method: Method) -> tuple[str, ...]:
         return (CONTEXT,)

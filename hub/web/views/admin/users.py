@@ -3,7 +3,6 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from hub import access
@@ -47,7 +46,7 @@ def user(request: HttpRequest, username: str) -> HttpResponse:
         asked = {"actor": viewer.user, "user": found, "reason": reason}
         with refusal_of(refused):
             if act == "reset":
-                link = request.build_absolute_uri(reverse("reset_password", args=administration.reset_link(**asked)))
+                link = administration.reset_link(**asked)
             elif act in CHANGES:
                 administration.change_account(**asked, **CHANGES[act])
                 messages.success(request, DONE[act].format(found.username))

@@ -33,7 +33,7 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     job = queries.any_job(viewer, pk)
     try:
         administration.cancel_any_job(actor=viewer.user, job=job, reason=request.POST.get("reason", ""))
-        messages.success(request, f"Job {pk} of {job.created_by.username} is cancelled.")
+        messages.success(request, f"Job {pk} is cancelled.")
     except HubError as error:
         messages.error(request, error.message)
     return redirect("admin_jobs")

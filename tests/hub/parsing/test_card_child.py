@@ -5,7 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hub.web.markdown import ATTRIBUTES, TAGS, to_html
+from hub.services.parsing import card_pages
+from hub.services.parsing.card_child import ATTRIBUTES, PLACE, TAGS
+from hub.services.parsing.card_child import to_html as rendered
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -60,13 +62,14 @@ class Reader(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def file_url(path: str) -> str:
-    return f"/lab/sentiment/raw/abc/{path}"
+def to_html(text: str, place: str = "/lab/sentiment/raw/abc/") -> str:
+    """A card as a page of the repository shows it."""
+    return rendered(text, most_cells=100).replace(PLACE, place)
 
 
 @pytest.mark.parametrize("text", ATTACKS)
 def test_nothing_runs_or_calls_out(text):
-    html = to_html(text, file_url=file_url)
+    html = to_html(text)
     for tag, attributes in Reader(html).tags:
         assert tag in TAGS
         for name, value in attributes.items():
@@ -91,26 +94,41 @@ def test_what_is_useful_stays():
     assert "<summary>s</summary>" in html
 
 
-def test_front_matter_is_no_text():
-    assert to_html("---\nlicense: mit\n---\n# Name").strip() == "<h1>Name</h1>"
-    assert "license" in to_html("# Name\n\n---\nlicense: mit\n---\n")
-
-
 def test_pictures_and_links_of_the_repository_lead_into_it():
-    html = to_html("![plot](img/a b.png)\n\n![p](<img/plot.png>) [notes](docs/notes.md) [top](#top)", file_url=file_url)
+    html = to_html("![plot](img/a b.png)\n\n![p](<img/plot.png>) [notes](docs/notes.md) [top](#top)")
     assert 'src="/lab/sentiment/raw/abc/img/plot.png"' in html
     assert 'href="/lab/sentiment/raw/abc/docs/notes.md"' in html
     assert 'href="#top"' in html
 
 
-@pytest.mark.parametrize("path", ["../../jobs/1/cancel", "/sign-out", "..%2f..", "a/../../b"])
+@pytest.mark.parametrize(
+    "path", ["../../jobs/1/cancel", "/sign-out", "..%2f..", "a/../../b", "..%5c..%5cx", "%2fsign-out", "//[x"]
+)
 def test_a_picture_can_not_leave_the_repository(path):
-    tags = Reader(to_html(f"![x]({path})<img src='{path}'>", file_url=lambda p: f"/in/{p}")).tags
+    tags = Reader(to_html(f"![x]({path})<img src='{path}'>", "/in/")).tags
     assert all(attributes.get("src", "/in/").startswith("/in/") for tag, attributes in tags if tag == "img")
     assert not any("/../" in attributes.get("src", "") for _, attributes in tags)
 
 
 def test_pictures_from_elsewhere_become_links():
-    html = to_html("![a chart](https://example.org/c.png)", file_url=file_url)
+    html = to_html("![a chart](https://example.org/c.png)")
     assert "<img" not in html
     assert '<a href="https://example.org/c.png" rel="nofollow noopener ugc">a chart</a>' in html
+
+
+def test_a_path_is_quoted_once():
+    assert 'src="/lab/sentiment/raw/abc/a%20b/%C3%A9.png"' in to_html("![x](<a b/é.png>)")
+    assert 'src="/lab/sentiment/raw/abc/a%20b.png"' in to_html("![x](a%20b.png)")
+
+
+def test_tables_end_where_the_cells_do():
+    table = "|a|b|\n|-|-|\n|1|2|\n\n"
+    assert to_html(table).count("<td>") == 2
+    # Each table has 3 lines and, counted by its pipes, 4 columns.
+    assert rendered(table * 3, most_cells=36).count("<table>") == 3
+    assert rendered(table * 3, most_cells=35).count("<table>") == 2
+    assert "<p>|a|b|" in rendered(table * 3, most_cells=35)
+
+
+def test_the_page_and_the_renderer_agree_on_the_place():
+    assert card_pages.PLACE == PLACE

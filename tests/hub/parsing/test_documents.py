@@ -8,8 +8,8 @@ import pytest
 
 from composition.chunking import cut
 from hub.errors import Invalid
-from hub.services.content import documents
-from hub.services.content.documents import read_document, read_documents
+from hub.services.parsing import documents
+from hub.services.parsing.documents import read_document, read_documents
 
 
 def pdf(*pages: str) -> bytes:

@@ -4,12 +4,8 @@ What comes out is what is kept and hashed: UTF-8, line ends as \\n. There is no 
 at four bytes each; the worker counts them.
 """
 
-import json
-import logging
+import contextlib
 import math
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +13,8 @@ from pathlib import Path
 
 from composition.chunking import cut
 from hub.errors import Invalid
+from hub.services.parsing.child import Reader, TooSlow
+from hub.services.parsing.gate import Gate
 
 MOST_BYTES = 20_000_000
 MOST_TEXT = 4_000_000
@@ -40,8 +38,7 @@ WIDE = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-
-log = logging.getLogger(__name__)
+GATE = Gate("reading PDFs", at_once=2, waiting=4, patience=10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +66,16 @@ class Document:
 
 
 def read_documents(given: Iterable[tuple[str, bytes]]) -> Iterator[Document]:
-    """The documents of one request, one after the other; its PDFs share `MOST_SECONDS`. Raises as `read_document`."""
+    """The documents of one request, one after the other; its PDFs share `MOST_SECONDS`.
+
+    Raises as `read_document`, and Busy when too many PDFs of others are being read.
+    """
     left = MOST_SECONDS
     for name, data in given:
-        start = time.monotonic()
-        document = read_document(name, data, seconds=left)
-        left -= time.monotonic() - start
+        with GATE.passed() if _is_pdf(data) else contextlib.nullcontext():
+            start = time.monotonic()
+            document = read_document(name, data, seconds=left)
+            left -= time.monotonic() - start
         yield document
 
 
@@ -86,10 +87,14 @@ def read_document(name: str, data: bytes, *, seconds: float = MOST_SECONDS) -> D
         raise _refused("empty", f"{name} is empty. Give the document that the adapter should know.", name)
     if len(data) > MOST_BYTES:
         raise _refused("too_large", f"{name} has {len(data):,} bytes; at most {MOST_BYTES:,} are read.", name)
-    if data[:1024].lstrip().startswith(b"%PDF-"):
+    if _is_pdf(data):
         text, pages = _pdf(name, data, seconds)
         return Document(name=name, text=_bounded(name, text), pages=pages)
     return Document(name=name, text=_bounded(name, _plain(name, data)))
+
+
+def _is_pdf(data: bytes) -> bool:
+    return data[:1024].lstrip().startswith(b"%PDF-")
 
 
 def _plain(name: str, data: bytes) -> str:
@@ -163,24 +168,17 @@ def _pdf(name: str, data: bytes, seconds: float) -> tuple[str, int]:
 
 
 def _read_pdf(name: str, data: bytes, seconds: float) -> dict:
-    """What the child says; Invalid when it takes longer than `seconds`."""
-    limits = (MOST_PAGES, MOST_TEXT, math.ceil(MOST_SECONDS), MOST_MEMORY)
-    command = [sys.executable, "-I", str(CHILD), *map(str, limits)]
+    """What the reader says; Invalid when it takes longer than `seconds`."""
+    reader = Reader(program=CHILD, seconds=MOST_SECONDS, memory=MOST_MEMORY)
     try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=max(seconds, 0.01), env={})
-    except subprocess.TimeoutExpired:
-        done = None
-    if done is None or done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return reader.read(data, MOST_PAGES, MOST_TEXT, wall=seconds)
+    except TooSlow:
         raise _refused(
             "too_slow",
             f"{name} ({len(data):,} bytes) can't be read within {MOST_SECONDS:.0f} seconds, the most that the PDFs of "
             "one request may take together. Give its text instead, or fewer files.",
             name,
-        )
-    found = json.loads(done.stdout) if done.returncode == 0 else {"refused": "crashed", "error": done.stderr[-300:]}
-    if "error" in found:
-        log.info("a PDF can't be read: %s", found["error"])
-    return found
+        ) from None
 
 
 def _refused(code: str, message: str, name: str) -> Invalid:

@@ -1,0 +1,96 @@
+"""Which addresses a webhook may reach. A hub stands inside a network that its users must not look into.
+
+A host name is resolved once, every address it has must be allowed, and the connection goes to the address that was
+checked: a name that answers differently the second time gains nothing. `HUB_WEBHOOK_NETWORKS` opens the site's own
+networks.
+"""
+
+import ipaddress
+import socket
+from urllib.parse import SplitResult, urlsplit
+
+from django.conf import settings
+
+from hub.errors import Invalid
+
+LONGEST = 1000
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# Public by the registry, yet ways into a network: IPv4 inside IPv6 by 6to4, Teredo and NAT64.
+TUNNELS = [ipaddress.ip_network(text) for text in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")]
+
+
+class Refused(Exception):
+    """The address may not be reached; the sentence says why."""
+
+
+def check_url(url: str) -> SplitResult:
+    """The parts of a webhook's address; Invalid where it could never be one. The host is not looked up."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _invalid(url, "it can't be read") from None
+    if len(url) > LONGEST or not url.isascii() or not url.isprintable() or " " in url:
+        raise _invalid(url, f"it has more than {LONGEST} characters, or others than printable ASCII without spaces")
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise _invalid(url, "it is no https address")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise _invalid(url, "it holds a user name, a password or a fragment; secrets belong into the signature")
+    if port == 0:
+        raise _invalid(url, "its port is 0")
+    if parts.scheme == "http" and not settings.WEBHOOK_NETWORKS:
+        raise _invalid(url, "it is not encrypted")
+    literal = _literal(parts.hostname)
+    if literal is not None and not is_allowed(literal):
+        raise _invalid(url, f"{literal} is an address inside a private network")
+    return parts
+
+
+def resolve(parts: SplitResult) -> str:
+    """The one address to connect to; Refused where the host has none, or one that is not allowed."""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Refused(f"{parts.hostname} can't be looked up: {error}") from None
+    addresses = [ipaddress.ip_address(row[4][0].partition("%")[0]) for row in found]
+    for address in addresses:
+        if not is_allowed(address):
+            raise Refused(f"{parts.hostname} leads into a private network, which webhooks may not reach")
+        if parts.scheme == "http" and not _ours(address):
+            raise Refused("only networks of HUB_WEBHOOK_NETWORKS may be reached without https")
+    return str(addresses[0])
+
+
+def is_allowed(address: Address) -> bool:
+    """True for what is on the public internet, and for the networks that the site has opened."""
+    address = getattr(address, "ipv4_mapped", None) or address
+    if _ours(address):
+        return True
+    tunnel = any(address in network for network in TUNNELS if network.version == address.version)
+    return address.is_global and not address.is_multicast and not tunnel
+
+
+def _ours(address: Address) -> bool:
+    return any(address in network for network in settings.WEBHOOK_NETWORKS if network.version == address.version)
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is, in any way it can be written (127.1, 0x7f000001); None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def _invalid(url: str, why: str) -> Invalid:
+    return Invalid(
+        f"{url[:200]!r} can't be a webhook's address: {why}. Write https://host/path of a host on the internet; an "
+        "operator opens other networks by HUB_WEBHOOK_NETWORKS.",
+        field="url",
+        code="webhook.url",
+    )

@@ -1,0 +1,154 @@
+"""What watches the hub: alive, ready, and its figures; and who may see those."""
+
+import re
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from hub.models import State, WorkerNode
+from hub.queries import figures, health
+from hub.services.tokens import create_token
+from tests.hub import factories
+from tests.hub.api_client import Api
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    figures.forget()
+
+
+def read(response) -> dict[tuple, float]:
+    """{(name, labels): value}, by Prometheus' own parser."""
+    families = text_string_to_metric_families(response.content.decode())
+    return {(row.name, *sorted(row.labels.values())): row.value for one in families for row in one.samples}
+
+
+@pytest.fixture
+def prometheus(settings) -> Client:
+    settings.METRICS_TOKEN = "let me see"
+    return Client(headers={"Authorization": "Bearer let me see"})
+
+
+def test_alive_asks_nothing(client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert client.get("/healthz").content == b"ok\n"
+
+
+def test_ready_names_each_part(client, store):
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    parts = answer.json()
+    assert parts.pop("ready") is True
+    assert set(parts) == {"database", "migrations", "store", "broker"}
+    assert all(parts[name] == "ok" for name in health.NEEDED)
+
+
+@pytest.mark.parametrize("part", ["database", "store", "migrations"])
+def test_not_ready_without_what_it_needs(client, monkeypatch, part):
+    monkeypatch.setattr(health, f"_{part}", lambda: "away")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"], answer.json()[part]) == (503, False, "away")
+
+
+def test_without_its_broker_it_is_ready_and_says_so(client, monkeypatch):
+    monkeypatch.setattr(health, "_broker", lambda: "away")
+    assert client.get("/readyz").json() | {"store": "ok"} == {
+        "ready": True,
+        "database": "ok",
+        "migrations": "ok",
+        "store": "ok",
+        "broker": "away",
+    }
+
+
+def test_a_dead_database_is_an_answer(client, monkeypatch):
+    def away(*_):
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as dead:
+        dead.setattr(connection, "ensure_connection", away)
+        assert health.health()["database"] == "away"
+    assert health.health()["database"] == "ok"
+
+
+def test_figures_are_for_administrators_and_the_token(client, people, settings):
+    settings.METRICS_TOKEN = "let me see"
+    assert client.get("/metrics").status_code == 404
+    for secret in ("let me", "let me see!", "ah_unknown", ""):
+        assert Client(headers={"Authorization": f"Bearer {secret}"}).get("/metrics").status_code == 404, secret
+    token = create_token(actor=people.owner, name="watch")[1]
+    bearer = Client(headers={"Authorization": f"Bearer {token}"})
+    assert bearer.get("/metrics").status_code == 404
+    people.owner.is_staff = True
+    people.owner.save()
+    assert bearer.get("/metrics").status_code == 200
+    client.force_login(people.owner)
+    assert client.get("/metrics").status_code == 200
+    assert Client(headers={"Authorization": "Bearer let me see"}).get("/metrics").status_code == 200
+
+
+def test_without_a_metrics_token_no_empty_one_opens(settings):
+    settings.METRICS_TOKEN = ""
+    assert Client(headers={"Authorization": "Bearer "}).get("/metrics").status_code == 404
+
+
+def test_the_figures_are_those_of_the_rows(prometheus, people, base):
+    version = factories.make_version(people.owner, namespace=people.lab, base=base)
+    WorkerNode.objects.create(
+        name="w", device="cpu", memory={"process": 7}, started_at=version.created_at, seen_at=version.created_at
+    )
+    found = read(prometheus.get("/metrics"))
+    size = sum(entry.blob.size for entry in version.revisions.get().entries.all())
+    assert found["hub_blob_bytes",] == size
+    assert found["hub_repositories", "adapter"] == 1
+    assert found["hub_jobs", State.DONE] == 0
+    assert found["hub_workers",] == 1
+    assert found["hub_worker_memory_bytes", "process", "w"] == 7
+    assert found["hub_disk_free_bytes",] > 0
+
+
+def test_requests_count_under_their_route(prometheus, client):
+    before = read(prometheus.get("/metrics"))
+    name = ("hub_requests_total", "200", "GET", "api/v1/methods")
+    for _ in range(3):
+        client.get("/api/v1/methods")
+    client.get("/nobody/nothing-here-either")
+    after = read(prometheus.get("/metrics"))
+    assert after[name] - before.get(name, 0) == 3
+    assert not [key for key in after if "nothing-here" in str(key)]
+
+
+def test_figures_cost_a_fixed_number_of_queries_and_are_kept(prometheus, django_assert_max_num_queries):
+    with django_assert_max_num_queries(12):
+        prometheus.get("/metrics")
+    with django_assert_max_num_queries(0):
+        prometheus.get("/metrics")
+
+
+def test_every_answer_has_its_request_id(client, people):
+    first, second = client.get("/"), Api(people.owner).get("/me")
+    assert re.fullmatch("[0-9a-f]{16}", first["X-Request-ID"])
+    assert first["X-Request-ID"] != second["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("proxies", "given", "taken"),
+    [
+        ([], "abcdef-123456", False),
+        (["127.0.0.1"], "abcdef-123456", True),
+        (["10.0.0.0/8"], "abcdef-123456", False),
+        (["127.0.0.1"], "short", False),
+        (["127.0.0.1"], "x" * 65, False),
+        (["127.0.0.1"], 'bad"id\x1b[31m', False),
+    ],
+)
+def test_a_request_id_is_taken_from_a_trusted_proxy_alone(client, settings, proxies, given, taken):
+    from ipaddress import ip_network
+
+    settings.TRUSTED_PROXIES = [ip_network(proxy) for proxy in proxies]
+    answer = client.get("/healthz", headers={"X-Request-ID": given})
+    assert (answer["X-Request-ID"] == given) is taken
