@@ -5,7 +5,7 @@ anonymous, stranger, reader, writer, admin (API: by a token of every scope; page
 take tokens, the admin's tokens: scope read only, scopes read and write, expired. On a page a token is nobody, so its
 rows have five columns; `in` is a redirect to the sign-in page, 302 one to anywhere else.
 
-An administrator of the site who is a member of nothing gets what a stranger gets; `site` says where that differs.
+The only administrator of the site, a member of nothing, gets what a stranger gets; `site` says where that differs.
 
 `to` fills the address: words, or the keys of the world in `test_routes.world` (job, cancelled, token, upload).
 """
@@ -84,9 +84,9 @@ API_ROWS = [
     row(API + "account/second-factor/confirm", "POST", OWN_204.replace("204", "409"), json={"code": "000000"}),
     row(API + "account/second-factor/off", "POST", OWN_204, json=AGAIN),
     row(API + "account/second-factor/recovery-codes", "POST", OWN_204.replace("204", "409"), json=AGAIN),
-    row(API + "account/deactivate", "POST", OWN_204, json=AGAIN),
+    row(API + "account/deactivate", "POST", OWN_204, json=AGAIN, site="409"),
     # The admin of `lab` would leave it without one.
-    row(API + "account/delete", "POST", "401 204 204 204 409 403 403 401", json=AGAIN),
+    row(API + "account/delete", "POST", "401 204 204 204 409 403 403 401", json=AGAIN, site="409"),
     row(API + "tokens", "GET", SIGNED_IN),
     row(API + "tokens", "POST", "401 201 201 201 201 403 403 401", json={"name": "x"}),
     row(API + "tokens/<number:pk>", "DELETE", "401 404 404 404 204 403 403 401", to={"pk": "token"}),
@@ -264,7 +264,7 @@ PAGE_ROWS = [
     row("account/connections/<number:pk>/remove", "POST", "in 404 404 404 404", to={"pk": "1"}),
     row("healthz", "GET", ALL),
     row("readyz", "GET", ALL),
-    row("metrics", "GET", "404 404 404 404 404"),
+    row("metrics", "GET", "404 404 404 404 404", site="200"),
     row("workers", "GET", ALL),
     row("bases", "GET", ALL),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
@@ -292,8 +292,8 @@ PAGE_ROWS = [
     row("account/second-factor", "POST", "in 302 302 302 302", form=AGAIN),
     row("account/second-factor/off", "POST", "in 302 302 302 302", form=AGAIN),
     row("account/second-factor/codes", "POST", "in 409 409 409 409", form=AGAIN),
-    row("account/deactivate", "POST", "in 302 302 302 302", form=AGAIN),
-    row("account/delete", "POST", "in 302 302 302 409", form=AGAIN),
+    row("account/deactivate", "POST", "in 302 302 302 302", form=AGAIN, site="409"),
+    row("account/delete", "POST", "in 302 302 302 409", form=AGAIN, site="409"),
     row("sign-up", "GET", ALL),
     row("sign-up", "POST", "302 302 302 302 302", form={"username": "newcomer", "password": PASSWORD}),
     row("sign-out", "POST", "302 302 302 302 302"),
