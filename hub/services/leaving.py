@@ -81,8 +81,6 @@ def obstacles(user: User) -> list[str]:
 
 def keep_an_administrator(user: User) -> None:
     """Conflict for the last active administrator of the site; of two who leave at once the second waits here."""
-    if not user.is_staff:
-        return
     staff = User.objects.select_for_update().filter(is_staff=True, is_active=True).order_by("pk")
     if {row.pk for row in staff} == {user.pk}:
         raise Conflict(

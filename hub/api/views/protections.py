@@ -38,7 +38,15 @@ class MoveShape(serializers.ModelSerializer):
         fields = ("name", "kind", "before", "before_version", "after", "after_version", "actor", "created_at")
 
 
-class Protections(View):
+class OfRepository:
+    """The rules of a repository."""
+
+    def place(self, where, need):
+        """The repository that the address names, if the viewer may do that with it."""
+        return access.repository(self.viewer, where["namespace"], where["name"], need)
+
+
+class Protections(OfRepository, View):
     """The rules that hold in a repository, its namespace's among them."""
 
     @extend_schema(operation_id="protections_list", tags=TAGS, responses=paged(ProtectionShape))
@@ -46,16 +54,11 @@ class Protections(View):
         found = queries.protections(self.place(where, "read"))
         return page(request, found, ("id",), lambda rows: ProtectionShape(rows, many=True).data)
 
-    def place(self, where, need):
-        """The repository that the address names, if the viewer may do that with it."""
-        return access.repository(self.viewer, where["namespace"], where["name"], need)
 
-
-class Protection(Protections):
+class Protection(OfRepository, View):
     """One rule, by its pattern: a name, or with * for any characters."""
 
     scopes = {"PUT": "admin", "DELETE": "admin"}
-    http_method_names = ["put", "delete"]
 
     @extend_schema(operation_id="protections_set", tags=TAGS, request=None, responses=ProtectionShape)
     def put(self, request, pattern, **where):
@@ -71,7 +74,7 @@ class Protection(Protections):
 
 
 class OfNamespace:
-    """The same for all repositories of a namespace."""
+    """Those of a namespace, for all its repositories."""
 
     def place(self, where, need):
         """The namespace, for its members, or its admins."""

@@ -30,7 +30,7 @@ class AccountBody(ReasonBody):
     administrator = serializers.BooleanField(required=False)
 
 
-class AccountShape(serializers.ModelSerializer):
+class AnyAccountShape(serializers.ModelSerializer):
     """An account as administrators see it."""
 
     active = serializers.BooleanField(source="is_active")
@@ -54,25 +54,27 @@ class LinkShape(serializers.Serializer):
 class Users(AdminView):
     """All accounts, the oldest first."""
 
-    @extend_schema(operation_id="admin_users_list", tags=TAGS, parameters=[UsersQuery], responses=paged(AccountShape))
+    @extend_schema(
+        operation_id="admin_users_list", tags=TAGS, parameters=[UsersQuery], responses=paged(AnyAccountShape)
+    )
     def get(self, request):
         wanted = self.query(UsersQuery)
         found = queries.users(self.viewer, search=wanted["search"], state=wanted["state"])
-        return page(request, found, ("id",), lambda rows: AccountShape(rows, many=True).data)
+        return page(request, found, ("id",), lambda rows: AnyAccountShape(rows, many=True).data)
 
 
 class OneUser(AdminView):
     """One account."""
 
-    @extend_schema(operation_id="admin_users_read", tags=TAGS, responses=AccountShape)
+    @extend_schema(operation_id="admin_users_read", tags=TAGS, responses=AnyAccountShape)
     def get(self, request, username):
-        return Response(AccountShape(queries.any_user(self.viewer, username)).data)
+        return Response(AnyAccountShape(queries.any_user(self.viewer, username)).data)
 
-    @extend_schema(operation_id="admin_users_change", tags=TAGS, request=AccountBody, responses=AccountShape)
+    @extend_schema(operation_id="admin_users_change", tags=TAGS, request=AccountBody, responses=AnyAccountShape)
     def patch(self, request, username):
         user, wanted = queries.any_user(self.viewer, username), self.read(AccountBody)
         administration.change_account(actor=self.actor(), user=user, **wanted)
-        return Response(AccountShape(queries.any_user(self.viewer, username)).data)
+        return Response(AnyAccountShape(queries.any_user(self.viewer, username)).data)
 
 
 class PasswordLink(AdminView):
