@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "hub.http.origin.KeepAddress",
     "hub.web.middleware.ContentSecurityPolicy",
     "hub.web.middleware.RefusalPages",
+    "hub.web.middleware.NoNul",
 ]
 ROOT_URLCONF = "hub.urls"
 WSGI_APPLICATION = "hub.wsgi.application"

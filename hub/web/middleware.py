@@ -52,15 +52,6 @@ class RefusalPages:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
 
-    def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
-        """A NUL character, which PostgreSQL stores nowhere, is refused before any view reads the form."""
-        if not is_page(request):
-            return None
-        sent = (text for form in (request.GET, request.POST) for _, texts in form.lists() for text in texts)
-        if any("\0" in text for text in sent):
-            return refusal_page(request, Invalid("The form holds a NUL character. Remove it and send it again."))
-        return None
-
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not is_page(request):
             return None
@@ -68,4 +59,22 @@ class RefusalPages:
             return refusal_page(request, Conflict(TAKEN))
         if isinstance(error, HubError | CompositionError):
             return refusal_page(request, error)
+        return None
+
+
+class NoNul:
+    """A NUL character in a page's query or form, which PostgreSQL stores nowhere, is refused before any view reads it."""
+
+    def __init__(self, get_response) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
+        if not is_page(request):
+            return None
+        sent = (text for form in (request.GET, request.POST) for _, texts in form.lists() for text in texts)
+        if any("\0" in text for text in sent):
+            return refusal_page(request, Invalid("The form holds a NUL character. Remove it and send it again."))
         return None
