@@ -81,8 +81,10 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "hub.http.origin.KeepAddress",
     "hub.web.middleware.ContentSecurityPolicy",
     "hub.web.middleware.RefusalPages",
+    "hub.web.middleware.NoNul",
 ]
 ROOT_URLCONF = "hub.urls"
 WSGI_APPLICATION = "hub.wsgi.application"

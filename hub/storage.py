@@ -91,6 +91,11 @@ class BlobStore:
         if self._root is not None and not self._root.is_dir():
             raise FileNotFoundError(f"the blob store {self._root} is not there; is its disk mounted?")
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine's disk that holds the bytes; None if the storage is elsewhere."""
+        return self._root
+
     def walk(self) -> Iterator[str]:
         """The digest of every blob stored, in order."""
         for first in self._folders(""):

@@ -24,7 +24,7 @@ COMMANDS = {
     "list": ("repositories", "List repositories."),
     "search": ("repositories", "Search repositories by words."),
     "info": ("repositories", "Show a repository or one version."),
-    "tag": ("repositories", "Point a tag at a version."),
+    "tag": ("repositories", "Point tags at versions, protect them, show their history."),
     "delete": ("repositories", "Move a repository to the trash."),
     "restore": ("repositories", "Bring a deleted repository back."),
     "dataset": ("datasets", "Push evaluation data."),

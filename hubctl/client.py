@@ -19,6 +19,7 @@ from hubctl.transport import Transport
 
 if TYPE_CHECKING:
     from hubctl.companions import Companions
+    from hubctl.protections import Protections
 
 
 class Hub:
@@ -190,6 +191,12 @@ class Hub:
     def delete_tag(self, name: str, tag: str) -> None:
         """Delete a tag; the revision stays."""
         self._delete(f"/repositories/{plain(name)}/tags/{quote(tag, safe='')}")
+
+    def protections(self, place: str) -> "Protections":
+        """Which refs only admins move, of `ns/name` or all of `ns`, and refs' history; see `hubctl.protections`."""
+        from hubctl.protections import Protections
+
+        return Protections(self, place)
 
     def push(self, source: str | Path | Mapping[str, Path], name: str, **options: Any) -> dict[str, Any]:
         """Push a folder (or {path: file}); see `hubctl.upload.push`. Returns {"revision", "version", "created"}."""

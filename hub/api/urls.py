@@ -15,6 +15,7 @@ from hub.api.views import (
     jobs,
     methods,
     organisations,
+    protections,
     refs,
     repositories,
     upkeep,
@@ -25,6 +26,10 @@ from hub.api.views import (
     webhooks,
     workers,
 )
+from hub.api.views.admin import events as admin_events
+from hub.api.views.admin import jobs as admin_jobs
+from hub.api.views.admin import storage as admin_storage
+from hub.api.views.admin import users as admin_users
 
 REPOSITORY = "repositories/<name:namespace>/<name:name>"
 WEBHOOKS = "namespaces/<name:namespace>/webhooks"
@@ -52,6 +57,8 @@ urlpatterns = [
     path("organisations/<name:namespace>", organisations.Organisation.as_view()),
     path("organisations/<name:namespace>/members/<name:username>", organisations.Member.as_view()),
     path("namespaces/<name:namespace>/events", audit.NamespaceEvents.as_view()),
+    path("namespaces/<name:namespace>/protections", protections.NamespaceProtections.as_view()),
+    path("namespaces/<name:namespace>/protections/<refpattern:pattern>", protections.NamespaceProtection.as_view()),
     path(WEBHOOKS, webhooks.Webhooks.as_view()),
     path(f"{WEBHOOKS}/<number:pk>", webhooks.OneWebhook.as_view()),
     path(f"{WEBHOOKS}/<number:pk>/secret", webhooks.Secret.as_view()),
@@ -74,6 +81,9 @@ urlpatterns = [
     path(f"{REPOSITORY}/files/<ref:ref>", files.Files.as_view()),
     path(f"{REPOSITORY}/files/<ref:ref>/<anypath:path>", files.File.as_view(), name="api_file"),
     path(f"{REPOSITORY}/refs", refs.Refs.as_view()),
+    path(f"{REPOSITORY}/refs/<longref:ref>/history", protections.History.as_view()),
+    path(f"{REPOSITORY}/protections", protections.Protections.as_view()),
+    path(f"{REPOSITORY}/protections/<refpattern:pattern>", protections.Protection.as_view()),
     path(f"{REPOSITORY}/tags/<longref:tag>", refs.Tag.as_view()),
     path(f"{REPOSITORY}/companions", companions.Companions.as_view()),
     path(
@@ -96,5 +106,16 @@ urlpatterns = [
     path("jobs/<number:pk>/retry", jobs.Retry.as_view()),
     path("workers", workers.Workers.as_view()),
     path("compare", evaluations.Compare.as_view()),
+    path("admin/users", admin_users.Users.as_view()),
+    path("admin/users/<name:username>", admin_users.OneUser.as_view()),
+    path("admin/users/<name:username>/password-link", admin_users.PasswordLink.as_view()),
+    path("admin/jobs", admin_jobs.Jobs.as_view()),
+    path("admin/jobs/<number:pk>/cancel", admin_jobs.CancelJob.as_view()),
+    path("admin/workers", admin_jobs.Workers.as_view()),
+    path("admin/bases", admin_storage.Bases.as_view()),
+    path("admin/storage", admin_storage.Storage.as_view()),
+    path("admin/namespaces", admin_storage.Namespaces.as_view()),
+    path("admin/events", admin_events.Events.as_view()),
+    path("admin/events/export", admin_events.Export.as_view()),
     re_path(r"^[\s\S]*$", view.Unknown.as_view(), name="api_unknown"),
 ]

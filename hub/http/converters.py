@@ -2,7 +2,7 @@
 
 from django.urls import register_converter
 
-from hub.names import NAME, REF
+from hub.names import NAME, REF, REF_PATTERN
 
 
 class Name:
@@ -29,6 +29,12 @@ class LongRef(Name):
     regex = REF.pattern
 
 
+class RefPattern(Name):
+    """A name of refs with * for any characters."""
+
+    regex = REF_PATTERN.pattern
+
+
 class Path(Name):
     """A file's path, a base's name or alias: anything printable, '/' included."""
 
@@ -44,5 +50,6 @@ class Number(Name):
         return int(value)
 
 
-for word, converter in {"name": Name, "ref": RefName, "longref": LongRef, "anypath": Path, "number": Number}.items():
+CONVERTERS = {"name": Name, "ref": RefName, "longref": LongRef, "refpattern": RefPattern, "anypath": Path}
+for word, converter in {**CONVERTERS, "number": Number}.items():
     register_converter(converter, word)

@@ -10,7 +10,7 @@ from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox
 from .quotas import Quota, SignUps, Stored, Usage
-from .repositories import Kind, Origin, Ref, RefKind, Repository, RepositoryTag, Visibility
+from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .upkeep import UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
@@ -40,10 +40,12 @@ __all__ = [
     "Origin",
     "Outbox",
     "Parentage",
+    "ProtectedRef",
     "Quota",
     "RecoveryCode",
     "Ref",
     "RefKind",
+    "RefMove",
     "Repository",
     "RepositoryTag",
     "Revision",

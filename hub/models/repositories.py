@@ -133,3 +133,61 @@ class Ref(models.Model):
     def is_tag(self) -> bool:
         """Whether it is a tag; else it is a branch."""
         return self.kind == RefKind.TAG
+
+
+class ProtectedRef(models.Model):
+    """A pattern of ref names that only admins create, move and delete; for one repository, or a namespace's all."""
+
+    namespace = models.ForeignKey(
+        Namespace, null=True, blank=True, on_delete=models.CASCADE, related_name="protected_refs"
+    )
+    repository = models.ForeignKey(
+        Repository, null=True, blank=True, on_delete=models.CASCADE, related_name="protected_refs"
+    )
+    pattern = models.CharField(max_length=200, help_text="a name, or a pattern with * such as release-*")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(namespace=None, repository__isnull=False)
+                | models.Q(namespace__isnull=False, repository=None),
+                name="protected_ref_of_one_place",
+            ),
+            models.UniqueConstraint(fields=["namespace", "pattern"], name="protected_ref_of_namespace_unique"),
+            models.UniqueConstraint(fields=["repository", "pattern"], name="protected_ref_of_repository_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.pattern
+
+
+class RefMove(models.Model):
+    """One step of a ref's history. It names revisions by their ids, so that it outlives them; "" is none."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="ref_moves", db_index=False)
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=6, choices=RefKind.choices)
+    before = models.CharField(max_length=40, blank=True)
+    before_version = models.PositiveIntegerField(null=True, blank=True)
+    after = models.CharField(max_length=40, blank=True, help_text="empty where it was deleted")
+    after_version = models.PositiveIntegerField(null=True, blank=True)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["repository", "name", "-id"], name="ref_move_history")]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before[:10] or 'nothing'} → {self.after[:10] or 'nothing'}"
+
+    @property
+    def before_label(self) -> str | None:
+        """`v3`, or None where the ref was at no version."""
+        return f"v{self.before_version}" if self.before_version else None
+
+    @property
+    def after_label(self) -> str | None:
+        """The same of where it went."""
+        return f"v{self.after_version}" if self.after_version else None

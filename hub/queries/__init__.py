@@ -16,6 +16,7 @@ from hub.queries.job import (
     report_of,
     without_private,
 )
+from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
 from hub.queries.repository import (
     FACETS,
@@ -61,6 +62,8 @@ __all__ = [
     "names_seen",
     "newest_datasets",
     "private_relatives",
+    "protections",
+    "ref_history",
     "refs",
     "report_of",
     "repositories",

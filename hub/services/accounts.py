@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import Membership, Namespace, Role, User
@@ -24,22 +24,25 @@ def require_open() -> None:
 
 @transaction.atomic
 def create_user(
-    *, username: str, password: str | None, email: str = "", is_staff: bool = False, address: str | None = None
+    *, username: str, password: str | None, email: str = "", is_staff: bool | None = None, address: str | None = None
 ) -> User:
     """A user with a namespace of the same name in which they are admin; without a password they come by a provider.
 
-    `address` is where someone signs up from: TooMany where it has made the day's accounts.
+    `is_staff` makes them an administrator of the site or not; None makes the first account of the hub one. `address`
+    is where someone signs up from: TooMany where it has made the day's accounts.
     """
     if address is not None:
         quotas.count_sign_up(address)
     _refuse_taken(check_namespace(username))
+    if is_staff is None:
+        is_staff = _is_first()
     user = User(username=username, email=check_email(email), is_staff=is_staff)
     user.set_password(None if password is None else passwords.check_new(password, user))
     with _one_of_a_name(username):
         user.save()
         namespace = Namespace.objects.create(name=username, owner=user)
     Membership.objects.create(namespace=namespace, user=user, role=Role.ADMIN)
-    record(user, "user.create", username, namespace=namespace)
+    record(user, "user.create", username, namespace=namespace, **({"administrator": True} if is_staff else {}))
     return user
 
 
@@ -89,6 +92,16 @@ def remove_member(*, actor: User | None, namespace: Namespace, user: User) -> No
     _keep_an_admin(namespace, without=user)
     Membership.objects.filter(namespace=namespace, user=user).delete()
     record(actor, "member.remove", namespace, user=user.username)
+
+
+def _is_first() -> bool:
+    """True where no account is there; a second one that is made at the same moment waits here and then isn't first."""
+    if User.objects.exists():
+        return False
+    if connection.vendor == "postgresql":  # SQLite's transactions begin with the lock of the whole database.
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {User._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
+    return not User.objects.exists()
 
 
 def check_email(email: str) -> str:

@@ -5,6 +5,7 @@ caller gives them. What concerns an account alone (passwords, tokens) and bases 
 admins than its owner, and bases belong to nobody.
 """
 
+from hub import logs, origin
 from hub.models import (
     Companion,
     Event,
@@ -31,24 +32,34 @@ def record(
     *,
     namespace: Namespace | None = None,
     repository: Repository | None = None,
+    once: str | None = None,
     **detail: object,
 ) -> None:
     """Note that `actor` did `verb` to `object`; `detail` is kept as JSON. `actor` is None where a worker acted.
+
+    With `once`, at most 64 characters, nothing is noted where an event of the same `once` is there already.
 
     `namespace` and `repository` are the keys it is listed by, where the object itself doesn't tell them.
     """
     speaks_of = repository or namespace or object
     namespace_id, repository_id = _keys(speaks_of)
     words = _job_words(object.pk) if isinstance(object, Job) else str(object)
-    event = Event.objects.create(
+    event = Event(
         actor=actor,
         verb=verb,
         object=words[:300],
         detail=detail,
         namespace_id=namespace_id,
         repository_id=repository_id,
+        address=origin.address(),
+        request=logs.request_id() or None,
+        once=once,
     )
-    notify(event)
+    if once is None:
+        event.save(force_insert=True)
+        notify(event)
+    else:
+        Event.objects.bulk_create([event], ignore_conflicts=True)
 
 
 def adopt(repository: Repository) -> None:

@@ -20,7 +20,7 @@ def deactivate_user(*, actor: User, user: User) -> None:
 
     An administrator can undo it. Conflict for the last active administrator of the site.
     """
-    _keep_an_administrator(user)
+    keep_an_administrator(user)
     User.objects.filter(pk=user.pk).update(is_active=False)
     user.is_active = False
     record(actor, "user.deactivate", user.username)
@@ -43,7 +43,7 @@ def delete_user(*, actor: User, user: User) -> None:
 
     Conflict lists all that stands in the way: see `obstacles`.
     """
-    _keep_an_administrator(user)
+    keep_an_administrator(user)
     if found := obstacles(user):
         raise Conflict(
             f"{user.username} can't be deleted yet. " + " ".join(found), code="user.not_free", obstacles=found
@@ -72,6 +72,16 @@ def obstacles(user: User) -> list[str]:
     for namespace in _only_admin_of(user):
         found.append(f"They are the last admin of {namespace.name}: make another member admin there first.")
     return found
+
+
+def keep_an_administrator(user: User) -> None:
+    """Conflict for the last active administrator of the site; of two who leave at once the second waits here."""
+    staff = User.objects.select_for_update().filter(is_staff=True, is_active=True).order_by("pk")
+    if {row.pk for row in staff} == {user.pk}:
+        raise Conflict(
+            f"{user.username} is the last administrator of this hub; make another user administrator first.",
+            code="user.last_administrator",
+        )
 
 
 def _only_admin_of(user: User) -> list[Namespace]:
@@ -112,12 +122,7 @@ def _cancel_jobs(actor: User, user: User) -> None:
             continue
 
 
-def _keep_an_administrator(user: User) -> None:
-    if not user.is_staff:
-        return
-    staff = User.objects.select_for_update().filter(is_staff=True, is_active=True)
-    if {row.pk for row in staff} == {user.pk}:
-        raise Conflict(
-            f"{user.username} is the last administrator of this hub; make another user administrator first.",
-            code="user.last_administrator",
-        )
+def _record_own_end(name: str) -> None:
+    """Note that a user deleted their own account; the event names them in words only."""
+    record(None, "user.delete", name)
+    Event.objects.filter(verb="user.delete", object=name, actor=None, actor_name=None).update(actor_name=name)

@@ -1,31 +1,98 @@
-"""Tags: names that move."""
+"""Refs: names that move. Every creation, move and deletion of one goes through here.
+
+It happens under the repository's lock, obeys the rules of `hub.services.protections`, and is kept as history. With
+`may_protected` the asker has the role admin and a token that allows it; whoever doesn't say so moves no protected ref.
+"""
+
+from collections.abc import Sequence
 
 from django.db import transaction
+from django.utils import timezone
 
 from hub.errors import Conflict, NotFound
-from hub.models import Ref, RefKind, Repository, Revision, User
+from hub.models import Ref, RefKind, RefMove, Repository, Revision, User
 from hub.names import check_ref
+from hub.services import protections
 from hub.services.audit import record
 
 
+def lock(repository: Repository) -> Repository:
+    """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all). NotFound if it is gone, Conflict if it
+    is in the trash."""
+    rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
+    found = rows.filter(pk=repository.pk).first()
+    if found is None:
+        raise NotFound(f"{repository.full_name} was deleted in the meantime.", code="repository.gone")
+    if found.deleted_at:
+        raise Conflict(f"{found.full_name} is in the trash; restore it first.", code="repository.deleted")
+    return found
+
+
+def move(
+    *,
+    actor: User | None,
+    repository: Repository,
+    moves: Sequence[tuple[str, str]],
+    revision: Revision,
+    may_protected: bool = False,
+) -> list[Ref]:
+    """Point the refs of `moves`, (kind, name) each, at `revision`; the repository is locked by the caller.
+
+    Raises Protected, and then has moved none.
+    """
+    names = [name for _, name in moves]
+    protections.require(repository.namespace, repository, names, may_protected=may_protected)
+    rows = Ref.objects.filter(repository=repository, name__in=names).select_related("revision__version")
+    before = {ref.name: ref.revision for ref in rows}
+    placed = []
+    for kind, name in moves:
+        ref, _ = Ref.objects.update_or_create(
+            repository=repository,
+            name=name,
+            defaults={"kind": kind, "revision": revision, "updated_at": timezone.now()},
+        )
+        placed.append(ref)
+        if before.get(name) != revision:
+            _remember(actor, ref, before.get(name), revision)
+    return placed
+
+
 @transaction.atomic
-def set_tag(*, actor: User, repository: Repository, name: str, revision: Revision) -> Ref:
-    """Point the tag `name` at `revision`, wherever it pointed before."""
+def set_tag(*, actor: User, repository: Repository, name: str, revision: Revision, may_protected: bool = False) -> Ref:
+    """Point the tag `name` at `revision`, wherever it pointed before. Raises Protected."""
     check_ref(name)
+    repository = lock(repository)
     if Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH).exists():
         raise Conflict(f"{name!r} is a branch of {repository.full_name}; a tag needs another name.", field="name")
-    tag, _ = Ref.objects.update_or_create(
-        repository=repository, name=name, defaults={"kind": RefKind.TAG, "revision": revision}
-    )
+    moves = [(RefKind.TAG, name)]
+    tag = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
     record(actor, "tag.set", repository, tag=name, revision=revision.oid)
     return tag
 
 
 @transaction.atomic
-def delete_tag(*, actor: User, repository: Repository, name: str) -> None:
-    """Remove a tag; the revision stays. `latest` is the hub's own."""
+def delete_tag(*, actor: User, repository: Repository, name: str, may_protected: bool = False) -> None:
+    """Remove a tag; the revision stays. `latest` is the hub's own. Raises Protected."""
     check_ref(name)
-    deleted, _ = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG).delete()
-    if not deleted:
+    repository = lock(repository)
+    tags = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG)
+    tag = tags.select_related("revision__version").first()
+    if tag is None:
         raise NotFound(f"{repository.full_name} has no tag {name!r}.")
+    protections.require(repository.namespace, repository, [name], may_protected=may_protected)
+    _remember(actor, tag, tag.revision, None)
+    tag.delete()
     record(actor, "tag.delete", repository, tag=name)
+
+
+def _remember(actor: User | None, ref: Ref, before: Revision | None, after: Revision | None) -> None:
+    RefMove.objects.create(
+        repository_id=ref.repository_id,
+        name=ref.name,
+        kind=ref.kind,
+        before=before.oid if before else "",
+        before_version=before and before.version and before.version.number,
+        after=after.oid if after else "",
+        after_version=after and after.version and after.version.number,
+        actor=actor,
+    )

@@ -27,6 +27,8 @@ def create_repository(
     if kind not in Kind.values:
         raise Invalid(f"{kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
     _check_visibility(visibility)
+    # Whoever protects refs in the whole namespace is waited for, see `hub.services.protections`.
+    Namespace.objects.select_for_update(of=("self",), no_key=True).get(pk=namespace.pk)
     taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
     if taken:
         where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""

@@ -15,6 +15,7 @@ from hub.errors import Invalid, PermissionDenied
 from hub.models import Namespace, Repository, Token, User
 from hub.services import quotas
 from hub.services.audit import record
+from hub.services.noting import note_address
 from hub.services.signing_in.identities import is_paused
 from hub.services.signing_in.sessions import require_unended
 
@@ -121,6 +122,7 @@ def token_user(secret: str) -> Token | None:
         return None
     if token.last_used_at is None or now - token.last_used_at > SEEN_GRAIN:
         Token.objects.filter(pk=token.pk).update(last_used_at=now)
+    note_address(token)
     return token
 
 

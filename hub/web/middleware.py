@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 from composition.errors import CompositionError
 from hub import disk
-from hub.errors import TAKEN, Conflict, DiskFull, HubError, is_taken
+from hub.errors import TAKEN, Conflict, DiskFull, HubError, Invalid, is_taken
 from hub.web.views.errors import refusal_page
 
 POLICY = "; ".join(
@@ -75,4 +75,22 @@ class RefusalPages:
         error = disk.refusal_of(error) or error
         if isinstance(error, HubError | CompositionError):
             return refusal_page(request, error)
+        return None
+
+
+class NoNul:
+    """A NUL character in a page's query or form, which PostgreSQL can't store, is refused before any view reads it."""
+
+    def __init__(self, get_response) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
+        if not is_page(request):
+            return None
+        sent = (text for form in (request.GET, request.POST) for _, texts in form.lists() for text in texts)
+        if any("\0" in text for text in sent):
+            return refusal_page(request, Invalid("The form holds a NUL character. Remove it and send it again."))
         return None

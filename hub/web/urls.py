@@ -14,6 +14,7 @@ from hub.web.views import (
     merge,
     namespaces,
     oidc,
+    protections,
     repository,
     resets,
     transfer,
@@ -22,6 +23,10 @@ from hub.web.views import (
     upload,
     webhooks,
 )
+from hub.web.views.admin import events as admin_events
+from hub.web.views.admin import storage as admin_storage
+from hub.web.views.admin import users as admin_users
+from hub.web.views.admin import work as admin_work
 
 HERE = "<name:namespace>/<name:name>"
 
@@ -71,7 +76,17 @@ urlpatterns = [
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
     path(f"trash/{HERE}/purge", namespaces.purge, name="purge"),
     path("admin/upkeep", upkeep.upkeep, name="upkeep"),
+    path("admin", admin_users.users, name="admin"),
+    path("admin/users/<name:username>", admin_users.user, name="admin_user"),
+    path("admin/jobs", admin_work.jobs, name="admin_jobs"),
+    path("admin/jobs/<number:pk>/cancel", admin_work.cancel, name="admin_cancel"),
+    path("admin/workers", admin_work.workers, name="admin_workers"),
+    path("admin/storage", admin_storage.storage, name="admin_storage"),
+    path("admin/bases", admin_storage.bases, name="admin_bases"),
+    path("admin/events", admin_events.events, name="admin_events"),
+    path("admin/events/export", admin_events.export, name="admin_export"),
     path("<name:namespace>", namespaces.namespace, name="namespace"),
+    path("<name:namespace>/-/protections", protections.of_namespace, name="namespace_protections"),
     path("<name:namespace>/-/members", namespaces.change_member, name="change_member"),
     path("<name:namespace>/-/webhooks", webhooks.webhooks, name="webhooks"),
     path("<name:namespace>/-/webhooks/<number:pk>", webhooks.webhook, name="webhook"),
@@ -90,5 +105,7 @@ urlpatterns = [
     path(f"{HERE}/delete", repository.delete, name="delete"),
     path(f"{HERE}/companion", repository.companion, name="companion"),
     path(f"{HERE}/tag", repository.tag, name="tag"),
+    path(f"{HERE}/protections", protections.of_repository, name="protections"),
+    path(f"{HERE}/history/<longref:ref>", protections.history, name="ref_history"),
     path(f"{HERE}/card", repository.edit_card, name="edit_card"),
 ]

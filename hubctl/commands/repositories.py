@@ -130,12 +130,26 @@ def _relative(node: dict) -> str:
     return "(hidden)" if node["hidden"] else node["name"]
 
 
-@click.command("tag")
+class Tags(click.Group):
+    """`tag NAME@REF TAG` is `tag set NAME@REF TAG`: names of repositories hold a slash, those of commands don't."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["set", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("tag", cls=Tags)
+def tag_command() -> None:
+    """Point tags at versions, and protect them: hubctl tag NAME@REF TAG."""
+
+
+@tag_command.command("set")
 @click.argument("name")
 @click.argument("tag")
 @click.option("--delete", is_flag=True, help="Delete the tag; the revision it points at stays.")
 @with_hub
-def tag_command(hub, name, tag, delete, as_json) -> None:
+def set_command(hub, name, tag, delete, as_json) -> None:
     """Point TAG at NAME (namespace/name@ref, such as demo/sentiment@v2). Tags move, versions never change."""
     need_token(hub)
     path, ref = split(name)
@@ -144,6 +158,57 @@ def tag_command(hub, name, tag, delete, as_json) -> None:
         emit({"repository": path, "tag": tag, "deleted": True}, as_json, f"{path}: tag {tag} deleted")
     else:
         emit(hub.set_tag(name, tag), as_json, f"{path}@{tag} now points at {ref or 'latest'}")
+
+
+@tag_command.command("protect")
+@click.argument("place")
+@click.argument("pattern", required=False)
+@with_hub
+def protect_command(hub, place, pattern, as_json) -> None:
+    """Let only admins create, move and delete refs of this name or PATTERN (release-*); without one, list the rules.
+
+    PLACE is a repository (namespace/name), or a namespace for all its repositories.
+    """
+    if pattern:
+        need_token(hub)
+        emit(hub.protections(place).add(pattern), as_json, f"{place}: only admins move {pattern} now")
+        return
+    rules = hub.protections(place).rules()
+    if as_json:
+        emit(rules, True)
+        return
+    rows = [[r["pattern"], r["repository"] or f"all of {r['namespace']}", r["created_by"]] for r in rules]
+    table(rows, ["pattern", "in", "by"], "Nothing is protected.")
+
+
+@tag_command.command("unprotect")
+@click.argument("place")
+@click.argument("pattern")
+@with_hub
+def unprotect_command(hub, place, pattern, as_json) -> None:
+    """Take the rule PATTERN of PLACE away."""
+    need_token(hub)
+    hub.protections(place).remove(pattern)
+    emit({"place": place, "pattern": pattern, "protected": False}, as_json, f"{place}: {pattern} is not protected now")
+
+
+@tag_command.command("history")
+@click.argument("name")
+@click.argument("ref")
+@click.option("--limit", default=50, show_default=True)
+@with_hub
+def history_command(hub, name, ref, limit, as_json) -> None:
+    """Show who moved the branch or tag REF of NAME, from where to where, newest first."""
+    moves = hub.protections(name).history(ref, limit)
+    if as_json:
+        emit(moves, True)
+        return
+    rows = [[m["created_at"][:19], m["actor"], _place(m, "before"), _place(m, "after")] for m in moves]
+    table(rows, ["when", "by", "from", "to"], f"Nothing is on record for {ref}.")
+
+
+def _place(move: dict, side: str) -> str:
+    return " ".join(filter(None, [move[f"{side}_version"], move[side][:10]])) or "–"
 
 
 @click.command("delete")

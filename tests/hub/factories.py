@@ -49,9 +49,10 @@ def pico_shapes(layers: int = 2) -> dict[str, list[int]]:
     return shapes
 
 
-def make_user(username: str = "ada") -> User:
-    """A user with their own namespace; signs in with PASSWORD."""
-    return accounts.create_user(username=username, email=f"{username}@example.org", password=PASSWORD)
+def make_user(username: str = "ada", *, is_staff: bool = False) -> User:
+    """A user with their own namespace; signs in with PASSWORD. `is_staff` makes them an administrator of the site."""
+    fields = {"email": f"{username}@example.org", "is_staff": is_staff}
+    return accounts.create_user(username=username, password=PASSWORD, **fields)
 
 
 def make_organisation(name: str = "lab", *, admin: User, **roles: User) -> Namespace:

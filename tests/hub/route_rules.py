@@ -10,6 +10,8 @@ Tokens that may do less have columns of their own, `limits`, all of them the adm
 a route of a repository, what an admin, a stranger and an admin get, and 403; on other routes 403: such a route is
 closed to limited tokens unless its view says otherwise.
 
+The only administrator of the site, a member of nothing, gets what a stranger gets; `site` says where that differs.
+
 `to` fills the address: words, or the keys of the world in `test_routes.world` (job, cancelled, token, upload).
 """
 
@@ -33,7 +35,7 @@ FILL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One route and method, what is sent, and the statuses by column."""
+    """One route and method, what is sent, the statuses by column, and the site administrator's."""
 
     route: str
     method: str
@@ -45,6 +47,7 @@ class Row:
     raw: bytes | None = None
     headers: dict = field(default_factory=dict)
     query: str = ""
+    site: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} /{self.route}"
@@ -58,6 +61,7 @@ def row(route: str, method: str, statuses: str, limits: str = "", **more: object
     return Row(route=route, method=method, statuses=columns, limits=told if len(columns) == 8 else (), **more)
 
 
+NO_ADMIN = "401 403 403 403 403 403 403 401"  # for administrators of the site alone, who are in no column
 ADMINS = "401 403 403 403 200 403 403 401"
 OWN_204 = "401 204 204 204 204 403 403 401"  # one's own account, by a token of every scope
 AGAIN = {"password": PASSWORD}
@@ -104,9 +108,9 @@ API_ROWS = [
     row(API + "account/second-factor/confirm", "POST", OWN_204.replace("204", "409"), json={"code": "000000"}),
     row(API + "account/second-factor/off", "POST", OWN_204, json=AGAIN),
     row(API + "account/second-factor/recovery-codes", "POST", OWN_204.replace("204", "409"), json=AGAIN),
-    row(API + "account/deactivate", "POST", OWN_204, json=AGAIN),
+    row(API + "account/deactivate", "POST", OWN_204, json=AGAIN, site="409"),
     # The admin of `lab` would leave it without one.
-    row(API + "account/delete", "POST", "401 204 204 204 409 403 403 401", json=AGAIN),
+    row(API + "account/delete", "POST", "401 204 204 204 409 403 403 401", json=AGAIN, site="409"),
     row(API + "tokens", "GET", SIGNED_IN),
     row(API + "tokens", "POST", "401 201 201 201 201 403 403 401", json={"name": "x"}),
     row(API + "tokens/<number:pk>", "DELETE", "401 404 404 404 204 403 403 401", to={"pk": "token"}),
@@ -128,6 +132,19 @@ API_ROWS = [
     row(API + "namespaces/<name:namespace>/usage", "GET", "401 404 200 200 200 200 200 401"),
     row(API + "me/usage", "GET", SIGNED_IN),
     row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401", limits="403 403 200 403"),
+    row(API + "namespaces/<name:namespace>/protections", "GET", "401 404 200 200 200 200 200 401"),
+    row(
+        API + "namespaces/<name:namespace>/protections/<refpattern:pattern>",
+        "PUT",
+        "401 403 403 403 200 403 403 401",
+        to={"pattern": "new-*"},
+    ),
+    row(
+        API + "namespaces/<name:namespace>/protections/<refpattern:pattern>",
+        "DELETE",
+        "401 403 403 403 204 403 403 401",
+        to={"pattern": "team-*"},
+    ),
     row(HOOKS, "GET", ADMINS),
     row(HOOKS, "POST", ADMINS.replace("200", "201"), json={"url": "https://hub.example.org/in"}),
     row(f"{HOOKS}/<number:pk>", "GET", ADMINS, to={"pk": "hook"}),
@@ -178,6 +195,20 @@ API_ROWS = [
     row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS, limits="200 404 200 200"),
     row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS, limits="200 404 200 200"),
     row(REPOSITORY + "/refs", "GET", MEMBERS),
+    row(REPOSITORY + "/refs/<longref:ref>/history", "GET", MEMBERS, to={"ref": "best"}),
+    row(REPOSITORY + "/protections", "GET", MEMBERS),
+    row(
+        REPOSITORY + "/protections/<refpattern:pattern>",
+        "PUT",
+        "404 404 403 403 200 403 403 401",
+        to={"pattern": "new-*"},
+    ),
+    row(
+        REPOSITORY + "/protections/<refpattern:pattern>",
+        "DELETE",
+        "404 404 403 403 204 403 403 401",
+        to={"pattern": "release-*"},
+    ),
     row(REPOSITORY + "/tags/<longref:tag>", "PUT", "404 404 403 200 200 403 200 401", json={"ref": "v1"}),
     row(REPOSITORY + "/tags/<longref:tag>", "DELETE", "404 404 403 204 204 403 204 401"),
     row(REPOSITORY + "/companions", "GET", MEMBERS),
@@ -233,6 +264,16 @@ API_ROWS = [
     ),
     row(API + "workers", "GET", SIGNED_IN, limits="200 200 200 403"),
     row(API + "compare", "GET", MEMBERS, limits="200 404 200 403", query="version=lab/secret@v1"),
+    row(API + "admin/users", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/users/<name:username>", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/users/<name:username>", "PATCH", NO_ADMIN, site="200", json={"active": False}),
+    row(API + "admin/users/<name:username>/password-link", "POST", NO_ADMIN, site="201"),
+    row(API + "admin/jobs", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/jobs/<number:pk>/cancel", "POST", NO_ADMIN, site="200", to={"pk": "job"}),
+    *(row(API + f"admin/{what}", "GET", NO_ADMIN, site="200") for what in ("workers", "bases", "storage")),
+    row(API + "admin/namespaces", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/events", "GET", NO_ADMIN, site="200"),
+    row(API + "admin/events/export", "GET", NO_ADMIN, site="200", query="format=csv"),
     *(
         row(API + r"^[\s\S]*$", method, " ".join(["404"] * 8), "404 404 404 404")
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -244,6 +285,7 @@ IN = "in 200 200 200 200"
 PAGE = "404 404 200 200 200"
 WRITERS = "404 404 403 302 302"
 ADMINS = "404 404 403 403 302"
+OUT = "in 403 403 403 403"  # for administrators of the site alone
 HERE = "<name:namespace>/<name:name>"
 
 PAGE_ROWS = [
@@ -276,7 +318,7 @@ PAGE_ROWS = [
     row("account/connections/<number:pk>/remove", "POST", "in 404 404 404 404", to={"pk": "1"}),
     row("healthz", "GET", ALL),
     row("readyz", "GET", ALL),
-    row("metrics", "GET", "404 404 404 404 404"),
+    row("metrics", "GET", "404 404 404 404 404", site="200"),
     row("workers", "GET", IN),
     row("bases", "GET", ALL),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
@@ -290,6 +332,12 @@ PAGE_ROWS = [
     row("bases/<anypath:name>/-/delete", "POST", "in 403 403 403 302", to={"name": "pico/owned"}),
     row("sign-in", "GET", ALL),
     row("sign-in", "POST", "302 302 302 302 302", form={"username": "owner", "password": PASSWORD}),
+    *(row(f"admin{part}", "GET", OUT, site="200") for part in ("", "/jobs", "/workers", "/storage", "/bases")),
+    row("admin/users/<name:username>", "GET", OUT, site="200"),
+    row("admin/users/<name:username>", "POST", OUT, site="302", form={"act": "suspend"}),
+    row("admin/jobs/<number:pk>/cancel", "POST", OUT, site="302", to={"pk": "job"}),
+    row("admin/events", "GET", OUT, site="200"),
+    row("admin/events/export", "GET", OUT, site="200", query="format=jsonl"),
     # Nobody here has given a password and owes a code, or has opened a link.
     row("sign-in/code", "GET", "in in in in in"),
     row("sign-in/code", "POST", "in in in in in", form={"code": "000000"}),
@@ -306,8 +354,8 @@ PAGE_ROWS = [
     row("account/second-factor", "POST", "in 302 302 302 302", form=AGAIN),
     row("account/second-factor/off", "POST", "in 302 302 302 302", form=AGAIN),
     row("account/second-factor/codes", "POST", "in 409 409 409 409", form=AGAIN),
-    row("account/deactivate", "POST", "in 302 302 302 302", form=AGAIN),
-    row("account/delete", "POST", "in 302 302 302 409", form=AGAIN),
+    row("account/deactivate", "POST", "in 302 302 302 302", form=AGAIN, site="409"),
+    row("account/delete", "POST", "in 302 302 302 409", form=AGAIN, site="409"),
     row("sign-up", "GET", ALL),
     row("sign-up", "POST", "302 302 302 302 302", form={"username": "newcomer", "password": PASSWORD}),
     row("sign-out", "POST", "302 302 302 302 302"),
@@ -328,6 +376,7 @@ PAGE_ROWS = [
     row(f"trash/{HERE}", "POST", "404 404 404 404 302", to={"name": "gone"}),
     row("<name:namespace>", "GET", ALL),
     row("<name:namespace>/-/members", "POST", "in 403 403 403 302", form={"username": "reader", "role": "writer"}),
+    row("<name:namespace>/-/protections", "POST", "in 403 403 403 302", form={"pattern": "new-*"}),
     row(HERE, "GET", PAGE),
     row(f"{HERE}/at/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/files/<ref:ref>", "GET", PAGE),
@@ -353,6 +402,8 @@ PAGE_ROWS = [
         "404 404 403 403 302",
         form={"act": "private", "kind": "seeds", "name": "seeds.jsonl"},
     ),
+    row(f"{HERE}/protections", "POST", ADMINS, form={"pattern": "new-*"}),
+    row(f"{HERE}/history/<longref:ref>", "GET", PAGE, to={"ref": "best"}),
     row(f"{HERE}/tag", "POST", WRITERS, form={"name": "best", "ref": "v1"}),
     row(f"{HERE}/card", "GET", "404 404 403 200 200"),
     # A card edited from an old page is a conflict, told on the page.

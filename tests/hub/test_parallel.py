@@ -12,8 +12,21 @@ import pytest
 from django.db import connection
 
 from hub.errors import Conflict, NotFound, QuotaExceeded, TooMany
-from hub.models import BaseModel, Job, Namespace, Ref, Revision, Stored, Upload, UploadFile, Usage, Version
-from hub.services import base_owners, bases
+from hub.models import (
+    BaseModel,
+    Job,
+    Namespace,
+    Ref,
+    RefMove,
+    Revision,
+    Stored,
+    Upload,
+    UploadFile,
+    Usage,
+    User,
+    Version,
+)
+from hub.services import accounts, administration, base_owners, bases, leaving, protections, refs
 from hub.services.accounts import create_organisation, create_user
 from hub.services.content import collection, uploads
 from hub.services.content.companions import add_companion
@@ -262,3 +275,51 @@ def test_a_base_deleted_while_it_is_first_used_is_used_or_gone(people):
         else:
             assert isinstance(deleted, Conflict) and deleted.code == "base.used", deleted
             assert published.version.base == base
+
+
+def test_of_two_first_accounts_one_administers_the_site(db):
+    for number in range(2):
+        User.objects.all().delete()
+
+        def sign_up(name):
+            return lambda: accounts.create_user(username=name, password=factories.PASSWORD)
+
+        outcomes = at_once(*(sign_up(f"{name}{number}") for name in ("ada", "bob", "eve")))
+        assert sorted(user.is_staff for user in outcomes) == [False, False, True], outcomes
+
+
+def test_two_administrators_never_unmake_each_other(people):
+    one, other = people.owner, people.member
+    for _ in range(2):
+        User.objects.filter(pk__in=[one.pk, other.pk]).update(is_staff=True)
+        outcomes = at_once(
+            lambda: administration.set_administrator(actor=one, user=other, administrator=False),
+            lambda: leaving.deactivate_user(actor=other, user=one),
+        )
+        (refused,) = (outcome for outcome in outcomes if isinstance(outcome, Exception))
+        assert isinstance(refused, Conflict) and refused.code == "user.last_administrator"
+        assert User.objects.filter(is_staff=True, is_active=True).count() == 1
+        User.objects.update(is_active=True, is_staff=False)
+
+
+@pytest.mark.parametrize("of", ["repository", "namespace"])
+def test_what_is_protected_does_not_move_after_that_was_answered(people, repository, of):
+    place = repository if of == "repository" else people.lab
+    revisions = [
+        factories.publish(people.owner, repository, {"README.md": f"# {number}".encode()}).revision
+        for number in range(2)
+    ]
+    seen = []
+
+    def protect():
+        protections.protect(actor=people.owner, place=place, pattern="stable")
+        seen.append(list(RefMove.objects.filter(name="stable").values_list("pk", flat=True)))
+
+    def move():
+        for number in range(12):
+            refs.set_tag(actor=people.member, repository=repository, name="stable", revision=revisions[number % 2])
+
+    protected, stopped = at_once(protect, move)
+    assert protected is None, protected
+    assert stopped is None or isinstance(stopped, protections.Protected), stopped
+    assert list(RefMove.objects.filter(name="stable").values_list("pk", flat=True)) == seen[0]

@@ -18,7 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from hub.models import Delivery, Job, Token
-from hub.services import refs, repositories, tokens
+from hub.services import protections, refs, repositories, tokens
 from hub.services.content import companions
 from hub.services.webhooks import registry as webhooks
 from tests.hub import asking, factories
@@ -91,7 +91,10 @@ def make_world() -> SimpleNamespace:
     things |= {"hook": hook.pk, "delivery": webhooks.ping(actor=owner, webhook=hook).key}
     Delivery.objects.update(state="failed")
     things["token"] = tokens.create_token(actor=owner, name="mine")[0].pk
+    protections.protect(actor=owner, place=secret, pattern="release-*")
+    protections.protect(actor=owner, place=lab, pattern="team-*")
     who = dict(zip(WHO[:5], (None, stranger, reader, member, owner), strict=True))
+    who["site"] = factories.make_user("root", is_staff=True)
     return SimpleNamespace(things=things, users=who, owner=owner, secrets=_secrets(who, owner))
 
 
@@ -150,9 +153,10 @@ def seen(response) -> str:
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_everybody_gets_what_the_rule_says(rule, world):
-    columns = WHO[: len(rule.statuses)] + LIMITED[: len(rule.limits)]
+    columns = (*WHO[: len(rule.statuses)], *LIMITED[: len(rule.limits)], "site")
+    statuses = (*rule.statuses, *rule.limits, rule.site or rule.statuses[WHO.index("stranger")])
     got = {who: seen(ask(rule, who, world)) for who in columns}
-    assert got == dict(zip(columns, rule.statuses + rule.limits, strict=True))
+    assert got == dict(zip(columns, statuses, strict=True))
     if rule.method == "GET":
         heads = {who: seen(ask(rule, who, world, "HEAD")) for who in columns}
         assert heads == got or set(heads.values()) == {"405"}
@@ -174,7 +178,7 @@ def test_methods_without_a_rule_are_refused(route, world):
     example = next(iter(rules.values()))
     for method in METHODS:
         if method not in rules:
-            status = ask(example, "admin", world, method).status_code
+            status = ask(example, "site" if example.site else "admin", world, method).status_code
             expected = 404 if route.endswith(r"^[\s\S]*$") else 405
             assert status == expected, f"{method} /{route} answers {status}: give it a row, or refuse the method."
 

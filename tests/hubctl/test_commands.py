@@ -195,6 +195,23 @@ class TestLookingAround:
         assert hubctl("tag", "ada/one", "prod", "--delete").code == 0
         assert hubctl("info", "ada/one@prod").code == 4
 
+    def test_tags_are_protected_and_remember(self, hubctl, signed_in, pair, served):
+        assert hubctl("tag", "protect", "ada/one", "pro*").code == 0
+        assert hubctl("tag", "protect", "ada", "release").code == 0
+        assert "all of ada" in hubctl("tag", "protect", "ada/one").out
+        assert hubctl("tag", "ada/one@v1", "prod").code == 0
+        assert hubctl("login", served, "--token", make_token(signed_in, ["read", "write"])).code == 0
+        for moved in (("ada/one@v1", "prod"), ("ada/one", "prod", "--delete"), ("ada/two@v1", "release")):
+            refused = hubctl("tag", *moved)
+            assert refused.code and "ref.protected" in refused.err
+        assert hubctl("tag", "unprotect", "ada/one", "pro*").code, "needs the scope admin"
+        (move,) = hubctl("tag", "history", "ada/one", "prod", "--json").json
+        assert (move["actor"], move["before"], move["after_version"]) == ("ada", "", "v1")
+        assert hubctl("login", served, "--token", make_token(signed_in)).code == 0
+        assert hubctl("tag", "unprotect", "ada/one", "pro*").code == 0
+        assert hubctl("tag", "ada/one", "prod", "--delete").code == 0
+        assert "v1" in hubctl("tag", "history", "ada/one", "prod").out.splitlines()[1]
+
     def test_deleted_and_restored(self, hubctl, signed_in, pair):
         assert hubctl("delete", "ada/one", "--yes").code == 0
         assert hubctl("info", "ada/one").code == 4

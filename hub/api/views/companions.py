@@ -15,6 +15,7 @@ from hub.api.views.uploads import body_stream
 from hub.http.file_responses import blob_response
 from hub.models import Companion, Visibility
 from hub.services.content import companions
+from hub.services.noting import note_download
 
 TAGS = ["companions"]
 PRIVATE, PUBLIC = Visibility.PRIVATE, Visibility.PUBLIC
@@ -84,7 +85,11 @@ class OneCompanion(View):
     def get(self, request, namespace, name, kind, companion):
         repository = access.repository(self.viewer, namespace, name)
         found = access.companion(self.viewer, repository, kind, companion)
-        return blob_response(request._request, found.blob, found.name)
+        response = blob_response(request._request, found.blob, found.name)
+        if request.method == "GET" and response.status_code in (200, 206):
+            which = {"path": f"{found.kind}/{found.name}", "revision": found.blob_id, "visibility": found.visibility}
+            note_download(actor=self.viewer.user, repository=repository, **which)
+        return response
 
     # Visibility and deletion apply to the whole folder, given by its name or by that of a file in it.
     @extend_schema(operation_id="companions_show", tags=TAGS, request=VisibilityBody, responses=CompanionShape)

@@ -10,6 +10,7 @@ from hub.api.view import DOWNLOAD, View
 from hub.http.file_responses import bytes_response
 from hub.services.content.downloads import count_download
 from hub.services.content.mixture_parts import file_of, part_of
+from hub.services.noting import note_download
 
 TAGS = ["files"]
 BYTES = OpenApiResponse(OpenApiTypes.BINARY, "The bytes; ETag is their SHA-256.")
@@ -76,6 +77,7 @@ class File(View):
         response = bytes_response(request._request, content, path)
         if request.method == "GET" and response.status_code in (200, 206):
             count_download(repository=repository, path=path, start=response.start)
+            note_download(actor=self.viewer.user, repository=repository, path=path, revision=revision.oid)
         return response
 
     @extend_schema(

@@ -48,11 +48,16 @@ class Tag(View):
     def put(self, request, namespace, name, tag):
         repository = access.repository(self.viewer, namespace, name, "write")
         revision = access.resolve(repository, self.read(TagBody)["ref"])
-        placed = refs.set_tag(actor=self.actor(), repository=repository, name=tag, revision=revision)
+        placed = refs.set_tag(**self.asked(repository, tag), revision=revision)
         return Response(RefShape(placed).data)
 
     @extend_schema(operation_id="tags_delete", tags=TAGS, responses={204: None})
     def delete(self, request, namespace, name, tag):
         repository = access.repository(self.viewer, namespace, name, "write")
-        refs.delete_tag(actor=self.actor(), repository=repository, name=tag)
+        refs.delete_tag(**self.asked(repository, tag))
         return Response(status=204)
+
+    def asked(self, repository, tag) -> dict:
+        """Who asks for which tag, and whether they may where it is protected."""
+        may_protected = access.may(self.viewer, repository, "admin")
+        return {"actor": self.actor(), "repository": repository, "name": tag, "may_protected": may_protected}

@@ -89,6 +89,7 @@ class Uploads(View):
         repository = access.repository(self.viewer, namespace, name, "write")
         wanted = self.read(UploadBody)
         wanted["base"] = wanted["base"] and access.base(wanted["base"])
+        wanted["may_protected"] = access.may(self.viewer, repository, "admin")
         upload = uploads.begin_upload(actor=self.actor(), repository=repository, **wanted)
         return Response(UploadShape(upload).data, status=201)
 
@@ -137,7 +138,8 @@ class Commit(View):
     )
     def post(self, request, pk):
         upload = access.upload(self.viewer, pk)
-        done = uploads.commit_upload(actor=self.actor(), upload=upload)
+        may_protected = access.may(self.viewer, upload.repository, "admin")
+        done = uploads.commit_upload(actor=self.actor(), upload=upload, may_protected=may_protected)
         return Response(PublishedShape(done).data, status=201 if done.created else 200)
 
 

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import NoReverseMatch, reverse
 
+from hub.queries.administration import has_administrator
 from hub.runtime.site import CannotStart, Runtime
 
 
@@ -62,6 +63,11 @@ class Command(BaseCommand):
                 page = "/"
             sign_in = f"  Sign up   {url}{page}   (the first account is yours)"
         lines = [f"  Open      {url}", sign_in, f"  Logs      {settings.HUB_DATA / 'logs'}"]
+        administered = has_administrator()
+        if administered is None:
+            lines.append("  The first account administers this hub: make it before others can reach the address.")
+        elif not administered:
+            lines.append("  No one administers this hub. Choose someone: manage.py create_user NAME --admin")
         return "\n".join([*lines, "  Ctrl-C stops everything; the data stays."])
 
 

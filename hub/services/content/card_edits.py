@@ -10,7 +10,9 @@ from hub.services.content.publishing import MAIN, PublishResult, head_of, publis
 from hub.storage import blobs
 
 
-def edit_card(*, actor: User, repository: Repository, text: str, since: str, message: str = "") -> PublishResult:
+def edit_card(
+    *, actor: User, repository: Repository, text: str, since: str, message: str = "", may_protected: bool = False
+) -> PublishResult:
     """Put `text` into README.md of main; `since` is the revision it was read at, "" for an empty branch.
 
     Raises Conflict where main has moved on, Invalid for an empty text, and what publishing raises.
@@ -23,4 +25,5 @@ def edit_card(*, actor: User, repository: Repository, text: str, since: str, mes
     disk.require_room()
     stored = blobs.put(io.BytesIO(text.encode()))
     message = message.strip() or "Edit the card"
-    return publish(actor=actor, repository=repository, files={CARD: stored}, message=message, since=head)
+    change = {"files": {CARD: stored}, "message": message, "since": head, "may_protected": may_protected}
+    return publish(actor=actor, repository=repository, **change)

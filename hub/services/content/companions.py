@@ -24,7 +24,7 @@ from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.manifest import BlobSource, Entry, read_whole
-from hub.services.content.publishing import lock
+from hub.services.refs import lock
 from hub.storage import blobs
 
 KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")

@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.utils import timezone
 
 from composition.formats import FORMATS
-from hub.errors import Conflict, Invalid, NotFound
+from hub.errors import Conflict, Invalid
 from hub.models import (
     BaseModel,
     Job,
@@ -34,6 +33,7 @@ from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, other_oid, revision_oid
 from hub.services.known_bases import hold
+from hub.services.refs import lock, move
 
 MAIN = "main"
 LATEST = "latest"
@@ -83,12 +83,14 @@ def publish(
     job: Job | None = None,
     since: Revision | object | None = ANY,
     checked: Checked | None = None,
+    may_protected: bool = False,
 ) -> PublishResult:
     """Put `files` (path → (sha256, size), bytes already in the blob store) onto `branch`.
 
     `since` is the head the change was made for: what others changed since must not be touched by it (Conflict).
     `checked`, from `check_change`, spares the check here; call that first where this runs inside a transaction.
-    The same files as the head's: created False. Raises what `check_files` raises, and then has written nothing.
+    The same files as the head's: created False. Raises what `check_files` raises, and Protected where it would move a
+    protected ref without `may_protected`; then nothing is written.
     """
     change = change_of(files=files, deletions=deletions, replace=replace, branch=branch, since=since)
     if checked is None:
@@ -108,7 +110,9 @@ def publish(
         same = _same(repository, head, after, message)
         version, is_new = _version(repository, checked, (same, head), base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
-            _begin_branch(repository, branch, head)
+            if not Ref.objects.filter(repository=repository, name=branch).exists():
+                begun = {"moves": [(RefKind.BRANCH, branch)], "revision": head, "may_protected": may_protected}
+                move(actor=actor, repository=repository, **begun)
             return PublishResult(head, version, False)
         quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         fresh = set(after.values()) - set(before.values())
@@ -120,7 +124,8 @@ def publish(
             revision = _revision(repository, head, after, message, version, actor)
         if is_new:
             inherit(repository, version, parents)
-        _move_refs(repository, branch, revision, is_new)
+        moves = [(RefKind.BRANCH, branch)] + ([(RefKind.TAG, LATEST)] if is_new else [])
+        move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)
         facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
         record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
     return PublishResult(revision, version, True)
@@ -162,17 +167,6 @@ def check_change(
         return check_files(repository.kind, after, sources=sources, fresh=fresh, base=base, versions=versions)
     except FileNotFoundError:
         raise gone("of a file") from None
-
-
-def lock(repository: Repository) -> Repository:
-    """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all); Conflict if it is in the trash."""
-    rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
-    found = rows.filter(pk=repository.pk).first()
-    if found is None:
-        raise NotFound(f"{repository.full_name} was deleted in the meantime.", code="repository.gone")
-    if found.deleted_at:
-        raise Conflict(f"{found.full_name} is in the trash; restore it before pushing.", code="repository.deleted")
-    return found
 
 
 def head_of(repository: Repository, branch: str) -> Revision | None:
@@ -288,18 +282,3 @@ def inherit(repository: Repository, version: Version, parents: Sequence[Version]
     if repository.visibility != Visibility.PRIVATE and private.exists():
         repository.visibility = Visibility.PRIVATE
         repository.save(update_fields=["visibility"])
-
-
-def _begin_branch(repository: Repository, branch: str, head: Revision) -> None:
-    Ref.objects.get_or_create(repository=repository, name=branch, defaults={"kind": RefKind.BRANCH, "revision": head})
-
-
-def _move_refs(repository: Repository, branch: str, revision: Revision, is_new: bool) -> None:
-    """The branch follows; `latest` moves to the revision that makes a new version, and stays there."""
-    moves = [(RefKind.BRANCH, branch)] + ([(RefKind.TAG, LATEST)] if is_new else [])
-    for kind, name in moves:
-        Ref.objects.update_or_create(
-            repository=repository,
-            name=name,
-            defaults={"kind": kind, "revision": revision, "updated_at": timezone.now()},
-        )

@@ -20,13 +20,14 @@ from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User
-from hub.services import quotas
+from hub.services import protections, quotas
 from hub.services.audit import record
 from hub.services.content import publishing, reuse, staging
 from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.known_bases import hold
+from hub.services.refs import lock
 from hub.services.upkeep import batches
 from hub.storage import blobs, digest
 
@@ -42,12 +43,13 @@ def begin_upload(
     branch: str = MAIN,
     base: BaseModel | None = None,
     deletions: Collection[str] = (),
+    may_protected: bool = False,
 ) -> Upload:
     """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
 
     Files this repository holds under the same digest are whole at once; what this user's unfinished uploads to this
     repository have of the same files is here as well, and they keep it. Invalid or CompositionError name the first
-    file that could never be accepted.
+    file that could never be accepted, Protected a branch that is for those with `may_protected`.
     """
     promised = read_promise(files)
     if not promised and not deletions:
@@ -60,7 +62,8 @@ def begin_upload(
         # The user's row is locked before the repository's, as by all who lock both.
         quotas.require("open_uploads", actor, facts=lambda: _oldest(actor))
         quotas.require("staged_bytes", actor, needed=coming, facts=lambda: _oldest(actor))
-        repository = publishing.lock(repository)
+        repository = lock(repository)
+        protections.require(repository.namespace, repository, [branch], may_protected=may_protected)
         change = publishing.change_of(files=promised, deletions=deletions, branch=branch)
         head = publishing.head_of(repository, branch)
         before = publishing.manifest_of(head)
@@ -148,7 +151,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
     return file.received
 
 
-def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
+def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -> PublishResult:
     """Check every byte, then publish all files as one revision. Committing again gives the same revision.
 
     Raises Conflict `upload.incomplete`, Invalid `upload.digest` (that file starts anew), and what publishing raises.
@@ -157,7 +160,7 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
         if done := _done(upload):
             return done
         try:
-            return _publish(actor, upload)
+            return _publish(actor, upload, may_protected)
         except FileNotFoundError as error:
             # Somebody cleaned the disk between one step and the next.
             _refuse_incomplete(refresh(upload))
@@ -165,7 +168,7 @@ def commit_upload(*, actor: User, upload: Upload) -> PublishResult:
             raise gone("of a file") from error
 
 
-def _publish(actor: User, upload: Upload) -> PublishResult:
+def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     """Check and publish an upload that is held."""
     rows = refresh(upload)
     change = publishing.change_of(
@@ -195,6 +198,7 @@ def _publish(actor: User, upload: Upload) -> PublishResult:
             base=upload.base,
             since=upload.parent,
             checked=checked,
+            may_protected=may_protected,
         )
         upload.committed_at, upload.revision = timezone.now(), result.revision
         still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)

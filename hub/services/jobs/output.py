@@ -7,6 +7,7 @@ from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import Namespace, Repository, Version, Visibility
 from hub.names import check_repository
+from hub.services import protections
 from hub.services.jobs.kinds.base import JobKind, a
 from hub.services.jobs.request import JobRequest
 
@@ -21,7 +22,8 @@ def check_output(
 ) -> tuple[Namespace, str]:
     """A free name, or a repository of the kind's that the viewer may write to; `label` is the method's.
 
-    Raises Invalid, and NotFound or PermissionDenied for the namespace.
+    Raises Invalid, and NotFound or PermissionDenied for the namespace; Protected where a result would move a protected
+    ref: a job acts by no token, so it never has the scope for that.
     """
     if not output or not all(output):
         raise Invalid(f"{label} makes {a(kind.makes)}; say where it goes: namespace/name.", field="output")
@@ -29,6 +31,7 @@ def check_output(
     name = check_repository(output[1])
     taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
     access.require_role(viewer, taken or namespace, "write", namespace.name)
+    protections.require(namespace, taken, kind.moves, may_protected=False, name=name)
     if taken is None:
         return namespace, name
     if taken.deleted_at:

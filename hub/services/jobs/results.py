@@ -15,13 +15,14 @@ from hub.models import BaseModel, Job, Repository, Version
 from hub.services.content.checking import check_files
 from hub.services.content.companions import DISCRIMINATOR, keep
 from hub.services.content.manifest import Entry
-from hub.services.content.publishing import change_of, check_change, lock, publish
+from hub.services.content.publishing import change_of, check_change, publish
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import finish
 from hub.services.jobs.output import check_output, resulting_visibility
 from hub.services.jobs.recheck import fresh, require_sight
 from hub.services.jobs.storable import storable
 from hub.services.known_bases import set_shapes
+from hub.services.refs import lock
 from hub.services.repositories import create_repository
 
 

@@ -2,6 +2,7 @@
 
 import json
 import mimetypes
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -14,7 +15,8 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
-from hub.models import Origin, Repository, Revision, Version
+from hub.models import Origin, Ref, Repository, Revision, Version
+from hub.services import protections
 from hub.services.content import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
 from hub.services.parsing import card_pages
@@ -212,6 +214,14 @@ def beside(viewer: Viewer, repository: Repository) -> list[dict]:
         row = rows.setdefault((companion.kind, name), {"kind": companion.kind, "name": name, "size": 0})
         row |= {"visibility": companion.visibility, "facts": companion.facts, "size": row["size"] + companion.blob.size}
     return list(rows.values())
+
+
+def protection(repository: Repository, refs: Iterable[Ref]) -> dict:
+    """{"rules", "protected": the names of those refs that they protect}."""
+    rules = list(queries.protections(repository))
+    patterns = [rule.pattern for rule in rules]
+    protected = {ref.name for ref in refs if any(protections.matches(pattern, ref.name) for pattern in patterns)}
+    return {"rules": rules, "protected": protected}
 
 
 def card_text(entries: list[dict]) -> str:

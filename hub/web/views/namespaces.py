@@ -47,6 +47,7 @@ def namespace(request: HttpRequest, namespace: str) -> HttpResponse:
         "own_usage": queries.usage(viewer.user) if viewer.user and found.owner_id == viewer.user.pk else [],
         "may_admin": bool(mine and mine.role == Role.ADMIN),
         "roles": Role.values,
+        "rules": queries.protections(found) if mine else [],
         "ticked": basket.repositories(request),
     }
     return render(request, "accounts/namespace.html", context)

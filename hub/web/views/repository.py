@@ -11,6 +11,7 @@ from hub.services import refs, repositories
 from hub.services.content import card_edits, companions, publishing
 from hub.services.content.downloads import count_download
 from hub.services.content.mixture_parts import file_of
+from hub.services.noting import note_download
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
 from hub.web.pages import generated, transfer_report
@@ -49,6 +50,7 @@ def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -
         response["Content-Type"] = picture
     if request.method == "GET" and response.status_code in (200, 206):
         count_download(repository=found, path=path, start=response.start)
+        note_download(actor=viewer.user, repository=found, path=path, revision=revision.oid)
     return response
 
 
@@ -91,6 +93,7 @@ def settings(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
             return redirect("settings", namespace, name)
     context = {"page": page, "refused": refused, "refs": queries.refs(found)}
     context["beside"] = repository_page.beside(viewer, found)
+    context |= repository_page.protection(found, context["refs"])
     return render(request, "repository/settings.html", context, status=refused.status)
 
 
@@ -125,12 +128,14 @@ def tag(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     viewer = access.viewer_of(request)
     found = access.repository(viewer, namespace, name, "write")
     word = request.POST.get("name", "").strip()
+    asked = {"actor": viewer.user, "repository": found, "name": word}
+    asked["may_protected"] = access.may(viewer, found, "admin")
     if request.POST.get("delete"):
-        refs.delete_tag(actor=viewer.user, repository=found, name=word)
+        refs.delete_tag(**asked)
         messages.success(request, f"The tag {word} was removed.")
         return redirect("versions", namespace, name)
     revision = access.resolve(found, request.POST.get("ref") or None)
-    refs.set_tag(actor=viewer.user, repository=found, name=word, revision=revision)
+    refs.set_tag(**asked, revision=revision)
     messages.success(
         request, f"{word} now points at {revision.version.label if revision.version else revision.oid[:10]}."
     )
@@ -149,7 +154,8 @@ def edit_card(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
         text = request.POST.get("text", "").replace("\r\n", "\n")
         with refusal_of(refused):
             said = {"since": request.POST.get("head", ""), "message": request.POST.get("message", "")}
-            card_edits.edit_card(actor=viewer.user, repository=found, text=text, **said)
+            may = {"may_protected": page.may_admin}
+            card_edits.edit_card(actor=viewer.user, repository=found, text=text, **said, **may)
             return redirect("repository", namespace, name)
     context = {"page": page, "text": text, "head": head, "refused": refused}
     return render(request, "repository/edit_card.html", context, status=refused.status)

@@ -12,6 +12,7 @@ from hub import oidc
 from hub.models import Event, Identity, Membership, User
 from hub.services import accounts, tokens
 from hub.services.signing_in import sessions
+from tests.hub import factories
 from tests.hub.api_client import Api
 
 pytestmark = pytest.mark.django_db
@@ -23,6 +24,7 @@ def role_in(name: str, place: str = "lab") -> str | None:
 
 
 def test_a_newcomer_gets_an_account_of_the_providers_name(browser):
+    factories.make_user("first", is_staff=True)
     browser.person("17", preferred_username="Mira Holt", email="mira@works.example", email_verified=True)
     answer = browser.come("17", "/sign-in/oidc?next=/bases")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/bases")
@@ -238,6 +240,7 @@ def test_people_with_a_password_are_not_paused(browser, people):
 
 
 def test_who_has_no_password_confirms_by_coming_again(browser):
+    factories.make_user("first", is_staff=True)
     browser.person("35", preferred_username="mira")
     browser.come("35")
     session = browser.http.session

@@ -61,6 +61,8 @@ class JobKind:
     """Whether there may be datasets to learn from, any number of them."""
     makes: ClassVar[str | None] = Kind.ADAPTER
     """The kind of repository where a result goes; None for what goes into none."""
+    moves: ClassVar[tuple[str, ...]] = ("main", "latest")
+    """The refs that its result moves there."""
 
     # The request, completed.
 

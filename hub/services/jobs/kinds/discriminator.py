@@ -23,6 +23,7 @@ class Discriminate(JobKind):
 
     recipe = DiscriminatorRecipe
     stages = ("synthesis", "discriminator", "measuring")
+    moves = ()
 
     def check_datasets(self, draft: Draft) -> None:
         """At most one; asked after the base, see `check`."""

@@ -10,7 +10,8 @@ from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.cards import Card, read_card
 from hub.services.content.checking import Checked
 from hub.services.content.manifest import CARD, BlobSource, read_whole
-from hub.services.content.publishing import LATEST, MAIN, inherit, last_version, lock
+from hub.services.content.publishing import LATEST, MAIN, inherit, last_version
+from hub.services.refs import lock
 from hub.services.repositories import create_repository
 from hub.services.upkeep.bundles.claims import ClaimedRevision
 from hub.services.upkeep.bundles.plans import Plan
