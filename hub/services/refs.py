@@ -17,7 +17,7 @@ from hub.services.audit import record
 
 
 def lock(repository: Repository) -> Repository:
-    """The row for this transaction alone (SQLite: BEGIN IMMEDIATE has locked all). NotFound if it is gone, Conflict if it
+    """The row for this transaction alone (SQLite: BEGIN IMMEDIATE locks all). NotFound if it is gone, Conflict if it
     is in the trash."""
     rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
     found = rows.filter(pk=repository.pk).first()

@@ -308,7 +308,7 @@ def test_the_migration_folds_what_is_there(people, registered):
     names = [("/models/A", registered), ("/models/a", other), ("B", other)]
     for name, base in names:
         BaseAlias.objects.create(base=base, name=name)
-    migration = import_module("hub.migrations.0012_base_owners")
+    migration = import_module("hub.migrations.0011_base_owners")
     User.objects.filter(pk=people.stranger.pk).update(is_staff=True)
     migration.fold_aliases(apps, None)
     migration.note_administrators(apps, None)

@@ -158,5 +158,5 @@ def test_a_worker_reads_the_files_of_the_version(owner, base, repository, first,
 def test_the_migration_settles_latest(owner, repository, first):
     moved = card_is(NEW)
     Ref.objects.filter(repository=repository, name="latest").update(revision=moved)
-    import_module("hub.migrations.0015_quotas").settle_latest(apps, None)
+    import_module("hub.migrations.0008_quotas").settle_latest(apps, None)
     assert Ref.objects.get(repository=repository, name="latest").revision == first

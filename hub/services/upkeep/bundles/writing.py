@@ -11,7 +11,7 @@ from hub.services.content.cards import Card, read_card
 from hub.services.content.checking import Checked
 from hub.services.content.manifest import CARD, BlobSource, read_whole
 from hub.services.content.publishing import LATEST, MAIN, inherit, last_version
-from hub.services.refs import lock
+from hub.services.refs import lock, move
 from hub.services.repositories import create_repository
 from hub.services.upkeep.bundles.claims import ClaimedRevision
 from hub.services.upkeep.bundles.plans import Plan
@@ -34,7 +34,7 @@ def write(actor: User, plans: list[Plan], trusted: bool) -> None:
     if any(plan.new for plan in plans):
         raise Invalid("The bundle's versions were made from each other in a circle.", code="bundle.manifest")
     for plan in plans:
-        _finish(plan)
+        _finish(actor, plan)
         record(actor, "repository.import", plan.repository, revisions=totals[id(plan)], signed=trusted)
 
 
@@ -127,21 +127,23 @@ def _parent(actor: User, name: str, number: int, digest: str, numbers: dict[str,
     return found if found and found.content_digest == digest else None
 
 
-def _finish(plan: Plan) -> None:
-    """Refs and facets: branches as in the bundle, tags that aren't here, the rest as publishing sets it."""
+def _finish(actor: User, plan: Plan) -> None:
+    """Refs and facets: branches as in the bundle, tags that aren't here, the rest as publishing sets it.
+
+    Raises Protected for a ref that only admins of the repository move.
+    """
     repository = plan.repository
+    here = set(Ref.objects.filter(repository=repository).values_list("name", flat=True))
+    asked = {"actor": actor, "repository": repository}
+    asked["may_protected"] = access.may(access.Viewer(user=actor), repository, "admin")
     at = {revision.oid: revision for revision in Revision.objects.filter(repository=repository)}
     for name, (sort, oid) in plan.claim.refs.items():
-        if sort == RefKind.BRANCH:
-            values = {"kind": sort, "revision": at[oid]}
-            Ref.objects.update_or_create(repository=repository, name=name, defaults=values)
-        elif name != LATEST:
-            Ref.objects.get_or_create(repository=repository, name=name, defaults={"kind": sort, "revision": at[oid]})
+        if sort == RefKind.BRANCH or (name != LATEST and name not in here):
+            move(**asked, moves=[(sort, name)], revision=at[oid])
     newest = last_version(repository)
     if newest:
         rebuild_ref(repository, LATEST)
-        last = Revision.objects.filter(repository=repository, version=newest).order_by("-pk").first()
-        values = {**facets.of_version(repository, newest), "size": facets.size_of(last)}
+        values = {**facets.of_version(repository, newest), "size": facets.size_of(newest.revision)}
         Repository.objects.filter(pk=repository.pk).update(**values)
     main = plan.claim.refs.get(MAIN)
     files = next((revision.files for revision in plan.claim.revisions if main and revision.oid == main[1]), {})

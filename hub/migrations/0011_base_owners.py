@@ -36,7 +36,7 @@ def note_administrators(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ('hub', '0013_worker_health'),
+        ('hub', '0010_worker_health'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0010_sign_in'),
+        ('hub', '0006_sign_in'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0012_base_owners'),
+        ('hub', '0011_base_owners'),
     ]
 
     operations = [

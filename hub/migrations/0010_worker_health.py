@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0014_upkeep'),
+        ('hub', '0009_upkeep'),
     ]
 
     operations = [

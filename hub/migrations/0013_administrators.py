@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0019_identities'),
+        ('hub', '0012_token_limits'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0017_worker_memory'),
+        ('hub', '0004_worker_memory'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0015_quotas'),
+        ('hub', '0008_quotas'),
     ]
 
     operations = [

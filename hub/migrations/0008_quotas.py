@@ -44,7 +44,7 @@ def settle_latest(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0019_identities'),
+        ('hub', '0007_identities'),
     ]
 
     operations = [

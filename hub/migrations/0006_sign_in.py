@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0018_webhooks'),
+        ('hub', '0005_webhooks'),
     ]
 
     operations = [
