@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.errors import NotFound, Refused
+from hubctl.people import People
 from hubctl.requests import job_body, part_query, plain, split, version_path
 from hubctl.transport import Transport
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hubctl.protections import Protections
 
 
-class Hub:
+class Hub(People):
     """One hub and one user. `token` is needed for anything private and for writing."""
 
     def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
@@ -34,61 +35,6 @@ class Hub:
 
     def __exit__(self, *_: object) -> None:
         self.transport.close()
-
-    # Who one is
-
-    def sign_in(
-        self,
-        username: str,
-        password: str,
-        *,
-        code: str = "",
-        name: str = "hubctl",
-        scopes: Sequence[str] = (),
-        days: int = 90,
-    ) -> str:
-        """A new token for this user; later requests of this object send it.
-
-        A user with a second factor gives its one-time code, or a recovery code, as `code`; without it Forbidden is
-        raised with the code `sign_in.code_needed`.
-        """
-        body = {"username": username, "password": password, "name": name, "expires_in_days": days}
-        if code:
-            body["code"] = code
-        body["scopes"] = list(scopes) or ["read", "write", "admin"]
-        token: str = self._post("/sign-in", body)["token"]
-        self.transport.close()
-        self.transport.token = token
-        return token
-
-    def me(self) -> dict[str, Any]:
-        """The user behind the token."""
-        return self._get("/me")
-
-    def usage(self, namespace: str | None = None) -> dict[str, Any]:
-        """What a namespace, or without a name the user, has used: {name, limits: [{name, used, limit}]}."""
-        return self._get(f"/namespaces/{quote(namespace, safe='')}/usage" if namespace else "/me/usage")
-
-    def tokens(self) -> list[dict[str, Any]]:
-        """The user's tokens, without their secrets."""
-        return list(self._pages("/tokens"))
-
-    def create_token(
-        self,
-        name: str,
-        scopes: Sequence[str],
-        days: int = 90,
-        *,
-        namespace: str | None = None,
-        repository: str | None = None,
-    ) -> dict[str, Any]:
-        """A token, limited to a namespace or a repository where one is given; its secret is in `token`, this once."""
-        limit = {"namespace": namespace, "repository": repository}
-        return self._post("/tokens", {"name": name, "scopes": list(scopes), "expires_in_days": days, **limit})
-
-    def revoke_token(self, token_id: int) -> None:
-        """End a token at once."""
-        self._delete(f"/tokens/{token_id}")
 
     # Bases
 

@@ -5,8 +5,6 @@ from django.urls import path, re_path
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import schema, view
 from hub.api.views import (
-    account,
-    accounts,
     audit,
     bases,
     companions,
@@ -14,18 +12,17 @@ from hub.api.views import (
     files,
     jobs,
     methods,
-    organisations,
     protections,
     refs,
     repositories,
     upkeep,
     uploads,
-    usage,
     verdicts,
     versions,
     webhooks,
     workers,
 )
+from hub.api.views.accounts import account, organisations, sign_in, usage
 from hub.api.views.admin import events as admin_events
 from hub.api.views.admin import jobs as admin_jobs
 from hub.api.views.admin import storage as admin_storage
@@ -37,10 +34,10 @@ WEBHOOKS = "namespaces/<name:namespace>/webhooks"
 urlpatterns = [
     path("schema", schema.Schema.as_view(), name="api_schema"),
     path("docs", schema.Docs.as_view(), name="api_docs"),
-    path("me", accounts.Me.as_view()),
+    path("me", sign_in.Me.as_view()),
     path("me/usage", usage.MyUsage.as_view()),
-    path("sign-in", accounts.SignIn.as_view()),
-    path("sign-up", accounts.SignUp.as_view()),
+    path("sign-in", sign_in.SignIn.as_view()),
+    path("sign-up", sign_in.SignUp.as_view()),
     path("account", account.Account.as_view()),
     path("account/password", account.Password.as_view()),
     path("account/email", account.Email.as_view()),
@@ -51,8 +48,8 @@ urlpatterns = [
     path("account/second-factor/recovery-codes", account.RecoveryCodes.as_view()),
     path("account/deactivate", account.Deactivate.as_view()),
     path("account/delete", account.Delete.as_view()),
-    path("tokens", accounts.Tokens.as_view()),
-    path("tokens/<number:pk>", accounts.OneToken.as_view()),
+    path("tokens", sign_in.Tokens.as_view()),
+    path("tokens/<number:pk>", sign_in.OneToken.as_view()),
     path("organisations", organisations.Organisations.as_view()),
     path("organisations/<name:namespace>", organisations.Organisation.as_view()),
     path("organisations/<name:namespace>/members/<name:username>", organisations.Member.as_view()),

@@ -4,8 +4,6 @@ from django.urls import path
 
 import hub.http.converters  # noqa: F401  registers name, ref, anypath, number
 from hub.web.views import (
-    account,
-    accounts,
     bases,
     browse,
     compare,
@@ -13,16 +11,15 @@ from hub.web.views import (
     jobs,
     merge,
     namespaces,
-    oidc,
     protections,
     repository,
-    resets,
     transfer,
     trying,
     upkeep,
     upload,
     webhooks,
 )
+from hub.web.views.accounts import account, oidc, resets, sign_in
 from hub.web.views.admin import events as admin_events
 from hub.web.views.admin import storage as admin_storage
 from hub.web.views.admin import users as admin_users
@@ -50,8 +47,8 @@ urlpatterns = [
     path("bases/<anypath:name>/-/change", bases.change_base, name="change_base"),
     path("bases/<anypath:name>/-/delete", bases.delete_base, name="delete_base"),
     path("bases/<anypath:name>", bases.base, name="base"),
-    path("sign-in", accounts.sign_in, name="sign_in"),
-    path("sign-in/code", accounts.sign_in_code, name="sign_in_code"),
+    path("sign-in", sign_in.sign_in, name="sign_in"),
+    path("sign-in/code", sign_in.sign_in_code, name="sign_in_code"),
     path("sign-in/reset", resets.ask, name="ask_reset"),
     path("sign-in/reset/new", resets.new, name="reset_password"),
     path("sign-in/reset/<str:uid>/<str:token>", resets.link, name="reset_password_link"),
@@ -67,10 +64,10 @@ urlpatterns = [
     path("sign-in/oidc", oidc.begin, name="oidc"),
     path("sign-in/oidc/back", oidc.back, name="oidc_back"),
     path("account/connections/<number:pk>/remove", oidc.disconnect, name="oidc_disconnect"),
-    path("sign-up", accounts.sign_up, name="sign_up"),
-    path("sign-out", accounts.sign_out, name="sign_out"),
-    path("tokens", accounts.tokens, name="tokens"),
-    path("tokens/<number:pk>/revoke", accounts.revoke_token, name="revoke_token"),
+    path("sign-up", sign_in.sign_up, name="sign_up"),
+    path("sign-out", sign_in.sign_out, name="sign_out"),
+    path("tokens", sign_in.tokens, name="tokens"),
+    path("tokens/<number:pk>/revoke", sign_in.revoke_token, name="revoke_token"),
     path("organisations", namespaces.organisations, name="organisations"),
     path("trash", namespaces.trash, name="trash"),
     path(f"trash/{HERE}", namespaces.restore, name="restore"),

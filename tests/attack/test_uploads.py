@@ -17,6 +17,7 @@ import pytest
 from hub.errors import Conflict, HubError, NotFound
 from hub.models import Event, Revision, Upload, UploadFile, Version
 from hub.services.content import staging, uploads
+from hub.services.upkeep.expiry import expire_uploads
 from hub.storage import blobs
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
@@ -98,7 +99,7 @@ class TestTwiceAtOnceTooLate:
             "abandon": lambda: uploads.abandon_upload(actor=owner, upload=fresh(upload)),
             "send": lambda: append(fresh(upload), b"more", 0, "adapter_config.json"),
             "begin": lambda: begun(owner, repository, files),
-            "expire": lambda: uploads.expire_uploads(older_than=timedelta(seconds=-60)),
+            "expire": lambda: expire_uploads(older_than=timedelta(seconds=-60)),
         }
         outcomes = at_once(acts["commit"], acts[other], acts["commit"])
         for outcome in outcomes:

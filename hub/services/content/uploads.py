@@ -4,14 +4,10 @@ A cut at any byte is resumed at the offset the server has; a refused commit leav
 bytes wait for the mended file until the upload is abandoned or expires.
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
-from itertools import chain
+from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -28,7 +24,6 @@ from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.known_bases import hold
 from hub.services.refs import lock
-from hub.services.upkeep import batches
 from hub.storage import blobs, digest
 
 log = logging.getLogger(__name__)
@@ -224,34 +219,6 @@ def abandon_upload(*, actor: User, upload: Upload) -> None:
         staging.remove(upload)
     if not deleted:
         raise _gone()
-
-
-def expire_uploads(
-    *, older_than: timedelta | None = None, dry_run: bool = False, go_on: Callable[[], bool] = lambda: True
-) -> int:
-    """Forget uploads begun before that long ago, and folders that belong to none; how many.
-
-    By default that is HUB_KEEP_UPLOADS_DAYS, and nothing is forgotten where that is 0. `dry_run` counts only, and
-    `go_on` is asked before each upload: once it answers False, the rest is left for the next time.
-    """
-    if older_than is None and not settings.KEEP_UPLOADS_DAYS:
-        return 0
-    before = timezone.now() - (older_than if older_than is not None else timedelta(days=settings.KEEP_UPLOADS_DAYS))
-    expired = 0
-    for upload in chain.from_iterable(batches.rows(Upload.objects.filter(created_at__lt=before))):
-        if not go_on():
-            return expired
-        if dry_run:
-            expired += not staging.touched_since(staging.folder(upload), before)
-            continue
-        if staging.touched_since(staging.folder(upload), before):
-            continue
-        with contextlib.suppress(Conflict), staging.whole(upload.pk, patience=0):
-            Upload.objects.filter(pk=upload.pk).delete()
-            staging.remove(upload)
-            expired += 1
-    known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
-    return expired + staging.remove_strays(known, before, dry_run=dry_run)
 
 
 def _oldest(user: User) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from hub.services.content.collection import Collected, collect_blobs
-from hub.services.content.uploads import expire_uploads
+from hub.services.upkeep.expiry import expire_uploads
 
 # How workers name a folder they are still filling: in their cache, and beside the base that they convert.
 IN_CACHE, IN_BASES = ".part-*", ".*-????????"

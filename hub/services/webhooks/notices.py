@@ -4,43 +4,53 @@ A payload says what a namespace's admins may read in their audit log, and no mor
 listed keys go out, since a job or a measurement may be about what they can't see.
 """
 
+from dataclasses import dataclass
+
 from django.db import transaction
 from django.db.models import Q
 
 from hub.models import Delivery, Event, Job, Webhook
 from hub.services import outbox
 
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The keys of an event's detail that a payload has; `nameless` leaves its actor out, as not everyone may know them."""
+
+    keys: tuple[str, ...] = ()
+    nameless: bool = False
+
+
 TOPIC = "webhook"
 PING = "ping"
-EVENTS: dict[str, tuple[str, ...]] = {
-    "publish": ("revision", "branch", "version"),
-    "tag.set": ("tag", "revision"),
-    "tag.delete": ("tag",),
-    "repository.create": ("kind", "visibility"),
-    "repository.update": ("visibility",),
-    "repository.delete": (),
-    "repository.restore": (),
-    "repository.purge": (),
-    "repository.import": ("revisions",),
-    "companion.add": ("companion", "visibility"),
-    "companion.visibility": ("companion", "visibility"),
-    "companion.remove": ("companion",),
-    "evaluate": (),
-    "job.queue": ("kind", "output"),
-    "job.done": ("kind",),
-    "job.failed": ("kind", "code"),
-    "job.cancel": ("kind",),
-    "member.set": ("user", "role"),
-    "member.remove": ("user",),
+EVENTS: dict[str, Told] = {
+    "publish": Told(("revision", "branch", "version")),
+    "tag.set": Told(("tag", "revision")),
+    "tag.delete": Told(("tag",)),
+    "repository.create": Told(("kind", "visibility")),
+    "repository.update": Told(("visibility",)),
+    "repository.delete": Told(),
+    "repository.restore": Told(),
+    "repository.purge": Told(),
+    "repository.import": Told(("revisions",)),
+    "companion.add": Told(("companion", "visibility")),
+    "companion.visibility": Told(("companion", "visibility")),
+    "companion.remove": Told(("companion",)),
+    "evaluate": Told(nameless=True),
+    "job.queue": Told(("kind", "output")),
+    "job.done": Told(("kind",)),
+    "job.failed": Told(("kind", "code")),
+    "job.cancel": Told(("kind",)),
+    "member.set": Told(("user", "role")),
+    "member.remove": Told(("user",)),
 }
-"""Verb of the audit log → the keys of its detail that a payload has."""
-# Who measured, and on what, is for those who may see the dataset.
-NAMELESS = {"evaluate"}
+"""Verb of the audit log → what a payload tells of it."""
 
 
 def notify(event: Event) -> None:
     """Write a delivery for each webhook that wants this event; call it in the transaction that wrote the event."""
-    if event.verb not in EVENTS or event.namespace_id is None or _is_private(event):
+    told = EVENTS.get(event.verb)
+    if told is None or event.namespace_id is None or _is_private(event):
         return
     here = Q(repository=None) | Q(repository=event.repository_id) if event.repository_id else Q(repository=None)
     wanting = Webhook.objects.filter(here, namespace=event.namespace_id, active=True)
@@ -67,12 +77,13 @@ def _is_private(event: Event) -> bool:
 
 def payload_of(event: Event) -> dict:
     """{"event", "at", "namespace", "repository", "object", "actor", "detail"}."""
+    told = EVENTS[event.verb]
     return {
         "event": event.verb,
         "at": event.created_at.isoformat(),
         "namespace": event.namespace.name,
         "repository": event.repository.full_name if event.repository else None,
         "object": event.object,
-        "actor": event.actor.username if event.actor and event.verb not in NAMELESS else None,
-        "detail": {key: event.detail[key] for key in EVENTS[event.verb] if event.detail.get(key) is not None},
+        "actor": event.actor.username if event.actor and not told.nameless else None,
+        "detail": {key: event.detail[key] for key in told.keys if event.detail.get(key) is not None},
     }

@@ -18,6 +18,7 @@ from hub.errors import Conflict, Invalid, NotFound
 from hub.models import Blob, ManifestEntry, Ref, RepositoryTag, Revision, Upload, UploadFile, Version
 from hub.services import repositories
 from hub.services.content import facets, staging, uploads
+from hub.services.upkeep.expiry import expire_uploads
 from hub.storage import blobs
 from tests.hub import factories
 
@@ -339,7 +340,7 @@ def test_uploads_expire_with_their_bytes_unless_somebody_still_sends(owner, repo
     stray = staging.folder(left).parent / "stray"
     stray.mkdir()
     os.utime(stray, (then, then))
-    assert uploads.expire_uploads() == 2
+    assert expire_uploads() == 2
     assert set(Upload.objects.all()) == {busy, fresh}
     assert not staging.folder(left).exists()
     assert not stray.exists()

@@ -9,7 +9,7 @@ from hub.api.bodies import Body, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
-from hub.api.views.accounts import PlaceShape
+from hub.api.views.accounts.sign_in import PlaceShape
 from hub.models import Role
 from hub.services import accounts
 

@@ -1,0 +1,1 @@
+"""People: signing in, tokens, one's own account, organisations, what they use."""

@@ -1,0 +1,42 @@
+"""Forgetting pushes that were begun and left, with the bytes that came."""
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import chain
+
+from django.conf import settings
+from django.utils import timezone
+
+from hub.errors import Conflict
+from hub.models import Upload
+from hub.services.content import staging
+from hub.services.upkeep import batches
+
+
+def expire_uploads(
+    *, older_than: timedelta | None = None, dry_run: bool = False, go_on: Callable[[], bool] = lambda: True
+) -> int:
+    """Forget uploads begun before that long ago, and folders that belong to none; how many.
+
+    By default that is HUB_KEEP_UPLOADS_DAYS, and nothing is forgotten where that is 0. `dry_run` counts only, and
+    `go_on` is asked before each upload: once it answers False, the rest is left for the next time.
+    """
+    if older_than is None and not settings.KEEP_UPLOADS_DAYS:
+        return 0
+    before = timezone.now() - (older_than if older_than is not None else timedelta(days=settings.KEEP_UPLOADS_DAYS))
+    expired = 0
+    for upload in chain.from_iterable(batches.rows(Upload.objects.filter(created_at__lt=before))):
+        if not go_on():
+            return expired
+        if dry_run:
+            expired += not staging.touched_since(staging.folder(upload), before)
+            continue
+        if staging.touched_since(staging.folder(upload), before):
+            continue
+        with contextlib.suppress(Conflict), staging.whole(upload.pk, patience=0):
+            Upload.objects.filter(pk=upload.pk).delete()
+            staging.remove(upload)
+            expired += 1
+    known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)}
+    return expired + staging.remove_strays(known, before, dry_run=dry_run)
