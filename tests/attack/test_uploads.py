@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hub.errors import Conflict, HubError, NotFound
-from hub.models import Event, Revision, Upload, UploadFile, Version
+from hub.models import Event, Repository, Revision, Upload, UploadFile, Version
 from hub.services.content import staging, uploads
 from hub.storage import blobs
 from tests.hub import factories
@@ -153,7 +153,7 @@ class TestTwiceAtOnceTooLate:
         upload = begun(owner, repository)
         gone = fresh(upload)
         gone.repository  # noqa: B018 - loaded before it goes
-        repository.delete()
+        Repository.objects.filter(pk=repository.pk).delete()
         with pytest.raises(NotFound):
             uploads.commit_upload(actor=owner, upload=gone)
         with pytest.raises(NotFound):
