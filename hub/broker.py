@@ -105,14 +105,6 @@ def drainer_woke() -> None:
         client().delete(WOKEN)
 
 
-def answers() -> bool:
-    """True if the broker answers a ping."""
-    try:
-        return bool(client().ping())
-    except (redis.RedisError, OSError):
-        return False
-
-
 def waiting(queues: set[str]) -> set[int] | None:
     """Ids of the jobs that still wait in these queues; None where the broker can't be reached."""
     found: set[int] = set()

@@ -2,6 +2,8 @@
 
 import re
 
+from django.utils.crypto import salted_hmac
+
 from hub.errors import Invalid
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -20,6 +22,15 @@ RESERVED = frozenset(
     v2 versions well-known whoami workers xet
     """.split()
 )
+
+WORKER = re.compile(r"worker-[0-9a-f]{8}")
+
+
+def worker_name(host: str) -> str:
+    """What everyone calls the worker process `host` ("machine-pid"): it tells nothing of the machine; "" stays ""."""
+    if not host or WORKER.fullmatch(host):
+        return host
+    return f"worker-{salted_hmac('hub.worker', host).hexdigest()[:8]}"
 
 
 def check_namespace(name: str) -> str:

@@ -71,9 +71,18 @@ class Hub:
         """The user's tokens, without their secrets."""
         return list(self._pages("/tokens"))
 
-    def create_token(self, name: str, scopes: Sequence[str], days: int | None = None) -> dict[str, Any]:
-        """A token; its secret is in `token`, this once."""
-        return self._post("/tokens", {"name": name, "scopes": list(scopes), "expires_in_days": days})
+    def create_token(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        days: int = 90,
+        *,
+        namespace: str | None = None,
+        repository: str | None = None,
+    ) -> dict[str, Any]:
+        """A token, limited to a namespace or a repository where one is given; its secret is in `token`, this once."""
+        limit = {"namespace": namespace, "repository": repository}
+        return self._post("/tokens", {"name": name, "scopes": list(scopes), "expires_in_days": days, **limit})
 
     def revoke_token(self, token_id: int) -> None:
         """End a token at once."""

@@ -19,23 +19,38 @@ def class_counts(completions: Sequence[str]) -> dict[str, int]:
 
 
 def check_classes(counts: dict[str, int], seeds: Sequence[str], least: int) -> list[str]:
-    """Warnings for thin classes. Error `transfer.starved` if a class of the seeds gets fewer than `least`."""
+    """Warnings for thin classes. Error `transfer.starved` if a class of the seeds gets fewer than `least`.
+
+    Sentences hold no answer's text, which comes from private examples: a class is called by the first of the `seeds`
+    (the completion of each seed, "" where it has none) that has it. The error's fact `classes` is for who asked.
+    """
     if not counts:
         return []
-    wanted = {name: counts.get(name, 0) for name in dict.fromkeys(seed.strip() for seed in seeds if seed.strip())}
-    starved = {name: count for name, count in wanted.items() if count < least}
-    told = ", ".join(f"{name}: {count}" for name, count in {**wanted, **counts}.items())
+    given = [seed.strip() for seed in seeds]
+    wanted = {name: counts.get(name, 0) for name in dict.fromkeys(filter(None, given))}
+    every = {**wanted, **counts}
+    told = f"{len(every)} classes of answers have {', '.join(map(str, sorted(every.values(), reverse=True)))} samples"
+    starved = [name for name, count in wanted.items() if count < least]
     if starved:
         raise CompositionError(
             "transfer.starved",
-            f"Too few samples for {', '.join(starved)}: the answers are {told}, and each class of the seeds needs "
+            f"Too few samples for {_by_seed(starved, given)}: the {told}, and each class of the seeds needs "
             f"at least {least}. Give more seeds of these classes, more samples or another filter, or set "
             "least_per_class=0 to continue anyway. The samples are kept.",
-            classes={**wanted, **counts},
+            classes=every,
         )
-    fair = sum(counts.values()) / len({**wanted, **counts})
-    thin = [name for name, count in {**wanted, **counts}.items() if count < fair / 4]
-    return [f"Few samples for {', '.join(thin)}: the answers are {told}."] if thin else []
+    fair = sum(counts.values()) / len(every)
+    thin = [name for name, count in every.items() if count < fair / 4]
+    return [f"Few samples for {_by_seed(thin, given)}: the {told}."] if thin else []
+
+
+def _by_seed(names: Sequence[str], given: Sequence[str]) -> str:
+    """Classes by the number of their first seed: "the class of seed 2 and 1 class that no seed has"."""
+    known = [given.index(name) + 1 for name in names if name in given]
+    other = len(names) - len(known)
+    words = [f"the class of seed {number}" for number in known]
+    words += [f"{other} {'class' if other == 1 else 'classes'} that no seed has"] if other else []
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def quotas(counts: dict[str, int], wanted: int) -> dict[str, int]:

@@ -164,13 +164,13 @@ def _answers(
             f"{cut} of {len(answered)} answers were cut at {recipe.answer_tokens} tokens; raise answer_tokens."
         )
     classes = class_counts([row["completion"] for row in answered])
-    seeds = [str(row["completion"]) for row in parties.seeds if row.get("completion")]
+    seeds = [str(row.get("completion") or "") for row in parties.seeds]
     warnings += check_classes(classes, seeds, recipe.least_per_class)
     return {
         "answered": len(answered),
         "empty": len(rows) - len(answered),
         "cut": cut,
-        "classes": classes,
+        "class_sizes": list(classes.values()),
         "examples": [_plain(row) for row in answered[:SHOWN]],
     }
 

@@ -17,6 +17,7 @@ from hub.progress import publish_progress
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
 from workers.patience import P, R, patiently
+from workers.telling import Telling
 
 SECONDS_A_LIVE_EVENT = 0.2
 SECONDS_A_WRITE = 1.0
@@ -29,13 +30,25 @@ class Stopping(Exception):
 
 
 class Attempt:
-    """The heartbeat sets `over` when the lease is lost, and `stopping` when the worker is to stop."""
+    """The heartbeat sets `over` when the lease is lost, and `stopping` when the worker is to stop.
+
+    Every text it writes is made fit for the job's watchers by `telling`, which looks again who is private once the
+    result is saved.
+    """
 
     def __init__(self, job: Job, stopping: threading.Event | None = None) -> None:
         self.job = job
         self.over = threading.Event()
         self.stopping = stopping or threading.Event()
+        self._telling: Telling | None = None
         self._last_event = self._last_write = 0.0
+
+    @property
+    def telling(self) -> Telling:
+        """What makes texts fit for others than the job's owner and the machine's administrators."""
+        if self._telling is None:
+            self._telling = Telling(self.job)
+        return self._telling
 
     @property
     def fence(self) -> dict[str, int]:
@@ -55,12 +68,14 @@ class Attempt:
         now = time.monotonic()
         if now - self._last_event >= SECONDS_A_LIVE_EVENT:
             self._last_event = now
-            data = {"fraction": fraction, "message": message, "figures": figures, "attempt": self.job.attempt}
+            said = self.telling.text(message)
+            data = {"fraction": fraction, "message": said, "figures": figures, "attempt": self.job.attempt}
             publish_progress(self.job.pk, "progress", **data)
         if now - self._last_write >= SECONDS_A_WRITE:
             self._last_write = now
+            said = self.telling.text(message)
             try:
-                lease.report_progress(**self.fence, fraction=fraction, message=message, figures=figures)
+                lease.report_progress(**self.fence, fraction=fraction, message=said, figures=figures)
             except DatabaseError as error:
                 if not connection.in_atomic_block:
                     connection.close()
@@ -70,12 +85,14 @@ class Attempt:
     def say(self, message: str) -> None:
         """Add a line to the job's log, which is kept."""
         self.check()
-        self.write(lease.add_log, **self.fence, text=message)
+        self.write(lease.add_log, **self.fence, text=self.telling.text(message))
 
     def advance(self, state: State) -> None:
         """Move to the next state."""
         self.check()
         self.write(lease.advance, **self.fence, state=state)
+        if state == State.SAVING:
+            self._telling = None
 
     def write(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that writes behind this attempt's fence, and outlast the database's faults; its answer."""

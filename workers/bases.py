@@ -46,7 +46,7 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
         hint = f" Its source names {path!r}, which only an administrator may name." if unnamed else ""
         raise CompositionError(
             "base.not_held",
-            f"This worker holds no weights of {base}. Put them in {settings.WORKER_BASES}/{base.folder}.{hint}",
+            f"This worker holds no weights of {base}. Put them in HUB_BASES/{base.folder} on its machine.{hint}",
             base=str(base),
         )
     from composition.running.base_models import convert_gguf

@@ -12,16 +12,10 @@ import yaml
 from composition.registry import Method
 from hub.licences import combined, conflicts
 from hub.models import Job, Version
+from workers.telling import public_names
 
-HIDDEN = "private adapter"
 # Figures that differ from run to run; the report has them, the card does not.
 CLOCKED = {"seconds", "tokens_per_second"}
-
-
-def public_names(job: Job, parents: Sequence[Version]) -> list[str]:
-    """What the result may call its parents: whoever sees the result need not see a private adapter from elsewhere."""
-    hidden = [p.repository.visibility == "private" and p.repository.namespace != job.output_namespace for p in parents]
-    return [f"{HIDDEN} {n + 1}" if hidden[n] else str(parent) for n, parent in enumerate(parents)]
 
 
 def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:

@@ -9,7 +9,7 @@ import yaml
 from composition.registry import Method
 from hub.licences import combined
 from hub.models import Job, Version
-from workers.cards import public_names
+from workers.telling import public_names
 
 
 def generated_card(job: Job, method: Method, parents: Sequence[Version], report: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What all transfers share on a worker: reading the source adapter, and publishing the result."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,10 @@ from composition.registry import METHODS
 from hub.models import JobInput, Origin
 from hub.services.jobs.results import Beside
 from workers.attempt import Attempt
-from workers.cards import public_names, transfer_card
+from workers.cards import transfer_card
 from workers.publishing import publish_folder
+from workers.telling import public_names
 from workers.worker import Worker
-
-# Keys that a public report leaves out: their text was invented from private examples.
-PRIVATE = frozenset({"examples", "kept_examples", "rejected_examples", "rows", "seeds"})
 
 
 def read_source(attempt: Attempt, worker: Worker, row: JobInput) -> Path:
@@ -35,11 +33,10 @@ def publish_moved(
     names = public_names(job, [row.version])
     for warning in report.get("warnings", []):
         attempt.say(f"Warning: {warning}")
-    files = [
-        {"role": file.role, "name": file.name, "sha256": file.digest} for file in job.files.order_by("role", "name")
-    ]
+    # Without their names, which whoever sees the result need not know.
+    files = [{"role": file.role, "sha256": file.digest} for file in job.files.order_by("role", "name")]
     report = {
-        **_public(report),
+        **report,
         "method": method.kind,
         "source": {"base": str(row.version.base), "adapter": names[0]},
         "target": {"base": str(job.base)},
@@ -56,12 +53,3 @@ def publish_moved(
         report=report,
         beside=beside,
     )
-
-
-def _public(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The report without invented text."""
-    told = {}
-    for key, value in report.items():
-        if key not in PRIVATE or isinstance(value, int | float):
-            told[key] = _public(value) if isinstance(value, dict) else value
-    return told

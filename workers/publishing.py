@@ -1,17 +1,20 @@
 """The end of every job that makes a version: SAVING, the card, the bytes into the store, then one transaction."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hub import queries
 from hub.models import State, Version
 from hub.services.content.manifest import CARD
 from hub.services.jobs.results import Beside, publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.cache import PART
+from workers.telling import Telling
 from workers.worker import Worker
 
 
@@ -23,6 +26,14 @@ def result_folder(worker: Worker):
     """
     with TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
         yield Path(name)
+
+
+def _tell(path: Path, telling: Telling) -> None:
+    """Take names that have become private since the work began out of a file such as a mixture's config."""
+    text = path.read_text(encoding="utf-8")
+    given = json.loads(text)
+    if telling.json(given) != given:
+        path.write_text(json.dumps(telling.json(given), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def publish_folder(
@@ -39,10 +50,14 @@ def publish_folder(
 ) -> Version:
     """Publish the files of `folder` with this card as the job's result, and end the job. Raises LostLease.
 
-    `beside` stores what is kept with the result, once nobody can cancel any more.
+    The report is for all who see the result, so it loses the texts of the job's private files. `beside` stores what is
+    kept with the result, once nobody can cancel any more.
     """
     attempt.advance(State.SAVING)
-    (folder / CARD).write_text(card, encoding="utf-8")
+    telling = attempt.telling
+    (folder / CARD).write_text(telling.text(card), encoding="utf-8")
+    for path in folder.glob("*.json"):
+        _tell(path, telling)
     files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir()) if path.is_file()}
     return attempt.write(
         publish_result,
@@ -50,8 +65,8 @@ def publish_folder(
         files=files,
         parents=parents,
         origin=origin,
-        message=message,
-        report=report,
+        message=telling.text(message),
+        report=telling.json(queries.without_private(report)),
         environment=worker.environment,
         beside=attempt.write(beside),
     )

@@ -37,11 +37,12 @@ def run(job: Job, worker: Worker) -> None:
         except (LostLease, Cancelled):
             log.info("job %s: attempt %s is over", job.pk, job.attempt)
         except CompositionError as error:
-            _try(lease.fail, attempt, error=error.to_dict())
+            _try(lease.fail, attempt, error=attempt.telling.failure(error.to_dict()))
         except DiskFull:
             _try(lease.put_off, attempt, fault=faults.PASSING[errno.ENOSPC])
         except HubError as error:
-            _try(lease.fail, attempt, error={"code": error.code, "message": error.message, **error.facts})
+            told = {"code": error.code, "message": error.message, **error.facts}
+            _try(lease.fail, attempt, error=attempt.telling.failure(told))
         except MemoryError:
             _try(lease.fail, attempt, error=_out_of_memory(job))
         except Exception as error:

@@ -1,5 +1,6 @@
 """This process as a worker: its name, its cache and loaded bases, and the heartbeat that keeps its job."""
 
+import logging
 import os
 import socket
 import threading
@@ -12,6 +13,7 @@ from django.conf import settings
 from composition.registry import METHODS
 from hub import disk
 from hub.models import Job, JobInput
+from hub.names import worker_name
 from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import turns
 from hub.services.jobs.waiting import bases_of
@@ -24,12 +26,15 @@ from workers.models import LoadedBases
 
 MB = 1_000_000
 
+log = logging.getLogger(__name__)
+
 
 class Worker:
     """What the runner needs from its surroundings; tests make one without Celery."""
 
-    def __init__(self, name: str, queues: Sequence[str]) -> None:
+    def __init__(self, name: str, queues: Sequence[str], *, host: str = "") -> None:
         self.name = name
+        self.host = host
         self.queues = list(queues)
         self.cache = Cache(settings.WORKER_CACHE, settings.WORKER_CACHE_MB * MB)
         self.models = LoadedBases(settings.WORKER_MODEL_MB * MB)
@@ -49,6 +54,7 @@ class Worker:
         """What the workers' page shows."""
         return {
             "name": self.name,
+            "host": self.host,
             "queues": self.queues,
             "device": devices.device_name(),
             "bases": bases.held_bases(),
@@ -102,7 +108,9 @@ _this: Worker | None = None
 def open_this_worker(queues: Sequence[str]) -> Worker:
     """Make the process's one worker. Its name is unique, so that two on one machine are two on the page."""
     global _this
-    _this = Worker(f"{socket.gethostname()}-{os.getpid()}", queues)
+    host = f"{socket.gethostname()}-{os.getpid()}"
+    _this = Worker(worker_name(host), queues, host=host)
+    log.info("%s is %s", _this.name, host)
     return _this
 
 

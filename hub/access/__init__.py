@@ -9,25 +9,31 @@ from hub.access.repositories import may, member_of, namespace, parse_input, repo
 from hub.access.viewer import (
     ANONYMOUS,
     Viewer,
+    acting,
+    limited_to,
     missing,
+    require_no_limit,
     require_role,
     require_scope,
     require_site_admin,
     require_user,
     viewer_of,
+    viewer_of_job,
 )
 from hub.access.webhooks import delivery, webhook
-from hub.access.work import identity, job, token, upload
+from hub.access.work import identity, job, token, upload, watchable
 
 __all__ = [
     "ANONYMOUS",
     "Viewer",
+    "acting",
     "base",
     "companion",
     "companions",
     "delivery",
     "identity",
     "job",
+    "limited_to",
     "may",
     "may_change_base",
     "member_of",
@@ -36,6 +42,7 @@ __all__ = [
     "namespace",
     "parse_input",
     "repository",
+    "require_no_limit",
     "require_role",
     "require_scope",
     "require_site_admin",
@@ -45,7 +52,9 @@ __all__ = [
     "upload",
     "version",
     "viewer_of",
+    "viewer_of_job",
     "visible",
     "visible_companions",
+    "watchable",
     "webhook",
 ]

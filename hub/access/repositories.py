@@ -2,7 +2,7 @@
 
 from django.db.models import Exists, OuterRef, Q
 
-from hub.access.viewer import LEVEL, Viewer, level, missing, require_role, require_user
+from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound
 from hub.models import Membership, Namespace, Ref, Repository, Revision, Version, Visibility
 from hub.names import OID, VERSION
@@ -18,27 +18,28 @@ def visible(viewer: Viewer, *, prefix: str = "") -> Q:
 
 
 def may(viewer: Viewer, repository: Repository, need: str) -> bool:
-    """True if this viewer's role and token allow `need` ("read", "write", "admin") on the repository."""
-    if need == "read" and repository.visibility == Visibility.PUBLIC:
+    """True if this viewer's role and token allow `need` ("download", "read", "write", "admin") on the repository."""
+    if need in SEEING and repository.visibility == Visibility.PUBLIC:
         return True
-    return viewer.has_scope(need) and level(viewer, repository.namespace) >= LEVEL[need]
+    return viewer.has_scope(need) and level(viewer, repository) >= LEVEL[need]
 
 
 def repository(
     viewer: Viewer, namespace: str, name: str, need: str = "read", *, kind: str | None = None, deleted: bool = False
 ) -> Repository:
     """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins."""
+    seeing = need if need in SEEING else "read"
     found = (
         Repository.objects.select_related("namespace", "base")
         .filter(namespace__name__iexact=namespace, name__iexact=name, deleted_at__isnull=not deleted, purged_at=None)
         .first()
     )
-    if found is None or (kind and found.kind != kind) or not may(viewer, found, "read"):
+    if found is None or (kind and found.kind != kind) or not may(viewer, found, seeing):
         raise missing(f"{namespace}/{name}", kind or "repository")
-    if deleted and not level(viewer, found.namespace) >= LEVEL["admin"]:
+    if deleted and not level(viewer, found) >= LEVEL["admin"]:
         raise missing(f"{namespace}/{name}", kind or "repository")
-    if need != "read":
-        require_role(viewer, found.namespace, need, found.full_name)
+    if need not in SEEING:
+        require_role(viewer, found, need, found.full_name)
     return found
 
 
@@ -107,5 +108,6 @@ def member_of(viewer: Viewer, name: str) -> Namespace:
 
 
 def member(viewer: Viewer, prefix: str) -> Q:
-    """Rows whose repository, `prefix` leading to it, is in a namespace of the viewer's."""
-    return Q(Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user)))
+    """Rows whose repository, `prefix` leading to it, is in a namespace of the viewer's and in their limit."""
+    belongs = Q(Exists(Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user)))
+    return belongs & viewer.limit.covered(prefix) if viewer.limit else belongs

@@ -1,13 +1,28 @@
 """What is under way: jobs and uploads, and the viewer's own tokens and ways in."""
 
+from django.db.models import Exists, OuterRef, Q
+
+from hub.access.limits import limit_of_job
 from hub.access.repositories import may
-from hub.access.viewer import LEVEL, Viewer, level, missing, require_scope, require_user
+from hub.access.viewer import LEVEL, Viewer, limited_to, missing, require_scope, require_user
 from hub.errors import PermissionDenied
-from hub.models import Identity, Job, Token, Upload
+from hub.models import Identity, Job, Membership, Role, Token, Upload
+
+
+def watchable(viewer: Viewer) -> Q:
+    """The filter for jobs this viewer may watch: their own and those of their namespaces, within their limit."""
+    member = Membership.objects.filter(namespace=OuterRef("output_namespace"), user=viewer.user)
+    theirs = Q(created_by=viewer.user) | Exists(member)
+    return theirs & viewer.limit.jobs() if viewer.limit else theirs
 
 
 def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
-    """A job of one's own or of a namespace one belongs to; its creator and that namespace's writers may act on it."""
+    """A job of one's own or of a namespace one belongs to; its creator and that namespace's writers may act on it.
+
+    A limited token watches jobs whose result goes to its place, and acts on those that were asked for within its limit.
+    """
+    if viewer.user is None or not viewer.has_scope("read"):
+        raise missing(str(pk), "job")
     found = (
         Job.objects.select_related(
             "output_namespace",
@@ -17,21 +32,30 @@ def job(viewer: Viewer, pk: int, need: str = "read") -> Job:
             "result__repository__namespace",
             "evaluation",
         )
-        .filter(pk=pk)
+        .filter(watchable(viewer), pk=pk)
         .first()
     )
-    if found is None or viewer.user is None or not viewer.has_scope("read"):
-        raise missing(str(pk), "job")
-    own = found.created_by_id == viewer.user.pk
-    role = 3 if own else level(viewer, found.output_namespace) if found.output_namespace else -1
-    if role < LEVEL["read"]:
+    if found is None:
         raise missing(str(pk), "job")
     if need != "read":
         require_scope(viewer, need)
-        if role < LEVEL[need]:
+        if viewer.limit and not viewer.limit.holds(limit_of_job(found)):
+            raise PermissionDenied(
+                f"This token is limited to {limited_to(viewer)}; job {pk} was not asked for within that limit. Use a "
+                "token without a limit.",
+                code="token_limit",
+            )
+        if found.created_by_id != viewer.user.pk and _role(viewer, found) < LEVEL[need]:
             owner = found.created_by.username if found.created_by else "a deleted account"
             raise PermissionDenied(f"Job {pk} belongs to {owner}; you may only watch it.")
     return found
+
+
+def _role(viewer: Viewer, job: Job) -> int:
+    """The viewer's role in the namespace of the job's output; -1 without one."""
+    rows = Membership.objects.filter(namespace=job.output_namespace, user=viewer.user)
+    role = rows.values_list("role", flat=True).first()
+    return Role(role).level if role else -1
 
 
 def upload(viewer: Viewer, pk: str) -> Upload:

@@ -12,6 +12,8 @@ from hub.http.authentication import SessionAuthentication, TokenAuthentication
 
 SCOPES = {"GET": "read", "HEAD": "read"}
 STORING = frozenset({"POST", "PUT", "PATCH"})
+DOWNLOAD = {"GET": "download", "HEAD": "download"}
+READS = ("GET", "HEAD")
 
 
 class JSONAlways(BaseContentNegotiation):
@@ -25,7 +27,11 @@ class JSONAlways(BaseContentNegotiation):
 
 
 class View(APIView):
-    """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ."""
+    """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ.
+
+    A token that is limited to a place is refused on routes that name no repository, but for the methods in
+    `within_limit`: what these look up and write, they look up by the viewer's limit.
+    """
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     content_negotiation_class = JSONAlways
@@ -35,6 +41,7 @@ class View(APIView):
     scopes: dict[str, str] = {}
     little: frozenset[str] = frozenset()
     """Methods that go on when the disk is nearly full, as they free room or are needed to; DELETE always does."""
+    within_limit: tuple[str, ...] = ()
 
     @property
     def viewer(self) -> access.Viewer:
@@ -46,6 +53,8 @@ class View(APIView):
         needed = self.scopes.get(request.method) or SCOPES.get(request.method, "write")
         if request.auth is not None:
             access.require_scope(self.viewer, needed)
+            if request.method not in self.within_limit and not {"namespace", "name"} <= set(kwargs):
+                access.require_no_limit(self.viewer)
         if request.method in STORING - self.little:
             disk.require_room()
 

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from hub import access, queries
 from hub.http.job_serializers import HIDDEN
 from hub.models import Event
+from hub.names import worker_name
 
 JOB = re.compile(r"job ([0-9]{1,18})")
 
@@ -60,7 +61,10 @@ class EventShape(serializers.ModelSerializer):
         return None if self.context["sight"].hides(event) else name
 
     def get_detail(self, event) -> dict:
-        return {} if self.context["sight"].hides(event) else event.detail
+        if self.context["sight"].hides(event):
+            return {}
+        worker = event.detail.get("worker")
+        return event.detail | {"worker": worker_name(worker)} if isinstance(worker, str) else event.detail
 
 
 def show_events(viewer: access.Viewer, events: Sequence[Event]) -> list[dict]:

@@ -10,7 +10,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub import access, queries
-from hub.models import Evaluation, Job, JobFile, JobLog
+from hub.models import Evaluation, Job, JobFile, JobInput, JobLog
+from hub.names import worker_name
 from hub.services.jobs.waiting import waiting_for
 
 HIDDEN = "(hidden)"
@@ -39,20 +40,30 @@ class Sight:
         self.seen = queries.seen(viewer, [version.repository_id for version in versions])
         self.hidden = {v.repository.full_name for v in versions if v.repository_id not in self.seen}
         self._waiting: dict[tuple, str] = {}
+        self._words: dict[int, dict[str, str]] = {}
 
     def name(self, version) -> str:
         """`ns/name@v1`, or the one word for what is hidden."""
         return str(version) if version.repository_id in self.seen else HIDDEN
 
-    def redact(self, text: str) -> str:
-        """A sentence without the names of hidden repositories."""
+    def tell(self, job: Job, text: str) -> str:
+        """A sentence about a job: its private inputs by name where the viewer sees them, no name of what is hidden."""
         for name in sorted(self.hidden, key=len, reverse=True):
             text = text.replace(name, HIDDEN)
-        return text
+        if queries.HIDDEN_INPUT not in text:
+            return text
+        if job.pk not in self._words:
+            words = queries.input_words(job.inputs.all())
+            self._words[job.pk] = {word: str(row.version) for row, word in words if self._sees(row)}
+        return queries.named_inputs(text, self._words[job.pk])
 
-    def redact_json(self, facts: dict | None) -> dict | None:
-        """The same for names anywhere in an error's facts or in figures."""
-        return json.loads(self.redact(json.dumps(facts))) if facts and self.hidden else facts
+    def _sees(self, row: JobInput) -> bool:
+        return row.version.repository_id in self.seen
+
+    def tell_json(self, job: Job, facts: dict | None) -> dict | None:
+        """The same for sentences anywhere in an error's facts or in figures, whose examples are for the job's owner."""
+        shown = facts if self.user and job.created_by_id == self.user.pk else queries.without_private(facts)
+        return json.loads(self.tell(job, json.dumps(shown, default=str))) if shown else shown
 
     def outcome(self, job: Job) -> dict | None:
         """What a job answered; without the experts' names where its mixture can't be seen any more."""
@@ -60,7 +71,7 @@ class Sight:
         if job.outcome is None or known:
             return job.outcome
         answers = {side: {**answer, "routing": None} for side, answer in job.outcome.get("answers", {}).items()}
-        return self.redact_json({**job.outcome, "answers": answers})
+        return self.tell_json(job, {**job.outcome, "answers": answers})
 
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
@@ -95,6 +106,7 @@ class JobShape(serializers.ModelSerializer):
     """A job."""
 
     message = serializers.SerializerMethodField()
+    worker = serializers.SerializerMethodField(help_text="as GET /workers names it; empty before and between attempts")
     figures = serializers.SerializerMethodField(help_text="what the method reports while it runs")
     waiting_for = serializers.SerializerMethodField(help_text="why no running worker would take it, or null")
     inputs = serializers.SerializerMethodField(help_text="ns/name@v1, or (hidden)")
@@ -130,10 +142,13 @@ class JobShape(serializers.ModelSerializer):
         fields += ("evaluation", "created_at", "started_at", "finished_at", "created_by")
 
     def get_message(self, job) -> str:
-        return self.context["sight"].redact(job.message)
+        return self.context["sight"].tell(job, job.message)
+
+    def get_worker(self, job) -> str:
+        return worker_name(job.worker)
 
     def get_figures(self, job) -> dict:
-        return self.context["sight"].redact_json(job.figures)
+        return self.context["sight"].tell_json(job, job.figures)
 
     def get_waiting_for(self, job) -> str | None:
         return self.context["sight"].waiting(job)
@@ -161,7 +176,7 @@ class JobShape(serializers.ModelSerializer):
 
     @extend_schema_field(ErrorShape(allow_null=True))
     def get_error(self, job) -> dict | None:
-        return self.context["sight"].redact_json(job.error)
+        return self.context["sight"].tell_json(job, job.error)
 
     @extend_schema_field(EvaluationShape(allow_null=True))
     def get_evaluation(self, job) -> dict | None:
@@ -199,7 +214,7 @@ class LogShape(serializers.ModelSerializer):
         fields = ("id", "attempt", "at", "text")
 
     def get_text(self, line) -> str:
-        return self.context["sight"].redact(line.text)
+        return self.context["sight"].tell(self.context["job"], line.text)
 
 
 def show(viewer: access.Viewer, jobs: list[Job]) -> list[dict]:

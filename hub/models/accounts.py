@@ -87,9 +87,13 @@ class Membership(models.Model):
 
 
 class Token(models.Model):
-    """A program's key: shown once, kept as a SHA-256, limited by scopes and an expiry."""
+    """A program's key: shown once, kept as a SHA-256, limited by scopes, an expiry, and a namespace or a repository.
+
+    Where the namespace or the repository of its limit is deleted for good, the token goes with it: it never widens.
+    """
 
     class Scope(models.TextChoices):
+        DOWNLOAD = "download"
         READ = "read"
         WRITE = "write"
         ADMIN = "admin"
@@ -99,10 +103,19 @@ class Token(models.Model):
     prefix = models.CharField(max_length=12)
     digest = models.CharField(max_length=64, unique=True)
     scopes = models.JSONField(default=list)
+    namespace = models.ForeignKey(Namespace, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    repository = models.ForeignKey("Repository", null=True, blank=True, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(namespace=None) | models.Q(repository=None), name="token_one_limit"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"

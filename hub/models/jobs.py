@@ -57,6 +57,10 @@ class Job(models.Model):
     # None once its owner's account is deleted; such a job is over and is not retried.
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="jobs")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)
+    limit_namespace = models.BigIntegerField(
+        null=True, blank=True, help_text="id, kept when its row is gone: the limit of the token that asked for the job"
+    )
+    limit_repository = models.BigIntegerField(null=True, blank=True, help_text="the same for a token of one repository")
 
     attempt = models.PositiveIntegerField(default=0, help_text="the fence: grows with every claim, never shrinks")
     lost = models.PositiveIntegerField(default=0, help_text="attempts whose worker went silent")
@@ -130,6 +134,7 @@ class JobFile(models.Model):
     role = models.CharField(max_length=20)
     name = models.CharField(max_length=200)
     blob = models.ForeignKey("Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    companion = models.BigIntegerField(null=True, blank=True, help_text="id of the companion it was taken from")
     digest = models.CharField(max_length=64)
     facts = models.JSONField(default=dict)
 
@@ -157,9 +162,13 @@ class JobLog(models.Model):
 
 
 class WorkerNode(models.Model):
-    """A worker process as it last described itself: queue, device, the bases it holds."""
+    """A worker process as it last described itself: queue, device, the bases it holds.
+
+    `name` is for everyone, `host` ("machine-pid") for administrators of the site.
+    """
 
     name = models.CharField(max_length=200, unique=True)
+    host = models.CharField(max_length=200, blank=True)
     queues = models.JSONField(default=list)
     device = models.CharField(max_length=100)
     bases = models.JSONField(default=list, help_text="ids of the bases whose weights it can find")

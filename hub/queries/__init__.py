@@ -1,11 +1,21 @@
 """All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
 long its list."""
 
-from hub.queries.account import identities, memberships, sign_ins, tokens, user, writable
+from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
-from hub.queries.job import job_end, job_of_key, jobs
+from hub.queries.job import (
+    HIDDEN_INPUT,
+    input_words,
+    job_end,
+    job_of_key,
+    jobs,
+    named_inputs,
+    private_relatives,
+    report_of,
+    without_private,
+)
 from hub.queries.quota import stored, usage
 from hub.queries.repository import (
     FACETS,
@@ -26,6 +36,7 @@ from hub.queries.worker import live_workers, workers
 
 __all__ = [
     "FACETS",
+    "HIDDEN_INPUT",
     "SORTS",
     "bases",
     "companion",
@@ -37,16 +48,21 @@ __all__ = [
     "file",
     "files",
     "identities",
+    "input_words",
     "job_end",
     "job_of_key",
     "jobs",
     "latest_versions",
+    "limit_shown",
     "lineage",
     "live_workers",
     "memberships",
+    "named_inputs",
     "names_seen",
     "newest_datasets",
+    "private_relatives",
     "refs",
+    "report_of",
     "repositories",
     "seen",
     "sign_ins",
@@ -58,6 +74,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "without_private",
     "workers",
     "writable",
 ]

@@ -12,10 +12,17 @@ from hub.models import (
     User,
 )
 
+HIDDEN = "(hidden)"
+
 
 def memberships(viewer: Viewer) -> QuerySet[Membership]:
-    """The viewer's namespaces with their role in each, by name."""
-    return access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
+    """The viewer's namespaces with their role in each, by name; of a limited token the one of its limit."""
+    found = access.require_user(viewer).memberships.select_related("namespace").order_by("namespace__name")
+    if viewer.limit is None:
+        return found
+    if viewer.limit.namespace:
+        return found.filter(namespace=viewer.limit.namespace)
+    return found.filter(namespace__repositories=viewer.limit.repository)
 
 
 def writable(viewer: Viewer) -> list[str]:
@@ -27,7 +34,19 @@ def writable(viewer: Viewer) -> list[str]:
 
 def tokens(viewer: Viewer) -> QuerySet[Token]:
     """The viewer's own tokens that are not revoked, newest first."""
-    return access.require_user(viewer).tokens.filter(revoked_at=None).order_by("-pk")
+    return (
+        access.require_user(viewer)
+        .tokens.filter(revoked_at=None)
+        .select_related("namespace", "repository__namespace")
+        .order_by("-pk")
+    )
+
+
+def limit_shown(token: Token) -> str | None:
+    """The repository that a token is limited to, as its user may read it; None where it has no such limit."""
+    if token.repository is None:
+        return None
+    return token.repository.full_name if access.may(Viewer(user=token.user), token.repository, "read") else HIDDEN
 
 
 def sign_ins(viewer: Viewer) -> QuerySet[Event]:

@@ -19,10 +19,9 @@ def events(
     """
     if (namespace is None) == (repository is None):
         raise TypeError("events() needs a namespace or a repository, and not both")
-    place = namespace or repository.namespace
     if repository is not None and not access.may(viewer, repository, "read"):
         raise access.missing(repository.full_name, "repository")
-    access.require_role(viewer, place, "admin", str(namespace or repository))
+    access.require_role(viewer, namespace or repository, "admin", str(namespace or repository))
     found = Event.objects.filter(namespace=namespace) if namespace else Event.objects.filter(repository=repository)
     return found.select_related("actor", "namespace", "repository__namespace").order_by("-pk")
 

@@ -73,6 +73,8 @@ def trash(viewer: Viewer) -> QuerySet[Repository]:
     """Deleted repositories of the namespaces this viewer is admin of."""
     admin_of = access.require_user(viewer).memberships.filter(role="admin").values("namespace")
     deleted = Repository.objects.select_related("namespace", "base").filter(deleted_at__isnull=False, purged_at=None)
+    if viewer.limit:
+        deleted = deleted.filter(viewer.limit.covered())
     return deleted.filter(namespace__in=admin_of).order_by("-deleted_at", "-pk")
 
 

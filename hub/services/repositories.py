@@ -4,6 +4,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from hub import access
+from hub.access import Viewer, acting
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility
 from hub.names import check_repository
@@ -52,18 +53,18 @@ def create_repository(
 
 @transaction.atomic
 def update_repository(
-    *, actor: User, repository: Repository, visibility: str | None = None, description: str | None = None
+    *, actor: User | Viewer, repository: Repository, visibility: str | None = None, description: str | None = None
 ) -> Repository:
     """Change what may change. Making it public needs admin on every private parent of any of its versions."""
     if visibility is not None and visibility != repository.visibility:
         _check_visibility(visibility)
         if visibility == Visibility.PUBLIC:
-            _require_admin_on_parents(actor, repository)
+            _require_admin_on_parents(acting(actor), repository)
         repository.visibility = visibility
     if description is not None:
         repository.description = description[:300]
     repository.save(update_fields=["visibility", "description"])
-    record(actor, "repository.update", repository, visibility=repository.visibility)
+    record(acting(actor).user, "repository.update", repository, visibility=repository.visibility)
     return repository
 
 
@@ -86,13 +87,12 @@ def _check_visibility(visibility: str) -> None:
         raise Invalid(f"{visibility!r} is not a visibility; choose public or private.", field="visibility")
 
 
-def _require_admin_on_parents(actor: User, repository: Repository) -> None:
+def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
     parents = (
         Parentage.objects.filter(child__repository=repository, parent__repository__visibility=Visibility.PRIVATE)
         .exclude(parent__repository=repository)
         .select_related("parent__repository__namespace")
     )
-    viewer = access.Viewer(user=actor, scopes=None)
     for parentage in parents:
         parent = parentage.parent.repository
         if not access.may(viewer, parent, "admin"):

@@ -1,4 +1,4 @@
-"""Tokens for programs: shown once, kept hashed, scoped, expiring."""
+"""Tokens for programs: shown once, kept hashed, scoped, expiring, limited to a place where that was asked for."""
 
 import hashlib
 import secrets
@@ -8,8 +8,11 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from hub.errors import Invalid
-from hub.models import Token, User
+from hub import access
+from hub.access import Viewer
+from hub.access.limits import limit_of
+from hub.errors import Invalid, PermissionDenied
+from hub.models import Namespace, Repository, Token, User
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.signing_in.identities import is_paused
@@ -23,9 +26,21 @@ SEEN_GRAIN = timedelta(minutes=1)
 
 @transaction.atomic
 def create_token(
-    *, actor: User, name: str, scopes: Sequence[str] = ("read", "write"), expires_in_days: int = 90
+    *,
+    actor: User | Viewer,
+    name: str,
+    scopes: Sequence[str] = ("read", "write"),
+    expires_in_days: int = 90,
+    namespace: str | None = None,
+    repository: str | None = None,
 ) -> tuple[Token, str]:
-    """A new token and its secret, which is not stored and can't be shown again."""
+    """A new token and its secret, which is not stored and can't be shown again.
+
+    It is limited to `namespace`, or to `repository` ("ns/name"), where one is given. NotFound for a namespace that the
+    actor does not belong to and for a repository that they can't see; PermissionDenied for a token that would be wider
+    than the actor's own.
+    """
+    viewer = access.acting(actor)
     unknown = sorted(set(scopes) - set(Token.Scope.values))
     if unknown or not scopes:
         raise Invalid(
@@ -38,16 +53,52 @@ def create_token(
     require_unended(actor)
     quotas.require("tokens", actor)
     secret = PREFIX + secrets.token_urlsafe(30)
-    token = Token.objects.create(
-        user=actor,
+    token = Token(
+        user=viewer.user,
         name=name.strip()[:100],
         prefix=secret[:8],
         digest=_digest(secret),
         scopes=sorted(set(scopes)),
         expires_at=timezone.now() + timedelta(days=expires_in_days),
+        **_place(viewer, namespace, repository),
     )
-    record(actor, "token.create", token.prefix, scopes=token.scopes)
+    _require_no_wider(viewer, token)
+    token.save()
+    limit = limit_of(token)
+    record(viewer.user, "token.create", token.prefix, scopes=token.scopes, **({"limit": limit.name} if limit else {}))
     return token, secret
+
+
+def _place(viewer: Viewer, namespace: str | None, repository: str | None) -> dict[str, Namespace | Repository]:
+    """The row that the token is limited to, by its field; {} without a limit."""
+    if namespace and repository:
+        raise Invalid("A token is limited to a namespace or to a repository; give one of them.", field="repository")
+    if namespace:
+        found = access.namespace(viewer, namespace)
+        if not found.memberships.filter(user=viewer.user).exists():
+            raise access.missing(namespace, "namespace")
+        return {"namespace": found}
+    if repository:
+        place, slash, name = repository.partition("/")
+        if not (slash and place and name):
+            raise Invalid(f"{repository!r} is not a repository; write namespace/name.", field="repository")
+        return {"repository": access.repository(viewer, place, name)}
+    return {}
+
+
+def _require_no_wider(viewer: Viewer, token: Token) -> None:
+    """A token makes no token that may do or see more than itself."""
+    wider = [scope for scope in token.scopes if not viewer.has_scope(scope)]
+    if wider:
+        raise PermissionDenied(
+            f"This token has not the scope {', '.join(wider)}, so it can't make a token with it.", code="token_scope"
+        )
+    if viewer.limit and not viewer.limit.holds(limit_of(token)):
+        raise PermissionDenied(
+            f"This token is limited to {access.limited_to(viewer)}, so it makes only tokens that are limited to "
+            "it, or to a repository in it. Give that limit.",
+            code="token_limit",
+        )
 
 
 @transaction.atomic
@@ -62,7 +113,8 @@ def token_user(secret: str) -> Token | None:
     paused."""
     now = timezone.now()
     # Looked up by digest: a comparison of secrets never happens, so its timing can't tell anything.
-    token = Token.objects.select_related("user").filter(digest=_digest(secret), revoked_at=None).first()
+    related = ("user", "namespace", "repository__namespace")
+    token = Token.objects.select_related(*related).filter(digest=_digest(secret), revoked_at=None).first()
     if token is None or not token.user.is_active or (token.expires_at and token.expires_at <= now):
         return None
     if is_paused(token.user):

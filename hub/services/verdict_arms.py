@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from composition.recipes import EvaluateRecipe
-from hub.access import Viewer
+from hub.access import Viewer, acting
 from hub.errors import Invalid
 from hub.models import ADAPTER, FINAL, Job, User, Version
 from hub.queries.verdict import Arm, arms_of, verdict
@@ -14,7 +14,7 @@ from hub.services.jobs.request import JobRequest
 @transaction.atomic
 def measure_arms(
     *,
-    actor: User,
+    actor: User | Viewer,
     version: Version,
     dataset: Version,
     oracle: Version | None = None,
@@ -27,13 +27,13 @@ def measure_arms(
     """
     if not dataset.repository.is_dataset:
         raise Invalid(f"{dataset} is of kind {dataset.repository.kind}; give a dataset.", field="dataset")
-    viewer = Viewer(user=actor)
+    viewer = acting(actor)
     told = verdict(viewer, version, dataset=dataset, oracle=oracle)
     queued = []
     for arm in arms_of(viewer, version, oracle):
         wanted = recipe or not told["metric"] or arm.role in told["missing"]
-        if wanted and not _under_way(actor, arm, dataset, recipe or {}):
-            queued.append(queue_job(actor=actor, request=_request(arm, dataset, recipe or {})))
+        if wanted and not _under_way(viewer.user, arm, dataset, recipe or {}):
+            queued.append(queue_job(actor=viewer, request=_request(arm, dataset, recipe or {})))
     return queued
 
 

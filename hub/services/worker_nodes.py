@@ -12,6 +12,7 @@ from hub.models import WorkerNode
 def report_worker(
     *,
     name: str,
+    host: str = "",
     queues: Sequence[str],
     device: str,
     bases: Sequence[int],
@@ -27,6 +28,7 @@ def report_worker(
     WorkerNode.objects.update_or_create(
         name=name,
         defaults={
+            "host": host[:200],
             "queues": list(queues),
             "device": device[:100],
             "bases": list(bases),

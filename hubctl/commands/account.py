@@ -3,6 +3,7 @@
 import click
 
 from hubctl import config
+from hubctl.commands.tokens import limit_of
 from hubctl.errors import Forbidden, Refused
 from hubctl.options.common import json_option, need_token, with_hub
 from hubctl.output import describe, emit, size, table
@@ -78,6 +79,7 @@ def whoami_command(hub, as_json) -> None:
             ("hub", hub.url),
             ("namespaces", ", ".join(places)),
             ("token", f"{token.get('name')} ({', '.join(token.get('scopes', []))})" if token else ""),
+            ("limited to", limit_of(token)),
             ("expires", token.get("expires_at")),
         ]
     )

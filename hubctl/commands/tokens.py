@@ -5,6 +5,8 @@ import click
 from hubctl.options.common import need_token, with_hub
 from hubctl.output import emit, table
 
+SCOPES = ["download", "read", "write", "admin"]
+
 
 @click.group("token")
 def token_command() -> None:
@@ -13,13 +15,21 @@ def token_command() -> None:
 
 @token_command.command("create")
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(["read", "write", "admin"]), help="Repeatable.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Repeatable.")
+@click.option("--download", is_flag=True, help="Only to fetch files; no other scope goes with it.")
+@click.option("--namespace", help="Limit it to this namespace.")
+@click.option("--repository", help="Limit it to this repository, namespace/name.")
 @click.option("--days", default=90, show_default=True, help="Days until it expires.")
 @with_hub
-def create(hub, name, scopes, days, as_json) -> None:
-    """Make a token and show its secret, this once."""
+def create(hub, name, scopes, download, namespace, repository, days, as_json) -> None:
+    """Make a token and show its secret, this once. Outside its limit a token sees only what is public."""
     need_token(hub)
-    made = hub.create_token(name, scopes or ("read",), days)
+    if download and scopes:
+        raise click.UsageError("--download makes a token that only fetches files; leave out --scope.")
+    if namespace and repository:
+        raise click.UsageError("Give --namespace or --repository, not both.")
+    given = ("download",) if download else scopes or ("read",)
+    made = hub.create_token(name, given, days, namespace=namespace, repository=repository)
     if not as_json:
         click.echo("Keep it safe; it is not shown again:", err=True)
     emit(made, as_json, made["token"])
@@ -33,8 +43,14 @@ def list_(hub, as_json) -> None:
     found = hub.tokens()
     if as_json:
         return emit(found, True)
-    rows = [[t["id"], t["name"], f"{t['prefix']}…", " ".join(t["scopes"]), _state(t), t["last_used_at"]] for t in found]
-    table(rows, ["id", "name", "token", "scopes", "state", "last used"], "No tokens.")
+    rows = [[t["id"], t["name"], f"{t['prefix']}…", " ".join(t["scopes"]), limit_of(t), _state(t)] for t in found]
+    rows = [[*row, t["last_used_at"]] for row, t in zip(rows, found, strict=True)]
+    table(rows, ["id", "name", "token", "scopes", "limited to", "state", "last used"], "No tokens.")
+
+
+def limit_of(token: dict) -> str:
+    """What a token is limited to; "" without a limit."""
+    return token.get("repository") or token.get("namespace") or ""
 
 
 def _state(token: dict) -> str:

@@ -4,16 +4,21 @@ The fault: a reader queued a merge of a private adapter, left the organisation, 
 """
 
 import pytest
+from django.db import transaction
 
 from composition.registry import METHODS
 from hub import access
 from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
-from hub.models import Evaluation, Job, Membership, Repository, Role, State, Version, Visibility
+from hub.models import Companion, Evaluation, Job, Membership, Repository, Role, State, Version, Visibility
+from hub.services.content import companions
+from hub.services.content.manifest import Entry
 from hub.services.evaluations import record_evaluation
 from hub.services.jobs import lease, queue, results
+from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.request import JobRequest
 from tests.hub import factories
-from tests.hub.every_kind import FINE, MERGE, asked, make_lab, own_output
+from tests.hub.every_kind import FINE, MERGE, SEEDS, asked, make_lab, own_output
+from tests.hub.web.test_generate import kept_state
 from workers.runner import run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
@@ -177,3 +182,101 @@ def test_a_discriminator_goes_beside_its_adapter_and_nowhere_else(lab):
     Membership.objects.filter(user=lab.member).update(role=Role.READER)
     with pytest.raises(PermissionDenied):
         save(job)
+
+
+# One input at a time: all of it is public, and the stranger's job needs a thing that is made private meanwhile.
+
+GROW = {**FINE["meteora"], "inputs": ["lab/mix", "lab/wide"]}
+ADD = FINE["generate"] | {"onto": "lab/doc", "without": "lab/part"}
+KEPT = {**FINE["trans-lora"], "recipe": {"filter": "discriminator"}}
+KEPT |= {"files": {"seeds": {"companion": "seeds.jsonl"}, "discriminator": {"companion": "v1"}}}
+TAKING = {kind: body for kind, body in FINE.items() if kind in READING} | {"grow": GROW, "add": ADD, "kept": KEPT}
+
+
+@pytest.fixture
+def open_lab(people, base, tmp_path):
+    """The lab, all of it public, with generated adapters, their states, seeds and a discriminator."""
+    made = make_lab(people, base, tmp_path)
+    generator = Version.objects.get(repository__name="gen")
+    for name, texts in (("doc", ["a", "b"]), ("part", ["a"])):
+        kept_state(people, base, generator, name, *texts)
+    first = Repository.objects.get(name="a")
+    kept = {"actor": people.owner, "repository": first, "shown": Visibility.PUBLIC}
+    files = {name: Entry(*entry) for name, entry in factories.store(factories.adapter_files()).items()}
+    companions.keep(
+        kind="discriminator", files={f"v1/{name}": entry for name, entry in files.items()}, facts={}, **kept
+    )
+    seeds = {"seeds.jsonl": Entry(*factories.store({"seeds": SEEDS.encode()})["seeds"])}
+    companions.keep(kind="seeds", files=seeds, facts={"rows": 5}, **kept)
+    Repository.objects.filter(namespace=people.lab).update(visibility=Visibility.PUBLIC)
+    Companion.objects.update(visibility=Visibility.PUBLIC)
+    return made
+
+
+def things(job: Job) -> list:
+    """What the job reads that can be made private: the repositories of its inputs, and the companions of its files."""
+    repositories = {row.version.repository for row in job.inputs.all()}
+    return [*repositories, *Companion.objects.filter(pk__in=job.files.values("companion"))]
+
+
+def show(thing, visibility: str) -> None:
+    type(thing).objects.filter(pk=thing.pk).update(visibility=visibility)
+
+
+def test_each_thing_that_a_job_reads_may_be_lost_at_any_moment(open_lab, worker, monkeypatch):
+    """Between queue and retry, queue and claim, claim and publish: no result, whatever the kind and the thing."""
+    monkeypatch.setattr(worker, "input_folder", lambda row: pytest.fail("a worker read what its owner may not see"))
+    # A discriminator goes beside its adapter, where a stranger may not write.
+    for kind in [kind for kind in TAKING if kind != "discriminator"]:
+        output = {"output": f"stranger/{kind}"} if "output" in TAKING[kind] else {}
+        job = queue.queue_job(actor=open_lab.stranger, request=asked(open_lab.stranger, TAKING[kind] | output))
+        named = {*TAKING[kind].get("inputs", ()), *TAKING[kind].get("datasets", ())}
+        read = things(job)
+        assert len(read) >= max(1, len(named)), kind
+        before = Version.objects.count(), Evaluation.objects.count()
+        for thing in read:
+            show(thing, Visibility.PRIVATE)
+            loses_it(job, open_lab.stranger, worker, (kind, thing))
+            show(thing, Visibility.PUBLIC)
+        assert (Version.objects.count(), Evaluation.objects.count()) == before, kind
+        save(saving(job))
+        assert Job.objects.get(pk=job.pk).state == State.DONE, "And with nothing lost it ends well."
+
+
+def loses_it(job: Job, owner, worker, what) -> None:
+    """The job's owner sees one thing less: nothing comes of a retry, a claim and a publishing; it is queued again."""
+    row = Job.objects.filter(pk=job.pk)
+    row.update(state=State.FAILED)
+    with pytest.raises(NotFound):
+        queue.retry_job(actor=owner, job=row.get())
+    row.update(state=State.QUEUED)
+    run(lease.claim(job.pk, worker=worker.name), worker)
+    assert (row.get().state, row.get().error["code"]) == (State.FAILED, "not_found"), what
+    row.update(state=State.QUEUED, error=None)
+    with pytest.raises(NotFound), transaction.atomic():
+        save(saving(job))
+    row.update(state=State.QUEUED, error=None)
+
+
+def test_each_parent_made_private_in_between_makes_the_result_private(open_lab):
+    """For a member, who still sees it: what is in the result's place then is not widened by the job's own wish."""
+    for kind in (kind for kind, body in TAKING.items() if METHODS[body["kind"]].result == "adapter"):
+        request = asked(open_lab.member, TAKING[kind] | {"output": "member/made", "visibility": "public"})
+        for parent in {version.repository for version in kind_of(request.kind).parents(request)}:
+            job = queue.queue_job(actor=open_lab.member, request=request)
+            show(parent, Visibility.PRIVATE)
+            save(saving(job))
+            made = Job.objects.get(pk=job.pk).output
+            assert made.visibility == Visibility.PRIVATE, (kind, parent)
+            show(parent, Visibility.PUBLIC)
+            Repository.objects.filter(pk=made.pk).update(name=f"made-{job.pk}")
+
+
+def test_a_private_state_is_not_added_to_by_who_left(open_lab):
+    """The fault: the adapter was public, its kept state was not; a job queued before went on reading it."""
+    Companion.objects.filter(kind="state").update(visibility=Visibility.PRIVATE)
+    job = queue.queue_job(actor=open_lab.member, request=asked(open_lab.member, ADD | {"output": "member/made"}))
+    leave(open_lab)
+    with pytest.raises(NotFound, match=r"state/v1\.safetensors"):
+        save(saving(job))
+    assert not Repository.objects.filter(name="made").exists()

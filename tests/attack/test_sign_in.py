@@ -266,6 +266,7 @@ def test_the_log_tells_of_tries_without_being_filled_by_them(people):
         ("sign_in.throttled", "owner", None, "password", "page"),
     }
     assert told.filter(verb="sign_in.throttled").count() == 1
-    assert told.count() == 3 + throttle.PAIR.free
+    # On a slow machine a wait may run out meanwhile: each doubles the next, so that ten are hours.
+    assert 3 + throttle.PAIR.free <= told.count() < 3 + throttle.PAIR.free + 10
     assert {event.detail["address"] for event in told} == {"192.0.2.1", "192.0.2.8"}
     assert not Event.objects.filter(object__contains="secret").exists()

@@ -5,6 +5,11 @@ anonymous, stranger, reader, writer, admin (API: by a token of every scope; page
 take tokens, the admin's tokens: scope read only, scopes read and write, expired. On a page a token is nobody, so its
 rows have five columns; `in` is a redirect to the sign-in page, 302 one to anywhere else.
 
+Tokens that may do less have columns of their own, `limits`, all of them the admin's: with every scope, limited to
+`lab/secret`, to `lab/other`, to `lab`; then without a limit and with the scope download alone. Left out they are, on
+a route of a repository, what an admin, a stranger and an admin get, and 403; on other routes 403: such a route is
+closed to limited tokens unless its view says otherwise.
+
 `to` fills the address: words, or the keys of the world in `test_routes.world` (job, cancelled, token, upload).
 """
 
@@ -13,6 +18,7 @@ from dataclasses import dataclass, field
 from tests.hub.factories import PASSWORD, PICO_CONFIG
 
 WHO = ("anonymous", "stranger", "reader", "writer", "admin", "read_token", "write_token", "expired_token")
+LIMITED = ("here_token", "other_token", "namespace_token", "download_token")
 FILL = {
     "namespace": "lab",
     "name": "secret",
@@ -32,6 +38,7 @@ class Row:
     route: str
     method: str
     statuses: tuple[str, ...]
+    limits: tuple[str, ...] = ()
     to: dict = field(default_factory=dict)
     json: object = None
     form: dict | None = None
@@ -43,22 +50,27 @@ class Row:
         return f"{self.method} /{self.route}"
 
 
-def row(route: str, method: str, statuses: str, **more: object) -> Row:
-    return Row(route=route, method=method, statuses=tuple(statuses.split()), **more)
+def row(route: str, method: str, statuses: str, limits: str = "", **more: object) -> Row:
+    columns = tuple(statuses.split())
+    inside = columns[4] if REPOSITORY in route else "403"
+    outside = columns[1] if REPOSITORY in route else "403"
+    told = tuple(limits.split()) or (inside, outside, inside, "403")
+    return Row(route=route, method=method, statuses=columns, limits=told if len(columns) == 8 else (), **more)
 
-
-PUBLIC = "200 200 200 200 200 200 200 401"
-SIGNED_IN = "401 200 200 200 200 200 200 401"
-MEMBERS = "404 404 200 200 200 200 200 401"
-MINE = "401 404 404 404 200 403 200 401"  # what the admin alone began
-OWN_204 = "401 204 204 204 204 403 403 401"  # one's own account, by a token of every scope
 
 ADMINS = "401 403 403 403 200 403 403 401"
+OWN_204 = "401 204 204 204 204 403 403 401"  # one's own account, by a token of every scope
 AGAIN = {"password": PASSWORD}
 API = "api/v1/"
 HOOKS = "api/v1/namespaces/<name:namespace>/webhooks"
 SENT = {"pk": "hook", "key": "delivery"}
 REPOSITORY = "api/v1/repositories/<name:namespace>/<name:name>"
+PUBLIC = "200 200 200 200 200 200 200 401"
+SIGNED_IN = "401 200 200 200 200 200 200 401"
+MEMBERS = "404 404 200 200 200 200 200 401"
+STARTERS = "404 404 403 200 200 403 200 401"
+MINE = "401 404 404 404 200 403 200 401"  # what the admin alone began
+
 ONE_COMPANION = f"{REPOSITORY}/companions/<name:kind>/<anypath:companion>"
 BASE = {"name": "org/new", "config": PICO_CONFIG}
 MERGE = {"kind": "lego", "recipe": {"rank": 2}, "inputs": ["lab/secret"], "output": "lab/merged"}
@@ -66,11 +78,23 @@ ROWS_JSONL = b'{"prompt": "a", "completion": "b"}\n'
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 API_ROWS = [
-    row(API + "schema", "GET", PUBLIC),
-    row(API + "docs", "GET", PUBLIC),
-    row(API + "me", "GET", SIGNED_IN),
-    row(API + "sign-in", "POST", "201 201 201 201 201 201 201 201", json={"username": "owner", "password": PASSWORD}),
-    row(API + "sign-up", "POST", "201 201 201 201 201 201 201 201", json={"username": "fresh", "password": PASSWORD}),
+    row(API + "schema", "GET", PUBLIC, "200 200 200 200"),
+    row(API + "docs", "GET", PUBLIC, "200 200 200 200"),
+    row(API + "me", "GET", SIGNED_IN, limits="200 200 200 200"),
+    row(
+        API + "sign-in",
+        "POST",
+        "201 201 201 201 201 201 201 201",
+        limits="201 201 201 201",
+        json={"username": "owner", "password": PASSWORD},
+    ),
+    row(
+        API + "sign-up",
+        "POST",
+        "201 201 201 201 201 201 201 201",
+        limits="201 201 201 201",
+        json={"username": "fresh", "password": PASSWORD},
+    ),
     row(API + "account", "GET", SIGNED_IN),
     row(API + "account/password", "POST", OWN_204, json=AGAIN | {"new_password": PASSWORD[::-1]}),
     row(API + "account/email", "POST", OWN_204, json=AGAIN | {"email": "new@example.org"}),
@@ -103,7 +127,7 @@ API_ROWS = [
     ),
     row(API + "namespaces/<name:namespace>/usage", "GET", "401 404 200 200 200 200 200 401"),
     row(API + "me/usage", "GET", SIGNED_IN),
-    row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401"),
+    row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401", limits="403 403 200 403"),
     row(HOOKS, "GET", ADMINS),
     row(HOOKS, "POST", ADMINS.replace("200", "201"), json={"url": "https://hub.example.org/in"}),
     row(f"{HOOKS}/<number:pk>", "GET", ADMINS, to={"pk": "hook"}),
@@ -114,9 +138,9 @@ API_ROWS = [
     row(f"{HOOKS}/<number:pk>/deliveries", "GET", ADMINS, to={"pk": "hook"}),
     row(f"{HOOKS}/<number:pk>/deliveries/<uuid:key>", "GET", ADMINS, to=SENT),
     row(f"{HOOKS}/<number:pk>/deliveries/<uuid:key>/redeliver", "POST", ADMINS.replace("200", "201"), to=SENT),
-    row(API + "bases", "GET", PUBLIC),
+    row(API + "bases", "GET", PUBLIC, limits="200 200 200 403"),
     row(API + "bases", "POST", "401 201 201 201 201 403 201 401", json=BASE),
-    row(API + "bases/<anypath:name>", "GET", PUBLIC, to={"name": "pico/llama"}),
+    row(API + "bases/<anypath:name>", "GET", PUBLIC, limits="200 200 200 403", to={"name": "pico/llama"}),
     # The base is the owner's; a repository's roles say nothing of bases.
     row(
         API + "bases/<anypath:name>",
@@ -126,20 +150,21 @@ API_ROWS = [
         json={"owner": "reader", "add_aliases": ["x/pico"], "drop_aliases": []},
     ),
     row(API + "bases/<anypath:name>", "DELETE", "401 403 403 403 204 403 403 401", to={"name": "pico/owned"}),
-    row(API + "repositories", "GET", PUBLIC),
+    row(API + "repositories", "GET", PUBLIC, limits="200 200 200 403"),
     row(
         API + "repositories",
         "POST",
         "401 403 403 201 201 403 201 401",
+        limits="403 403 201 403",
         json={"namespace": "lab", "name": "new", "kind": "adapter"},
     ),
-    row(API + "trash", "GET", SIGNED_IN),
+    row(API + "trash", "GET", SIGNED_IN, limits="200 200 200 403"),
     row(REPOSITORY, "GET", MEMBERS),
     row(REPOSITORY, "PATCH", "404 404 403 200 200 403 200 401", json={"description": "d"}),
     row(REPOSITORY, "DELETE", "404 404 403 403 204 403 403 401"),
-    row(REPOSITORY + "/purge", "POST", "404 404 404 404 204 403 403 401", to={"name": "gone"}),
+    row(REPOSITORY + "/purge", "POST", "404 404 404 404 204 403 403 401", "404 404 204 403", to={"name": "gone"}),
     row(API + "upkeep", "GET", "401 403 403 403 403 403 403 401"),
-    row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", to={"name": "gone"}),
+    row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", "404 404 200 403", to={"name": "gone"}),
     row(REPOSITORY + "/versions", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>/verdict", "GET", MEMBERS),
@@ -150,8 +175,8 @@ API_ROWS = [
         "404 404 404 404 404 403 404 401",
         json={"dataset": "lab/none"},
     ),
-    row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS),
-    row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS),
+    row(REPOSITORY + "/files/<ref:ref>", "GET", MEMBERS, limits="200 404 200 200"),
+    row(REPOSITORY + "/files/<ref:ref>/<anypath:path>", "GET", MEMBERS, limits="200 404 200 200"),
     row(REPOSITORY + "/refs", "GET", MEMBERS),
     row(REPOSITORY + "/tags/<longref:tag>", "PUT", "404 404 403 200 200 403 200 401", json={"ref": "v1"}),
     row(REPOSITORY + "/tags/<longref:tag>", "DELETE", "404 404 403 204 204 403 204 401"),
@@ -173,29 +198,45 @@ API_ROWS = [
         "404 404 403 201 201 403 201 401",
         json={"files": [{"path": "notes.md", "size": 0, "sha256": EMPTY}]},
     ),
-    row(API + "uploads/<uuid:pk>", "GET", MINE, to={"pk": "upload"}),
-    row(API + "uploads/<uuid:pk>", "DELETE", MINE.replace("200", "204"), to={"pk": "upload"}),
+    row(API + "uploads/<uuid:pk>", "GET", MINE, limits="200 404 200 403", to={"pk": "upload"}),
+    row(API + "uploads/<uuid:pk>", "DELETE", MINE.replace("200", "204"), limits="204 404 204 403", to={"pk": "upload"}),
     row(
         API + "uploads/<uuid:pk>/files/<anypath:path>",
         "PUT",
         MINE,
+        limits="200 404 200 403",
         to={"pk": "upload"},
         raw=b"",
         headers={"Upload-Offset": "0", "Content-Length": "0"},
     ),
-    row(API + "uploads/<uuid:pk>/commit", "POST", MINE, to={"pk": "upload"}),
-    row(API + "methods", "GET", PUBLIC),
-    row(API + "jobs", "GET", SIGNED_IN),
-    row(API + "jobs", "POST", "401 404 403 201 201 403 201 401", json=MERGE),
-    row(API + "jobs/check", "POST", "401 404 200 200 200 200 200 401", json=MERGE),
-    row(API + "jobs/<number:pk>", "GET", MEMBERS, to={"pk": "job"}),
-    row(API + "jobs/<number:pk>/log", "GET", MEMBERS, to={"pk": "job"}),
-    row(API + "jobs/<number:pk>/events", "GET", MEMBERS, to={"pk": "job"}),
-    row(API + "jobs/<number:pk>/cancel", "POST", "404 404 403 200 200 403 200 401", to={"pk": "job"}),
-    row(API + "jobs/<number:pk>/retry", "POST", "404 404 403 200 200 403 200 401", to={"pk": "cancelled"}),
-    row(API + "workers", "GET", SIGNED_IN),
-    row(API + "compare", "GET", MEMBERS, query="version=lab/secret@v1"),
-    *(row(API + r"^[\s\S]*$", method, " ".join(["404"] * 8)) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+    row(API + "uploads/<uuid:pk>/commit", "POST", MINE, limits="200 404 200 403", to={"pk": "upload"}),
+    row(API + "methods", "GET", PUBLIC, limits="200 200 200 403"),
+    row(API + "jobs", "GET", SIGNED_IN, limits="200 200 200 403"),
+    row(API + "jobs", "POST", "401 404 403 201 201 403 201 401", limits="403 404 201 403", json=MERGE),
+    row(API + "jobs/check", "POST", "401 404 200 200 200 200 200 401", limits="200 404 200 403", json=MERGE),
+    row(API + "jobs/<number:pk>", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
+    row(API + "jobs/<number:pk>/log", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
+    row(API + "jobs/<number:pk>/events", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
+    row(
+        API + "jobs/<number:pk>/cancel",
+        "POST",
+        STARTERS,
+        limits="404 404 403 403",
+        to={"pk": "job"},
+    ),
+    row(
+        API + "jobs/<number:pk>/retry",
+        "POST",
+        STARTERS,
+        limits="404 404 403 403",
+        to={"pk": "cancelled"},
+    ),
+    row(API + "workers", "GET", SIGNED_IN, limits="200 200 200 403"),
+    row(API + "compare", "GET", MEMBERS, limits="200 404 200 403", query="version=lab/secret@v1"),
+    *(
+        row(API + r"^[\s\S]*$", method, " ".join(["404"] * 8), "404 404 404 404")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    ),
 ]
 
 ALL = "200 200 200 200 200"
@@ -236,7 +277,7 @@ PAGE_ROWS = [
     row("healthz", "GET", ALL),
     row("readyz", "GET", ALL),
     row("metrics", "GET", "404 404 404 404 404"),
-    row("workers", "GET", ALL),
+    row("workers", "GET", IN),
     row("bases", "GET", ALL),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
     row(

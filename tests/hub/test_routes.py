@@ -22,7 +22,7 @@ from hub.services import refs, repositories, tokens
 from hub.services.content import companions
 from hub.services.webhooks import registry as webhooks
 from tests.hub import asking, factories
-from tests.hub.route_rules import FILL, ROWS_JSONL, RULES, WHO, Row
+from tests.hub.route_rules import FILL, LIMITED, ROWS_JSONL, RULES, WHO, Row
 
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -78,6 +78,7 @@ def make_world() -> SimpleNamespace:
     companions.add_companion(
         actor=owner, repository=secret, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )
+    factories.make_repository(owner, "other", namespace=lab, visibility="private")
     gone = factories.make_repository(owner, "gone", namespace=lab)
     repositories.delete_repository(actor=owner, repository=gone)
     merge = {"actor": owner, "kind": "lego", "recipe": {"rank": 2}, "inputs": [published.version]}
@@ -99,6 +100,11 @@ def _secrets(who: dict, owner) -> dict[str, str]:
     scopes = {name: (user, ["read", "write", "admin"]) for name, user in who.items() if user}
     scopes |= {"read_token": (owner, ["read"]), "write_token": (owner, ["read", "write"])}
     made = {name: tokens.create_token(actor=user, name=name, scopes=s)[1] for name, (user, s) in scopes.items()}
+    every = {"actor": owner, "scopes": ["read", "write", "admin"]}
+    made["here_token"] = tokens.create_token(name="here", repository="lab/secret", **every)[1]
+    made["other_token"] = tokens.create_token(name="other", repository="lab/other", **every)[1]
+    made["namespace_token"] = tokens.create_token(name="namespace", namespace="lab", **every)[1]
+    made["download_token"] = tokens.create_token(actor=owner, name="download", scopes=["download"])[1]
     token, made["expired_token"] = tokens.create_token(actor=owner, name="old", scopes=["read", "write", "admin"])
     Token.objects.filter(pk=token.pk).update(expires_at=timezone.now() - timedelta(days=1))
     return made
@@ -144,13 +150,13 @@ def seen(response) -> str:
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_everybody_gets_what_the_rule_says(rule, world):
-    columns = WHO[: len(rule.statuses)]
+    columns = WHO[: len(rule.statuses)] + LIMITED[: len(rule.limits)]
     got = {who: seen(ask(rule, who, world)) for who in columns}
-    assert got == dict(zip(columns, rule.statuses, strict=True))
+    assert got == dict(zip(columns, rule.statuses + rule.limits, strict=True))
     if rule.method == "GET":
         heads = {who: seen(ask(rule, who, world, "HEAD")) for who in columns}
         assert heads == got or set(heads.values()) == {"405"}
-    if len(columns) == 5:
+    if not rule.limits:
         assert seen(ask(rule, "admin_token", world_with_admin_token(world))) == got["anonymous"], (
             "a token is nobody here"
         )

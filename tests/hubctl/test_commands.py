@@ -136,6 +136,24 @@ class TestTokens:
         monkeypatch.setenv("HUBCTL_TOKEN", made["token"])
         assert hubctl("whoami").code == 3
 
+    def test_a_token_that_only_downloads_one_repository(self, hubctl, signed_in, base, adapter, monkeypatch, tmp_path):
+        """It pulls that one, also where it is private; the rest is as for a stranger, and it starts nothing."""
+        for name in ("ada/one", "ada/other"):
+            assert hubctl("push", adapter, name, "--base", "pico/llama", "--private").code == 0
+        made = hubctl("token", "create", "server", "--download", "--repository", "ada/one", "--json").json
+        assert (made["scopes"], made["repository"], made["namespace"]) == (["download"], "ada/one", None)
+        assert "ada/one" in hubctl("token", "list").out
+        monkeypatch.setenv("HUBCTL_TOKEN", made["token"])
+        assert hubctl("pull", "ada/one", "-o", tmp_path / "out").code == 0
+        assert (tmp_path / "out" / "adapter_config.json").exists()
+        assert hubctl("pull", "ada/other", "-o", tmp_path / "other").code == 4
+        assert hubctl("jobs", "list").code == 3
+        assert "ada/one" in hubctl("whoami").out
+
+    @pytest.mark.parametrize("wrong", [["--download", "--scope", "read"], ["--namespace", "a", "--repository", "a/b"]])
+    def test_options_that_do_not_go_together(self, hubctl, signed_in, wrong):
+        assert hubctl("token", "create", "x", *wrong).code == 2
+
 
 class TestBases:
     def test_added_from_a_folder_listed_and_read(self, hubctl, signed_in, worker, tmp_path):

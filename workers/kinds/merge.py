@@ -4,10 +4,11 @@ from composition.recipes import MergeRecipe
 from composition.registry import METHODS, recipe_from_dict
 from hub.models import Origin, State
 from workers.attempt import Attempt
-from workers.cards import merge_card, public_names
+from workers.cards import merge_card
 from workers.inputs import adapter_of, inputs_of, versions
 from workers.kinds import WorkerKind
 from workers.publishing import publish_folder, result_folder
+from workers.telling import public_names
 from workers.worker import Worker
 
 

@@ -39,7 +39,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
     with result_folder(worker) as folder:
         made, rows, report = _by_data(attempt, worker, recipe, row, source, work)
         shutil.copytree(made, folder, dirs_exist_ok=True)
-        facts = {"rows": len(rows), "source": str(row.version), "job": job.pk}
+        facts = {"rows": len(rows), "source": attempt.telling.name(row.version), "job": job.pk}
         beside = lambda: [Beside(kind=SYNTHETIC, entry=_store(rows), facts=facts)]  # noqa: E731
         publish_moved(attempt, worker, row, folder, report, beside)
     shutil.rmtree(work, ignore_errors=True)

@@ -8,12 +8,12 @@ from composition.registry import METHODS, recipe_from_dict
 from hub.models import JobInput, State
 from hub.services.jobs.kinds.transfer_shortcuts import INDEX
 from workers.attempt import Attempt
-from workers.cards import public_names
 from workers.inputs import inputs_of, private_bytes
 from workers.kinds import WorkerKind
 from workers.models import checked_folder
 from workers.moved import publish_moved, read_source
 from workers.publishing import result_folder
+from workers.telling import public_names
 from workers.worker import Worker
 
 

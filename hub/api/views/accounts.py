@@ -8,8 +8,7 @@ from hub import access, queries
 from hub.api.bodies import Body, Password, Text, Whole
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
-from hub.errors import PermissionDenied
+from hub.api.view import DOWNLOAD, READS, View
 from hub.http.peer import address_of
 from hub.http.visitors import visitor_of
 from hub.models import Token
@@ -18,11 +17,13 @@ from hub.services.signing_in.sign_in import sign_in
 
 
 class TokenBody(Body):
-    """Name, scopes and lifetime of a new token."""
+    """Name, scopes, lifetime and limit of a new token."""
 
     name = Text(max_length=100, default="api")
-    scopes = serializers.ListField(child=serializers.ChoiceField(Token.Scope.choices), max_length=3, min_length=1)
+    scopes = serializers.ListField(child=serializers.ChoiceField(Token.Scope.choices), max_length=4, min_length=1)
     expires_in_days = Whole(min_value=1, max_value=tokens.MAX_DAYS, default=90)
+    namespace = Text(max_length=96, default=None, allow_null=True, help_text="limits it to this namespace")
+    repository = Text(max_length=200, default=None, allow_null=True, help_text="limits it to this one, ns/name")
 
     def get_fields(self) -> dict:
         fields = super().get_fields()
@@ -56,9 +57,30 @@ class UserShape(serializers.Serializer):
 class TokenShape(serializers.ModelSerializer):
     """A token, without its secret."""
 
+    namespace = serializers.CharField(
+        source="namespace.name", default=None, allow_null=True, help_text="all that it is limited to, or null"
+    )
+    repository = serializers.SerializerMethodField(
+        help_text="all that it is limited to, ns/name, or (hidden) where its user can't see it any more; or null"
+    )
+
     class Meta:
         model = Token
-        fields = ("id", "name", "prefix", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at")
+        fields = (
+            "id",
+            "name",
+            "prefix",
+            "scopes",
+            "namespace",
+            "repository",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "revoked_at",
+        )
+
+    def get_repository(self, token) -> str | None:
+        return queries.limit_shown(token)
 
 
 class NewTokenShape(TokenShape):
@@ -94,15 +116,18 @@ def new_token(token: Token, secret: str) -> dict:
 
 
 class Me(View):
-    """The signed-in user."""
+    """The signed-in user; a token for downloads learns no more than whose it is and what it may do."""
+
+    scopes = DOWNLOAD
+    within_limit = READS
 
     @extend_schema(operation_id="me", tags=["accounts"], responses=MeShape)
     def get(self, request):
-        user = self.actor()
-        places = queries.memberships(self.viewer)
+        user, whole = self.actor(), self.viewer.has_scope("read")
         token = request.auth and TokenShape(request.auth).data
-        places = PlaceShape(places, many=True).data
-        return Response({"username": user.username, "email": user.email, "namespaces": places, "token": token})
+        places = PlaceShape(queries.memberships(self.viewer), many=True).data if whole else []
+        email = user.email if whole else ""
+        return Response({"username": user.username, "email": email, "namespaces": places, "token": token})
 
 
 class SignIn(View):
@@ -134,9 +159,10 @@ class SignUp(View):
 
 
 class Tokens(View):
-    """My tokens. Making one by a token needs its admin scope: a narrow key can't cut a wider one."""
+    """My tokens. Making one by a token needs its admin scope; a narrow key can't cut a wider one."""
 
     scopes = {"POST": "admin"}
+    within_limit = ("POST",)
 
     @extend_schema(operation_id="tokens_list", tags=["accounts"], responses=paged(TokenShape))
     def get(self, request):
@@ -145,19 +171,21 @@ class Tokens(View):
 
     @extend_schema(operation_id="tokens_create", tags=["accounts"], request=TokenBody, responses={201: NewTokenShape})
     def post(self, request):
-        user = self.actor()
-        return Response(new_token(*tokens.create_token(actor=user, **self.read(TokenBody))), status=201)
+        self.actor()
+        return Response(new_token(*tokens.create_token(actor=self.viewer, **self.read(TokenBody))), status=201)
 
 
 class OneToken(View):
     """One of my tokens; a token may end itself whatever its scopes."""
 
-    scopes = {"DELETE": "read"}
+    scopes = {"DELETE": "download"}
+    within_limit = ("DELETE",)
 
     @extend_schema(operation_id="tokens_revoke", tags=["accounts"], responses={204: None})
     def delete(self, request, pk):
         token = access.token(self.viewer, pk)
-        if request.auth is not None and request.auth.pk != token.pk and not self.viewer.has_scope("admin"):
-            raise PermissionDenied("Ending another token needs a token with the scope admin.", code="token_scope")
+        if request.auth is not None and request.auth.pk != token.pk:
+            access.require_scope(self.viewer, "admin")
+            access.require_no_limit(self.viewer)
         tokens.revoke_token(actor=self.actor(), token=token)
         return Response(status=204)

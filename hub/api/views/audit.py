@@ -5,7 +5,7 @@ from drf_spectacular.utils import extend_schema
 from hub import access, queries
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.http.event_serializers import EventShape, show_events
 
 TAGS = ["events"]
@@ -13,6 +13,8 @@ TAGS = ["events"]
 
 class NamespaceEvents(View):
     """What happened in a namespace, newest first: members, repositories, jobs."""
+
+    within_limit = READS
 
     @extend_schema(operation_id="namespaces_events", tags=TAGS, responses=paged(EventShape))
     def get(self, request, namespace):

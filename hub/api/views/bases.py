@@ -8,7 +8,7 @@ from hub import access, queries
 from hub.api.bodies import Body, Object, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.models import BaseModel
 from hub.services import base_owners, bases
 
@@ -93,6 +93,8 @@ class RegisteredShape(serializers.Serializer):
 class Bases(View):
     """All bases."""
 
+    within_limit = READS
+
     @extend_schema(operation_id="bases_list", tags=TAGS, responses=paged(BaseShape))
     def get(self, request):
         found = queries.bases(self.viewer).defer("config", "shapes", "derived_from__config", "derived_from__shapes")
@@ -110,6 +112,7 @@ class Base(View):
     """One base, by its name or an alias."""
 
     scopes = {"PATCH": "admin", "DELETE": "admin"}
+    within_limit = READS
 
     @extend_schema(operation_id="bases_read", tags=TAGS, parameters=[BaseQuery], responses=BaseDetailShape)
     def get(self, request, name):

@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.errors import Invalid
 
 MOST = 20
@@ -29,6 +29,8 @@ class TableShape(serializers.Serializer):
 
 class Compare(View):
     """Versions side by side, on every dataset or on one."""
+
+    within_limit = READS
 
     @extend_schema(
         operation_id="compare",

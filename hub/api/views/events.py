@@ -14,8 +14,11 @@ HEARTBEAT = 5.0
 END = "end"
 
 
-def stream(job_id: int, last_id: str, redact: Callable[[str], str], seconds: float = SECONDS) -> Iterator[str]:
-    """Events `progress`, `log`, `token` and `state` after `last_id`, with heartbeat comments between."""
+def stream(job_id: int, last_id: str, tell: Callable[[dict], dict], seconds: float = SECONDS) -> Iterator[str]:
+    """Events `progress`, `log`, `token` and `state` after `last_id`, with heartbeat comments between.
+
+    `tell` makes the data of each what its watcher may read.
+    """
     until = time.monotonic() + seconds
     yield "retry: 1000\n\n"
     shown = None
@@ -26,12 +29,12 @@ def stream(job_id: int, last_id: str, redact: Callable[[str], str], seconds: flo
                 continue
             if event == "snapshot":
                 shown = data
-                yield from (_event("state", data, None, redact), _event("progress", data, None, redact))
+                yield from (_event("state", data, None, tell), _event("progress", data, None, tell))
             else:
                 last_id = event_id
-                yield _event(event, data, event_id, redact)
+                yield _event(event, data, event_id, tell)
         if _may_be_over(found) and (end := queries.job_end(job_id)):
-            yield from _end(job_id, last_id, end, redact)
+            yield from _end(job_id, last_id, end, tell)
             return
         if not found:
             yield ": still here\n\n"
@@ -42,14 +45,14 @@ def _may_be_over(found: list) -> bool:
     return not found or any(event in ("state", "snapshot") for _, event, _ in found)
 
 
-def _end(job_id: int, last_id: str, end: dict, redact: Callable[[str], str]) -> Iterator[str]:
+def _end(job_id: int, last_id: str, end: dict, tell: Callable[[dict], dict]) -> Iterator[str]:
     """What the stream still holds, and the final state."""
     for event_id, event, data in read_progress(job_id, last_id, block_ms=1):
         if event != "snapshot":
-            yield _event(event, data, event_id, redact)
-    yield _event("state", end, END, redact)
+            yield _event(event, data, event_id, tell)
+    yield _event("state", end, END, tell)
 
 
-def _event(name: str, data: dict, event_id: str | None, redact: Callable[[str], str]) -> str:
+def _event(name: str, data: dict, event_id: str | None, tell: Callable[[dict], dict]) -> str:
     head = f"id: {event_id}\n" if event_id else ""
-    return f"{head}event: {name}\ndata: {redact(json.dumps(data, default=str))}\n\n"
+    return f"{head}event: {name}\ndata: {json.dumps(tell(data), default=str)}\n\n"

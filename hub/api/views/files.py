@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.view import View
+from hub.api.view import DOWNLOAD, View
 from hub.http.file_responses import bytes_response
 from hub.services.content.downloads import count_download
 from hub.services.content.mixture_parts import file_of, part_of
@@ -42,9 +42,11 @@ class ManifestShape(serializers.Serializer):
 class Files(View):
     """The files of what a ref stands for."""
 
+    scopes = DOWNLOAD
+
     @extend_schema(operation_id="files_list", tags=TAGS, parameters=PARTS, responses=ManifestShape)
     def get(self, request, namespace, name, ref):
-        revision = access.resolve(access.repository(self.viewer, namespace, name), ref)
+        revision = access.resolve(access.repository(self.viewer, namespace, name, "download"), ref)
         part = part_of(self.viewer, revision, **wanted(request))
         shown = {
             "revision": revision.oid,
@@ -60,6 +62,8 @@ class Files(View):
 class File(View):
     """One file's bytes."""
 
+    scopes = DOWNLOAD
+
     @extend_schema(
         operation_id="files_read",
         tags=TAGS,
@@ -67,7 +71,7 @@ class File(View):
         responses={(200, "application/octet-stream"): BYTES, (206, "application/octet-stream"): BYTES},
     )
     def get(self, request, namespace, name, ref, path):
-        revision = access.resolve(access.repository(self.viewer, namespace, name), ref)
+        revision = access.resolve(access.repository(self.viewer, namespace, name, "download"), ref)
         content, repository = file_of(self.viewer, revision, path, **wanted(request))
         response = bytes_response(request._request, content, path)
         if request.method == "GET" and response.status_code in (200, 206):

@@ -1,5 +1,7 @@
 """Jobs: checking a request, starting it, watching, cancelling and retrying the job."""
 
+from functools import partial
+
 from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -10,7 +12,7 @@ from hub import access, queries
 from hub.api.bodies import Body, Object, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.api.views.events import END, stream
 from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
@@ -92,6 +94,8 @@ class CheckShape(serializers.Serializer):
 class JobView(View):
     """What the views here share: the request's names turned into objects the viewer may see."""
 
+    within_limit = (*READS, "POST")
+
     def asked(self) -> JobRequest:
         """What the body asks for; what can't be seen is 404."""
         self.actor()
@@ -122,7 +126,7 @@ class Jobs(JobView):
     def post(self, request):
         asked, key = self.asked(), idempotency_key(request)
         known = queries.job_of_key(self.viewer, key)
-        job = queue.queue_job(actor=self.actor(), request=asked, idempotency_key=key)
+        job = queue.queue_job(actor=self.viewer, request=asked, idempotency_key=key)
         return Response(self.shown(job.pk), status=200 if known else 201)
 
 
@@ -134,7 +138,7 @@ class Check(JobView):
 
     @extend_schema(operation_id="jobs_check", tags=TAGS, request=JobBody, responses=CheckShape)
     def post(self, request):
-        return Response(check_job(actor=self.actor(), request=self.asked()))
+        return Response(check_job(actor=self.viewer, request=self.asked()))
 
 
 class OneJob(JobView):
@@ -181,7 +185,7 @@ class Log(JobView):
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) <= 18):
             raise Invalid(f"after={after!r}: give the id of the last line you have.", field="after")
-        context = {"sight": Sight(self.viewer, [job])}
+        context = {"sight": Sight(self.viewer, [job]), "job": job}
         lines = job.log.filter(pk__gt=int(after))
         return page(request, lines, ("id",), lambda rows: LogShape(rows, many=True, context=context).data)
 
@@ -200,7 +204,8 @@ class Events(JobView):
         last_id = request.headers.get("Last-Event-ID", "")
         if last_id == END and job.is_final:
             return HttpResponse(status=204)
-        events = stream(job.pk, last_id, Sight(self.viewer, [job]).redact)
+        sight = Sight(self.viewer, [job])
+        events = stream(job.pk, last_id, partial(sight.tell_json, job))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
 

@@ -6,7 +6,7 @@ from rest_framework.response import Response
 
 from composition.recipes import recipe_fields
 from composition.registry import METHODS, Method
-from hub.api.view import View
+from hub.api.view import READS, View
 
 
 class NeedsShape(serializers.Serializer):
@@ -46,6 +46,8 @@ class MethodShape(serializers.Serializer):
 
 class Methods(View):
     """Every row of the registry."""
+
+    within_limit = READS
 
     @extend_schema(operation_id="methods_list", tags=["methods"], responses=MethodShape(many=True))
     def get(self, request):

@@ -8,7 +8,7 @@ from hub import access, queries
 from hub.api.bodies import Body, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.models import Kind, Origin, Repository, Visibility
 from hub.services import repositories
 from hub.services.upkeep.purge import purge_repository
@@ -78,6 +78,8 @@ def show(found: list[Repository]) -> list[dict]:
 class Repositories(View):
     """Browsing and making."""
 
+    within_limit = (*READS, "POST")
+
     @extend_schema(
         operation_id="repositories_list",
         tags=TAGS,
@@ -113,7 +115,7 @@ class OneRepository(View):
         wanted = self.read(RepositoryChange)
         if wanted.get("visibility", found.visibility) != found.visibility:
             found = access.repository(self.viewer, namespace, name, "admin")
-        changed = repositories.update_repository(actor=self.actor(), repository=found, **wanted)
+        changed = repositories.update_repository(actor=self.viewer, repository=found, **wanted)
         return Response(show([changed])[0])
 
     @extend_schema(operation_id="repositories_delete", tags=TAGS, responses={204: None})
@@ -149,6 +151,8 @@ class Purge(View):
 
 class Trash(View):
     """Repositories that can be restored, for admins."""
+
+    within_limit = READS
 
     @extend_schema(operation_id="repositories_trash", tags=TAGS, responses=paged(RepositoryShape))
     def get(self, request):

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from hub import access
 from hub.api.bodies import Body, Text, Whole
-from hub.api.view import View
+from hub.api.view import READS, View
 from hub.errors import HubError, Invalid
 from hub.services.content import uploads
 
@@ -97,6 +97,7 @@ class Upload(View):
     """A push under way, for the user who began it."""
 
     scopes = {"GET": "write"}
+    within_limit = (*READS, "PUT", "POST", "DELETE")
 
     @extend_schema(operation_id="uploads_read", tags=TAGS, responses=UploadShape)
     def get(self, request, pk):
@@ -110,6 +111,8 @@ class Upload(View):
 
 class UploadBytes(View):
     """A piece of a file, streamed to the disk as it comes."""
+
+    within_limit = ("PUT",)
 
     @extend_schema(
         operation_id="uploads_send",
@@ -126,6 +129,8 @@ class UploadBytes(View):
 
 class Commit(View):
     """Check everything and publish it, or refuse and publish nothing."""
+
+    within_limit = ("POST",)
 
     @extend_schema(
         operation_id="uploads_commit", tags=TAGS, request=None, responses={201: PublishedShape, 200: PublishedShape}

@@ -59,10 +59,11 @@ class Verdict(View):
 
     @extend_schema(operation_id="verdict_measure", tags=TAGS, request=MeasureBody, responses={201: JobShape(many=True)})
     def post(self, request, namespace, name, ref):
-        version, actor = self.found(namespace, name, ref), self.actor()
+        version = self.found(namespace, name, ref)
+        self.actor()
         wanted = self.read(MeasureBody)
         named = arms_named(self.viewer, wanted)
-        queued = measure_arms(actor=actor, version=version, recipe=wanted["recipe"] or None, **named)
+        queued = measure_arms(actor=self.viewer, version=version, recipe=wanted["recipe"] or None, **named)
         return Response(show(self.viewer, [access.job(self.viewer, job.pk) for job in queued]), status=201)
 
 

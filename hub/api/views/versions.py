@@ -51,7 +51,7 @@ class VersionDetailShape(VersionShape):
     repository = serializers.CharField(source="repository.full_name")
     facts = serializers.JSONField()
     recipe = serializers.JSONField(allow_null=True)
-    report = serializers.JSONField(allow_null=True)
+    report = serializers.SerializerMethodField(help_text="private inputs by name only where they are seen, or null")
     environment = serializers.JSONField(allow_null=True)
     parents = serializers.SerializerMethodField()
     children = serializers.SerializerMethodField()
@@ -60,6 +60,10 @@ class VersionDetailShape(VersionShape):
     class Meta(VersionShape.Meta):
         fields = ("repository", *VersionShape.Meta.fields)
         fields += ("facts", "recipe", "report", "environment", "parents", "children", "evaluations")
+
+    @extend_schema_field(serializers.JSONField(allow_null=True))
+    def get_report(self, version) -> dict | None:
+        return queries.report_of(self.context["viewer"], version)
 
     @extend_schema_field(RelativeShape(many=True))
     def get_parents(self, version) -> list:
@@ -92,4 +96,5 @@ class OneVersion(View):
         version = access.version(self.viewer, namespace, name, ref)
         family = queries.lineage(self.viewer, version)
         measured = queries.evaluations(self.viewer, version)
-        return Response(VersionDetailShape(version, context={"family": family, "evaluations": measured}).data)
+        context = {"viewer": self.viewer, "family": family, "evaluations": measured}
+        return Response(VersionDetailShape(version, context=context).data)

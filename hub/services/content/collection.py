@@ -101,7 +101,8 @@ def collect(sha256: str, before: datetime) -> int | None:
 
 
 def _would_collect(sha256: str, before: datetime) -> int | None:
-    return Blob.objects.get(pk=sha256).size if is_old(sha256, before) else None
+    row = Blob.objects.filter(pk=sha256).first()
+    return row.size if row and is_old(sha256, before) else None
 
 
 def collect_without_row(sha256: str, before: datetime) -> int | None:

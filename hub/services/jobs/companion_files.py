@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from composition.formats import FORMATS
 from composition.formats.dataset.seed_rows import read_seeds, seed_facts
 from hub import access
+from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Companion, Repository, User
+from hub.models import Companion, Repository
 from hub.models.companions import DISCRIMINATOR, SEEDS
 from hub.services.content.manifest import Entry
 from hub.services.jobs.draft import Draft
@@ -26,7 +27,7 @@ def find(draft: Draft, roles: Sequence[str]) -> list[Given]:
         if isinstance(value, str):
             found.append(sent_rows(role, value))
         elif role in (SEEDS, DISCRIMINATOR) and adapters:
-            found += _kept(draft.actor, adapters[0].repository, role, _companion_name(role, value))
+            found += _kept(draft.viewer, adapters[0].repository, role, _companion_name(role, value))
         elif value is not None:
             raise Invalid(f"files.{role}: send its text.", field="files")
     return found
@@ -49,9 +50,9 @@ def _companion_name(role: str, value: object) -> str | None:
     return name
 
 
-def _kept(actor: User, repository: Repository, role: str, name: str | None) -> list[Given]:
+def _kept(viewer: Viewer, repository: Repository, role: str, name: str | None) -> list[Given]:
     """The named companion, or the newest; [] where none is kept and none was named."""
-    every = access.companions(access.Viewer(user=actor), repository).filter(kind=role)
+    every = access.companions(viewer, repository).filter(kind=role)
     if name is not None:
         every = access.named(every, name)
         if not every:
@@ -67,7 +68,7 @@ def _kept(actor: User, repository: Repository, role: str, name: str | None) -> l
 
 def _of(row: Companion, role: str) -> Given:
     name = row.name.rpartition("/")[2]
-    return Given(role=role, name=name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts)
+    return Given(role=role, name=name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts, companion=row.pk)
 
 
 def _folder(row: Companion) -> str:

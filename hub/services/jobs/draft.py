@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from composition.errors import CompositionError
 from composition.recipes.base import Recipe
 from composition.recipes.method import Method
+from hub.access import Viewer
 from hub.errors import HubError
 from hub.models import BaseModel, Namespace, User
 from hub.services.jobs.files import Given
@@ -18,11 +19,12 @@ from hub.services.jobs.request import JobRequest
 class Draft:
     """`request` as asked, then completed; `given` are its private files; `place` is where the result goes.
 
-    `in_sight`: the actor sees all inputs; nothing may be told of them otherwise.
+    `viewer` is who asks, within the limit of their token.
+    `in_sight`: the viewer sees all inputs; nothing may be told of them otherwise.
     `comparable`: recipe, inputs, data and files are known, so that it can be told from another request.
     """
 
-    actor: User
+    viewer: Viewer
     request: JobRequest
     method: Method | None = None
     recipe: Recipe | None = None
@@ -31,6 +33,11 @@ class Draft:
     in_sight: bool = False
     comparable: bool = False
     problems: list[HubError | CompositionError] = field(default_factory=list)
+
+    @property
+    def actor(self) -> User:
+        """Who asks."""
+        return self.viewer.user
 
     @property
     def base(self) -> BaseModel | None:

@@ -5,7 +5,7 @@ Which there are is for the job's kind to say. The dry run finds the same files a
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,8 +14,10 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from hub import access
+from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Blob, Job, JobFile, State
+from hub.models import Blob, Companion, Job, JobFile, State
 from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.collection import collect, unreferenced
 from hub.services.content.manifest import Entry
@@ -26,13 +28,17 @@ NO_RESULT = (State.FAILED, State.CANCELLED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One file: `data` where it came with the request and is stored nowhere yet, else its bytes are in the store."""
+    """One file: `data` where it came with the request and is stored nowhere yet, else its bytes are in the store.
+
+    `companion` is the id of the row that it was taken from, where it was.
+    """
 
     role: str
     name: str
     entry: Entry
     facts: dict = field(default_factory=dict)
     data: bytes | None = None
+    companion: int | None = None
 
 
 def sent(role: str, name: str, data: bytes, facts: dict) -> Given:
@@ -49,9 +55,8 @@ def hold(job: Job, given: Sequence[Given]) -> None:
     held = {blob.pk: blob for blob in Blob.objects.filter(pk__in={file.entry.sha256 for file in given})}
     for file in given:
         digest = file.entry.sha256
-        JobFile.objects.create(
-            job=job, role=file.role, name=file.name, blob=held[digest], digest=digest, facts=file.facts
-        )
+        where = {"role": file.role, "name": file.name, "companion": file.companion}
+        JobFile.objects.create(job=job, **where, blob=held[digest], digest=digest, facts=file.facts)
 
 
 def let_go(job_id: int) -> None:
@@ -98,8 +103,24 @@ def held(job: Job) -> list[Given]:
     """A stored job's files, whose bytes are still there."""
     rows = JobFile.objects.filter(job=job, blob__isnull=False).select_related("blob")
     return [
-        Given(role=row.role, name=row.name, entry=Entry(row.blob_id, row.blob.size), facts=row.facts) for row in rows
+        Given(
+            role=row.role,
+            name=row.name,
+            entry=Entry(row.blob_id, row.blob.size),
+            facts=row.facts,
+            companion=row.companion,
+        )
+        for row in rows
     ]
+
+
+def require_companions(viewer: Viewer, taken: Iterable[int | None]) -> None:
+    """NotFound for a companion, by its id, that the viewer can't see any more; a job keeps what has been removed."""
+    rows = Companion.objects.filter(pk__in=set(taken) - {None})
+    may_see = access.visible_companions(viewer) & access.visible(viewer, prefix="repository__")
+    hidden = rows.exclude(pk__in=rows.filter(may_see)).first()
+    if hidden:
+        raise access.missing(f"{hidden.kind}/{hidden.name}", "companion")
 
 
 def files_of(job: Job, role: str) -> dict[str, Entry]:

@@ -18,19 +18,20 @@ from hub.services.jobs.request import JobRequest
 
 @transaction.atomic
 def queue_keeping_seeds(
-    *, actor: User, request: JobRequest, repository: Repository, text: str, idempotency_key: str | None = None
+    *, actor: User | Viewer, request: JobRequest, repository: Repository, text: str, idempotency_key: str | None = None
 ) -> Job:
     """The queued job; its seeds are kept beside `repository`, privately, under a free name; once, however often asked.
 
     Raises what `queue_job` and `add_companion` raise, and PermissionDenied for users who may not write there.
     """
-    access.repository(Viewer(user=actor), repository.namespace.name, repository.name, "write")
-    known = idempotency_key and Job.objects.filter(created_by=actor, idempotency_key=idempotency_key).exists()
+    viewer = access.acting(actor)
+    access.repository(viewer, repository.namespace.name, repository.name, "write")
+    known = idempotency_key and Job.objects.filter(created_by=viewer.user, idempotency_key=idempotency_key).exists()
     job = queue_job(actor=actor, request=request, idempotency_key=idempotency_key)
     data = text.encode()
     kept = dict(Companion.objects.filter(repository=repository, kind=SEEDS).values_list("name", "blob"))
     if not known and hashlib.sha256(data).hexdigest() not in kept.values():
-        add_companion(actor=actor, repository=repository, kind=SEEDS, name=_free(kept), stream=io.BytesIO(data))
+        add_companion(actor=viewer.user, repository=repository, kind=SEEDS, name=_free(kept), stream=io.BytesIO(data))
     return job
 
 

@@ -3,31 +3,32 @@
 from collections.abc import Sequence
 
 from hub import access
+from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Namespace, Repository, User, Version, Visibility
+from hub.models import Namespace, Repository, Version, Visibility
 from hub.names import check_repository
 from hub.services.jobs.kinds.base import JobKind, a
 from hub.services.jobs.request import JobRequest
 
 
 def check_output(
-    actor: User,
+    viewer: Viewer,
     kind: JobKind,
     label: str,
     output: tuple[str, str] | None,
     parents: Sequence[Version],
     asked: str | None = None,
 ) -> tuple[Namespace, str]:
-    """A free name, or a repository of the kind's that the actor may write to; `label` is the method's.
+    """A free name, or a repository of the kind's that the viewer may write to; `label` is the method's.
 
     Raises Invalid, and NotFound or PermissionDenied for the namespace.
     """
     if not output or not all(output):
         raise Invalid(f"{label} makes {a(kind.makes)}; say where it goes: namespace/name.", field="output")
-    viewer = access.Viewer(user=actor)
-    namespace = access.namespace(viewer, str(output[0]), "write")
+    namespace = access.namespace(viewer, str(output[0]))
     name = check_repository(output[1])
     taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    access.require_role(viewer, taken or namespace, "write", namespace.name)
     if taken is None:
         return namespace, name
     if taken.deleted_at:

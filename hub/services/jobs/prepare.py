@@ -2,7 +2,7 @@
 
 `prepare` raises the first thing that stands in the way; `examine` collects all of them for a dry run. Both walk the
 same steps, so they can't disagree. A step that needs what an earlier one refused is skipped. A stored
-job is prepared again by `prepare(job.created_by, JobRequest.of(job))`: anyone who lost access in between is refused.
+job is prepared again by `recheck`: anyone who lost access in between is refused.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,23 @@ from hub.errors import Busy, HubError, Invalid
 from hub.models import Repository, User
 from hub.services import quotas
 from hub.services.jobs.draft import Draft
+from hub.services.jobs.files import require_companions
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, check_repository_kind
 from hub.services.jobs.output import check_output, check_visibility, place_of
 from hub.services.jobs.request import JobRequest
 
 
-def prepare(actor: User, request: JobRequest) -> Draft:
+def prepare(actor: User | Viewer, request: JobRequest) -> Draft:
     """The request completed and checked. Raises RecipeError, other CompositionErrors, Invalid, NotFound, …"""
     draft = examine(actor, request)
     draft.require()
     return draft
 
 
-def examine(actor: User, request: JobRequest) -> Draft:
+def examine(actor: User | Viewer, request: JobRequest) -> Draft:
     """The same without raising: everything that stands in the way is in `draft.problems`, in the steps' order."""
-    draft = Draft(actor=actor, request=request)
+    draft = Draft(viewer=access.acting(actor), request=request)
     method = METHODS.get(request.kind)
     if method is None:
         _step(draft, lambda: recipe_from_dict({"kind": request.kind}))
@@ -70,7 +71,7 @@ class _Steps:
     def check_sight(self) -> None:
         """Refuse what the actor can't see (any more), as if it weren't there."""
         versions = self.draft.request.versions
-        seen = queries.seen(Viewer(user=self.draft.actor), [version.repository_id for version in versions])
+        seen = queries.seen(self.draft.viewer, [version.repository_id for version in versions])
         for version in versions:
             if version.repository_id not in seen:
                 raise access.missing(version.repository.full_name, "repository")
@@ -88,7 +89,7 @@ class _Steps:
         for role in self.kind.roles:
             if role.name in request.others:
                 check_repository_kind(request.others[role.name], role.kind, role.name)
-        self.draft.request = self.kind.completed(self.draft.actor, request)
+        self.draft.request = self.kind.completed(self.draft.viewer, request)
 
     def check_keep(self) -> None:
         request, may = self.draft.request, self.kind.keeps
@@ -101,10 +102,11 @@ class _Steps:
         self.draft.request = request.replace(keep=tuple(sorted(set(request.keep))))
 
     def add_data(self) -> None:
-        self.draft.request = self.kind.with_data(self.draft.actor, self.draft.recipe, self.draft.request)
+        self.draft.request = self.kind.with_data(self.draft.viewer, self.draft.recipe, self.draft.request)
 
     def find_files(self) -> None:
         if self.draft.request.held is not None:
+            require_companions(self.draft.viewer, [file.companion for file in self.draft.request.held])
             self.draft.given = list(self.draft.request.held)
             return
         self.kind.check_file_roles(self.draft)
@@ -113,7 +115,9 @@ class _Steps:
     def find_place(self) -> None:
         draft, request = self.draft, self.draft.request
         place, asked = place_of(self.kind, request), self.kind.visibility(request.visibility)
-        draft.place = check_output(draft.actor, self.kind, draft.method.label, place, self.kind.parents(request), asked)
+        draft.place = check_output(
+            draft.viewer, self.kind, draft.method.label, place, self.kind.parents(request), asked
+        )
 
     def check_room(self) -> None:
         """Refuse a result that its namespace has no room for, as far as its size is known; publishing counts again."""

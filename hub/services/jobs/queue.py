@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from composition.errors import CompositionError
 from hub import broker, disk
+from hub.access import Viewer
 from hub.errors import Conflict, HubError
 from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility
 from hub.progress import publish_progress
@@ -28,24 +29,25 @@ from hub.services.known_bases import hold as hold_base
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)
 
 
-def queue_job(*, actor: User, request: JobRequest, idempotency_key: str | None = None) -> Job:
+def queue_job(*, actor: User | Viewer, request: JobRequest, idempotency_key: str | None = None) -> Job:
     """A queued job. The same `idempotency_key` of the same user gives the same job, or Conflict for another request.
 
-    The output's repository is made when the result is saved. Raises what `prepare` raises.
+    A `Viewer` as the actor keeps the job within the limit of their token. The output's repository is made when the
+    result is saved. Raises what `prepare` raises.
     """
     request = kind_of(request.kind).received(request)
     with transaction.atomic():
         return _queue(actor, request, idempotency_key)
 
 
-def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job:
+def _queue(actor: User | Viewer, request: JobRequest, idempotency_key: str | None) -> Job:
     draft = examine(actor, request)
     if known := _known(draft, request, idempotency_key):
         return known
     draft.require()
     disk.require_room()
-    quotas.require("queued_jobs", actor)
-    request, kind = draft.request, kind_of(request.kind)
+    quotas.require("queued_jobs", draft.actor)
+    request, kind, limit = draft.request, kind_of(request.kind), draft.viewer.limit
     namespace, name = draft.place or (None, "")
     job = Job(
         kind=request.kind,
@@ -56,7 +58,9 @@ def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job
         output_name=name,
         output_visibility=resulting_visibility(kind.parents(request), kind.visibility(request.visibility)),
         keep=list(request.keep),
-        created_by=actor,
+        created_by=draft.actor,
+        limit_namespace=limit.namespace if limit else None,
+        limit_repository=limit.repository if limit else None,
         idempotency_key=idempotency_key or None,
     )
     try:
@@ -73,7 +77,7 @@ def _queue(actor: User, request: JobRequest, idempotency_key: str | None) -> Job
             for position, version in enumerate(versions)
         )
     hold(job, draft.given)
-    record(actor, "job.queue", job, kind=request.kind, output=job.output_path)
+    record(draft.actor, "job.queue", job, kind=request.kind, output=job.output_path)
     send_later(job)
     return job
 

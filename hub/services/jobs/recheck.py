@@ -2,16 +2,18 @@
 
 In between, its owner may have left an organisation, an input may have become private or gone to the trash, and the
 place of the result may have changed hands. The job acts for its owner, so it is their access that counts, whoever
-retries it.
+retries it. A job that was asked for by a limited token stays within that token's limit, also when a person retries it
+in the browser, and when the token has been revoked since.
 """
 
 from collections.abc import Sequence
 
 from hub import access, queries
-from hub.access import Viewer
 from hub.errors import Conflict
 from hub.models import Job, JobInput, User, Version
 from hub.services.jobs.draft import Draft
+from hub.services.jobs.files import require_companions
+from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.prepare import prepare
 from hub.services.jobs.request import JobRequest
 
@@ -19,14 +21,22 @@ from hub.services.jobs.request import JobRequest
 def recheck(job: Job) -> Draft:
     """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
     _require_owner(job)
-    return prepare(job.created_by, JobRequest.of(job))
+    request = JobRequest.of(job)
+    if kind_of(job.kind).place(request):
+        # Kept with the job is the name that this place had then.
+        request = request.replace(output=None)
+    return prepare(access.viewer_of_job(job), request)
 
 
 def require_sight(job: Job) -> None:
-    """Refuse a job whose owner no longer sees an input; call it in the transaction that writes its result."""
+    """Refuse a job whose owner no longer sees an input or a companion that it reads.
+
+    Call it in the transaction that writes the job's result.
+    """
     _require_owner(job)
+    require_companions(access.viewer_of_job(job), job.files.values_list("companion", flat=True))
     rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
-    seen = queries.seen(Viewer(user=job.created_by), [row.version.repository_id for row in rows])
+    seen = queries.seen(access.viewer_of_job(job), [row.version.repository_id for row in rows])
     for row in rows:
         if row.version.repository_id not in seen:
             raise access.missing(row.version.repository.full_name, "repository")

@@ -1,9 +1,11 @@
 """The dry run: what a job would do, cost and run into, from header facts alone, before anything is queued."""
 
 from composition.errors import CompositionError
+from hub.access import Viewer
 from hub.errors import HubError
 from hub.licences import combined, conflicts
 from hub.models import User, Visibility
+from hub.names import worker_name
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, misfit
@@ -21,7 +23,7 @@ UNKNOWN = {
 }
 
 
-def check_job(*, actor: User, request: JobRequest) -> dict:
+def check_job(*, actor: User | Viewer, request: JobRequest) -> dict:
     """What `queue_job` with the same request would meet.
 
     {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
@@ -68,7 +70,7 @@ def _outlook(draft: Draft, kind: JobKind) -> dict:
     bases = kind.bases(draft.method, draft.request.adapters, draft.base)
     unknown = draft.method.needs.base_model and not bases
     return {
-        "workers": [worker.name for worker in able_workers(draft.method, bases)],
+        "workers": [worker_name(worker.name) for worker in able_workers(draft.method, bases)],
         "waiting_for": "" if unknown else waiting_sentence(draft.method, bases),
         "shortcuts": kind.shorter_ways(draft.request),
     }

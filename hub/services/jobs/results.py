@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from composition.registry import METHODS
+from hub.access import viewer_of_job
 from hub.models import BaseModel, Job, Repository, Version
 from hub.services.content.checking import check_files
 from hub.services.content.companions import DISCRIMINATOR, keep
@@ -62,7 +63,7 @@ def publish_result(
         require_sight(job)
         parents = fresh(parents)
         where = (job.output_namespace.name, job.output_name)
-        namespace, name = check_output(job.created_by, kind, label, where, parents, job.output_visibility)
+        namespace, name = check_output(viewer_of_job(job), kind, label, where, parents, job.output_visibility)
         repository = Repository.objects.filter(namespace=namespace, name__iexact=name).first() or create_repository(
             actor=job.created_by,
             namespace=namespace,
@@ -105,7 +106,7 @@ def keep_discriminator(
     require_sight(job)
     (version,) = fresh([version])
     where = (version.repository.namespace.name, version.repository.name)
-    check_output(job.created_by, kind_of(job.kind), METHODS[job.kind].label, where, [version])
+    check_output(viewer_of_job(job), kind_of(job.kind), METHODS[job.kind].label, where, [version])
     entries = {name: Entry(*entry) for name, entry in files.items()}
     digests = {name: entry.sha256 for name, entry in entries.items()}
     keep(

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from django.conf import settings
-
 from composition.recipes.method import Method
 from hub import broker, queries
 from hub.models import BaseModel, User, WorkerNode
@@ -38,10 +36,10 @@ def waiting_sentence(method: Method, bases: Sequence[BaseModel], queue: str | No
     if not missing and len(bases) > 1:
         return (
             f"No single worker holds both {' and '.join(map(str, bases))}. "
-            f"Put them below {settings.WORKER_BASES} on one worker's machine."
+            "Put them below the folder HUB_BASES of one worker's machine."
         )
     names = " and ".join(map(str, missing or bases))
-    places = " and ".join(f"{settings.WORKER_BASES}/{base.folder}" for base in missing or bases)
+    places = " and ".join(f"HUB_BASES/{base.folder}" for base in missing or bases)
     return (
         f"No running worker holds the base {names}. Put its weights under {places} "
         "on a worker's machine, or into its Hugging Face cache."

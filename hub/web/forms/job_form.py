@@ -53,16 +53,17 @@ class JobForm:
 
     def submit(self, *, check: bool) -> Job | None:
         """Start the job, or with `check` only fill `report`; what is refused stands in `refused`."""
-        actor = access.require_user(self.viewer)
+        access.require_user(self.viewer)
         with refusal_of(self.refused):
             if not check:
                 return self.start(self.request())
-            self.report = check_job(actor=actor, request=self.request())
+            self.report = check_job(actor=self.viewer, request=self.request())
         return None
 
     def start(self, request: JobRequest) -> Job:
         """Queue the job."""
-        return queue_job(actor=access.require_user(self.viewer), request=request, idempotency_key=self.key or None)
+        access.require_user(self.viewer)
+        return queue_job(actor=self.viewer, request=request, idempotency_key=self.key or None)
 
     def as_json(self) -> str:
         """The request a program would POST to /api/v1/jobs."""

@@ -69,7 +69,8 @@ class TransferForm(JobForm):
         """Queue the job, and keep its seeds with the adapter where that was asked for; both or neither."""
         if not (self.keep and self.page.may_write and self.texts.get(SEEDS, "").strip()):
             return super().start(request)
-        asked = {"actor": access.require_user(self.viewer), "request": request, "idempotency_key": self.key or None}
+        access.require_user(self.viewer)
+        asked = {"actor": self.viewer, "request": request, "idempotency_key": self.key or None}
         job = queue_keeping_seeds(**asked, repository=self.page.repository, text=self.texts[SEEDS])
         self.notice = "The seeds are kept with the adapter, privately."
         return job

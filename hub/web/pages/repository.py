@@ -184,7 +184,7 @@ def modules(page: Heading) -> dict:
 
 def report(viewer: Viewer, page: Heading) -> dict:
     """How a merge was composed: shares, strips, errors, warnings; parents the reader can't see stay unnamed."""
-    given = page.version.report if page.version else None
+    given = queries.report_of(viewer, page.version) if page.version else None
     if not given:
         raise NotFound(f"{page.repository.full_name} was uploaded, not made here; it has no report.")
     parents = queries.lineage(viewer, page.version)["parents"]

@@ -36,7 +36,7 @@ def build(viewer: Viewer, page: Heading, form: QueryDict) -> dict:
         "asked": asked,
         "verdict": verdict(viewer, version, **named),
         "stages": [_stage(key, report[key]) for key in STAGES if isinstance(report.get(key), dict)],
-        "classes": (report.get("labelling") or {}).get("classes") or {},
+        "class_sizes": (report.get("labelling") or {}).get("class_sizes") or [],
         "loss": loss.curve(report.get("distillation")),
         "judge": (report.get("filter") or {}).get("discriminator") or {},
         "rows": rows,

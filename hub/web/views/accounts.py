@@ -27,6 +27,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 HALF = "half_signed_in"
 LIFETIMES = (7, 30, 90, 365)
 SCOPES = {
+    "download": "fetch files only; tick it alone",
     "read": "see what you may see, download",
     "write": "push, tag, start jobs",
     "admin": "change visibility and roles, delete",
@@ -106,12 +107,20 @@ def tokens(request: HttpRequest) -> HttpResponse:
                 raise Invalid("Choose how long the token is valid.", field="expires_in_days")
             scopes = request.POST.getlist("scopes")
             name = request.POST.get("name", "")
-            _, secret = services.create_token(actor=user, name=name, scopes=scopes, expires_in_days=int(days))
-    context = {"tokens": queries.tokens(viewer), "secret": secret, "refused": refused}
+            limit = _limit(request.POST.get("limit", "").strip())
+            given = {"name": name, "scopes": scopes, "expires_in_days": int(days), **limit}
+            _, secret = services.create_token(actor=user, **given)
+    shown = [{"token": token, "repository": queries.limit_shown(token)} for token in queries.tokens(viewer)]
+    context = {"tokens": shown, "secret": secret, "refused": refused, "typed": request.POST if not secret else {}}
     context |= {"lifetimes": LIFETIMES, "scopes": SCOPES}
     response = render(request, "accounts/tokens.html", context, status=refused.status)
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _limit(text: str) -> dict[str, str]:
+    """A namespace, or a repository where there is a slash."""
+    return {"repository" if "/" in text else "namespace": text} if text else {}
 
 
 @require_POST

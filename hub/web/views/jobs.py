@@ -10,6 +10,7 @@ from composition.errors import CompositionError
 from hub import access, queries
 from hub.errors import HubError, Invalid
 from hub.http.job_serializers import HIDDEN, Sight, show
+from hub.http.worker_serializers import show_workers
 from hub.models import State
 from hub.services.jobs import queue as services
 from hub.services.jobs.kinds import kind_of
@@ -58,7 +59,7 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
         "cancellable": found.state in services.CANCELLABLE,
         "retryable": found.state in (State.FAILED, State.CANCELLED),
         "steps": [State.QUEUED, State.LOADING, State.RUNNING, State.SAVING, State.DONE],
-        "log": [{"pk": line.pk, "at": line.at, "text": sight.redact(line.text)} for line in lines],
+        "log": [{"pk": line.pk, "at": line.at, "text": sight.tell(found, line.text)} for line in lines],
         "hidden": HIDDEN,
     }
     context["trial"] = try_out.address(context["job"])
@@ -86,16 +87,7 @@ def act(request: HttpRequest, pk: int, action: str) -> HttpResponse:
 
 @require_safe
 def workers(request: HttpRequest) -> HttpResponse:
-    """The workers of the last day, their devices and bases."""
-    bases = {base.pk: base for base in queries.bases(access.viewer_of(request))}
-    live = {worker.pk for worker in queries.live_workers()}
-    rows = [
-        {
-            "worker": worker,
-            "live": worker.pk in live,
-            "bases": [bases[pk] for pk in worker.bases if pk in bases],
-            "loaded": [bases[pk] for pk in worker.loaded if pk in bases],
-        }
-        for worker in queries.workers()
-    ]
-    return render(request, "jobs/workers.html", {"rows": rows})
+    """The workers of the last day, their devices and bases; administrators of the site also see their hosts."""
+    viewer = access.viewer_of(request)
+    access.require_user(viewer)
+    return render(request, "jobs/workers.html", {"workers": show_workers(viewer, queries.workers())})

@@ -5,6 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hub.models import Event, Job, Role
+from hub.names import worker_name
 from hub.services import accounts
 from hub.services.evaluations import record_evaluation
 from hub.services.jobs import lease
@@ -72,7 +73,7 @@ def test_a_job_shows_who_asked_and_how_it_ended(people, base):
     end, begin = Api(people.owner).get("/namespaces/lab/events").json()["results"][:2]
     assert (begin["verb"], begin["actor"], begin["object"]) == ("job.queue", "member", f"job {job.pk}")
     assert (end["verb"], end["actor"], end["object"]) == ("job.failed", None, f"job {job.pk}")
-    assert (end["detail"]["code"], end["detail"]["worker"]) == ("rank.too_high", "w-1")
+    assert (end["detail"]["code"], end["detail"]["worker"]) == ("rank.too_high", worker_name("w-1"))
 
 
 def test_another_s_job_and_a_hidden_dataset_are_not_named(people, repository, base):

@@ -71,7 +71,7 @@ def told(text: str) -> list[dict[str, str]]:
 
 
 def listen(job: Job, last_id: str = "", seconds: float = 0.5) -> str:
-    return "".join(events.stream(job.pk, last_id, str, seconds))
+    return "".join(events.stream(job.pk, last_id, dict, seconds))
 
 
 @pytest.mark.django_db
@@ -149,5 +149,5 @@ def test_the_route(live, owner, job, monkeypatch):
 @pytest.mark.django_db
 def test_names_of_hidden_inputs_are_taken_out(live, job):
     publish_progress(job.pk, "log", text="reading lab/secret@v1")
-    text = "".join(events.stream(job.pk, "", lambda line: line.replace("lab/secret", "(hidden)"), 0.3))
+    text = "".join(events.stream(job.pk, "", lambda data: {**data, "text": "reading (hidden)"}, 0.3))
     assert "secret" not in text

@@ -6,6 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hub.models import Evaluation, Job, JobLog, Repository, State
+from hub.names import worker_name
 from hub.services.worker_nodes import report_worker
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
@@ -216,7 +217,12 @@ def test_workers_name_their_bases(owner, base):
         started_at=timezone.now(), trouble="t" * 500,
     )  # fmt: skip
     (row,) = Api(owner).get("/workers").json()["results"]
-    assert (row["name"], row["bases"], row["alive"], row["busy"]) == ("w", ["pico/llama"], True, False)
+    assert (row["name"], row["bases"], row["alive"], row["busy"]) == (
+        worker_name("w"),
+        ["pico/llama"],
+        True,
+        False,
+    )
     assert row["trouble"] == "t" * 200
     problem(Api().get("/workers"), 401, "not_signed_in")
 

@@ -252,6 +252,7 @@ def work(hub, stop: threading.Event, failures: list) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_backup_under_load_is_a_whole_hub(store, kept):
     hub, stop, failures = make_hub(), threading.Event(), []
     threads = [threading.Thread(target=work, args=(hub, stop, failures)) for _ in range(2)]

@@ -88,8 +88,8 @@ def test_our_own_fault_gives_an_id_and_no_details(monkeypatch, caplog):
     def broken(*args, **kwargs):
         raise RuntimeError("the secret detail")
 
-    monkeypatch.setattr("hub.queries.workers", broken)
-    response = Client(raise_request_exception=False).get("/workers")
+    monkeypatch.setattr("hub.queries.bases", broken)
+    response = Client(raise_request_exception=False).get("/bases")
     text = response.content.decode()
     assert response.status_code == 500
     assert "the secret detail" not in text

@@ -5,6 +5,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.models import Job, JobLog, State, WorkerNode
+from hub.names import worker_name
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
@@ -86,15 +87,15 @@ def test_the_list_filters_by_state(people, job):
     assert signed_in(people.stranger).get("/jobs").context["jobs"] == []
 
 
-def test_workers_show_device_bases_and_whether_they_live(client, base):
+def test_workers_show_device_bases_and_whether_they_live(people, base):
     now = timezone.now()
     common = {"queues": ["cpu"], "device": "cpu", "bases": [base.pk], "started_at": now}
     WorkerNode.objects.create(name="fresh", seen_at=now, trouble="Stuck: it left an <id> waiting", **common)
     WorkerNode.objects.create(name="stale", seen_at=now - timezone.timedelta(hours=2), **common)
-    response = client.get("/workers")
-    assert [(row["worker"].name, row["live"]) for row in response.context["rows"]] == [
-        ("fresh", True),
-        ("stale", False),
+    response = signed_in(people.stranger).get("/workers")
+    assert [(row["name"], row["alive"], row["host"]) for row in response.context["workers"]] == [
+        (worker_name("fresh"), True, None),
+        (worker_name("stale"), False, None),
     ]
     assert "pico/llama" in response.content.decode()
     assert "Stuck: it left an &lt;id&gt; waiting" in response.content.decode()

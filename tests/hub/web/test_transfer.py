@@ -134,6 +134,7 @@ def test_the_job_page_shows_stages_examples_and_files_to_its_owner_alone(people,
     assert 'data-stage="distillation"' in own and "7 + 1 =" in own and "no &lt;b&gt;" in own
     assert "seeds, 5 rows" in own
     others = signed_in(people.reader).get(f"/jobs/{job.pk}").content.decode()
+    assert "7 + 1 =" not in others and "no &lt;b&gt;" not in others
     assert "5 rows" not in others and job.files.get().digest not in others
     assert signed_in(people.stranger).get(f"/jobs/{job.pk}").status_code == 404
 
@@ -142,7 +143,7 @@ REPORT = {
     "method": "trans-lora",
     "synthesis": {"tries": 40, "seconds": 3.0},
     "filter": {"kept": 10, "rejected": 30, "discriminator": {"recall": 0.91}},
-    "labelling": {"answered": 10, "classes": {"yes": 4, "no": 6}},
+    "labelling": {"answered": 10, "class_sizes": [6, 4]},
     "distillation": {
         "steps": 4,
         "curve": [{"step": n, "loss": 2.0 / n} for n in range(1, 5)],
@@ -158,7 +159,7 @@ def test_the_report_tells_stages_loss_and_verdict(client, moved, people):  # noq
     moved.save(update_fields=["report"])
     url = "/lab/new/report/v1"
     empty = client.get(url).content.decode()
-    assert "It has not been measured yet" in empty and "91 %" in empty and "yes 4, no 6" in empty
+    assert "It has not been measured yet" in empty and "91 %" in empty and "the largest first: 6, 4" in empty
     assert '<path d="M' in empty
     assert "a" * 16 not in empty
     assert "a" * 16 in signed_in(people.member).get(url).content.decode()

@@ -14,9 +14,10 @@ from composition.recipes import AssembleRecipe, Recipe
 from composition.recipes.base import Inputs
 from composition.recipes.growth import check_growth, expert_facts, routing_of
 from composition.recipes.method import Method
-from hub import access, queries
+from hub import queries
+from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import DATASET, User, Version
+from hub.models import DATASET, Version
 from hub.services.content.dataset_rows import prompt_rows
 from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 from hub.services.jobs.draft import Draft
@@ -51,10 +52,10 @@ class Assemble(JobKind):
         before = {"split": mixture.recipe["split"]} if "split" in (mixture.recipe or {}) else {}
         return before | routing_of(_config_of(mixture).raw) | dict(request.recipe)
 
-    def with_data(self, actor: User, recipe: AssembleRecipe, request: JobRequest) -> JobRequest:
+    def with_data(self, viewer: Viewer, recipe: AssembleRecipe, request: JobRequest) -> JobRequest:
         """The datasets of all experts, where only those of the joining adapters were given (SMoRA: earlier texts too).
 
-        Invalid where the actor can't read what the mixture learnt from, or there is no record of it.
+        Invalid where the viewer can't read what the mixture learnt from, or there is no record of it.
         """
         if not self.grows(request) or not recipe.trains or not request.datasets:
             return request
@@ -64,7 +65,7 @@ class Assemble(JobKind):
         if recipe.needs_labels and len(request.datasets) != joining:
             return request
         earlier = _earlier_data(mixture)
-        seen = queries.seen(access.Viewer(user=actor), [version.repository_id for version in earlier])
+        seen = queries.seen(viewer, [version.repository_id for version in earlier])
         whole = all(version.repository_id in seen for version in earlier)
         names = [name for name, _ in self.facts(request)]
         if recipe.needs_labels and (not whole or len(earlier) != len(names) - joining):

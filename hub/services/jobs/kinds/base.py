@@ -14,8 +14,9 @@ from composition.facts import AdapterFacts
 from composition.recipes.base import Inputs, Recipe
 from composition.recipes.method import Method
 from hub import broker
+from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import BaseModel, Kind, User, Version
+from hub.models import BaseModel, Kind, Version
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import Given
 from hub.services.jobs.request import JobRequest
@@ -72,11 +73,11 @@ class JobKind:
         """The recipe's fields, with those that the inputs decide."""
         return request.recipe
 
-    def completed(self, actor: User, request: JobRequest) -> JobRequest:
+    def completed(self, viewer: Viewer, request: JobRequest) -> JobRequest:
         """The request with the base and the inputs that follow from the rest of it."""
         return request
 
-    def with_data(self, actor: User, recipe: Recipe, request: JobRequest) -> JobRequest:
+    def with_data(self, viewer: Viewer, recipe: Recipe, request: JobRequest) -> JobRequest:
         """The request with the datasets that follow from its inputs."""
         return request
 

@@ -3,8 +3,9 @@
 from composition.errors import CompositionError
 from composition.formats.dataset.files import QUESTIONS, TEXT
 from composition.recipes import TrainGeneratorRecipe
+from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Kind, User, Version
+from hub.models import Kind, Version
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds.base import JobKind, a, parameters_of, speed_of
 from hub.services.jobs.kinds.generate import GENERATOR, GENERATOR_ROLE, check_generator, with_base
@@ -24,7 +25,7 @@ class TrainGenerator(JobKind):
     reads_data = True
     makes = Kind.GENERATOR
 
-    def completed(self, actor: User, request: JobRequest) -> JobRequest:
+    def completed(self, viewer: Viewer, request: JobRequest) -> JobRequest:
         return with_base(request)
 
     def check(self, draft: Draft) -> None:

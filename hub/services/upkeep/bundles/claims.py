@@ -156,12 +156,12 @@ def _repository(value: Any) -> ClaimedRepository:
         seen.add(one.oid)
         revisions.append(one)
     refs = {}
-    for kind, ref, oid in (_triple(one) for one in _list(value, "refs")):
-        _check_ref(kind, ref)
+    for sort, ref, oid in (_triple(one) for one in _list(value, "refs")):
+        _check_ref(sort, ref)
         if ref in refs or oid not in seen:
             raise _Wrong(f"{value['name']}: the ref {ref!r} comes twice, or points at none of its revisions")
-        refs[ref] = (kind, oid)
-    if not any(kind == RefKind.BRANCH for kind, _ in refs.values()):
+        refs[ref] = (sort, oid)
+    if not any(sort == RefKind.BRANCH for sort, _ in refs.values()):
         raise _Wrong(f"{value['name']} has no branch")
     return ClaimedRepository(
         namespace=namespace,
@@ -176,9 +176,9 @@ def _repository(value: Any) -> ClaimedRepository:
     )
 
 
-def _check_ref(kind: str, name: str) -> None:
-    if kind != {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(name, kind) or kind not in RefKind.values:
-        raise _Wrong(f"{name!r} can't be a {kind}")
+def _check_ref(sort: str, name: str) -> None:
+    if sort != {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(name, sort) or sort not in RefKind.values:
+        raise _Wrong(f"{name!r} can't be a {sort}")
     if name not in (MAIN, LATEST):
         check_ref(name)
 
@@ -232,10 +232,10 @@ def _json(value: dict, key: str) -> dict | None:
     return found
 
 
-def _of(value: Any, key: str, kind: type) -> Any:
+def _of(value: Any, key: str, wanted: type) -> Any:
     found = value.get(key) if isinstance(value, dict) else None
-    if type(found) is not kind:
-        raise _Wrong(f"{key} should be a {kind.__name__}, and is {str(found)[:60]!r}")
+    if type(found) is not wanted:
+        raise _Wrong(f"{key} should be a {wanted.__name__}, and is {str(found)[:60]!r}")
     return found
 
 

@@ -8,9 +8,8 @@ from django.db.models import Count, Q
 
 from composition.errors import CompositionError
 from hub.models import Companion, Membership, Namespace, Role, User, Visibility
-from hub.models.companions import SEEDS
 from hub.services import quotas
-from hub.services.content.companions import folder, read_facts
+from hub.services.content.companions import CHECKED, folder, read_facts
 from hub.services.content.manifest import Entry
 from hub.services.upkeep import batches
 from hub.services.upkeep.checks.finding import Finding, Look
@@ -56,7 +55,7 @@ def _companion(companion: Companion, look: Look) -> Iterator[Finding]:
     if isinstance(said, dict) and said.get(last, companion.blob_id) != companion.blob_id:
         message = "its facts name other bytes than it has; make it again"
         yield Finding(code="companion.digest", where=where, message=message)
-    if companion.kind == SEEDS and not look.quick and companion.blob_id not in look.bad:
+    if companion.kind in CHECKED and not look.quick and companion.blob_id not in look.bad:
         try:
             facts = read_facts(companion.kind, companion.name, Entry(companion.blob_id, companion.blob.size))
         except CompositionError as error:

@@ -57,7 +57,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
                 check_ref(ref.name)
             except HubError as error:
                 yield Finding(code="ref.name", where=f"{repository.full_name} {ref.name}", message=error.message)
-    if not any(ref.kind == RefKind.BRANCH for ref in refs.values()) and _tip(repository):
+    if all(ref.is_tag for ref in refs.values()) and _tip(repository):
         yield _rebuild(repository, "ref.lost", MAIN, "the repository has revisions and no branch")
     newest, latest = last_version(repository), refs.get(LATEST)
     if newest and latest is None:

@@ -1,0 +1,69 @@
+"""Where each repository of a bundle goes, and what here is in its way."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from hub import access
+from hub.errors import Conflict
+from hub.models import Ref, RefKind, Repository, Revision, User, Version
+from hub.services.content.checking import Checked
+from hub.services.upkeep.bundles.claims import ClaimedRepository, ClaimedRevision
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """Where one repository of the bundle goes, and what of it is new here."""
+
+    claim: ClaimedRepository
+    namespace: str
+    existing: Repository | None
+    new: deque[ClaimedRevision]
+    checked: dict[str, Checked] = field(default_factory=dict)
+    repository: Repository | None = None
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/name` here."""
+        return f"{self.namespace}/{self.claim.name}"
+
+
+def plan_for(actor: User, claim: ClaimedRepository, namespace: str) -> Plan:
+    """The plan for one repository; Conflict `import.*` says what is in the way. NotFound, PermissionDenied by role."""
+    viewer = access.Viewer(user=actor)
+    found = access.namespace(viewer, namespace, "write")
+    existing = Repository.objects.select_related("namespace").filter(namespace=found, name__iexact=claim.name).first()
+    plan = Plan(claim=claim, namespace=found.name, existing=existing, new=deque(claim.revisions))
+    if existing is None:
+        return plan
+    refuse = f"{plan.full_name} can't be brought to the bundle's state: "
+    other = " Import it elsewhere with --into NAMESPACE, or delete this one for good first."
+    if existing.deleted_at:
+        raise Conflict(f"{refuse}it is in the trash. Restore it, or delete it for good.", code="import.deleted")
+    if existing.kind != claim.kind or existing.oid_number != claim.oid_number:
+        raise Conflict(f"{refuse}it is another repository of the same name.{other}", code="import.other")
+    _plan_forward(plan, refuse, other)
+    return plan
+
+
+def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
+    """A repository that was imported before goes forward; what was done here since is never lost."""
+    claim, existing = plan.claim, plan.existing
+    there = {revision.oid: revision for revision in claim.revisions}
+    here = set(Revision.objects.filter(repository=existing).values_list("oid", flat=True))
+    if ours := sorted(here - set(there)):
+        raise Conflict(
+            f"{refuse}it has {len(ours)} revisions that the bundle lacks, such as {ours[0][:10]}: it was changed here, "
+            f"or the bundle is older.{other}",
+            code="import.diverged",
+        )
+    heads = Ref.objects.filter(repository=existing, kind=RefKind.BRANCH).values_list("name", "revision__oid")
+    for name, oid in heads:
+        sort, at = claim.refs.get(name, (RefKind.BRANCH, oid))
+        while at is not None and at != oid:
+            at = there[at].parent
+        if at is None or sort != RefKind.BRANCH:
+            raise Conflict(f"{refuse}its branch {name} is not behind the bundle's.{other}", code="import.diverged")
+    plan.new = deque(revision for revision in claim.revisions if revision.oid not in here)
+    for number, digest in Version.objects.filter(repository=existing).values_list("number", "content_digest"):
+        if number not in claim.versions or claim.versions[number].content_digest != digest:
+            raise Conflict(f"{refuse}its v{number} has other files.{other}", code="import.diverged")
