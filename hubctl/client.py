@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hubctl.errors import NotFound, Refused
 from hubctl.people import People
 from hubctl.requests import job_body, part_query, plain, split, version_path
 from hubctl.transport import Transport
@@ -54,13 +53,9 @@ class Hub(People):
         given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
         return self._post("/bases", {"name": name, "config": dict(config), **given})
 
-    def change_base(
-        self, name: str, *, owner: str = "", add_aliases: Sequence[str] = (), drop_aliases: Sequence[str] = ()
-    ) -> dict[str, Any]:
-        """Give a base (`org/name` or `org/name@revision`) another owner or other names."""
-        body = {"owner": owner, "add_aliases": list(add_aliases), "drop_aliases": list(drop_aliases)}
-        given = {key: value for key, value in body.items() if value}
-        return self.transport.json("PATCH", f"/bases/{quote(name)}", json=given)
+    def change_base(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Change a base, `org/name` or `org/name@revision`: owner, add_aliases, drop_aliases."""
+        return self.transport.json("PATCH", f"/bases/{quote(name)}", json=changes)
 
     def delete_base(self, name: str) -> None:
         """Delete a base (`org/name` or `org/name@revision`) that nothing uses."""
@@ -87,18 +82,9 @@ class Hub(People):
 
     def ensure_repository(self, name: str, kind: str = "adapter", *, private: bool = False) -> dict[str, Any]:
         """The repository, made if it is missing; refuses one of another kind."""
-        try:
-            found = self.repository(name)
-        except NotFound:
-            try:
-                return self.create_repository(name, kind, private=private)
-            except Refused as refusal:
-                if refusal.facts.get("status") != 409:
-                    raise
-                found = self.repository(name)  # Made by another push in between.
-        if found["kind"] != kind:
-            raise Refused(f"{name} is a repository of kind {found['kind']}, not {kind}; choose another name.")
-        return found
+        from hubctl.upload import ensure_repository
+
+        return ensure_repository(self, name, kind, private=private)
 
     def delete_repository(self, name: str) -> None:
         """Move it to the trash, from where `restore_repository` brings it back."""

@@ -119,6 +119,22 @@ def push(
     return result
 
 
+def ensure_repository(hub: "Hub", name: str, kind: str = "adapter", *, private: bool = False) -> dict[str, Any]:
+    """The repository, made if it is missing; refuses one of another kind."""
+    try:
+        found = hub.repository(name)
+    except NotFound:
+        try:
+            return hub.create_repository(name, kind, private=private)
+        except Refused as refusal:
+            if refusal.facts.get("status") != 409:
+                raise
+            found = hub.repository(name)  # Made by another push in between.
+    if found["kind"] != kind:
+        raise Refused(f"{name} is a repository of kind {found['kind']}, not {kind}; choose another name.")
+    return found
+
+
 def _commit(hub: "Hub", upload_id: str) -> dict[str, Any]:
     """Publish what was sent. Where the base's shapes are still being read, wait for that job and ask again."""
     address = f"/uploads/{upload_id}/commit"

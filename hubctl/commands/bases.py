@@ -111,7 +111,7 @@ def alias(hub, name, added, dropped, as_json) -> None:
     need_token(hub)
     if not added and not dropped:
         raise click.UsageError("give --add or --drop.")
-    changed = hub.change_base(name, add_aliases=added, drop_aliases=dropped)
+    changed = hub.change_base(name, add_aliases=list(added), drop_aliases=list(dropped))
     emit(changed, as_json, f"{name} is also called: {', '.join(changed['aliases']) or 'nothing else'}")
 
 

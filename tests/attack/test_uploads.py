@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hub.errors import Conflict, HubError, NotFound
-from hub.models import Event, Revision, Upload, UploadFile, Version
+from hub.models import Event, Repository, Revision, Upload, UploadFile, Version
 from hub.services.content import staging, uploads
 from hub.services.upkeep.expiry import expire_uploads
 from hub.storage import blobs
@@ -154,7 +154,7 @@ class TestTwiceAtOnceTooLate:
         upload = begun(owner, repository)
         gone = fresh(upload)
         gone.repository  # noqa: B018 - loaded before it goes
-        repository.delete()
+        Repository.objects.filter(pk=repository.pk).delete()
         with pytest.raises(NotFound):
             uploads.commit_upload(actor=owner, upload=gone)
         with pytest.raises(NotFound):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from composition.formats import FORMATS
 from hub.errors import Conflict, Invalid
 from hub.models import (
     BaseModel,
@@ -25,20 +24,17 @@ from hub.models import (
     Version,
     Visibility,
 )
-from hub.names import check_ref
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
+from hub.services.content.change import ANY, MAIN, Change, change_of, refuse_conflict
 from hub.services.content.checking import Checked, check_files
-from hub.services.content.manifest import Entry, Manifest, Source, changed, manifest_of, other_oid, revision_oid
+from hub.services.content.manifest import Manifest, Source, changed, manifest_of, other_oid, revision_oid
 from hub.services.known_bases import hold
 from hub.services.refs import lock, move
 
-MAIN = "main"
 LATEST = "latest"
-# `since` of a publish that takes the branch as it finds it.
-ANY = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +44,6 @@ class PublishResult:
     revision: Revision
     version: Version | None
     created: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What to do to a branch: put `files` in, take `deletions` out, or with `replace` keep nothing but `files`."""
-
-    files: dict[str, Entry]
-    deletions: frozenset[str]
-    replace: bool
-    branch: str
-    since: Revision | object | None = ANY
-
-    def touches(self, path: str) -> bool:
-        """True if this change decides what is at `path`."""
-        return self.replace or path in self.files or path in self.deletions
 
 
 def publish(
@@ -99,7 +80,7 @@ def publish(
     with transaction.atomic():
         repository = lock(repository)
         head = head_of(repository, branch)
-        _refuse_conflict(repository, change, head)
+        refuse_conflict(repository, change, head)
         before = manifest_of(head)
         after = changed(before, change.files, change.deletions, replace)
         if after != checked.manifest:
@@ -129,21 +110,6 @@ def publish(
         facets.refresh(repository, revision=revision, checked=checked, version=version, main=branch == MAIN)
         record(actor, "publish", repository, revision=revision.oid, branch=branch, version=version and version.label)
     return PublishResult(revision, version, True)
-
-
-def change_of(
-    *,
-    files: Mapping[str, tuple[str, int]],
-    deletions: Collection[str] = (),
-    replace: bool = False,
-    branch: str = MAIN,
-    since: Revision | object | None = ANY,
-) -> Change:
-    """The change these arguments of `publish` ask for."""
-    if branch != MAIN:
-        check_ref(branch)
-    entries = {path: Entry(*entry) for path, entry in files.items()}
-    return Change(files=entries, deletions=frozenset(deletions), replace=replace, branch=branch, since=since)
 
 
 def check_change(
@@ -195,30 +161,6 @@ def clean_message(message: str, after: Manifest = {}, before: Manifest = {}) -> 
         return line
     names = sorted(path for path in {*after, *before} if after.get(path) != before.get(path))
     return ("Change " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""))[:500]
-
-
-def _refuse_conflict(repository: Repository, change: Change, head: Revision | None) -> None:
-    """A change rebases onto what others pushed since, unless both touch a file, or both touch the content.
-
-    Weights and config count as one: one person's alpha with another's matrices would be a silent wrong answer.
-    """
-    if change.since is ANY or change.since == head:
-        return
-    then, now = manifest_of(change.since), manifest_of(head)
-    theirs = {path for path in {*then, *now} if then.get(path) != now.get(path)}
-    ours = {path for path in theirs if change.touches(path) and change.files.get(path) != now.get(path)}
-    touched = {*theirs, *change.files, *change.deletions}
-    content = {path for path in touched if FORMATS.may_be_content(repository.kind, path)}
-    if content & theirs and any(change.files.get(path) != now.get(path) for path in content - theirs):
-        ours |= content & theirs
-    if ours:
-        raise Conflict(
-            f"Someone else changed {', '.join(sorted(ours)[:3])} on {change.branch} of {repository.full_name} while "
-            "this push was under way. Look at the new files, and push again if yours should replace them.",
-            code="branch.moved",
-            paths=sorted(ours),
-            head=head.oid if head else None,
-        )
 
 
 def _same(repository: Repository, head: Revision | None, after: Manifest, message: str) -> Revision | None:

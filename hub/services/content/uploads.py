@@ -11,7 +11,7 @@ from typing import BinaryIO
 from django.db import transaction
 from django.utils import timezone
 
-from composition.formats.content import SNIFF_BYTES, check_paths, sniff
+from composition.formats.content import SNIFF_BYTES, check_paths
 from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
@@ -22,9 +22,10 @@ from hub.services.content import publishing, reuse, staging
 from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult
+from hub.services.content.received import check_digest, refuse_by_first_bytes, refuse_incomplete
 from hub.services.known_bases import hold
 from hub.services.refs import lock
-from hub.storage import blobs, digest
+from hub.storage import blobs
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
         try:
             more = staging.append(out, stream, file.size - here)
             if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
-                _sniff(file)
+                refuse_by_first_bytes(file)
         finally:
             file.received = staging.received(file)
             open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
@@ -158,7 +159,7 @@ def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -
             return _publish(actor, upload, may_protected)
         except FileNotFoundError as error:
             # Somebody cleaned the disk between one step and the next.
-            _refuse_incomplete(refresh(upload))
+            refuse_incomplete(refresh(upload))
             log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
             raise gone("of a file") from error
 
@@ -172,13 +173,13 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
         branch=upload.branch,
         since=upload.parent,
     )
-    _refuse_incomplete(rows)
+    refuse_incomplete(rows)
     staged = {row.path: row for row in rows if row.blob_id is None}
     for row in staged.values():
         staging.path_of(row).touch()
     sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
     for row in staged.values():
-        _check_digest(row, sources[row.path])
+        check_digest(row, sources[row.path])
     checked = publishing.check_change(repository=upload.repository, change=change, base=upload.base, sources=sources)
     for source in sources.values():
         blobs.add(source.path, link=True)
@@ -227,47 +228,9 @@ def _oldest(user: User) -> dict[str, list[str]]:
     return {"uploads": [str(pk) for pk in rows.values_list("pk", flat=True)[:10]]}
 
 
-def _sniff(file: UploadFile) -> None:
-    """Refuse early what the commit would refuse anyway, before gigabytes have come."""
-    with open(staging.path_of(file), "rb") as stream:
-        head = stream.read(SNIFF_BYTES)
-    try:
-        sniff(file.path, head)
-    except Exception:
-        staging.discard(file)
-        raise
-
-
 def _refuse_committed(upload: Upload) -> None:
     if upload.committed_at:
         raise Conflict("This upload is already committed; begin another one.", code="upload.committed")
-
-
-def _refuse_incomplete(files: Collection[UploadFile]) -> None:
-    missing = [row for row in files if staging.received(row) != row.size]
-    if missing:
-        first = missing[0]
-        raise Conflict(
-            f"{len(missing)} of the promised files are not complete; {first.path} has {staging.received(first)} of "
-            f"{first.size} bytes. Send the rest, then commit.",
-            code="upload.incomplete",
-            files=[{"path": row.path, "received": staging.received(row), "size": row.size} for row in missing],
-        )
-
-
-def _check_digest(file: UploadFile, source: LocalFile) -> None:
-    with source.open() as stream:
-        computed, _ = digest(stream)
-    if computed != file.sha256:
-        staging.discard(file)
-        raise Invalid(
-            f"{file.path} was promised with SHA-256 {file.sha256}, but what arrived has {computed}. It was damaged on "
-            "its way or has changed since; send it again from its first byte.",
-            code="upload.digest",
-            path=file.path,
-            declared=file.sha256,
-            computed=computed,
-        )
 
 
 def _gone() -> NotFound:

@@ -15,7 +15,7 @@ from hub.services import outbox
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The keys of an event's detail that a payload has; `nameless` leaves its actor out, as not everyone may know them."""
+    """The keys of an event's detail that a payload has; `nameless` leaves out its actor, whom not everyone may know."""
 
     keys: tuple[str, ...] = ()
     nameless: bool = False
