@@ -11,6 +11,8 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from hub.env import env, env_bool, env_int, env_list
+from hub.front.limits import Limits
+from hub.front.peers import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -186,3 +188,32 @@ WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
+
+
+def _trusted_proxies() -> tuple:
+    words = env_list("HUB_TRUSTED_PROXIES", "")
+    try:
+        return networks(words)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"HUB_TRUSTED_PROXIES: {error}; use addresses or networks, 10.0.0.0/8") from None
+
+
+# The front of the web server; see docs/serving.md.
+TRUSTED_PROXIES = _trusted_proxies()
+SPOOL_FOLDER = HUB_DATA / "spool"
+SPOOL_FOLDER.mkdir(exist_ok=True)
+FRONT = Limits(
+    threads=env_int("HUB_WEB_THREADS", 32),
+    waiting=env_int("HUB_WEB_WAITING", 256),
+    connections=env_int("HUB_WEB_REQUESTS", 4000),
+    per_address=env_int("HUB_WEB_PER_ADDRESS", 200),
+    per_user=env_int("HUB_WEB_PER_USER", 100),
+    grace=env_int("HUB_WEB_GRACE_SECONDS", 10),
+    rate=env_int("HUB_WEB_LEAST_RATE", 1024),
+    memory=env_int("HUB_WEB_MEMORY_MB", 256) * 1_000_000,
+    spool=env_int("HUB_WEB_SPOOL_MB", 50_000) * 1_000_000,
+    spool_folder=str(SPOOL_FOLDER),
+    form=env_int("HUB_MAX_FORM_MB", 100) * 1_000_000,
+    file=MAX_FILE_BYTES,
+    trusted=TRUSTED_PROXIES,
+)

@@ -25,7 +25,9 @@ from hub.env import env
 from hub.runtime.processes import Child
 from hub.runtime.valkey import Valkey, free, free_port
 
-WEB_THREADS = 32
+# A connection that says nothing for this long, before or between requests, is closed.
+HEADER_SECONDS = 15
+BACKLOG, CONNECTIONS = 4096, 8192
 START_SECONDS = 60.0
 
 
@@ -160,9 +162,10 @@ class Runtime:
         self.say("\nStopping. A running job goes back to the queue and runs again at the next start.")
 
     def _web_command(self) -> list[str]:
-        options = ["--interface", "wsgi", "--host", self.host, "--port", str(self.port), "--no-ws"]
-        options += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
-        return [sys.executable, "-m", "granian", *options, "hub.wsgi:application"]
+        options = ["--interface", "asgi", "--host", self.host, "--port", str(self.port), "--no-ws", "--http", "1"]
+        options += ["--http1-header-read-timeout", str(HEADER_SECONDS * 1000), "--respawn-failed-workers"]
+        options += ["--backlog", str(BACKLOG), "--backpressure", str(CONNECTIONS)]
+        return [sys.executable, "-m", "granian", *options, "hub.asgi:application"]
 
     def _serves(self) -> bool:
         try:

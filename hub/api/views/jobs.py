@@ -1,6 +1,6 @@
 """Jobs: checking a request, starting it, watching, cancelling and retrying the job."""
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -11,9 +11,9 @@ from hub.api.bodies import Body, Object, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
-from hub.api.views.events import END, stream
 from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
+from hub.http.live_events import END, LiveEvents, Watch
 from hub.models import State, Visibility
 from hub.services.jobs import queue
 from hub.services.jobs.kinds import roles
@@ -197,9 +197,7 @@ class Events(JobView):
         last_id = request.headers.get("Last-Event-ID", "")
         if last_id == END and job.is_final:
             return HttpResponse(status=204)
-        events = stream(job.pk, last_id, Sight(self.viewer, [job]).redact)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
+        return LiveEvents(Watch(job.pk, last_id, self.actor().pk, Sight(self.viewer, [job]).redact))
 
 
 def idempotency_key(request) -> str | None:
