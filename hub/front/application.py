@@ -137,9 +137,9 @@ class Request:
             raise self._too_large(most)
         small = declared is not None and declared <= self.limits.in_memory
         offset = self.headers.get(b"upload-offset", b"")
-        if not small and offset.isdigit() and len(offset) <= 18:
-            if self.front.takes_pieces(self.scope["method"], self.path):
-                return await self._in_pieces(environ, int(offset))
+        resumable = not small and offset.isdigit() and len(offset) <= 18
+        if resumable and self.front.takes_pieces(self.scope["method"], self.path):
+            return await self._in_pieces(environ, int(offset))
         return await self._spooled(environ, most, seconds, ask_first=not small)
 
     async def _in_pieces(self, environ: dict, offset: int) -> Answer:

@@ -1,4 +1,4 @@
-"""Bytes over HTTP, of a blob or made on the way: blocks of 1 MiB or as the front asks, one Range, If-Range and If-None-Match by SHA-256.
+"""Bytes over HTTP, of a blob or made on the way: in blocks, one Range, If-Range and If-None-Match by SHA-256.
 
 RFC 9110 §13-14.
 """
