@@ -12,8 +12,9 @@ from hub.front.refusals import Gone, Headers
 
 Send = Callable[[dict], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict]]
-# A reader that takes a block within this time gets the next one twice as large, up to the most.
-QUICK = 0.05
+# A reader that takes a block within this time gets the next one twice as large, up to the most, once more has gone than
+# the system's buffers take from anybody. A slow one holds small blocks: the server keeps several on their way.
+QUICK, BUFFERED = 0.05, 8 << 20
 MOST = 1 << 20
 MEMORY_PATIENCE = 0.05
 
@@ -84,7 +85,7 @@ class Departure:
 
 async def send_blocks(answer: Answer, sender: Sender, pool: Pool, memory: Budget, limits: Limits) -> None:
     """Send a streamed answer; its blocks are read by the pool."""
-    least, held = limits.block, 0
+    least, held, sent = limits.block, 0, 0
     try:
         await sender.start(answer.status, answer.headers)
         while True:
@@ -100,8 +101,9 @@ async def send_blocks(answer: Answer, sender: Sender, pool: Pool, memory: Budget
             await sender.write(data, more=True)
             memory.give(held)
             held = 0
-            quick = time.monotonic() - began < QUICK
-            least = min(MOST, 2 * least) if quick else max(limits.block, least // 2)
+            sent += len(data)
+            quick = sent > BUFFERED and time.monotonic() - began < QUICK
+            least = min(MOST, 2 * least) if quick else limits.block
         await sender.write(b"", more=False)
     finally:
         memory.give(held)

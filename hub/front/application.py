@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # Answered by threads of their own, so that a check of the server's health needs no place in the queue.
 HEALTH = ("/healthz", "/readyz", "/metrics")
 HEALTH_THREADS, BLOCK_THREADS = 2, 8
+# Few, so that a crowd of watchers who come at once waits for itself and not before the pages.
+WATCHING_THREADS = 3
 JSON = b"application/json"
 
 
@@ -38,23 +40,24 @@ class Live(Protocol):
 
 
 class Front:
-    """`takes_pieces(method, path)` says which routes take a body in pieces by `Upload-Offset`."""
+    """`kind_of(method, path)` says which routes take a body in "pieces" by `Upload-Offset`, and which are "live"."""
 
     def __init__(
         self,
         application: Callable,
         limits: Limits,
         *,
-        takes_pieces: Callable[[str, str], bool] = lambda method, path: False,
+        kind_of: Callable[[str, str], str] = lambda method, path: "",
         live: Live | None = None,
     ) -> None:
-        self.application, self.limits, self.takes_pieces, self.live = application, limits, takes_pieces, live
+        self.application, self.limits, self.kind_of, self.live = application, limits, kind_of, live
         self.caps = Caps(limits)
         self.memory, self.answers, self.disk = (
             Budget(n) for n in (limits.memory // 2, limits.memory // 2, limits.spool)
         )
         self.pool = Pool("request", limits.threads, limits.waiting, limits.wait_seconds)
         self.health = Pool("health", HEALTH_THREADS, limits.waiting, limits.wait_seconds)
+        self.watching = Pool("watching", WATCHING_THREADS, limits.connections, 3 * limits.wait_seconds)
         self.blocks = Pool("block", BLOCK_THREADS, limits.connections, 10 * limits.wait_seconds)
 
     async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
@@ -72,7 +75,7 @@ class Front:
             else:
                 if self.live:
                     await self.live.close()
-                for pool in (self.pool, self.health, self.blocks):
+                for pool in (self.pool, self.health, self.watching, self.blocks):
                     pool.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -104,7 +107,8 @@ class Request:
         self.user = self._credential()
         self.receive = receive
         self.body = Body(receive, self._declared(), front.limits)
-        self.pool = front.health if self.path in HEALTH else front.pool
+        self.kind = front.kind_of(scope["method"], self.path)
+        self.pool = front.watching if self.kind == "live" else front.health if self.path in HEALTH else front.pool
         self.sender: Sender | None = None
 
     async def serve(self, send: Send) -> None:
@@ -137,8 +141,7 @@ class Request:
             raise self._too_large(most)
         small = declared is not None and declared <= self.limits.in_memory
         offset = self.headers.get(b"upload-offset", b"")
-        resumable = not small and offset.isdigit() and len(offset) <= 18
-        if resumable and self.front.takes_pieces(self.scope["method"], self.path):
+        if self.kind == "pieces" and not small and offset.isdigit() and len(offset) <= 18:
             return await self._in_pieces(environ, int(offset))
         return await self._spooled(environ, most, seconds, ask_first=not small)
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +29,7 @@ KEPT = 500
 BLOCK_MS = 250
 SECONDS_AWAY = 1.0
 # How often a watcher's right to see the job is asked again.
-AGAIN = 8.0
+AGAIN = 12.0
 
 Run = Callable[..., Awaitable]
 Entry = tuple[str, str, str]  # id, event, data as JSON
@@ -83,7 +84,8 @@ class Follower:
 
         `again()` answers the same request anew: the stream ends when its user may not see the job any more.
         """
-        until, look = time.monotonic() + SECONDS, time.monotonic() + AGAIN
+        # Not all at the same time, since watchers who came together would come back together.
+        until, look = (time.monotonic() + seconds * random.uniform(0.7, 1) for seconds in (SECONDS, AGAIN))
         last_id, shown = progress.position_of(watch.last_id), None
         async with self._feed(watch.job_id, last_id) as feed:
             await sender.write(RETRY.encode(), more=True)

@@ -3,10 +3,13 @@
 from django.urls import Resolver404, resolve
 
 
-def takes_pieces(method: str, path: str) -> bool:
-    """True for a route that appends a body at `Upload-Offset`; its view says so by `takes_pieces`, the methods."""
+def kind_of(method: str, path: str) -> str:
+    """ "pieces" for a route that appends a body at `Upload-Offset`, "live" for one of event streams, else "".
+
+    A view says so by its attribute `front`, {method: kind}.
+    """
     try:
         view = resolve(path).func
     except Resolver404:
-        return False
-    return method in getattr(getattr(view, "cls", view), "takes_pieces", ())
+        return ""
+    return getattr(getattr(view, "cls", view), "front", {}).get(method, "")

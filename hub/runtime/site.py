@@ -27,6 +27,8 @@ from hub.runtime.valkey import Valkey, free, free_port
 
 # A connection that says nothing for this long, before or between requests, is closed.
 HEADER_SECONDS = 15
+# What granian may hold of a connection's bytes, each way.
+BUFFER_BYTES = 64 << 10
 BACKLOG, CONNECTIONS = 4096, 8192
 START_SECONDS = 60.0
 
@@ -162,10 +164,7 @@ class Runtime:
         self.say("\nStopping. A running job goes back to the queue and runs again at the next start.")
 
     def _web_command(self) -> list[str]:
-        options = ["--interface", "asgi", "--host", self.host, "--port", str(self.port), "--no-ws", "--http", "1"]
-        options += ["--http1-header-read-timeout", str(HEADER_SECONDS * 1000), "--respawn-failed-workers"]
-        options += ["--backlog", str(BACKLOG), "--backpressure", str(CONNECTIONS)]
-        return [sys.executable, "-m", "granian", *options, "hub.asgi:application"]
+        return web_command(self.host, self.port)
 
     def _serves(self) -> bool:
         try:
@@ -183,6 +182,15 @@ class Runtime:
         self._lock.truncate()
         json.dump(content, self._lock)
         self._lock.flush()
+
+
+def web_command(host: str, port: int) -> list[str]:
+    """The web server; `hub.front` holds back what granian can't: slow bodies, slow readers, too much of one address."""
+    options = ["--interface", "asgi", "--host", host, "--port", str(port), "--no-ws", "--http", "1"]
+    options += ["--http1-header-read-timeout", str(HEADER_SECONDS * 1000), "--respawn-failed-workers"]
+    options += ["--http1-buffer-size", str(BUFFER_BYTES)]
+    options += ["--backlog", str(BACKLOG), "--backpressure", str(CONNECTIONS)]
+    return [sys.executable, "-m", "granian", *options, "hub.asgi:application"]
 
 
 def worker_command(name: str) -> list[str]:

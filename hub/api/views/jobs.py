@@ -186,6 +186,8 @@ class Log(JobView):
 class Events(JobView):
     """Server-sent events `progress`, `log`, `state`; of a trial also `token`."""
 
+    front = {"GET": "live"}
+
     @extend_schema(
         operation_id="jobs_events",
         tags=TAGS,

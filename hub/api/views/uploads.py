@@ -111,7 +111,7 @@ class Upload(View):
 class UploadBytes(View):
     """A piece of a file, appended to what has come. `hub.front` hands a large one over in several."""
 
-    takes_pieces = ("PUT",)
+    front = {"PUT": "pieces"}
 
     @extend_schema(
         operation_id="uploads_send",
