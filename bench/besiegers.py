@@ -7,6 +7,7 @@ async with siege.held({half_body("/api/v1/jobs/check"): 100, watcher("/api/v1/jo
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,8 +119,11 @@ class Siege:
     begun: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     @contextlib.asynccontextmanager
-    async def held(self, besiegers: Sequence[tuple[Besieger, int]]) -> AsyncIterator[None]:
-        """While this is entered, so many of each are at it; it begins when all have begun once."""
+    async def held(self, besiegers: Sequence[tuple[Besieger, int]], patience: float = 20) -> AsyncIterator[None]:
+        """While this is entered, so many of each are at it; it begins when all have begun once.
+
+        A frozen server lets nobody begin, so after `patience` seconds it is taken as it is.
+        """
         tasks = [
             asyncio.ensure_future(self._again_and_again(besieger, number))
             for besieger, count in besiegers
@@ -127,7 +131,8 @@ class Siege:
         ]
         try:
             wanted = {besieger.name: count for besieger, count in besiegers}
-            while any(len(self.begun[name]) < count for name, count in wanted.items()):
+            until = time.monotonic() + patience
+            while time.monotonic() < until and any(len(self.begun[name]) < count for name, count in wanted.items()):
                 await asyncio.sleep(0.05)
             yield
         finally:

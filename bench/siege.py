@@ -375,9 +375,11 @@ def main() -> None:
             server = Server(name, DATA / f"{name}.log")
             try:
                 measured[name] = measure(server, place, options, megabytes)
+                report_siege(name, measured[name]["siege"], rows, options)
             finally:
-                measured.setdefault(name, {})["stop"] = server.stop()
-        report(measured, rows, options)
+                print(f"  stopped in {server.stop():.1f} s", flush=True)
+        if options.compare:
+            report_ordinary(measured["front"], measured["wsgi"], rows)
     finally:
         if valkey:
             valkey.terminate()
@@ -398,72 +400,43 @@ def measure(server: Server, place: Place, options: argparse.Namespace, megabytes
     return found
 
 
-def report(measured: dict, rows: list[dict], options: argparse.Namespace) -> None:
-    """Print the tables, and fill the rows."""
-    for name, found in measured.items():
-        siege = found["siege"]
-        print(f"\n{name}: pages for {len(siege['calm'])} and {len(siege['besieged'])} requests, ms")
-        print(f"  {'':24}{'p50':>9}{'p99':>9}{'slowest':>9}")
-        for title, times in {"calm": siege["calm"], "besieged": siege["besieged"]}.items():
-            figures = (statistics.median(times), centile(times, 0.99), max(times))
-            print(f"  {title:24}" + "".join(f"{1000 * figure:9.0f}" for figure in figures))
-        print(f"  ratio of p99: {centile(siege['besieged'], 0.99) / centile(siege['calm'], 0.99):.1f}")
-        print(
-            "  held at the begin and the end: " + ", ".join(f"{a}→{b} {what}" for what, (a, b) in siege["open"].items())
-        )
-        if siege["late"]:
-            late = siege["late"]
-            print(
-                f"  events: {len(late)} seen, p50 {1000 * statistics.median(late):.0f} ms and p99 {1000 * centile(late, 0.99):.0f} ms after they were reported"
-            )
-        print(
-            f"  server: {siege['cpu']:.2f} cores and {siege['memory']:.0f} MB of anonymous memory while besieged; stopped in {found['stop']:.1f} s"
-        )
-        rows.append(
-            {"case": f"p99 of pages, {options.bodies} half-sent bodies and {options.watchers} watchers", "peer": "the same pages without a siege",
-             "ours": centile(siege["besieged"], 0.99), "theirs": centile(siege["calm"], 0.99), "unit": "s",
-             "ratio": centile(siege["calm"], 0.99) / centile(siege["besieged"], 0.99), "server": name}
-        )  # fmt: skip
-    if "wsgi" not in measured:
-        return
-    ours, theirs = measured["front"], measured["wsgi"]
-    print(f"\n  {'ordinary case':24}{'front':>12}{'wsgi':>12}{'ratio':>8}   CPU: front, wsgi")
+def report_siege(name: str, siege: dict, rows: list[dict], options: argparse.Namespace) -> None:
+    """Print a server's table, and add its row."""
+    print(f"\n{name}: {len(siege['calm'])} and {len(siege['besieged'])} requests for pages, ms")
+    print(f"  {'':12}{'p50':>9}{'p99':>9}{'slowest':>9}")
+    for title in ("calm", "besieged"):
+        times = siege[title]
+        figures = (statistics.median(times), centile(times, 0.99), max(times))
+        print(f"  {title:12}" + "".join(f"{1000 * figure:9.0f}" for figure in figures))
+    calm, besieged = (centile(siege[title], 0.99) for title in ("calm", "besieged"))
+    print(f"  ratio of p99: {besieged / calm:.1f}")
+    for what, (begin, end) in siege["open"].items():
+        print(f"  held at the begin and the end: {begin:4} {end:4}  {what}")
+    if late := siege["late"]:
+        print(f"  {len(late)} events seen after {1000 * statistics.median(late):.0f} ms (p50), ", end="")
+        print(f"{1000 * centile(late, 0.99):.0f} ms (p99)")
+    print(f"  the server took {siege['cpu']:.2f} cores and {siege['memory']:.0f} MB of anonymous memory", flush=True)
+    case = f"p99 of pages, {options.bodies} half-sent bodies and {options.watchers} watchers, {name}"
+    rows.append(row(case, "the same pages without a siege", besieged, calm, "s", calm / besieged))
+
+
+def report_ordinary(ours: dict, theirs: dict, rows: list[dict]) -> None:
+    """Print how the two servers do without a siege, and add the rows."""
+    peer = "granian WSGI, 32 threads"
+    print(f"\n  {'ordinary case':14}{'front':>12}{'wsgi':>12}{'ratio':>8}   CPU of the server: front, wsgi")
     for name, unit in {"JSON answer": "/s", "page": "/s", "upload": "MB/s", "download": "MB/s"}.items():
         (speed, cpu), (speed_before, cpu_before) = ours[name], theirs[name]
-        costs = f"{cpu:.2f}, {cpu_before:.2f} {'ms a request' if unit == '/s' else 's a GB'}"
-        print(f"  {name:24}{speed:7.0f} {unit:4}{speed_before:7.0f} {unit:4}{speed / speed_before:8.2f}   {costs}")
-        peer = "granian WSGI, 32 threads"
-        rows.append(
-            {
-                "case": name,
-                "peer": peer,
-                "ours": speed,
-                "theirs": speed_before,
-                "unit": unit,
-                "ratio": speed / speed_before,
-            }
-        )
-        rows.append(
-            {
-                "case": f"{name}, CPU",
-                "peer": peer,
-                "ours": cpu,
-                "theirs": cpu_before,
-                "unit": "ms a request" if unit == "/s" else "s a GB",
-                "ratio": cpu_before / cpu,
-            }
-        )
-    ours, theirs = (centile(measured[name]["siege"]["besieged"], 0.99) for name in ("front", "wsgi"))
-    rows.append(
-        {
-            "case": "p99 of pages, besieged",
-            "peer": "granian WSGI, 32 threads",
-            "ours": ours,
-            "theirs": theirs,
-            "unit": "s",
-            "ratio": theirs / ours,
-        }
-    )
+        cost = "ms a request" if unit == "/s" else "s a GB"
+        print(f"  {name:14}{speed:7.0f} {unit:4}{speed_before:7.0f} {unit:4}{speed / speed_before:8.2f}", end="   ")
+        print(f"{cpu:.2f}, {cpu_before:.2f} {cost}")
+        rows.append(row(name, peer, speed, speed_before, unit, speed / speed_before))
+        rows.append(row(f"{name}, CPU", peer, cpu, cpu_before, cost, cpu_before / cpu))
+    besieged = [centile(found["siege"]["besieged"], 0.99) for found in (ours, theirs)]
+    rows.append(row("p99 of pages, besieged", peer, *besieged, "s", besieged[1] / besieged[0]))
+
+
+def row(case: str, peer: str, ours: float, theirs: float, unit: str, ratio: float) -> dict:
+    return {"case": case, "peer": peer, "ours": ours, "theirs": theirs, "unit": unit, "ratio": ratio}
 
 
 if __name__ == "__main__":

@@ -37,15 +37,12 @@ class Sender:
         if not more:
             await self._send(message)
             return
-        sending = asyncio.ensure_future(_awaited(self._send, message))
+        self.gone.check()
         try:
-            done = await self.gone.before({sending}, self.limits.grace + len(data) / self.limits.rate)
-        finally:
-            if not sending.done():
-                sending.cancel()
-        if not done:
-            raise Gone
-        sending.result()
+            async with asyncio.timeout(self.limits.grace + len(data) / self.limits.rate):
+                await self._send(message)
+        except TimeoutError:
+            raise Gone from None
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """An answer in one go."""
@@ -53,20 +50,11 @@ class Sender:
         await self.write(body, more=False)
 
 
-async def _awaited(send: Send, message: dict) -> None:
-    await send(message)
-
-
 class Departure:
     """Notices that the client hung up, by reading the connection once the request has been read."""
 
     def __init__(self, receive: Receive) -> None:
         self._watch = asyncio.ensure_future(self._left(receive))
-
-    async def before(self, tasks: set[asyncio.Future], seconds: float) -> bool:
-        """True if one of the tasks is done within that time and before the client has gone."""
-        done, _ = await asyncio.wait({*tasks, self._watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        return bool(done & tasks)
 
     def check(self) -> None:
         """Raise Gone where the client has gone."""

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -26,14 +27,16 @@ HEALTH = ("/healthz", "/readyz", "/metrics")
 HEALTH_THREADS, BLOCK_THREADS = 2, 8
 # Few, so that a crowd of watchers who come at once waits for itself and not before the pages.
 WATCHING_THREADS = 3
+# How long a thread that computes keeps the event loop waiting for the interpreter; Python's default is 5 ms.
+SWITCH_SECONDS = 0.001
 JSON = b"application/json"
 
 
 class Live(Protocol):
     """Event streams: follows what a WSGI answer marked as `live` names."""
 
-    async def stream(self, live: object, sender: Sender, again: Callable[[], Awaitable[Answer]]) -> None:
-        """Send its events until it ends; `again` asks the application the same once more."""
+    async def stream(self, live: object, sender: Sender, viewer: bytes, again: Callable[[], Awaitable[Answer]]) -> None:
+        """Send its events until it ends; `again` asks the application the same once more, for this `viewer`."""
 
     async def close(self) -> None:
         """End all streams."""
@@ -71,6 +74,7 @@ class Front:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 drop_stalled_readers(self.limits.grace)
+                sys.setswitchinterval(SWITCH_SECONDS)
                 await send({"type": "lifespan.startup.complete"})
             else:
                 if self.live:
@@ -194,7 +198,7 @@ class Request:
             self.sender = Sender(send, gone, self.limits)
             if answer.live is not None:
                 await self.sender.start(answer.status, answer.headers)
-                await front.live.stream(answer.live, self.sender, self._again)
+                await front.live.stream(answer.live, self.sender, self._signed_in_with(), self._again)
                 await self.sender.write(b"", more=False)
             else:
                 await send_blocks(answer, self.sender, front.blocks, front.answers, self.limits)
@@ -209,6 +213,9 @@ class Request:
         if length.isdigit():
             return int(length)
         return None if b"transfer-encoding" in self.headers or self.scope["http_version"] == "2" else 0
+
+    def _signed_in_with(self) -> bytes:
+        return b"%b\n%b" % (self.headers.get(b"authorization", b""), self.headers.get(b"cookie", b""))
 
     def _credential(self) -> str:
         """A name for the token or session that came along; Django says later whether it is one."""

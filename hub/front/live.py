@@ -12,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import takewhile
 
 import redis.asyncio
 from django.db import close_old_connections
@@ -25,46 +26,69 @@ from hub.http.live_events import END, HEARTBEAT, RETRY, SECONDS, STILL_HERE, Wat
 log = logging.getLogger(__name__)
 
 KEPT = 500
+# Watchers who are woken at once, and writes to all of them a second: what comes faster is sent together.
+TOGETHER, WRITES = 25, 1000
 # New watchers join the one question to Redis when it returns; until then each has read for itself.
 BLOCK_MS = 250
 SECONDS_AWAY = 1.0
 # How often a watcher's right to see the job is asked again.
-AGAIN = 12.0
+AGAIN, FRESH = 12.0, 3.0
 
 Run = Callable[..., Awaitable]
+Again = Callable[[], Awaitable[Answer]]
 Entry = tuple[str, str, str]  # id, event, data as JSON
 
 
 class Feed:
-    """One job that is watched. `entries` are those after the id `since`, without a gap."""
+    """One job that is watched. `entries` are those after the id `since`, without a gap; `news` counts what came."""
 
     def __init__(self, job_id: int, since: str) -> None:
         self.job_id, self.since, self.position = job_id, since, since
         self.entries: deque[Entry] = deque()
         self.snapshot: dict | None = None
-        self.watchers = 0
-        self.changed = asyncio.Event()
+        self.watchers, self.news = 0, 0
+        self.waiting: set[asyncio.Future] = set()
         self.asking = asyncio.Lock()
         self.asked, self.end = 0.0, None
+        self.looks: dict[bytes, tuple[float, asyncio.Future]] = {}
 
-    def add(self, entries: list[Entry]) -> None:
+    async def add(self, entries: list[Entry]) -> None:
         """Entries that came after `position`."""
         self.entries += entries
         self.position = entries[-1][0]
         while len(self.entries) > KEPT:
             self.since = self.entries.popleft()[0]
-        self.wake()
+        await self.wake()
 
-    def wake(self) -> None:
-        """Tell the watchers that something is new."""
-        self.changed.set()
-        self.changed = asyncio.Event()
+    async def wake(self) -> None:
+        """Tell the watchers that something is new: some at a time, so that other requests get their turn between."""
+        self.news += 1
+        waiting, self.waiting = self.waiting, set()
+        for number, future in enumerate(waiting):
+            if not future.done():
+                future.set_result(None)
+            if number % TOGETHER == TOGETHER - 1:
+                await asyncio.sleep(0)
+
+    async def wait(self, seconds: float) -> None:
+        """Until something is new, or the seconds are over."""
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            self.waiting.discard(future)
 
     def after(self, last_id: str) -> list[Entry] | None:
         """Entries after that id; None where some of them are not kept."""
-        if place(last_id) < place(self.since):
+        seen = place(last_id)
+        if seen < place(self.since):
             return None
-        return [entry for entry in self.entries if place(entry[0]) > place(last_id)]
+        found = list(takewhile(lambda entry: place(entry[0]) > seen, reversed(self.entries)))
+        return found[::-1]
 
 
 class Follower:
@@ -79,10 +103,11 @@ class Follower:
         self.closing = False
         self.task: asyncio.Task | None = None
 
-    async def stream(self, watch: Watch, sender: Sender, again: Callable[[], Awaitable[Answer]]) -> None:
+    async def stream(self, watch: Watch, sender: Sender, viewer: bytes, again: Again) -> None:
         """Send events `progress`, `log`, `token` and `state` after `watch.last_id` until 25 s are over or the job is.
 
-        `again()` answers the same request anew: the stream ends when its user may not see the job any more.
+        `again()` answers the same request anew, once for all streams of one `viewer` (what they signed in with) on the
+        job: the stream ends when they may not see it any more.
         """
         # Not all at the same time, since watchers who came together would come back together.
         until, look = (time.monotonic() + seconds * random.uniform(0.7, 1) for seconds in (SECONDS, AGAIN))
@@ -91,7 +116,7 @@ class Follower:
             await sender.write(RETRY.encode(), more=True)
             while (left := until - time.monotonic()) > 0 and not self.closing:
                 if time.monotonic() > look:
-                    watch = await self._still(again)
+                    watch = await self._still(feed, viewer, again)
                     if watch is None:
                         return
                     look = time.monotonic() + AGAIN
@@ -112,12 +137,13 @@ class Follower:
                 await sender.write(watch.redact("".join(parts) or STILL_HERE).encode(), more=True)
                 if over is not None:
                     return
+                await asyncio.sleep(sum(feed.watchers for feed in self.feeds.values()) / WRITES)
 
     async def close(self) -> None:
         """End all streams."""
         self.closing = True
-        for feed in self.feeds.values():
-            feed.wake()
+        for feed in list(self.feeds.values()):
+            await feed.wake()
         if self.task:
             self.task.cancel()
         if self.redis:
@@ -140,14 +166,14 @@ class Follower:
         """Entries after `last_id`, and a snapshot that has not been shown; neither where `seconds` pass without."""
         until = time.monotonic() + seconds
         while True:
-            changed = feed.changed
+            news = feed.news
             entries = await self._after(feed, last_id)
             snapshot = feed.snapshot if self.away and feed.snapshot != shown else None
             left = until - time.monotonic()
             if entries or snapshot is not None or left <= 0 or self.closing:
                 return entries, snapshot
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), left)
+            if feed.news == news:
+                await feed.wait(left)
 
     async def _after(self, feed: Feed, last_id: str) -> list[Entry]:
         found = feed.after(last_id)
@@ -168,7 +194,7 @@ class Follower:
                 found = await self._connection().xread(places, count=KEPT, block=BLOCK_MS)
                 self.away = False
                 for key, entries in found:
-                    keys[key].add([_entry(entry) for entry in entries])
+                    await keys[key].add([_entry(entry) for entry in entries])
             except (redis.RedisError, OSError):
                 self.away = True
                 await self._ask_database()
@@ -182,7 +208,7 @@ class Follower:
         for job_id, data in found.items():
             if feed := self.feeds.get(job_id):
                 feed.snapshot = data
-                feed.wake()
+                await feed.wake()
 
     async def _end_of(self, feed: Feed) -> dict | None:
         """How the job ended, None while it hasn't; asked once for all watchers who want to know at the same time."""
@@ -193,7 +219,17 @@ class Follower:
                 feed.end = await self._query(queries.job_end, feed.job_id)
             return feed.end
 
-    async def _still(self, again: Callable[[], Awaitable[Answer]]) -> Watch | None:
+    async def _still(self, feed: Feed, viewer: bytes, again: Again) -> Watch | None:
+        """The watch as it is allowed now, not older than `FRESH`; None where it isn't."""
+        now = time.monotonic()
+        asked, look = feed.looks.get(viewer, (0.0, None))
+        if look is None or now - asked > FRESH:
+            look = asyncio.ensure_future(self._look(again))
+            feed.looks = {key: kept for key, kept in feed.looks.items() if now - kept[0] <= FRESH}
+            feed.looks[viewer] = (now, look)
+        return await asyncio.shield(look)
+
+    async def _look(self, again: Again) -> Watch | None:
         try:
             answer = await again()
         except Refused:  # No thread was free in time; the client comes back soon enough.
