@@ -87,7 +87,7 @@ class Front:
     async def _serve(self, scope: dict, receive: Receive, send: Send) -> None:
         request = Request(self, scope, receive)
         try:
-            with self.caps.request():
+            with contextlib.nullcontext() if request.pool is self.health else self.caps.request():
                 await request.serve(send)
         except Refused as refused:
             await request.refuse(refused, send)
@@ -165,13 +165,9 @@ class Request:
         try:
             while not self.body.ended:
                 if ask_first and (self.body.declared is not None or spool.size > self.limits.in_memory):
-                    ask_first, unread = False, Unread()
-                    answer = await self._ask(
-                        {**with_body(environ, unread, self.body.declared), "hub.asked_first": True}
-                    )
-                    if not unread.wanted:
+                    ask_first = False
+                    if (answer := await self._without_body(environ)) is not None:
                         return answer
-                    await front.blocks.run(answer.close)
                 data = await self.body.more(None if until is None else max(0.0, until - loop.time()))
                 if data is None:
                     raise self.body.too_long(seconds)
@@ -181,6 +177,21 @@ class Request:
             return await self._ask(with_body(environ, spool.whole(), spool.size))
         finally:
             spool.close()
+
+    async def _without_body(self, environ: dict) -> Answer | None:
+        """What the application answers without reading the body; None where it would read it."""
+        unread = Unread()
+        try:
+            asked = with_body(environ, unread, self.body.declared)
+            answer = await self._ask({**asked, "hub.asked_first": True})
+        except OSError:
+            if not unread.wanted:
+                raise
+            return None
+        if not unread.wanted:
+            return answer
+        await self.front.blocks.run(answer.close)
+        return None
 
     async def _send(self, answer: Answer, send: Send) -> None:
         front = self.front
