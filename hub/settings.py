@@ -18,6 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
 HUB_DATA.mkdir(parents=True, exist_ok=True)
 
+
+def _trusted_proxies() -> tuple:
+    words = env_list("HUB_TRUSTED_PROXIES", "")
+    try:
+        return networks(words)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"HUB_TRUSTED_PROXIES: {error}; use addresses or networks, 10.0.0.0/8") from None
+
+
+TRUSTED_PROXIES = _trusted_proxies()
+
 DEBUG = env_bool("HUB_DEBUG", False)
 ALLOWED_HOSTS = env_list("HUB_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env_list("HUB_TRUSTED_ORIGINS", "")
@@ -53,6 +64,7 @@ INSTALLED_APPS = [
     "hub",
 ]
 MIDDLEWARE = [
+    "hub.http.https.ForwardedProtocol",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -143,7 +155,8 @@ LOGIN_REDIRECT_URL = "browse"
 LOGOUT_REDIRECT_URL = "browse"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env_bool("HUB_HTTPS", False)
+HTTPS = env_bool("HUB_HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 
@@ -189,17 +202,14 @@ WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)
 WORKER_THREADS = env_int("HUB_WORKER_THREADS", 2)
 TRAINING_PROCESSES = env_int("HUB_TRAINING_PROCESSES", 0)  # 0: one a GPU
 
-
-def _trusted_proxies() -> tuple:
-    words = env_list("HUB_TRUSTED_PROXIES", "")
-    try:
-        return networks(words)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"HUB_TRUSTED_PROXIES: {error}; use addresses or networks, 10.0.0.0/8") from None
-
+# Behind HTTPS; see docs/serving.md. `hub.http.https` takes X-Forwarded-Proto away from whom we don't trust, and without
+# a trusted proxy no request could ever look like HTTPS, so that a redirect would go round in circles.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = HTTPS and env_bool("HUB_HTTPS_REDIRECT", bool(TRUSTED_PROXIES))
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
+SECURE_HSTS_SECONDS = env_int("HUB_HSTS_SECONDS", 365 * 24 * 3600 if HTTPS else 0)
 
 # The front of the web server; see docs/serving.md.
-TRUSTED_PROXIES = _trusted_proxies()
 SPOOL_FOLDER = HUB_DATA / "spool"
 SPOOL_FOLDER.mkdir(exist_ok=True)
 FRONT = Limits(

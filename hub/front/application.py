@@ -54,6 +54,7 @@ class Front:
         live: Live | None = None,
     ) -> None:
         self.application, self.limits, self.kind_of, self.live = application, limits, kind_of, live
+        self.listening = False
         self.caps = Caps(limits)
         self.memory, self.answers, self.disk = (
             Budget(n) for n in (limits.memory // 2, limits.memory // 2, limits.spool)
@@ -67,13 +68,15 @@ class Front:
         if scope["type"] == "lifespan":
             await self._live_through(receive, send)
         elif scope["type"] == "http":
+            if not self.listening:  # Now the server does, which it need not at its start-up.
+                self.listening = True
+                drop_stalled_readers(3 * self.limits.grace)
             await self._serve(scope, receive, send)
 
     async def _live_through(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                drop_stalled_readers(self.limits.grace)
                 sys.setswitchinterval(SWITCH_SECONDS)
                 await send({"type": "lifespan.startup.complete"})
             else:

@@ -27,6 +27,8 @@ from hub.runtime.valkey import Valkey, free, free_port
 
 # A connection that says nothing for this long, before or between requests, is closed.
 HEADER_SECONDS = 15
+# Who still reads an answer when the server is told to stop has this long.
+STOP_SECONDS = 5
 # What granian may hold of a connection's bytes, each way.
 BUFFER_BYTES = 64 << 10
 BACKLOG, CONNECTIONS = 4096, 8192
@@ -188,7 +190,7 @@ def web_command(host: str, port: int) -> list[str]:
     """The web server; `hub.front` holds back what granian can't: slow bodies, slow readers, too much of one address."""
     options = ["--interface", "asgi", "--host", host, "--port", str(port), "--no-ws", "--http", "1"]
     options += ["--http1-header-read-timeout", str(HEADER_SECONDS * 1000), "--respawn-failed-workers"]
-    options += ["--http1-buffer-size", str(BUFFER_BYTES)]
+    options += ["--workers-kill-timeout", str(STOP_SECONDS), "--http1-buffer-size", str(BUFFER_BYTES)]
     options += ["--backlog", str(BACKLOG), "--backpressure", str(CONNECTIONS)]
     return [sys.executable, "-m", "granian", *options, "hub.asgi:application"]
 

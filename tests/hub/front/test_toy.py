@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -178,6 +179,20 @@ def test_readers_who_do_not_read_hold_no_thread_and_are_let_go(port):
         assert ask(port, "POST", "/echo", b"whole").json["length"] == 5
         # Nobody hangs up: the front's own patience ends their answers.
         until(lambda: state(port)["closed"] == before + len(slow))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own time-out for readers")
+def test_who_never_reads_an_answer_that_is_done_is_cut_off_by_the_system(port):
+    with connections(port, 1) as (one,):
+        one.ask("GET", "/whole?size=60000000").read(100)
+        assert here(port, one)
+        until(lambda: not here(port, one))
+
+
+def here(port: int, one: Connection) -> bool:
+    """Whether the server's end of this connection is open; proc(5)."""
+    ends = f":{port:04X} 0100007F:{one.socket.getsockname()[1]:04X} 01"
+    return ends in Path("/proc/net/tcp").read_text()
 
 
 def test_what_a_client_held_is_let_go_when_they_hang_up(patient):

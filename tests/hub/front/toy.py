@@ -85,6 +85,9 @@ def wsgi(environ: dict, start_response: Callable) -> object:
             size = int(query["size"])
             start_response(status, [("Content-Type", "application/octet-stream"), ("Content-Length", str(size))])
             return Download(size, environ["hub.block"])
+        case "whole":
+            start_response(status, [("Content-Type", "application/octet-stream"), ("Content-Length", query["size"])])
+            return [pattern(0, int(query["size"]))]
         case "echo":
             body = environ["wsgi.input"].read()
             answer = {"length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
