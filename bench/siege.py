@@ -1,6 +1,7 @@
 """Does a siege freeze the site? Half-sent bodies, watchers of events, slow readers and slow headers, all at once.
 
-    python bench/siege.py [--quick] [--compare wsgi] [--bodies N] [--watchers N] [--readers N] [--headers N] [--json FILE]
+    python bench/siege.py [--quick] [--compare wsgi] [--json FILE]
+                          [--bodies N] [--watchers N] [--readers N] [--headers N]
 
 Starts a hub's web server (the command of `make up`) over a fresh data folder, and measures the pages without and with
 the siege, on connections of their own. With `--compare wsgi` the same is done to granian's WSGI server with 32 threads,

@@ -11,7 +11,7 @@ from django.conf import settings  # noqa: E402
 
 from hub.front.application import Front  # noqa: E402
 from hub.front.live import Follower  # noqa: E402
-from hub.front.routes import kind_of  # noqa: E402
+from hub.front.routes import route_of  # noqa: E402
 
-application = Front(django_application, settings.FRONT, kind_of=kind_of)
+application = Front(django_application, settings.FRONT, route_of=route_of)
 application.live = Follower(settings.REDIS_URL, application.watching.run)

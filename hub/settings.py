@@ -209,21 +209,29 @@ SECURE_SSL_REDIRECT = HTTPS and env_bool("HUB_HTTPS_REDIRECT", bool(TRUSTED_PROX
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = env_int("HUB_HSTS_SECONDS", 365 * 24 * 3600 if HTTPS else 0)
 
+
+def _positive(name: str, default: int) -> int:
+    value = env_int(name, default)
+    if value < 1:
+        raise ImproperlyConfigured(f"{name}={value}: use a number above 0")
+    return value
+
+
 # The front of the web server; see docs/serving.md.
 SPOOL_FOLDER = HUB_DATA / "spool"
 SPOOL_FOLDER.mkdir(exist_ok=True)
 FRONT = Limits(
-    threads=env_int("HUB_WEB_THREADS", 32),
-    waiting=env_int("HUB_WEB_WAITING", 256),
-    connections=env_int("HUB_WEB_REQUESTS", 4000),
-    per_address=env_int("HUB_WEB_PER_ADDRESS", 200),
-    per_user=env_int("HUB_WEB_PER_USER", 100),
-    grace=env_int("HUB_WEB_GRACE_SECONDS", 10),
-    rate=env_int("HUB_WEB_LEAST_RATE", 1024),
-    memory=env_int("HUB_WEB_MEMORY_MB", 256) * 1_000_000,
-    spool=env_int("HUB_WEB_SPOOL_MB", 50_000) * 1_000_000,
+    threads=_positive("HUB_WEB_THREADS", 32),
+    waiting=_positive("HUB_WEB_WAITING", 256),
+    connections=_positive("HUB_WEB_REQUESTS", 4000),
+    per_address=_positive("HUB_WEB_PER_ADDRESS", 200),
+    per_user=_positive("HUB_WEB_PER_USER", 100),
+    grace=_positive("HUB_WEB_GRACE_SECONDS", 10),
+    rate=_positive("HUB_WEB_LEAST_RATE", 1024),
+    memory=_positive("HUB_WEB_MEMORY_MB", 256) * 1_000_000,
+    spool=_positive("HUB_WEB_SPOOL_MB", 50_000) * 1_000_000,
     spool_folder=str(SPOOL_FOLDER),
-    form=env_int("HUB_MAX_FORM_MB", 100) * 1_000_000,
+    form=_positive("HUB_MAX_FORM_MB", 100) * 1_000_000,
     file=MAX_FILE_BYTES,
     trusted=TRUSTED_PROXIES,
 )

@@ -30,7 +30,7 @@ KEPT = 500
 TOGETHER, WRITES = 25, 1000
 # New watchers join the one question to Redis when it returns; until then each has read for itself.
 BLOCK_MS = 250
-SECONDS_AWAY = 1.0
+SECONDS_AWAY, SECONDS_TO_ANSWER = 1.0, 3.0
 # How often a watcher's right to see the job is asked again.
 AGAIN, FRESH = 12.0, 3.0
 
@@ -242,7 +242,8 @@ class Follower:
 
     def _connection(self) -> redis.asyncio.Redis:
         if self.redis is None:
-            self.redis = redis.asyncio.Redis.from_url(self.url, decode_responses=True, socket_connect_timeout=2)
+            patience = {"socket_connect_timeout": SECONDS_TO_ANSWER, "socket_timeout": SECONDS_TO_ANSWER}
+            self.redis = redis.asyncio.Redis.from_url(self.url, decode_responses=True, **patience)
         return self.redis
 
 

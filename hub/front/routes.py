@@ -3,7 +3,7 @@
 from django.urls import Resolver404, resolve
 
 
-def kind_of(method: str, path: str) -> str:
+def route_of(method: str, path: str) -> str:
     """ "pieces" for a route that appends a body at `Upload-Offset`, "live" for one of event streams, else "".
 
     A view says so by its attribute `front`, {method: kind}.

@@ -70,6 +70,7 @@ def test_a_form_by_https_needs_no_list_of_trusted_origins():
         ({"HUB_HTTPS": "True", "HUB_TRUSTED_PROXIES": "10.0.0.0/8"}, "True True 31536000"),
         ({"HUB_HTTPS": "True", "HUB_HTTPS_REDIRECT": "True", "HUB_HSTS_SECONDS": "0"}, "True True 0"),
         ({"HUB_TRUSTED_PROXIES": "10.0.0.0/8"}, "False False 0"),
+        ({"HUB_WEB_THREADS": "0"}, "HUB_WEB_THREADS=0: use a number above 0"),
         ({"HUB_TRUSTED_PROXIES": "proxy"}, "HUB_TRUSTED_PROXIES: 'proxy' does not appear to be"),
     ],
 )

@@ -114,4 +114,4 @@ def wsgi(environ: dict, start_response: Callable) -> object:
     return [body]
 
 
-application = Front(wsgi, LIMITS, kind_of=lambda method, path: "pieces" if path.endswith("/store") else "")
+application = Front(wsgi, LIMITS, route_of=lambda method, path: "pieces" if path.endswith("/store") else "")
