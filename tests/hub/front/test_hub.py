@@ -12,6 +12,7 @@ from hub import progress
 from hub.front import live
 from hub.front.application import Front
 from hub.front.limits import Limits
+from hub.front.request import Request
 from hub.front.routes import route_of
 from hub.models import Job, State
 from hub.progress import publish_progress
@@ -120,11 +121,11 @@ def test_a_large_file_is_taken_from_who_may_send_it_and_others_are_told_before_i
     owner = factories.make_user("owner")
     factories.make_repository(owner, "sentiment")
     path = "/api/v1/repositories/owner/sentiment/companions?kind=notes&name=large.txt"
-    text = b"0123456789abcde\n" * 200_000
+    text = b"0123456789abcde\n" * 320_000  # more than a body of JSON may have
     for refused, status in ((bearer(factories.make_user("stranger")), 403), ({}, 401)):
         with contextlib.closing(Connection(hub.front)) as one:
             assert one.ask("POST", path, length=len(text), **refused).answer().status == status
-    answer = ask(hub.front, "POST", path, text, **bearer(owner))
+    answer = ask(hub.front, "POST", path, text, Content_Type="application/json", **bearer(owner))
     assert (answer.status, answer.json["sha256"]) == (201, hashlib.sha256(text).hexdigest())
     with contextlib.closing(Connection(hub.front)) as one:
         one.ask("POST", path, Transfer_Encoding="chunked", **bearer(owner)).send(b"5\r\nhello\r\n0\r\n\r\n")
@@ -223,6 +224,18 @@ def test_a_watcher_who_loses_sight_of_the_job_is_not_told_more(settings, people,
     assert "second" not in reader.text and "failed" not in reader.text
     assert ("second" in owner.text) is redis
     assert "id: end" in owner.text and '"failed"' in owner.text
+
+
+def test_streams_are_looked_at_together_only_where_all_that_signs_in_is_the_same():
+    def key(*headers: tuple[bytes, bytes]) -> bytes:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "http_version": "1.1"}
+        return Request(Front(django, Limits()), scope, None)._signed_in_with()
+
+    ours, theirs, same = (b"cookie", b"sessionid=a"), (b"cookie", b"sessionid=b"), (b"cookie", b"theme=dark")
+    token = (b"authorization", b"Bearer x")
+    keys = [key(), key(ours), key(theirs), key(ours, same), key(theirs, same), key(token), key(token, ours)]
+    assert len(set(keys)) == len(keys)
+    assert key(ours, (b"accept", b"*/*")) == key(ours)
 
 
 @pytest.mark.parametrize(
