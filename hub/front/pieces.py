@@ -49,15 +49,20 @@ async def relay(
 
 async def _piece(body: Body, wanted: int, memory: Budget) -> tuple[bytes, Exception | None]:
     """The next bytes, taken from the budget: as many as wanted, or what came in time; and why no more will come."""
-    found, until = bytearray(), time.monotonic() + SECONDS
-    while len(found) < wanted and not body.ended:
+    found: list[bytes] = []
+    size, until = 0, time.monotonic() + SECONDS
+    failure: Exception | None = None
+    while size < wanted and not body.ended:
         try:
             data = await body.more(max(0.01, until - time.monotonic()) if found else None)
-        except (Gone, Refused) as failure:
-            return bytes(found), failure
+        except (Gone, Refused) as error:
+            failure = error
+            break
         if data is None:
             break
         if not memory.take(len(data)):
-            return bytes(found), no_room()
-        found += data
-    return bytes(found), None
+            failure = no_room()
+            break
+        found.append(data)
+        size += len(data)
+    return b"".join(found), failure

@@ -170,9 +170,7 @@ class Runtime:
 
     def _serves(self) -> bool:
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                f"{self.url}/api/v1/methods", timeout=10
-            ):
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/healthz", timeout=10):
                 return True
         except urllib.error.HTTPError:
             return True
