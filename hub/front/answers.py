@@ -24,11 +24,9 @@ class Sender:
 
     def __init__(self, send: Send, gone: "Departure", limits: Limits) -> None:
         self._send, self.gone, self.limits = send, gone, limits
-        self.started = False
 
     async def start(self, status: int, headers: Headers) -> None:
         """Status and headers; they leave with the first bytes."""
-        self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool) -> None:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 KEPT = 500
 # Watchers who are woken at once, and writes to all of them a second: what comes faster is sent together.
 TOGETHER, WRITES = 25, 1000
-# New watchers join the one question to Redis when it returns; until then each has read for itself.
+# New feeds join the one question to Redis when it returns.
 BLOCK_MS = 250
 SECONDS_AWAY, SECONDS_TO_ANSWER = 1.0, 3.0
 # How often a watcher's right to see the job is asked again.
@@ -42,8 +42,9 @@ Entry = tuple[str, str, str]  # id, event, data as JSON
 class Feed:
     """One job that is watched. `entries` are those after the id `since`, without a gap; `news` counts what came."""
 
-    def __init__(self, job_id: int, since: str) -> None:
-        self.job_id, self.since, self.position = job_id, since, since
+    def __init__(self, job_id: int) -> None:
+        # From the beginning, and not from where a watcher says they are: who else watches reads the same feed.
+        self.job_id, self.since, self.position = job_id, progress.BEGINNING, progress.BEGINNING
         self.entries: deque[Entry] = deque()
         self.snapshot: dict | None = None
         self.watchers, self.news = 0, 0
@@ -112,7 +113,7 @@ class Follower:
         # Not all at the same time, since watchers who came together would come back together.
         until, look = (time.monotonic() + seconds * random.uniform(0.7, 1) for seconds in (SECONDS, AGAIN))
         last_id, shown = progress.position_of(watch.last_id), None
-        async with self._feed(watch.job_id, last_id) as feed:
+        async with self._feed(watch.job_id) as feed:
             await sender.write(RETRY.encode(), more=True)
             while (left := until - time.monotonic()) > 0 and not self.closing:
                 if time.monotonic() > look:
@@ -131,7 +132,7 @@ class Follower:
                     over = await self._end_of(feed)
                 if over is not None:
                     # What was written between the last look and the end.
-                    rest = await self._after(feed, last_id)
+                    rest = await self._after(feed, last_id, direct=True)
                     parts += [event_text(event, data, entry_id) for entry_id, event, data in rest]
                     parts.append(event_text("state", _json(over), END))
                 await sender.write(watch.redact("".join(parts) or STILL_HERE).encode(), more=True)
@@ -150,8 +151,8 @@ class Follower:
             await self.redis.aclose()
 
     @contextlib.asynccontextmanager
-    async def _feed(self, job_id: int, last_id: str) -> AsyncIterator[Feed]:
-        feed = self.feeds.setdefault(job_id, Feed(job_id, last_id))
+    async def _feed(self, job_id: int) -> AsyncIterator[Feed]:
+        feed = self.feeds.setdefault(job_id, Feed(job_id))
         feed.watchers += 1
         if self.task is None or self.task.done():
             self.task = asyncio.ensure_future(self._follow())
@@ -175,8 +176,9 @@ class Follower:
             if feed.news == news:
                 await feed.wait(left)
 
-    async def _after(self, feed: Feed, last_id: str) -> list[Entry]:
-        found = feed.after(last_id)
+    async def _after(self, feed: Feed, last_id: str, *, direct: bool = False) -> list[Entry]:
+        """Entries after that id, from the feed where it has them; `direct` asks Redis, as the feed may be behind."""
+        found = None if direct else feed.after(last_id)
         if found is not None or self.away:
             return found or []
         try:

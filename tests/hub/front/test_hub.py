@@ -146,11 +146,15 @@ def test_watchers_see_the_events_of_their_job_resume_and_end(hub):
         answer = ask(hub.front, "GET", path, **refused)
         assert (answer.status, plain(answer)) == (404, plain(ask(hub.wsgi, "GET", path, **refused)))
     publish_progress(job.pk, "log", text="one")
+    # Who claims to have seen the future delays nobody else.
+    ahead = Connection(hub.front).ask("GET", path, Last_Event_ID="999999999999999999-0", **token)
+    assert ahead.read(12).startswith(b"HTTP/1.1 200")
     watchers = [Connection(hub.front).ask("GET", path, **token) for _ in range(20)]
     publish_progress(job.pk, "log", text="two")
     Job.objects.filter(pk=job.pk).update(state=State.DONE)
     publish_progress(job.pk, "state", state="done", attempt=0)
     answers = [one.answer() for one in watchers]
+    ahead.close()
     for answer in answers:
         events = told(answer.body.decode())
         assert [event["event"] for event in events] == ["log", "log", "state", "state"]
