@@ -25,6 +25,7 @@ from hub.api.views import (
 from hub.api.views.accounts import account, organisations, sign_in, usage
 from hub.api.views.admin import events as admin_events
 from hub.api.views.admin import jobs as admin_jobs
+from hub.api.views.admin import quotas as admin_quotas
 from hub.api.views.admin import storage as admin_storage
 from hub.api.views.admin import users as admin_users
 
@@ -104,6 +105,8 @@ urlpatterns = [
     path("workers", workers.Workers.as_view()),
     path("compare", evaluations.Compare.as_view()),
     path("admin/users", admin_users.Users.as_view()),
+    path("admin/users/<name:name>/quota", admin_quotas.UserQuota.as_view()),
+    path("admin/namespaces/<name:name>/quota", admin_quotas.NamespaceQuota.as_view()),
     path("admin/users/<name:username>", admin_users.OneUser.as_view()),
     path("admin/users/<name:username>/password-link", admin_users.PasswordLink.as_view()),
     path("admin/jobs", admin_jobs.Jobs.as_view()),

@@ -29,6 +29,7 @@ from hub.models import (
     User,
     WorkerNode,
 )
+from hub.queries import quota
 from hub.queries.worker import workers
 from hub.services.content.collection import unreferenced
 from hub.storage import blobs
@@ -58,6 +59,24 @@ def any_user(viewer: Viewer, username: str) -> User:
     if found is None:
         raise access.missing(username, "user")
     return found
+
+
+def any_namespace(viewer: Viewer, name: str) -> Namespace:
+    """The namespace of this name."""
+    access.require_site_admin(viewer)
+    return access.namespace(viewer, name)
+
+
+def limits(viewer: Viewer, subject: Namespace | User) -> list[quota.Used]:
+    """The limits of a namespace or user, with what is used of each."""
+    access.require_site_admin(viewer)
+    return quota.usage(subject)
+
+
+def own_limits(viewer: Viewer, subject: Namespace | User) -> dict[str, int]:
+    """Those that an administrator has set."""
+    access.require_site_admin(viewer)
+    return quota.own_limits(subject)
 
 
 def has_administrator() -> bool | None:

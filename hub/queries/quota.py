@@ -162,9 +162,14 @@ LIMITS = {limit.name: limit for limit in (*OF_NAMESPACES, *OF_USERS)}
 def limits_of(subject: Namespace | User) -> dict[str, int]:
     """Every limit of a namespace or user by name: the administrator's, else the settings'; 0 is none."""
     mine = OF_NAMESPACES if isinstance(subject, Namespace) else OF_USERS
-    key = "namespace" if isinstance(subject, Namespace) else "user"
-    own = Quota.objects.filter(**{key: subject}).values_list("limits", flat=True).first() or {}
+    own = own_limits(subject)
     return {limit.name: own.get(limit.name, settings.QUOTAS[limit.name]) for limit in mine}
+
+
+def own_limits(subject: Namespace | User) -> dict[str, int]:
+    """The limits of a namespace or user that an administrator has set, by name."""
+    key = "namespace" if isinstance(subject, Namespace) else "user"
+    return Quota.objects.filter(**{key: subject}).values_list("limits", flat=True).first() or {}
 
 
 def usage(subject: Namespace | User) -> list[Used]:

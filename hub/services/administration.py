@@ -3,16 +3,32 @@
 Who may is asked where the request comes in, by `access.require_site_admin`.
 """
 
+from collections.abc import Mapping
+
 from django.db import transaction
 
-from hub.errors import Conflict
-from hub.models import Job, User
-from hub.services import leaving
+from hub.errors import Conflict, Invalid
+from hub.models import Job, Namespace, User
+from hub.queries.quota import LIMITS
+from hub.services import leaving, quotas
 from hub.services.audit import record
 from hub.services.jobs.queue import cancel_job
 from hub.services.signing_in import resets
 
 MAX_REASON = 300
+
+
+@transaction.atomic
+def set_limits(*, actor: User, subject: Namespace | User, limits: Mapping[str, int | None], reason: str = "") -> None:
+    """Limits of a namespace or user in place of the settings'; 0 is none, None takes the settings' again."""
+    if not limits:
+        return
+    key = {"namespace": subject} if isinstance(subject, Namespace) else {"user": subject}
+    unknown = [name for name in limits if name not in LIMITS]
+    if unknown:
+        raise Invalid(f"{unknown[0][:100]!r} is not a limit; choose from {', '.join(LIMITS)}.", field="limits")
+    quotas.set_quota(actor=actor, **key, **limits)
+    _record(actor, "admin.quota", str(subject), reason)
 
 
 @transaction.atomic

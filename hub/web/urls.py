@@ -15,13 +15,14 @@ from hub.web.views import (
     repository,
     transfer,
     trying,
-    upkeep,
     upload,
     webhooks,
 )
 from hub.web.views.accounts import account, oidc, resets, sign_in
 from hub.web.views.admin import events as admin_events
+from hub.web.views.admin import quotas as admin_quotas
 from hub.web.views.admin import storage as admin_storage
+from hub.web.views.admin import upkeep as admin_upkeep
 from hub.web.views.admin import users as admin_users
 from hub.web.views.admin import work as admin_work
 
@@ -72,9 +73,11 @@ urlpatterns = [
     path("trash", namespaces.trash, name="trash"),
     path(f"trash/{HERE}", namespaces.restore, name="restore"),
     path(f"trash/{HERE}/purge", namespaces.purge, name="purge"),
-    path("admin/upkeep", upkeep.upkeep, name="upkeep"),
+    path("admin/upkeep", admin_upkeep.upkeep, name="upkeep"),
     path("admin", admin_users.users, name="admin"),
     path("admin/users/<name:username>", admin_users.user, name="admin_user"),
+    path("admin/quotas/users/<name:name>", admin_quotas.quotas, {"of": "users"}, name="admin_quotas"),
+    path("admin/quotas/namespaces/<name:name>", admin_quotas.quotas, {"of": "namespaces"}, name="admin_quotas"),
     path("admin/jobs", admin_work.jobs, name="admin_jobs"),
     path("admin/jobs/<number:pk>/cancel", admin_work.cancel, name="admin_cancel"),
     path("admin/workers", admin_work.workers, name="admin_workers"),

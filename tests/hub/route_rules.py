@@ -180,7 +180,7 @@ API_ROWS = [
     row(REPOSITORY, "PATCH", "404 404 403 200 200 403 200 401", json={"description": "d"}),
     row(REPOSITORY, "DELETE", "404 404 403 403 204 403 403 401"),
     row(REPOSITORY + "/purge", "POST", "404 404 404 404 204 403 403 401", "404 404 204 403", to={"name": "gone"}),
-    row(API + "upkeep", "GET", "401 403 403 403 403 403 403 401"),
+    row(API + "upkeep", "GET", "401 403 403 403 403 403 403 401", site="200"),
     row(REPOSITORY + "/restore", "POST", "404 404 404 404 200 403 403 401", "404 404 200 403", to={"name": "gone"}),
     row(REPOSITORY + "/versions", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
@@ -268,6 +268,24 @@ API_ROWS = [
     row(API + "admin/users/<name:username>", "GET", NO_ADMIN, site="200"),
     row(API + "admin/users/<name:username>", "PATCH", NO_ADMIN, site="200", json={"active": False}),
     row(API + "admin/users/<name:username>/password-link", "POST", NO_ADMIN, site="201"),
+    row(API + "admin/users/<name:name>/quota", "GET", NO_ADMIN, site="200", to={"name": "owner"}),
+    row(
+        API + "admin/users/<name:name>/quota",
+        "PATCH",
+        NO_ADMIN,
+        site="200",
+        to={"name": "owner"},
+        json={"limits": {"tokens": 9}},
+    ),
+    row(API + "admin/namespaces/<name:name>/quota", "GET", NO_ADMIN, site="200", to={"name": "lab"}),
+    row(
+        API + "admin/namespaces/<name:name>/quota",
+        "PATCH",
+        NO_ADMIN,
+        site="200",
+        to={"name": "lab"},
+        json={"limits": {"repositories": None}},
+    ),
     row(API + "admin/jobs", "GET", NO_ADMIN, site="200"),
     row(API + "admin/jobs/<number:pk>/cancel", "POST", NO_ADMIN, site="200", to={"pk": "job"}),
     *(row(API + f"admin/{what}", "GET", NO_ADMIN, site="200") for what in ("workers", "bases", "storage")),
@@ -336,6 +354,11 @@ PAGE_ROWS = [
     row("admin/users/<name:username>", "GET", OUT, site="200"),
     row("admin/users/<name:username>", "POST", OUT, site="302", form={"act": "suspend"}),
     row("admin/jobs/<number:pk>/cancel", "POST", OUT, site="302", to={"pk": "job"}),
+    *(
+        row(f"admin/quotas/{of}/<name:name>", method, OUT, site=site, to={"name": name}, form={"reason": "test"})
+        for of, name in (("users", "owner"), ("namespaces", "lab"))
+        for method, site in (("GET", "200"), ("POST", "302"))
+    ),
     row("admin/events", "GET", OUT, site="200"),
     row("admin/events/export", "GET", OUT, site="200", query="format=jsonl"),
     # Nobody here has given a password and owes a code, or has opened a link.
@@ -372,7 +395,7 @@ PAGE_ROWS = [
     row("organisations", "POST", "in 302 302 302 302", form={"name": "guild"}),
     row("trash", "GET", IN),
     row(f"trash/{HERE}/purge", "POST", "404 404 404 404 302", to={"name": "gone"}),
-    row("admin/upkeep", "GET", "in 403 403 403 403"),
+    row("admin/upkeep", "GET", "in 403 403 403 403", site="200"),
     row(f"trash/{HERE}", "POST", "404 404 404 404 302", to={"name": "gone"}),
     row("<name:namespace>", "GET", ALL),
     row("<name:namespace>/-/members", "POST", "in 403 403 403 302", form={"username": "reader", "role": "writer"}),

@@ -14,7 +14,7 @@ from hub import access, origin
 from hub.errors import Conflict, Invalid
 from hub.http.event_exports import BATCH, harmless
 from hub.http.event_filters import read_filters
-from hub.models import Blob, Event, Job, State, User
+from hub.models import Blob, Event, Job, Quota, State, User
 from hub.queries import administration as queries
 from hub.services import accounts, administration, noting, tokens
 from hub.services.audit import record
@@ -339,3 +339,24 @@ class TestWhatIsNotedOnce:
         found = Event.objects.filter(verb="token.address", object=token.prefix).order_by("pk")
         assert [event.address for event in found] == ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"]
         assert {event.detail["name"] for event in found} == {"ci"}
+
+
+def test_limits_are_set_by_administrators_on_the_page_and_by_rest(people, root):
+    client = Client()
+    client.force_login(root)
+    assert client.post("/admin/quotas/users/owner", {"tokens": "3", "reason": "a pilot"}).status_code == 302
+    page = client.get("/admin/quotas/users/owner").content.decode()
+    assert 'name="tokens" inputmode="numeric" maxlength="20" value="3"' in page
+    event = Event.objects.get(verb="admin.quota")
+    assert (event.object, event.detail["reason"]) == ("owner", "a pilot")
+    api = Api(root)
+    shown = {row["name"]: row["limit"] for row in api.get("/admin/users/owner/quota").json()["limits"]}
+    assert shown["tokens"] == 3
+    changed = api("PATCH", "/admin/users/owner/quota", {"limits": {"tokens": None, "bases": 7}}).json()
+    assert {row["name"]: row["limit"] for row in changed["limits"]}["bases"] == 7
+    assert Quota.objects.get(user=people.owner).limits == {"bases": 7}
+    for wrong in ({"limits": {"nothing": 1}}, {"limits": {"tokens": -1}}, {"limits": {"tokens": "1"}}, {"limits": [1]}):
+        assert api("PATCH", "/admin/users/owner/quota", wrong).status_code == 422, wrong
+    assert api("PATCH", "/admin/namespaces/lab/quota", {"limits": {"repositories": 5}}).status_code == 200
+    refused = client.post("/admin/quotas/namespaces/lab", {"repositories": "many"})
+    assert refused.status_code == 422 and b"give a whole number" in refused.content

@@ -12,4 +12,4 @@ from hub.services.upkeep.status import status
 def upkeep(request: HttpRequest) -> HttpResponse:
     """Every task with its last and next run."""
     access.require_site_admin(access.viewer_of(request))
-    return render(request, "upkeep.html", {"tasks": status()})
+    return render(request, "admin/upkeep.html", {"tasks": status(), "section": "upkeep"})
