@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Collection
 
 import redis
 
@@ -34,8 +35,8 @@ def publish_progress(job_id: int, event: str, **data: object) -> None:
     try:
         pipe = broker.client().pipeline(transaction=False)
         entry = {"event": event, "data": json.dumps(data, default=float)}
-        pipe.xadd(_key(job_id), entry, maxlen=LENGTH, approximate=True)
-        pipe.expire(_key(job_id), SECONDS_KEPT)
+        pipe.xadd(stream_key(job_id), entry, maxlen=LENGTH, approximate=True)
+        pipe.expire(stream_key(job_id), SECONDS_KEPT)
         pipe.execute()
     except (redis.RedisError, OSError):
         _away_until = time.monotonic() + SECONDS_AWAY
@@ -47,30 +48,38 @@ def read_progress(job_id: int, last_id: str = "", block_ms: int = 0) -> list[tup
     Without Redis: after the wait, one `snapshot` event from the database with the id given back unchanged.
     """
     try:
-        found = broker.listener().xread({_key(job_id): _position(last_id)}, count=500, block=block_ms or None)
+        found = broker.listener().xread({stream_key(job_id): position_of(last_id)}, count=500, block=block_ms or None)
     except (redis.RedisError, OSError):
         time.sleep(min(block_ms / 1000, 1.0))
-        return _snapshot(job_id, last_id)
+        return [(last_id or BEGINNING, "snapshot", data) for data in snapshots([job_id]).values()]
     entries = found[0][1] if found else []
-    return [(entry_id, fields["event"], json.loads(fields["data"])) for entry_id, fields in entries]
+    return [entry_of(entry) for entry in entries]
+
+
+def entry_of(entry: tuple[str, dict]) -> tuple[str, str, dict]:
+    """(id, event, data) of an entry of the Redis stream."""
+    entry_id, fields = entry
+    return entry_id, fields["event"], json.loads(fields["data"])
+
+
+def snapshots(job_ids: Collection[int]) -> dict[int, dict]:
+    """What the database knows of how these jobs go: state, fraction, message, figures, attempt, by job."""
+    fields = ("pk", "state", "progress", "message", "figures", "attempt")
+    rows = {row.pop("pk"): row for row in Job.objects.filter(pk__in=job_ids).values(*fields)}
+    return {pk: {**row, "fraction": row["progress"]} for pk, row in rows.items()}
+
+
+def position_of(last_id: str) -> str:
+    """A client's Last-Event-ID if it is one, else the beginning."""
+    return last_id if ENTRY.fullmatch(last_id) else BEGINNING
+
+
+def stream_key(job_id: int) -> str:
+    """The name of a job's stream in Redis."""
+    return f"hub:job:{int(job_id)}:events"
 
 
 def forget(job_id: int) -> None:
     """Drop a job's stream."""
     with contextlib.suppress(redis.RedisError, OSError):
-        broker.client().delete(_key(job_id))
-
-
-def _snapshot(job_id: int, last_id: str) -> list[tuple[str, str, dict]]:
-    fields = ("state", "progress", "message", "figures", "attempt")
-    row = Job.objects.filter(pk=job_id).values(*fields).first()
-    return [(last_id or BEGINNING, "snapshot", {**row, "fraction": row["progress"]})] if row else []
-
-
-def _position(last_id: str) -> str:
-    """A client's Last-Event-ID if it is one, else the beginning."""
-    return last_id if ENTRY.fullmatch(last_id) else BEGINNING
-
-
-def _key(job_id: int) -> str:
-    return f"hub:job:{int(job_id)}:events"
+        broker.client().delete(stream_key(job_id))

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from hub.bounds import *  # noqa: F403  what may be used and what is kept, each setting by its name
 from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
+from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
 
@@ -71,6 +73,7 @@ INSTALLED_APPS = [
     "hub",
 ]
 MIDDLEWARE = [
+    "hub.http.https.ForwardedProtocol",
     "hub.http.observing.Observing",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -174,7 +177,8 @@ LOGIN_REDIRECT_URL = "browse"
 LOGOUT_REDIRECT_URL = "browse"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env_bool("HUB_HTTPS", False)
+HTTPS = env_bool("HUB_HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 
@@ -235,48 +239,37 @@ LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
 
 # Webhooks: networks that they may reach beside the public internet.
 WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
-# What a user or a namespace may use; 0 is no limit. An administrator may set others for one of them.
-QUOTAS = {
-    "stored_bytes": env_int("HUB_QUOTA_STORED_MB", 1_000_000) * 1_000_000,
-    "stored_files": env_int("HUB_QUOTA_STORED_FILES", 200_000),
-    "files_per_revision": env_int("HUB_QUOTA_FILES_PER_REVISION", 2_000),
-    "repositories": env_int("HUB_QUOTA_REPOSITORIES", 10_000),
-    "companions": env_int("HUB_QUOTA_COMPANIONS", 20_000),
-    "webhooks": env_int("HUB_QUOTA_WEBHOOKS", 50),
-    "queued_jobs": env_int("HUB_QUOTA_QUEUED_JOBS", 1_000),
-    "running_jobs": env_int("HUB_QUOTA_RUNNING_JOBS", 0),
-    "open_uploads": env_int("HUB_QUOTA_OPEN_UPLOADS", 200),
-    "staged_bytes": env_int("HUB_QUOTA_STAGED_MB", 200_000) * 1_000_000,
-    "organisations": env_int("HUB_QUOTA_ORGANISATIONS", 100),
-    "tokens": env_int("HUB_QUOTA_TOKENS", 200),
-    "bases": env_int("HUB_QUOTA_BASES", 1_000),
-}
-ALIASES_A_BASE = env_int("HUB_QUOTA_ALIASES", 50)
-SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)
-# Free disk, in MB, below which nothing new is written; "" is 1,000 or 2 % of the disk, whichever is smaller.
-MIN_FREE_MB = env_int("HUB_MIN_FREE_MB", 0) if env("HUB_MIN_FREE_MB") else None
-if min(*QUOTAS.values(), ALIASES_A_BASE, SIGN_UPS_A_DAY, MIN_FREE_MB or 0) < 0:
-    raise ImproperlyConfigured("A HUB_QUOTA_… or HUB_MIN_FREE_MB is negative: use a whole number, 0 for no limit")
+
+# Behind HTTPS; see docs/serving.md. `hub.http.https` takes X-Forwarded-Proto away from whom we don't trust, and without
+# a trusted proxy no request could ever look like HTTPS, so that a redirect would go round in circles.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = HTTPS and env_bool("HUB_HTTPS_REDIRECT", bool(TRUSTED_PROXIES))
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
+SECURE_HSTS_SECONDS = env_int("HUB_HSTS_SECONDS", 365 * 24 * 3600 if HTTPS else 0)
 
 
-def _kept(name: str, default: int, *, fewest: int = 0) -> int:
-    """A time to keep things, in whole days or hours."""
+def _positive(name: str, default: int) -> int:
     value = env_int(name, default)
-    if value < fewest:
-        least = "0 keeps them for ever" if fewest == 0 else f"at least {fewest}"
-        raise ImproperlyConfigured(f"{name}={value}: use a whole number; {least}")
+    if value < 1:
+        raise ImproperlyConfigured(f"{name}={value}: use a number above 0")
     return value
 
 
-# Upkeep: what is kept how long. 0 days is for ever.
-KEEP_UPLOADS_DAYS = _kept("HUB_KEEP_UPLOADS_DAYS", 7)
-KEEP_TRASH_DAYS = _kept("HUB_KEEP_TRASH_DAYS", 30)
-KEEP_JOB_FILES_DAYS = _kept("HUB_KEEP_JOB_FILES_DAYS", 1)
-KEEP_JOB_LOGS_DAYS = _kept("HUB_KEEP_JOB_LOGS_DAYS", 365)
-KEEP_JOBS_DAYS = _kept("HUB_KEEP_JOBS_DAYS", 0)
-KEEP_EVENTS_DAYS = _kept("HUB_KEEP_EVENTS_DAYS", 0)
-KEEP_DELIVERIES_DAYS = _kept("HUB_KEEP_DELIVERIES_DAYS", 30)
-KEEP_OUTBOX_DAYS = _kept("HUB_KEEP_OUTBOX_DAYS", 7)
-KEEP_UNUSED_HOURS = _kept("HUB_KEEP_UNUSED_HOURS", 24, fewest=1)
-# Bundles: public keys of the hubs whose bundles are imported without asking.
-TRUSTED_KEYS = env_list("HUB_TRUSTED_KEYS", "")
+# The front of the web server; see docs/serving.md.
+SPOOL_FOLDER = HUB_DATA / "spool"
+SPOOL_FOLDER.mkdir(exist_ok=True)
+FRONT = Limits(
+    threads=_positive("HUB_WEB_THREADS", 32),
+    waiting=_positive("HUB_WEB_WAITING", 256),
+    connections=_positive("HUB_WEB_REQUESTS", 4000),
+    per_address=_positive("HUB_WEB_PER_ADDRESS", 200),
+    per_user=_positive("HUB_WEB_PER_USER", 100),
+    grace=_positive("HUB_WEB_GRACE_SECONDS", 10),
+    rate=_positive("HUB_WEB_LEAST_RATE", 1024),
+    memory=_positive("HUB_WEB_MEMORY_MB", 256) * 1_000_000,
+    spool=_positive("HUB_WEB_SPOOL_MB", 50_000) * 1_000_000,
+    spool_folder=str(SPOOL_FOLDER),
+    form=_positive("HUB_MAX_FORM_MB", 100) * 1_000_000,
+    file=MAX_FILE_BYTES,
+    trusted=tuple(TRUSTED_PROXIES),
+)

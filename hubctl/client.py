@@ -76,15 +76,8 @@ class Hub(People):
     ) -> dict:
         """A new, empty repository."""
         namespace, short = plain(name).split("/")
-        visibility = "private" if private else "public"
-        body = {"namespace": namespace, "name": short, "kind": kind, "visibility": visibility}
-        return self._post("/repositories", {**body, "description": description})
-
-    def ensure_repository(self, name: str, kind: str = "adapter", *, private: bool = False) -> dict[str, Any]:
-        """The repository, made if it is missing; refuses one of another kind."""
-        from hubctl.upload import ensure_repository
-
-        return ensure_repository(self, name, kind, private=private)
+        body = {"namespace": namespace, "name": short, "kind": kind, "description": description}
+        return self._post("/repositories", {**body, "visibility": "private" if private else "public"})
 
     def delete_repository(self, name: str) -> None:
         """Move it to the trash, from where `restore_repository` brings it back."""

@@ -99,7 +99,7 @@ def push(
 
     path = plain(name)
     files = hashed(collect(source), moved)
-    hub.ensure_repository(path, kind, private=private)
+    ensure_repository(hub, path, kind, private=private)
     wanted = {"files": [file.entry() for file in files], "message": message, "branch": branch, "base": base}
     wanted["deletions"] = list(deletions)
     note = cache_folder() / "uploads" / f"{_digest(hub.url, path, wanted)}.json"

@@ -1,4 +1,4 @@
-"""Bytes over HTTP, of a blob or made on the way: blocks of 1 MiB, one Range, If-Range and If-None-Match by SHA-256.
+"""Bytes over HTTP, of a blob or made on the way: in blocks, one Range, If-Range and If-None-Match by SHA-256.
 
 RFC 9110 §13-14.
 """
@@ -73,7 +73,9 @@ def bytes_response(request: HttpRequest, content: Content, filename: str) -> Htt
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{content.size}"
     made = HttpResponse if request.method == "HEAD" else StreamingHttpResponse
-    body = b"" if request.method == "HEAD" else blocks(content.open(), start, stop)
+    body = (
+        b"" if request.method == "HEAD" else blocks(content.open(), start, stop, request.META.get("hub.block", BLOCK))
+    )
     response = made(body, status=206 if part else 200, headers=headers, content_type="application/octet-stream")
     response.start = start
     return response
@@ -101,12 +103,12 @@ def wanted_range(request: HttpRequest, etag: str, size: int) -> tuple[int, int] 
     return (start, stop) if start < stop else "unsatisfiable"
 
 
-def blocks(stream: BinaryIO, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes [start, stop), closing the stream at the end or when the client goes away."""
+def blocks(stream: BinaryIO, start: int, stop: int, size: int = BLOCK) -> Iterator[bytes]:
+    """The bytes [start, stop) in blocks of `size`, closing the stream at the end or when the client goes away."""
     with stream:
         stream.seek(start)
         while start < stop:
-            block = stream.read(min(BLOCK, stop - start))
+            block = stream.read(min(size, stop - start))
             if not block:
                 raise OSError("the blob is shorter than its row says")
             start += len(block)

@@ -57,6 +57,10 @@ class Sight:
             self._words[job.pk] = {word: str(row.version) for row, word in words if self._sees(row)}
         return queries.named_inputs(text, self._words[job.pk])
 
+    def prepare(self, job: Job) -> None:
+        """Ask the database now for what `tell` needs, as the front tells events where no database is asked."""
+        self.tell(job, queries.HIDDEN_INPUT)
+
     def _sees(self, row: JobInput) -> bool:
         return row.version.repository_id in self.seen
 

@@ -28,11 +28,18 @@ class Observing:
         with logs.in_request(name):
             response = self.get_response(request)
             seconds = time.perf_counter() - start
-            metrics.count(request, response.status_code, seconds)
-            if not request.path.startswith(QUIET):
-                _say(request, response, seconds)
+            if not _is_inner(request):
+                metrics.count(request, response.status_code, seconds)
+                if not request.path.startswith(QUIET):
+                    _say(request, response, seconds)
         response[HEADER] = name
         return response
+
+
+def _is_inner(request: HttpRequest) -> bool:
+    """Whether the front asks for itself: a further piece of a body, or what a route would say. No client can say so."""
+    meta = request.META
+    return bool(meta.get("hub.piece") or meta.get("hub.asked_first") or meta.get("hub.again"))
 
 
 def _given(request: HttpRequest) -> str:

@@ -25,7 +25,13 @@ from hub.env import env
 from hub.runtime.processes import Child
 from hub.runtime.valkey import Valkey, free, free_port
 
-WEB_THREADS = 32
+# A connection that says nothing for this long, before or between requests, is closed.
+HEADER_SECONDS = 15
+# Who still reads an answer when the server is told to stop has this long.
+STOP_SECONDS = 5
+# What granian may hold of a connection's bytes, each way.
+BUFFER_BYTES = 64 << 10
+BACKLOG, CONNECTIONS = 4096, 8192
 START_SECONDS = 60.0
 # From this death of a series on, the end of the child's log is shown with it.
 DEATHS_TO_EXPLAIN = 3
@@ -203,15 +209,11 @@ class Runtime:
         self.say("\nStopping. A running job goes back to the queue and runs again at the next start.")
 
     def _web_command(self) -> list[str]:
-        options = ["--interface", "wsgi", "--host", self.host, "--port", str(self.port), "--no-ws"]
-        options += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
-        return [sys.executable, "-m", "granian", *options, "hub.wsgi:application"]
+        return web_command(self.host, self.port)
 
     def _serves(self) -> bool:
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                f"{self.url}/api/v1/methods", timeout=10
-            ):
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/healthz", timeout=10):
                 return True
         except urllib.error.HTTPError:
             return True
@@ -223,6 +225,15 @@ class Runtime:
         self._lock.truncate()
         json.dump(content, self._lock)
         self._lock.flush()
+
+
+def web_command(host: str, port: int) -> list[str]:
+    """The web server; `hub.front` holds back what granian can't: slow bodies, slow readers, too much of one address."""
+    options = ["--interface", "asgi", "--host", host, "--port", str(port), "--no-ws", "--http", "1"]
+    options += ["--http1-header-read-timeout", str(HEADER_SECONDS * 1000), "--respawn-failed-workers"]
+    options += ["--workers-kill-timeout", str(STOP_SECONDS), "--http1-buffer-size", str(BUFFER_BYTES)]
+    options += ["--backlog", str(BACKLOG), "--backpressure", str(CONNECTIONS)]
+    return [sys.executable, "-m", "granian", *options, "hub.asgi:application"]
 
 
 def worker_command(name: str) -> list[str]:

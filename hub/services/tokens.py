@@ -51,8 +51,8 @@ def create_token(
         raise Invalid(f"expires_in_days is {expires_in_days}; choose 1 to {MAX_DAYS}.", field="expires_in_days")
     if not name.strip():
         raise Invalid("A token needs a name, so that you can recognise it when you revoke it.", field="name")
-    require_unended(actor)
-    quotas.require("tokens", actor)
+    require_unended(viewer.user)
+    quotas.require("tokens", viewer.user)
     secret = PREFIX + secrets.token_urlsafe(30)
     token = Token(
         user=viewer.user,

@@ -12,7 +12,7 @@ from django.contrib.auth import hashers
 from django.test import Client
 
 from hub.errors import TooManyTries
-from hub.http.peer import client_address
+from hub.front.peers import address_of as client_address
 from hub.models import Event
 from hub.services.signing_in import devices, throttle
 from hub.services.signing_in.sign_in import UNKNOWN

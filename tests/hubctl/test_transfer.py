@@ -135,7 +135,7 @@ class TestCuts:
 
     def test_a_cut_push_goes_on_where_it_stopped(self, signed_in, base, wire, big):
         hub = Hub(wire.url, make_token(signed_in))
-        hub.ensure_repository("ada/big")
+        upload.ensure_repository(hub, "ada/big")
         hub.transport.close()
         wire.up, wire.cuts, wire.sent = 15_000, 1, 0
         assert hub.push(big, "ada/big")["version"] == "v1"
@@ -161,7 +161,7 @@ class TestCuts:
 
     def test_a_hub_that_stays_away_is_said_so_and_the_upload_remembered(self, signed_in, base, wire, big):
         hub = Hub(wire.url, make_token(signed_in))
-        hub.ensure_repository("ada/big")
+        upload.ensure_repository(hub, "ada/big")
         hub.transport.close()
         wire.up, wire.cuts = 3000, 10_000
         with pytest.raises(Unreachable):

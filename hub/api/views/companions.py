@@ -50,6 +50,8 @@ class CompanionShape(serializers.ModelSerializer):
 class Companions(View):
     """The companions the viewer may see; adding one. A public one needs an admin, since it can't be recalled."""
 
+    front = {"POST": "file"}
+
     @extend_schema(operation_id="companions_list", tags=TAGS, responses=paged(CompanionShape))
     def get(self, request, namespace, name):
         found = access.companions(self.viewer, access.repository(self.viewer, namespace, name))

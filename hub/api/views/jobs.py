@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -13,9 +13,9 @@ from hub.api.bodies import Body, Object, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import READS, View
-from hub.api.views.events import END, stream
 from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
+from hub.http.live_events import END, LiveEvents, Watch
 from hub.models import State, Visibility
 from hub.services.jobs import queue
 from hub.services.jobs.kinds import roles
@@ -193,6 +193,8 @@ class Log(JobView):
 class Events(JobView):
     """Server-sent events `progress`, `log`, `state`; of a trial also `token`."""
 
+    front = {"GET": "live"}
+
     @extend_schema(
         operation_id="jobs_events",
         tags=TAGS,
@@ -205,9 +207,8 @@ class Events(JobView):
         if last_id == END and job.is_final:
             return HttpResponse(status=204)
         sight = Sight(self.viewer, [job])
-        events = stream(job.pk, last_id, partial(sight.tell_json, job))
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingHttpResponse(events, content_type="text/event-stream; charset=utf-8", headers=headers)
+        sight.prepare(job)
+        return LiveEvents(Watch(job.pk, last_id, self.actor().pk, partial(sight.tell_json, job)))
 
 
 def idempotency_key(request) -> str | None:

@@ -111,7 +111,9 @@ class Upload(View):
 
 
 class UploadBytes(View):
-    """A piece of a file, streamed to the disk as it comes."""
+    """A piece of a file, appended to what has come. `hub.front` hands a large one over in several."""
+
+    front = {"PUT": "pieces"}
 
     within_limit = ("PUT",)
 

@@ -1,24 +1,21 @@
 """One-time codes by RFC 6238 (six digits, 30 s), and recovery codes for when the app is lost."""
 
-import base64
 import hashlib
 import secrets
 import time
 
 import pyotp
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from hub.errors import Conflict, Invalid
 from hub.models import RecoveryCode, SecondFactor, User
+from hub.sealed import Unreadable, seal, unseal
 from hub.services import mail
 from hub.services.audit import record
 
 ISSUER = "Adapter hub"
+PURPOSE = "second factor"
 STEP = 30
 # Clocks differ: the code before and the one after now's are taken as well.
 DRIFT = 1
@@ -127,25 +124,14 @@ def _digest(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def _cipher() -> MultiFernet:
-    """By keys made of SECRET_KEY and its fallbacks, the newest first."""
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return MultiFernet([Fernet(_derived(key)) for key in keys])
-
-
-def _derived(key: str) -> bytes:
-    made = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"hub second factor").derive(key.encode())
-    return base64.urlsafe_b64encode(made)
-
-
 def _encrypt(secret: str) -> str:
-    return _cipher().encrypt(secret.encode()).decode()
+    return seal(secret, PURPOSE)
 
 
 def _decrypt(row: SecondFactor) -> str:
     try:
-        return _cipher().decrypt(row.secret.encode()).decode()
-    except InvalidToken:
+        return unseal(row.secret, PURPOSE)
+    except Unreadable:
         raise Conflict(
             "The second factor of this account can't be read: the hub's secret key has changed. Use a recovery code, "
             "or ask the operator to run: manage.py reset_password NAME --second-factor-off",

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from hub import broker, progress
-from hub.api.views import events
+from hub.http import live_events as events
 from hub.models import Job, State
 from hub.progress import publish_progress
 from hub.runtime.valkey import Valkey, free_port

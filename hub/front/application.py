@@ -1,0 +1,92 @@
+"""The ASGI application: takes a request in, has it answered by the WSGI application, sends the answer."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from hub.front.answers import Receive, Send, Sender
+from hub.front.caps import Budget, Caps
+from hub.front.gateway import Answer
+from hub.front.limits import Limits
+from hub.front.pool import Pool
+from hub.front.refusals import Gone, Refused
+from hub.front.request import Request
+from hub.front.sockets import drop_stalled_readers
+
+log = logging.getLogger(__name__)
+
+HEALTH_THREADS, BLOCK_THREADS = 2, 8
+# Few, so that a crowd of watchers who come at once waits for itself and not before the pages.
+WATCHING_THREADS = 3
+# How long a thread that computes keeps the event loop waiting for the interpreter; Python's default is 5 ms.
+SWITCH_SECONDS = 0.001
+
+
+class Live(Protocol):
+    """Event streams: follows what a WSGI answer marked as `live` names."""
+
+    async def stream(self, live: object, sender: Sender, viewer: bytes, again: Callable[[], Awaitable[Answer]]) -> None:
+        """Send its events until it ends; `again` asks the application the same once more, for this `viewer`."""
+
+    async def close(self) -> None:
+        """End all streams."""
+
+
+class Front:
+    """`route_of(method, path)` says what the front must know of a route: "pieces", "file" or "live"; "" of most."""
+
+    def __init__(
+        self,
+        application: Callable,
+        limits: Limits,
+        *,
+        route_of: Callable[[str, str], str] = lambda method, path: "",
+        live: Live | None = None,
+    ) -> None:
+        self.application, self.limits, self.route_of, self.live = application, limits, route_of, live
+        self.listening = False
+        self.caps = Caps(limits)
+        self.memory, self.answers = Budget(limits.memory // 2), Budget(limits.memory // 2)
+        self.disk = Budget(limits.spool)
+        self.pool = Pool("request", limits.threads, limits.waiting, limits.wait_seconds)
+        self.health = Pool("health", HEALTH_THREADS, limits.waiting, limits.wait_seconds)
+        self.watching = Pool("watching", WATCHING_THREADS, limits.connections, 3 * limits.wait_seconds)
+        self.blocks = Pool("block", BLOCK_THREADS, limits.connections, 10 * limits.wait_seconds)
+
+    async def __call__(self, scope: dict, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live_through(receive, send)
+        elif scope["type"] == "http":
+            if not self.listening:  # Now the server does, which it need not at its start-up.
+                self.listening = True
+                drop_stalled_readers(3 * self.limits.grace)
+            await self._serve(scope, receive, send)
+
+    async def _live_through(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                sys.setswitchinterval(SWITCH_SECONDS)
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self.live:
+                    await self.live.close()
+                for pool in (self.pool, self.health, self.watching, self.blocks):
+                    pool.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, scope: dict, receive: Receive, send: Send) -> None:
+        request = Request(self, scope, receive)
+        try:
+            with contextlib.nullcontext() if request.pool is self.health else self.caps.request():
+                await request.serve(send)
+        except Refused as refused:
+            await request.refuse(refused, send)
+        except Gone:
+            pass
+        except Exception:
+            log.exception("The front failed at %s %s", scope["method"], scope["path"])
+            await request.refuse(Refused(500, "internal", "Something broke on our side; try again."), send)

@@ -1,0 +1,68 @@
+"""A large upload to a route that takes pieces by `Upload-Offset`: what has come is handed over while the rest comes.
+
+No thread waits for the network, and what arrived before a cut is kept: the route has it already, or gets it then.
+"""
+
+import io
+import time
+from collections.abc import Awaitable, Callable
+
+from hub.front.bodies import Body, no_room
+from hub.front.caps import Budget
+from hub.front.gateway import Answer
+from hub.front.limits import KB, Limits
+from hub.front.refusals import Gone, Refused
+
+FIRST, LEAST = 256 * KB, 64 * KB
+# A piece that is not full is handed over when it has waited this long for the rest.
+SECONDS = 5.0
+
+
+async def relay(
+    body: Body,
+    offset: int,
+    hand_over: Callable[[int, io.BytesIO, int, int], Awaitable[Answer]],
+    limits: Limits,
+    memory: Budget,
+) -> Answer:
+    """The answer to the last piece, or to the first that was refused.
+
+    `hand_over(offset, stream, length, number)` gives one piece to the application. Pieces double up to `limits.piece`,
+    so that a refusal comes early and a long upload costs few calls; where memory is short they stay small.
+    """
+    wanted, number = min(FIRST, limits.piece), 0
+    while True:
+        piece, failure = await _piece(body, wanted, memory)
+        try:
+            answer = None
+            if piece or failure is None:
+                answer = await hand_over(offset, io.BytesIO(piece), len(piece), number)
+        finally:
+            memory.give(len(piece))
+        if failure is not None:
+            raise failure
+        if body.ended or answer.status != 200:
+            return answer
+        offset, number = offset + len(piece), number + 1
+        wanted = min(limits.piece, 2 * wanted) if 2 * memory.used < memory.most else min(LEAST, limits.piece)
+
+
+async def _piece(body: Body, wanted: int, memory: Budget) -> tuple[bytes, Exception | None]:
+    """The next bytes, taken from the budget: as many as wanted, or what came in time; and why no more will come."""
+    found: list[bytes] = []
+    size, until = 0, time.monotonic() + SECONDS
+    failure: Exception | None = None
+    while size < wanted and not body.ended:
+        try:
+            data = await body.more(max(0.01, until - time.monotonic()) if found else None)
+        except (Gone, Refused) as error:
+            failure = error
+            break
+        if data is None:
+            break
+        if not memory.take(len(data)):
+            failure = no_room()
+            break
+        found.append(data)
+        size += len(data)
+    return b"".join(found), failure

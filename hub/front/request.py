@@ -1,0 +1,181 @@
+"""One request on its way through the front: its body in, the application's answer, that answer out."""
+
+import asyncio
+import contextlib
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+from hub.front import pieces
+from hub.front.answers import Departure, Receive, Send, Sender, send_blocks
+from hub.front.bodies import Body, Spool
+from hub.front.gateway import Answer, Unread, call, environ_of, with_body
+from hub.front.peers import address_of, holder
+from hub.front.refusals import Gone, Refused, answer_of
+
+if TYPE_CHECKING:
+    from hub.front.application import Front
+
+# Answered by threads of their own, so that a check of the server's health needs no place in the queue.
+HEALTH = ("/healthz", "/readyz", "/metrics")
+JSON = b"application/json"
+
+
+class Request:
+    """One request on its way through the front."""
+
+    def __init__(self, front: "Front", scope: dict, receive: Receive) -> None:
+        self.front, self.limits, self.scope = front, front.limits, scope
+        self.headers = dict(scope["headers"])
+        self.path = scope["path"]
+        peer = (scope.get("client") or ("", ""))[0]
+        forwarded = self.headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        self.address = holder(address_of(peer, forwarded, front.limits.trusted))
+        self.user = self._credential()
+        self.receive = receive
+        self.body = Body(receive, self._declared(), front.limits)
+        self.route = front.route_of(scope["method"], self.path)
+        self.pool = front.watching if self.route == "live" else front.health if self.path in HEALTH else front.pool
+        self.sender: Sender | None = None
+
+    async def serve(self, send: Send) -> None:
+        """Receive, ask the application, send."""
+        environ = environ_of(self.scope, block=self.limits.block)
+        if self.body.ended:
+            answer = await self._ask(with_body(environ, io.BytesIO(), None))
+        else:
+            with self.front.caps.place("body", self.address, self.user):
+                answer = await self._with_body(environ)
+        await self._send(answer, send)
+        if not self.body.ended:
+            await self.body.linger()
+
+    async def refuse(self, refused: Refused, send: Send) -> None:
+        """Say no, unless an answer is on its way already."""
+        if self.sender is None:
+            status, headers, body = answer_of(refused, self.path)
+            with contextlib.suppress(Gone):
+                await Sender(send, None, self.limits).whole(status, headers, body)
+                await self.body.linger()
+
+    async def _ask(self, environ: dict) -> Answer:
+        return await self.pool.run(call, self.front.application, environ)
+
+    async def _with_body(self, environ: dict) -> Answer:
+        most, seconds = self._allowed()
+        declared = self.body.declared
+        if declared is not None and declared > most:
+            raise self._too_large(most)
+        small = declared is not None and declared <= self.limits.in_memory
+        offset = self.headers.get(b"upload-offset", b"")
+        if self.route == "pieces" and not small and offset.isdigit() and len(offset) <= 18:
+            return await self._in_pieces(environ, int(offset))
+        return await self._spooled(environ, most, seconds, ask_first=not small)
+
+    async def _in_pieces(self, environ: dict, offset: int) -> Answer:
+        async def hand_over(start: int, stream, length: int, number: int) -> Answer:
+            piece = with_body(environ, stream, length)
+            return await self._ask({**piece, "HTTP_UPLOAD_OFFSET": str(start), "hub.piece": number})
+
+        return await pieces.relay(self.body, offset, hand_over, self.limits, self.front.memory)
+
+    async def _spooled(self, environ: dict, most: int, seconds: float | None, *, ask_first: bool) -> Answer:
+        """Receive the whole body. A large one is received only when the application, asked first, would read it."""
+        front = self.front
+        loop = asyncio.get_running_loop()
+        until = None if seconds is None else loop.time() + seconds
+        spool = Spool(self.limits, front.memory, front.disk, front.blocks)
+        try:
+            while not self.body.ended:
+                if ask_first and (self.body.declared is not None or spool.size > self.limits.in_memory):
+                    ask_first = False
+                    if (answer := await self._without_body(environ)) is not None:
+                        return answer
+                data = await self.body.more(None if until is None else max(0.0, until - loop.time()))
+                if data is None:
+                    raise self.body.too_long(seconds)
+                if spool.size + len(data) > most:
+                    raise self._too_large(most)
+                await spool.add(data)
+            return await self._ask(with_body(environ, spool.whole(), spool.size))
+        finally:
+            spool.close()
+
+    async def _without_body(self, environ: dict) -> Answer | None:
+        """What the application answers without reading the body; None where it would read it."""
+        unread = Unread()
+        try:
+            asked = with_body(environ, unread, self.body.declared)
+            answer = await self._ask({**asked, "hub.asked_first": True})
+        except OSError:
+            if not unread.wanted:
+                raise
+            return None
+        if not unread.wanted:
+            return answer
+        await self.front.blocks.run(answer.close)
+        return None
+
+    async def _send(self, answer: Answer, send: Send) -> None:
+        front = self.front
+        if answer.body is not None:
+            self.sender = Sender(send, None, self.limits)
+            await self.sender.whole(answer.status, answer.headers, answer.body)
+            return
+        what = "events" if answer.live is not None else "answer"
+        user = f"#{answer.live.user_id}" if answer.live is not None else self.user
+        self.body.abandon()
+        async with contextlib.AsyncExitStack() as held:
+            held.push_async_callback(front.blocks.run, answer.close)
+            held.enter_context(front.caps.place(what, self.address, user))
+            gone = held.enter_context(contextlib.closing(Departure(self.receive)))
+            self.sender = Sender(send, gone, self.limits)
+            if self.scope["method"] == "HEAD":
+                await self.sender.whole(answer.status, answer.headers, b"")
+            elif answer.live is not None:
+                await self.sender.start(answer.status, answer.headers)
+                await front.live.stream(answer.live, self.sender, self._signed_in_with(), self._again)
+                await self.sender.write(b"", more=False)
+            else:
+                await send_blocks(answer, self.sender, front.blocks, front.answers, self.limits)
+
+    async def _again(self) -> Answer:
+        environ = with_body(environ_of(self.scope, block=self.limits.block), io.BytesIO(), None)
+        return await self._ask({**environ, "hub.again": True})
+
+    def _declared(self) -> int | None:
+        """The body's length; None where only its end will tell. Without either header there is no body."""
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit():
+            return int(length)
+        return None if b"transfer-encoding" in self.headers or self.scope["http_version"] == "2" else 0
+
+    def _signed_in_with(self) -> bytes:
+        """All that says who is asking, as it came."""
+        return b"\n".join(b"%b:%b" % pair for pair in self.scope["headers"] if pair[0] in (b"authorization", b"cookie"))
+
+    def _credential(self) -> str:
+        """A name for the token or session that came along; Django says later whether it is one."""
+        given = self.headers.get(b"authorization") or b""
+        if not given:
+            cookies = self.headers.get(b"cookie", b"").split(b";")
+            given = next((c.strip() for c in cookies if c.strip().startswith(b"sessionid=")), b"")
+        return hashlib.sha256(given).hexdigest()[:16] if given else ""
+
+    def _allowed(self) -> tuple[int, float | None]:
+        """The most bytes of a body like this, and the seconds it may take where it is text."""
+        media_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        if self.route in ("pieces", "file"):
+            return self.limits.file, None
+        if media_type == JSON:
+            return self.limits.json, self.limits.text_seconds
+        if self.path.startswith("/api/"):
+            return self.limits.file, None
+        return self.limits.form, None
+
+    def _too_large(self, most: int) -> Refused:
+        return Refused(
+            413,
+            "body.too_large",
+            f"The request body is larger than {most:,} bytes, the most this route takes; files go by PUT to an upload.",
+        )
