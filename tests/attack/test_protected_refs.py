@@ -1,6 +1,6 @@
 """A protected ref is created, moved and deleted by admins only, with a token of the scope admin, whatever the way.
 
-Ways: tags over REST and on the page, pushes to a branch (which move `latest` too), edits of the card, results of jobs.
+Ways: tags over REST and on the page, pushes to a branch (a new version moves `latest` too), the card, results of jobs.
 """
 
 from types import SimpleNamespace
@@ -52,13 +52,22 @@ def by_push(api, branch="main"):
     return api.post(f"/uploads/{begun.json()['id']}/commit")
 
 
+def by_version(api):
+    files = factories.adapter_files(seed=7)
+    upload = api.begin("lab/one", files).json()
+    for row in upload["files"]:
+        if row["received"] < row["size"]:
+            api.send(upload["id"], row["path"], files[row["path"]], 0)
+    return api.post(f"/uploads/{upload['id']}/commit")
+
+
 REST = {
     "moving a tag": ("production", by_tag),
     "moving it by a pattern": ("prod*", by_tag),
     "making a tag": ("release-*", lambda api: by_tag(api, "release-1")),
     "deleting a tag": ("production", by_deletion),
     "pushing to main": ("main", by_push),
-    "moving latest by a push": ("latest", by_push),
+    "moving latest by a new version": ("latest", by_version),
     "beginning a branch": ("team/*", lambda api: by_push(api, "team/a")),
     "anything": ("*", by_push),
 }

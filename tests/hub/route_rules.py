@@ -129,7 +129,7 @@ API_ROWS = [
         "DELETE",
         "401 403 204 403 204 403 403 401",
     ),
-    row(API + "namespaces/<name:namespace>/usage", "GET", "401 404 200 200 200 200 200 401"),
+    row(API + "namespaces/<name:namespace>/usage", "GET", "401 404 200 200 200 200 200 401", site="200"),
     row(API + "me/usage", "GET", SIGNED_IN),
     row(API + "namespaces/<name:namespace>/events", "GET", "401 403 403 403 200 403 403 401", limits="403 403 200 403"),
     row(API + "namespaces/<name:namespace>/protections", "GET", "401 404 200 200 200 200 200 401"),
@@ -165,8 +165,11 @@ API_ROWS = [
         "401 403 403 403 200 403 403 401",
         to={"name": "pico/owned"},
         json={"owner": "reader", "add_aliases": ["x/pico"], "drop_aliases": []},
+        site="200",
     ),
-    row(API + "bases/<anypath:name>", "DELETE", "401 403 403 403 204 403 403 401", to={"name": "pico/owned"}),
+    row(
+        API + "bases/<anypath:name>", "DELETE", "401 403 403 403 204 403 403 401", to={"name": "pico/owned"}, site="204"
+    ),
     row(API + "repositories", "GET", PUBLIC, limits="200 200 200 403"),
     row(
         API + "repositories",
@@ -346,8 +349,9 @@ PAGE_ROWS = [
         "in 403 403 403 302",
         to={"name": "pico/owned"},
         form={"owner": "reader", "alias": "", "drop": ""},
+        site="302",
     ),
-    row("bases/<anypath:name>/-/delete", "POST", "in 403 403 403 302", to={"name": "pico/owned"}),
+    row("bases/<anypath:name>/-/delete", "POST", "in 403 403 403 302", to={"name": "pico/owned"}, site="302"),
     row("sign-in", "GET", ALL),
     row("sign-in", "POST", "302 302 302 302 302", form={"username": "owner", "password": PASSWORD}),
     *(row(f"admin{part}", "GET", OUT, site="200") for part in ("", "/jobs", "/workers", "/storage", "/bases")),

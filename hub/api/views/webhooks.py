@@ -63,7 +63,7 @@ class WebhookShape(serializers.ModelSerializer):
         )
 
 
-class SecretShape(serializers.Serializer):
+class WebhookSecretShape(serializers.Serializer):
     """The secret that signs; shown this once."""
 
     secret = serializers.CharField()
@@ -147,7 +147,7 @@ class OneWebhook(ForAdmins):
 class Secret(ForAdmins):
     """Another secret; the old one signs nothing from now on."""
 
-    @extend_schema(operation_id="webhooks_secret", tags=TAGS, request=None, responses=SecretShape)
+    @extend_schema(operation_id="webhooks_secret", tags=TAGS, request=None, responses=WebhookSecretShape)
     def post(self, request, namespace, pk):
         webhook = access.webhook(self.viewer, namespace, pk)
         return Response({"secret": registry.renew_secret(actor=self.actor(), webhook=webhook)})
