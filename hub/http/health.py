@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from rest_framework.exceptions import AuthenticationFailed
 
 from hub import access
+from hub.access.limits import limit_of
 from hub.errors import NotFound
 from hub.http import metrics as figures
 from hub.http.authentication import TokenAuthentication
@@ -52,4 +53,8 @@ def _may_see(request: HttpRequest) -> bool:
         found = TokenAuthentication().authenticate(request)
     except AuthenticationFailed:
         return False
-    return bool(found) and found[0].is_staff
+    if found is None:
+        return False
+    user, token = found
+    viewer = access.Viewer(user=user, scopes=frozenset(token.scopes), limit=limit_of(token))
+    return user.is_staff and viewer.limit is None and viewer.has_scope("read")

@@ -86,6 +86,8 @@ def test_figures_are_for_administrators_and_the_token(client, people, settings):
     people.owner.is_staff = True
     people.owner.save()
     assert bearer.get("/metrics").status_code == 200
+    _, limited = create_token(actor=people.owner, name="limited", namespace="lab")
+    assert Client(headers={"Authorization": f"Bearer {limited}"}).get("/metrics").status_code == 404
     client.force_login(people.owner)
     assert client.get("/metrics").status_code == 200
     assert Client(headers={"Authorization": "Bearer let me see"}).get("/metrics").status_code == 200
