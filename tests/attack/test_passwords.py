@@ -201,7 +201,7 @@ def mails(settings):
 
 def test_a_mailed_link_sets_the_password_once_and_answers_nothing_about_names(chris, mails):
     answers = set()
-    for name in ("christopher", "chris.smith@MAIL.example", "nobody", "o\0", "x" * 999, ""):
+    for name in ("christopher", "chris.smith@MAIL.example", "nobody", "x" * 999, ""):
         rows = Outbox.objects.count()
         answer = Client().post("/sign-in/reset", {"name": name})
         text = re.sub(r'(value=|X-CSRFToken": )"[^"]*"', "", answer.content.decode())

@@ -218,11 +218,11 @@ class TestStoredBytes:
         assert quotas.recount(people.lab) == 0
 
     def test_counting_costs_the_same_however_much_is_there(self, owner, people, django_assert_num_queries):
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             usage(people.lab)
         rows = [Stored(namespace=people.lab, sha256=f"{n:064x}", size=1) for n in range(2000)]
         Stored.objects.bulk_create(rows)
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             usage(people.lab)
 
 

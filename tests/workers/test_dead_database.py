@@ -120,7 +120,7 @@ def _status(url: str) -> int:
         return 0
 
 
-PATHS = ("/", "/api/v1/repositories", "/workers", "/api/v1/bases")
+PATHS = ("/", "/api/v1/repositories", "/bases", "/api/v1/bases")
 
 
 def statuses(url: str, requests: int) -> Counter:

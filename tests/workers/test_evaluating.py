@@ -178,6 +178,7 @@ def test_a_source_may_name_a_folder_below_the_bases_and_none_elsewhere(base, wor
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"")
     (tmp_path / "bases" / "link").symlink_to(tmp_path / "secret")
+    base.source_by_admin = True
     for path in ("../secret", str(tmp_path / "secret"), "link", "shared", None, 7):
         base.source = {"kind": "folder", "path": path}
         assert not bases.holds(base), path

@@ -110,7 +110,6 @@ def retry_job(*, actor: User, job: Job) -> Job:
     Conflict in any other state, Invalid without its files; and what `prepare` raises where its owner may not start it
     any more.
     """
-    quotas.require("queued_jobs", job.created_by)
     again = Job.objects.filter(pk=job.pk, state__in=NO_RESULT).update(
         state=State.QUEUED,
         cancel_requested=False,
@@ -131,6 +130,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
         raise Conflict(f"Job {job.pk} is {job.state}; {hint}.")
     require_files(job)
     _recheck_for(actor, job)
+    quotas.require("queued_jobs", job.created_by)
     record(actor, "job.retry", job)
     announce(job)
     send_later(job)

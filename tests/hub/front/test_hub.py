@@ -23,7 +23,7 @@ from tests.hub.api.test_events import NOBODY, told, use
 from tests.hub.api_client import Api
 from tests.hub.front.wire import Answer, Connection, ask, until
 
-CHANGING = {"date", "server", "connection", "set-cookie", "transfer-encoding", "last-modified"}
+CHANGING = {"date", "server", "connection", "set-cookie", "transfer-encoding", "last-modified", "x-request-id"}
 SECRETS = re.compile(rb"[A-Za-z0-9]{64}")
 
 

@@ -70,7 +70,7 @@ def test_advance_obeys_the_table(job, before, after):
 
 @pytest.mark.parametrize("state", State)
 def test_only_a_queued_job_can_be_claimed_and_only_once(job, state):
-    put(job, state, attempt=4)
+    put(job, state, attempt=4, lease=-1 if state == State.QUEUED else 30)
     claimed = job_lease.claim(job.pk, worker="mine")
     if state != State.QUEUED:
         assert claimed is None

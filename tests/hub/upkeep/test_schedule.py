@@ -177,7 +177,7 @@ def test_it_runs_forever_until_it_is_told_to_stop(toy):
 
 @pytest.mark.parametrize(("value", "ok"), [("0", True), ("7", True), ("-1", False), ("soon", False), ("1.5", False)])
 def test_a_wrong_setting_stops_the_start_with_a_sentence(value, ok, monkeypatch):
-    from hub.settings import _kept
+    from hub.bounds import _kept
 
     monkeypatch.setenv("HUB_KEEP_TRASH_DAYS", value)
     if ok:
