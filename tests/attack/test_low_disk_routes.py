@@ -16,7 +16,7 @@ GOES_ON = {
     ("api/v1/jobs/check", "POST"),
     ("api/v1/jobs/<number:pk>/cancel", "POST"),
     *((route, "POST") for route in ("sign-in", "sign-out", "sign-in/code", "merge/basket")),
-    *((route, "POST") for route in ("tokens/<number:pk>/revoke", "trash/<number:pk>/purge")),
+    *((route, "POST") for route in ("tokens/<number:pk>/revoke", "trash/<name:namespace>/<name:name>/purge")),
     *((f"admin/{route}", "POST") for route in ("users/<name:username>", "jobs/<number:pk>/cancel")),
     ("jobs/<number:pk>/cancel", "POST"),
     ("<name:namespace>/-/members", "POST"),
@@ -34,7 +34,7 @@ def test_below_the_minimum_what_stores_is_507_and_the_rest_answers_as_ever(world
         said, answer = rule.statuses[WHO.index("admin")], ask(rule, "admin", world)
         usual = 302 if said == "in" else int(said)
         key = (rule.route, rule.method)
-        if rule.method in ("GET", "DELETE") or key in GOES_ON or usual in (404, 405):
+        if rule.method in ("GET", "DELETE") or key in GOES_ON or usual == 405 or rule.route.startswith("^"):
             assert seen(answer) == said, f"{rule} answers {answer.status_code}, not {usual}"
             went_on.append(key)
         elif key not in STORES_NOTHING:

@@ -225,9 +225,10 @@ def test_one_address_holds_so_much_and_no_more(patient, what):
             return answer.status == 429
 
     with connections(patient, LIMITS.per_address) as held:
-        for one in held[:-1]:
+        for number, one in enumerate(held[:-1], 1):
             hold(one)
-        until(lambda: state(patient)["held"] == LIMITS.per_address - 1)
+            # One after the other: all at once they would find the two threads busy.
+            until(lambda number=number: state(patient)["held"] == number)
         assert not refused()
         hold(held[-1])
         until(lambda: state(patient)["held"] == LIMITS.per_address)
