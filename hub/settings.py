@@ -122,6 +122,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
     # A server that vanished without a word is noticed within a minute; the URL's own options come first.
     patience = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+    patience["tcp_user_timeout"] = 50_000  # Milliseconds, for what was sent and is not acknowledged.
     DATABASES["default"]["OPTIONS"] = patience | DATABASES["default"].get("OPTIONS", {})
 
 

@@ -51,8 +51,10 @@ def limit_shown(token: Token) -> str | None:
 
 def sign_ins(viewer: Viewer) -> QuerySet[Event]:
     """The viewer's own sign-ins, and others' failed ones for their name, newest first."""
-    name = access.require_user(viewer).username
-    return Event.objects.filter(object=name, verb__startswith="sign_in.").order_by("-pk")
+    user = access.require_user(viewer)
+    # Not those of somebody who had this name before.
+    mine = Event.objects.filter(object=user.username, created_at__gte=user.date_joined)
+    return mine.filter(verb__startswith="sign_in.").order_by("-pk")
 
 
 def identities(viewer: Viewer) -> QuerySet[Identity]:

@@ -66,9 +66,9 @@ def obstacles(user: User) -> list[str]:
     own = Repository.objects.filter(namespace__owner=user).select_related("namespace")
     living, gone = own.filter(deleted_at=None), own.exclude(deleted_at=None)
     if living.exists():
-        found.append(f"Their namespace holds {_named(living)}: delete these, or move them to an organisation, first.")
+        found.append(f"Their namespace holds {_named(living)}: delete these first; `hubctl pull` keeps a copy.")
     if gone.exists():
-        found.append(f"The trash holds {_named(gone)}: delete these for good, or restore and move them, first.")
+        found.append(f"The trash holds {_named(gone)}: delete these for good first, on the page Trash.")
     for namespace in _only_admin_of(user):
         found.append(f"They are the last admin of {namespace.name}: make another member admin there first.")
     return found

@@ -8,7 +8,7 @@ from hub.access import Viewer, acting
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility
 from hub.names import check_repository
-from hub.services import quotas
+from hub.services import quotas, refs
 from hub.services.audit import adopt, record
 
 
@@ -57,15 +57,23 @@ def create_repository(
 def update_repository(
     *, actor: User | Viewer, repository: Repository, visibility: str | None = None, description: str | None = None
 ) -> Repository:
-    """Change what may change. Making it public needs admin on every private parent of any of its versions."""
+    """Change what may change. Making it public needs admin on every private parent of any of its versions.
+
+    Under the repository's lock, so that what a job or another person changed since it was read stays.
+    """
+    repository, changed = refs.lock(repository), []
     if visibility is not None and visibility != repository.visibility:
         _check_visibility(visibility)
+        if not access.may(acting(actor), repository, "admin"):
+            raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may see a repository.")
         if visibility == Visibility.PUBLIC:
             _require_admin_on_parents(acting(actor), repository)
         repository.visibility = visibility
+        changed.append("visibility")
     if description is not None:
         repository.description = description[:300]
-    repository.save(update_fields=["visibility", "description"])
+        changed.append("description")
+    repository.save(update_fields=changed)
     record(acting(actor).user, "repository.update", repository, visibility=repository.visibility)
     return repository
 

@@ -64,6 +64,7 @@ urlpatterns = [
     path("account/delete", account.leave, {"act": "delete"}, name="delete_account"),
     path("sign-in/oidc", oidc.begin, name="oidc"),
     path("sign-in/oidc/back", oidc.back, name="oidc_back"),
+    path("account/connections", oidc.connect, name="oidc_connect"),
     path("account/connections/<number:pk>/remove", oidc.disconnect, name="oidc_disconnect"),
     path("sign-up", sign_in.sign_up, name="sign_up"),
     path("sign-out", sign_in.sign_out, name="sign_out"),

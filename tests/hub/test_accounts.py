@@ -133,7 +133,18 @@ class TestRepositories:
         assert child.visibility == Visibility.PRIVATE
         with pytest.raises(PermissionDenied, match="lab/parent"):
             repositories.update_repository(actor=people.member, repository=child, visibility=Visibility.PUBLIC)
-        repositories.update_repository(actor=people.owner, repository=child, visibility=Visibility.PUBLIC)
+        accounts.set_role(actor=people.owner, namespace=people.lab, user=people.member, role="admin")
+        repositories.update_repository(actor=people.member, repository=child, visibility=Visibility.PUBLIC)
+
+    def test_a_change_writes_nothing_else_back(self, people, repository):
+        """A writer read the row while it was public; then an admin closed it."""
+        stale = Repository.objects.get(pk=repository.pk)
+        Repository.objects.filter(pk=repository.pk).update(visibility=Visibility.PRIVATE)
+        repositories.update_repository(actor=people.member, repository=stale, description="new")
+        with pytest.raises(PermissionDenied, match="admins of lab"):
+            repositories.update_repository(actor=people.member, repository=stale, visibility=Visibility.PUBLIC)
+        repository.refresh_from_db()
+        assert (repository.visibility, repository.description) == (Visibility.PRIVATE, "new")
 
     def test_a_tag_moves_and_goes_but_never_over_a_branch(self, people, repository, base):
         first = factories.publish(people.owner, repository, factories.adapter_files(seed=1), base=base)

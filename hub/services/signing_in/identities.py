@@ -18,7 +18,7 @@ from hub.errors import Conflict, HubError, NotSignedIn, PermissionDenied
 from hub.models import Identity, Membership, Namespace, Role, User
 from hub.names import check_namespace
 from hub.oidc import Provider
-from hub.services import accounts
+from hub.services import accounts, mail
 from hub.services.audit import record
 from hub.services.signing_in.sign_in import Visitor
 
@@ -60,6 +60,7 @@ def connect(*, user: User, claims: Mapping[str, object]) -> Identity:
     if known is None:
         known = _keep(user, provider, subject, claims)
         record(user, "identity.connect", user.username, issuer=provider.issuer, subject=subject)
+        mail.notify(user, "connected")
     return known
 
 

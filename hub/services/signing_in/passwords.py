@@ -97,4 +97,4 @@ def set_password(*, actor: User | None, user: User, password: str, why: str = "c
     user.save(update_fields=["password"])
     record(actor, "user.password", user.username, why=why)
     end_everything(actor=actor, user=user)
-    mail.notify(user, "password")
+    mail.notify(user, "password_connected" if user.identities.exists() else "password")

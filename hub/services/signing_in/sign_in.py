@@ -17,13 +17,13 @@ LONGEST_NAME = 150
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Visitor:
-    """Where a try comes from: the address, the device's cookie or "", the door (page, api), and whether the user's
-    provider has vouched for this session in the last minutes."""
+    """Where a try comes from: the address, the device's cookie or "", the door (page, api), and the (key, epoch) of
+    the user for whom their provider vouched in this session in the last minutes."""
 
     address: str
     device: str = ""
     door: str = "page"
-    vouched: bool = False
+    vouched: tuple[int, int] | None = None
 
 
 def sign_in(*, username: str, password: str, code: str, visitor: Visitor) -> User:
@@ -50,7 +50,9 @@ def by_password(*, username: str, password: str, visitor: Visitor) -> User:
     passwords.require_possible(password)
     user = _named(username)
     device = devices.known(user, visitor.device)
-    buckets = throttle.of_password(username[:LONGEST_NAME], visitor.address, device)
+    # PostgreSQL finds `admin` by `admın` too: both are guesses at one name.
+    name = user.username if user else username[:LONGEST_NAME]
+    buckets = throttle.of_password(name, visitor.address, device)
     _enter(buckets, user, visitor, "password")
     if not passwords.matches(user, password):
         _tell(None, "sign_in.failed", user, visitor, "password")
@@ -80,7 +82,7 @@ def confirm(*, user: User, password: str, code: str, visitor: Visitor) -> None:
     """
     if user.has_usable_password():
         _confirm_password(user, password, visitor)
-    elif not visitor.vouched:
+    elif visitor.vouched != (user.pk, user.sign_in_epoch):
         raise PermissionDenied(
             "You have no password here, so your provider must vouch for you: sign out, sign in again, and do this "
             "within ten minutes.",

@@ -7,9 +7,9 @@ listed keys go out, since a job or a measurement may be about what they can't se
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
-from hub.models import Delivery, Event, Job, Webhook
+from hub.models import Delivery, Event, Job, Membership, Role, Webhook
 from hub.services import outbox
 
 
@@ -47,17 +47,33 @@ EVENTS: dict[str, Told] = {
 """Verb of the audit log → what a payload tells of it."""
 
 
+# Whether the user who answers for a webhook is active and still an admin of its namespace.
+ANSWERED = Exists(
+    Membership.objects.filter(
+        namespace=OuterRef("namespace"), user=OuterRef("created_by"), user__is_active=True, role=Role.ADMIN
+    )
+)
+
+
 def notify(event: Event) -> None:
     """Write a delivery for each webhook that wants this event; call it in the transaction that wrote the event."""
     told = EVENTS.get(event.verb)
     if told is None or event.namespace_id is None or _is_private(event):
         return
     here = Q(repository=None) | Q(repository=event.repository_id) if event.repository_id else Q(repository=None)
-    wanting = Webhook.objects.filter(here, namespace=event.namespace_id, active=True)
+    wanting = Webhook.objects.filter(here, namespace=event.namespace_id, active=True).annotate(answered=ANSWERED)
     for webhook in wanting:
-        if not webhook.events or event.verb in webhook.events:
+        if not webhook.answered:
+            stop_unanswered(webhook)
+        elif not webhook.events or event.verb in webhook.events:
             with transaction.atomic():
                 deliver(webhook, event.verb, payload_of(event))
+
+
+def stop_unanswered(webhook: Webhook) -> None:
+    """Switch off a webhook whose admin has left: what they set up must not go on telling them."""
+    why = "Whoever set this up is no admin here any more. Check the address, then switch it on: you answer for it then."
+    Webhook.objects.filter(pk=webhook.pk, active=True).update(active=False, stopped=why)
 
 
 def deliver(webhook: Webhook, event: str, payload: dict) -> Delivery:

@@ -48,8 +48,11 @@ def change_webhook(
     events: Sequence[str] | None = None,
     active: bool | None = None,
 ) -> Webhook:
-    """Change what is given; switching it on forgets its failures."""
+    """Change what is given; switching it on forgets its failures. Who sets the address or switches it on answers for
+    it from then on."""
     webhook = Webhook.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=webhook.pk)
+    if url is not None or active:
+        webhook.created_by = actor
     if url is not None:
         check_url(url)
         webhook.url = url

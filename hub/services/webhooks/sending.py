@@ -20,7 +20,7 @@ from hub.sealed import Unreadable, unseal
 from hub.services import outbox
 from hub.services.webhooks.addresses import Refused, check_url, resolve
 from hub.services.webhooks.exchange import NotDelivered, exchange
-from hub.services.webhooks.notices import TOPIC
+from hub.services.webhooks.notices import ANSWERED, TOPIC, stop_unanswered
 
 PURPOSE = "webhook"
 SECRET = "whsec_"
@@ -34,8 +34,11 @@ def send(payload: dict, key: str) -> None:
     delivery = Delivery.objects.select_related("webhook").filter(pk=payload["delivery"]).first()
     if delivery is None or delivery.state != DeliveryState.WAITING:
         return
+    if not Webhook.objects.filter(ANSWERED, pk=delivery.webhook_id).exists():
+        stop_unanswered(delivery.webhook)
+        delivery.webhook.refresh_from_db()
     if not delivery.webhook.active:
-        _end(delivery, DeliveryState.FAILED, error="The webhook is switched off.")
+        _end(delivery, DeliveryState.FAILED, error=f"The webhook is switched off. {delivery.webhook.stopped}".strip())
         return
     start = time.monotonic()
     try:

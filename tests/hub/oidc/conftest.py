@@ -10,6 +10,7 @@ from oidc_provider_mock import run_server_in_thread
 
 from hub.http import oidc_client
 from hub.oidc import Provider
+from tests.hub.factories import PASSWORD
 
 
 class Browser:
@@ -38,6 +39,12 @@ class Browser:
     def come(self, subject: str, path: str = "/sign-in/oidc"):
         """The whole way; the hub's answer."""
         return self.http.get(self.allow(self.leave(path), subject))
+
+    def connect(self, subject: str, **given: str):
+        """From the account page, after the password; the hub's answer."""
+        page = self.http.post("/account/connections", {"password": PASSWORD, **given})
+        assert b'content="0; url=/sign-in/oidc"' in page.content
+        return self.come(subject)
 
     def name(self) -> str | None:
         """Who is signed in, by the account page."""

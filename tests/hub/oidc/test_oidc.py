@@ -82,7 +82,7 @@ def test_an_address_that_is_not_verified_is_not_kept(browser):
 
 def test_an_account_is_connected_by_its_owner_and_then_signs_in(browser, people):
     browser.http.force_login(people.owner)
-    answer = browser.come("22")
+    answer = browser.connect("22")
     assert answer.headers["Location"] == "/account"
     browser.http.logout()
     browser.come("22")
@@ -101,7 +101,7 @@ def test_one_persons_connection_is_not_anothers(browser, people):
     browser.come("23")
     browser.http.logout()
     browser.http.force_login(people.owner)
-    assert browser.come("23").status_code == 409
+    assert browser.connect("23").status_code == 409
     mine = Identity.objects.get()
     assert browser.http.post(f"/account/connections/{mine.pk}/remove").status_code == 404
 
@@ -216,6 +216,9 @@ def test_the_session_ends_with_its_hours(browser, provider):
     browser.person("33", preferred_username="mira")
     browser.come("33")
     assert abs(browser.http.session.get_expiry_age() - 3 * 3600) < 60
+    end = browser.http.session.get_expiry_date()
+    browser.http.post("/merge/basket", {"clear": "1"})
+    assert browser.http.session.get_expiry_date() == end, "clicking on puts it off"
 
 
 def test_tokens_pause_when_their_owner_does_not_come(browser):
@@ -244,7 +247,7 @@ def test_who_has_no_password_confirms_by_coming_again(browser):
     browser.person("35", preferred_username="mira")
     browser.come("35")
     session = browser.http.session
-    session["oidc_vouched_at"] = 0
+    session["oidc_vouched"][2] -= 601
     session.save()
     refused = browser.http.post("/account/deactivate", {})
     assert b"sign in again" in refused.content

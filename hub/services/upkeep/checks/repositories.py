@@ -9,6 +9,7 @@ from django.db import transaction
 from hub.errors import HubError
 from hub.models import ManifestEntry, Ref, RefKind, Repository, RepositoryTag, Revision, Version
 from hub.names import check_ref
+from hub.services import refs
 from hub.services.content import facets
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_whole
@@ -102,7 +103,7 @@ def rebuild_ref(repository: Repository, name: str) -> None:
         Ref.objects.filter(repository=repository, name=name).delete()
         return
     kind = RefKind.BRANCH if name == MAIN else RefKind.TAG
-    Ref.objects.update_or_create(repository=repository, name=name, defaults={"kind": kind, "revision": revision})
+    refs.move(actor=None, repository=repository, moves=[(kind, name)], revision=revision, may_protected=True)
 
 
 def _tip(repository: Repository) -> Revision | None:

@@ -44,7 +44,7 @@ def password(request: HttpRequest) -> HttpResponse:
         passwords.set_password(actor=user, user=user, password=request.POST.get("new_password", ""))
         return _stay(request, user, "Your password is changed. All other sessions and all tokens have ended.")
 
-    return _act(request, "password", _do)
+    return when_confirmed(request, "password", _do)
 
 
 @sensitive_post_parameters(*SECRETS)
@@ -57,7 +57,7 @@ def email(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Your e-mail address is changed.")
         return redirect("account")
 
-    return _act(request, "email", _do)
+    return when_confirmed(request, "email", _do)
 
 
 @require_POST
@@ -103,7 +103,7 @@ def second_factor_off(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Your second factor is off.")
         return redirect("account")
 
-    return _act(request, "second_factor", _do)
+    return when_confirmed(request, "second_factor", _do)
 
 
 @sensitive_post_parameters(*SECRETS)
@@ -116,7 +116,7 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
         codes = factor.renew_codes(user=user)
         return render(request, "accounts/second_factor.html", {"codes": codes, "on": True})
 
-    return _act(request, "second_factor", _do)
+    return when_confirmed(request, "second_factor", _do)
 
 
 @sensitive_post_parameters(*SECRETS)
@@ -130,10 +130,10 @@ def leave(request: HttpRequest, act: str) -> HttpResponse:
         messages.success(request, "Your account is deleted." if act == "delete" else "Your account is deactivated.")
         return redirect("browse")
 
-    return _act(request, act, _do)
+    return when_confirmed(request, act, _do)
 
 
-def _act(request: HttpRequest, form: str, act: Callable[[User], HttpResponse]) -> HttpResponse:
+def when_confirmed(request: HttpRequest, form: str, act: Callable[[User], HttpResponse]) -> HttpResponse:
     """What `act` answers once password and code are right; else the page, which says why at its form."""
     user = access.require_user(access.viewer_of(request))
     refused = Refused()
