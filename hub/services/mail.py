@@ -10,9 +10,9 @@ NOTICES = {
     "password": "The password of your account {name} was changed. All other sessions and all access tokens have ended.",
     "email": "The e-mail address of your account {name} was changed. Mails go to the new address from now on.",
     "second_factor_off": "The second factor of your account {name} was switched off: the password alone signs in.",
-    "password_connected": "The password of your account {name} was changed. All other sessions and all access tokens have "
-    "ended. Your account page lists the accounts of a sign-in provider that still sign you in: disconnect what is not "
-    "yours.",
+    "password_connected": "The password of your account {name} was changed. All other sessions and all access tokens "
+    "have ended. Your account page lists the accounts of a sign-in provider that still sign you in: disconnect what is "
+    "not yours.",
     "connected": "From now on an account of a sign-in provider signs you in as {name} too; your account page lists it.",
     "deactivated": "Your account {name} was deactivated. An administrator can bring it back.",
     "deleted": "Your account {name} was deleted.",

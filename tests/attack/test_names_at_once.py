@@ -14,6 +14,7 @@ from hub.errors import Conflict, HubError, is_taken
 from hub.models import Membership, Namespace, Ref, User
 from hub.services import accounts, bases, refs
 from hub.services.content import companions
+from hub.services.signing_in import throttle
 from tests.hub import factories
 from tests.hub.api_client import Api
 from tests.hub.test_parallel import at_once
@@ -41,6 +42,17 @@ def test_sign_ups_of_one_name(db, names):
         ]
         assert statuses(*pages) == [302, 409, 409]
     assert User.objects.count() == Namespace.objects.count() == Membership.objects.count() == 6
+
+
+def test_every_spelling_of_a_name_that_finds_its_user_is_one_name_to_the_throttle(people):
+    """PostgreSQL's UPPER makes one word of dotted and dotless i; what a name finds is what is counted."""
+    user = User.objects.create_user("admin", password=PASSWORD)
+    spellings = [name for name in ("admin", "ADMIN", "adm\u0131n") if User.objects.filter(username__iexact=name)]
+    tries = [
+        Api().post("/sign-in", {"username": spellings[n % len(spellings)], "password": "wrong horse"}).status_code
+        for n in range(throttle.PAIR.free + 1)
+    ]
+    assert user and tries == [401] * throttle.PAIR.free + [429]
 
 
 @pytest.mark.parametrize("names", [("guild", "guild"), ("Guild", "guild")])

@@ -7,6 +7,9 @@ import requests
 
 from hub.http import oidc_client
 from hub.models import Event, User
+from hub.services import outbox, tokens
+from hub.services.signing_in import passwords, sessions
+from tests.hub.factories import PASSWORD
 from tests.hub.oidc.conftest import Browser, browser, issuer, provider  # noqa: F401
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +52,79 @@ def test_signing_in_during_the_way_connects_nothing(browser, people):  # noqa: F
     browser.http.force_login(people.owner)
     browser.http.get(answer)
     assert not people.owner.identities.exists()
+
+
+def test_a_stolen_session_connects_nobody(browser, people):  # noqa: F811
+    """Without the password no way leads to the provider; a link that is opened does not either."""
+    browser.http.force_login(people.owner)
+    assert browser.http.get("/sign-in/oidc").headers["Location"] == "/account"
+    answer = browser.http.post("/account/connections", {"password": "wrong"})
+    assert answer.status_code == 422 and b"password is wrong" in answer.content
+    assert browser.http.get("/sign-in/oidc").headers["Location"] == "/account"
+    assert not people.owner.identities.exists()
+
+
+def test_a_confirmed_way_ends_with_its_use_and_with_the_sessions(browser, people):  # noqa: F811
+    browser.http.force_login(people.owner)
+    browser.connect("mine")
+    assert browser.http.get("/sign-in/oidc").headers["Location"] == "/account"
+    browser.http.post("/account/connections", {"password": PASSWORD})
+    answer = browser.allow(browser.leave(), "another")
+    sessions.end_sessions(actor=people.owner, user=people.owner)
+    browser.http.force_login(people.owner)
+    browser.http.get(answer)
+    assert [one.subject for one in people.owner.identities.all()] == ["mine"]
+
+
+def test_connecting_vouches_for_nobody(browser, people):  # noqa: F811
+    """Whoever the attacker is at the provider says nothing of the user whose session they hold."""
+    browser.person("mira", preferred_username="mira")
+    browser.come("mira")
+    mira = User.objects.get(username="mira")
+    browser.connect("attacker", password="")
+    session = browser.http.session
+    session["oidc_vouched"][2] -= 601
+    session.save()
+    assert browser.http.post("/account/connections", {}).status_code == 422
+    browser.http.post("/account/password", {"new_password": "a new horse battery"})
+    assert not User.objects.get(pk=mira.pk).has_usable_password()
+
+
+def test_what_is_connected_is_told_by_mail(browser, people, settings, mailoutbox):  # noqa: F811
+    settings.HUB_EMAIL_URL = "smtp://localhost"
+    people.owner.email = "owner@works.example"
+    people.owner.save()
+    browser.http.force_login(people.owner)
+    browser.connect("mine")
+    passwords.set_password(actor=people.owner, user=people.owner, password="a new horse battery")
+    outbox.drain()
+    first, second = (mail.body for mail in mailoutbox)
+    assert "signs you in as owner too" in first
+    assert "disconnect what is not yours" in second
+
+
+ACTS = {
+    "password": {"new_password": "a new horse battery"},
+    "email": {"email": "thief@works.example"},
+    "second-factor": {},
+    "deactivate": {},
+    "delete": {},
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_one_persons_provider_vouches_for_nobody_elses_token(browser, people, act):  # noqa: F811
+    """The session that travels along with a stolen token is the thief's own."""
+    browser.person("victim", preferred_username="victim")
+    browser.come("victim")
+    victim = User.objects.get(username="victim")
+    token = tokens.create_token(actor=victim, name="t", scopes=["read", "write", "admin"])[1]
+    browser.http.logout()
+    browser.come("thief")
+    body = {"password": "x"} | ACTS[act]
+    sent = {"content_type": "application/json", "headers": {"Authorization": f"Bearer {token}"}}
+    answer = browser.http.post(f"/api/v1/account/{act}", body, **sent)
+    assert (answer.status_code, answer.json()["code"]) == (403, "oidc.vouch")
 
 
 def test_an_answer_counts_once(browser):  # noqa: F811

@@ -336,6 +336,7 @@ PAGE_ROWS = [
     row("jobs/<number:pk>/again", "POST", "404 404 302 302 302", to={"pk": "job"}),
     row("sign-in/oidc", "GET", "404 404 404 404 404"),  # no provider is set
     row("sign-in/oidc/back", "GET", "404 404 404 404 404"),
+    row("account/connections", "POST", "404 404 404 404 404"),
     row("account/connections/<number:pk>/remove", "POST", "in 404 404 404 404", to={"pk": "1"}),
     row("healthz", "GET", ALL),
     row("readyz", "GET", ALL),

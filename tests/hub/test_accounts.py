@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
-from hub.models import Event, Role, Token, Visibility
+from hub.models import Event, Repository, Role, Token, Visibility
 from hub.names import check_namespace, check_ref, check_repository
 from hub.services import accounts, refs, repositories, tokens
 from tests.hub import factories

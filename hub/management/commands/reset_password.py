@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from hub.errors import HubError
 from hub.models import User
-from hub.services.signing_in import resets, second_factor
+from hub.services.signing_in import identities, resets, second_factor
 from hub.services.signing_in.passwords import set_password
 
 
@@ -21,9 +21,10 @@ class Command(BaseCommand):
         parser.add_argument("username")
         parser.add_argument("--ask", action="store_true", help="ask for the new password here instead")
         parser.add_argument("--password-stdin", action="store_true", help="read the new password from standard input")
+        parser.add_argument("--disconnect", action="store_true", help="take their connections with a provider away too")
         parser.add_argument("--second-factor-off", action="store_true", help="switch the user's one-time codes off too")
 
-    def handle(self, *args, username, ask, password_stdin, second_factor_off, **options):
+    def handle(self, *args, username, ask, password_stdin, second_factor_off, disconnect, **options):
         user = User.objects.filter(username__iexact=username).first()
         if user is None:
             raise CommandError(f"There is no user {username!r}.")
@@ -32,6 +33,11 @@ class Command(BaseCommand):
         try:
             if second_factor_off:
                 second_factor.switch_off(actor=None, user=user)
+            for identity in user.identities.order_by("pk"):
+                shown = f"{identity.shown or identity.subject} of {identity.issuer}"
+                if disconnect:
+                    identities.disconnect(user=user, identity=identity, by_operator=True)
+                self.stderr.write(f"{shown} {'no longer signs' if disconnect else 'signs'} in as {user.username}.")
             if ask or password_stdin:
                 password = sys.stdin.readline().rstrip("\r\n") if password_stdin else getpass.getpass()
                 set_password(actor=None, user=user, password=password, why="operator")

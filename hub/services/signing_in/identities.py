@@ -65,13 +65,19 @@ def connect(*, user: User, claims: Mapping[str, object]) -> Identity:
 
 
 @transaction.atomic
-def disconnect(*, user: User, identity: Identity) -> None:
-    """Take it away; Conflict where it is the only way in."""
+def disconnect(*, user: User, identity: Identity, by_operator: bool = False) -> None:
+    """Take it away; Conflict where it is the only way in, unless the operator does it, who can give another."""
     rest = user.identities.exclude(pk=identity.pk)
-    if not user.has_usable_password() and not rest.exists():
+    if not by_operator and not user.has_usable_password() and not rest.exists():
         raise Conflict("This is your only way in. Set a password first (a reset link does it), then disconnect.")
     identity.delete()
-    record(user, "identity.disconnect", user.username, issuer=identity.issuer, subject=identity.subject)
+    record(
+        None if by_operator else user,
+        "identity.disconnect",
+        user.username,
+        issuer=identity.issuer,
+        subject=identity.subject,
+    )
 
 
 def is_paused(user: User) -> bool:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings as live
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.utils import timezone
 
 from hub import oidc
@@ -96,6 +97,18 @@ def test_an_account_is_connected_by_its_owner_and_then_signs_in(browser, people)
     assert browser.name() != "owner"
 
 
+def test_an_operator_takes_connections_away(browser, capsys):
+    browser.person("36", preferred_username="mira")
+    browser.come("36")
+    call_command("reset_password", "mira")
+    said = capsys.readouterr()
+    assert "/sign-in/reset/" in said.out and "mira of http" in said.err
+    assert Identity.objects.exists()
+    call_command("reset_password", "mira", "--disconnect")
+    assert not Identity.objects.exists()
+    assert Event.objects.get(verb="identity.disconnect").actor is None
+
+
 def test_one_persons_connection_is_not_anothers(browser, people):
     browser.person("23", preferred_username="mira")
     browser.come("23")
@@ -147,6 +160,7 @@ def test_a_role_given_by_hand_is_not_touched(browser, people, provider):
     mira = User.objects.get(username="mira")
     accounts.set_role(actor=people.owner, namespace=people.lab, user=mira, role="reader")
     for groups in (["team"], []):
+        browser.http.logout()
         browser.person("26", preferred_username="mira", groups=groups)
         browser.come("26")
         assert role_in("mira") == "reader"
@@ -157,6 +171,7 @@ def test_the_last_admin_stays(browser, people, provider):
     browser.person("27", preferred_username="mira", groups=["leads"])
     browser.come("27")
     Membership.objects.filter(namespace=people.lab, role="admin").exclude(user__username="mira").delete()
+    browser.http.logout()
     browser.person("27", preferred_username="mira", groups=[])
     browser.come("27")
     assert role_in("mira") == "admin"

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.errors import Conflict, Invalid, QuotaExceeded
-from hub.models import Delivery, Event, Outbox, Webhook
+from hub.models import Delivery, Event, Outbox, User, Webhook
 from hub.sealed import Unreadable, seal, unseal
 from hub.services import accounts, outbox, refs
 from hub.services.upkeep.schedule import SCHEDULE
@@ -41,6 +41,32 @@ def drain() -> int:
     """Send everything that waits, however long it should wait."""
     Outbox.objects.filter(sent_at=None).update(next_at=timezone.now())
     return outbox.drain()
+
+
+@pytest.mark.parametrize("left", ["deactivated", "demoted", "removed", "deleted"])
+def test_who_left_is_told_nothing_more_and_another_admin_takes_over(people, receiver, left):
+    """Neither of what happens afterwards nor of what still waited."""
+    made, _ = hook(people, receiver)
+    factories.make_repository(people.owner, "before", namespace=people.lab, visibility="private")
+    accounts.set_role(actor=people.owner, namespace=people.lab, user=people.member, role="admin")
+    if left == "deactivated":
+        User.objects.filter(pk=people.owner.pk).update(is_active=False)
+    elif left == "demoted":
+        accounts.set_role(actor=people.member, namespace=people.lab, user=people.owner, role="writer")
+    elif left == "removed":
+        accounts.remove_member(actor=people.member, namespace=people.lab, user=people.owner)
+    else:
+        Webhook.objects.update(created_by=None)
+    drain()
+    factories.make_repository(people.member, "after", namespace=people.lab, visibility="private")
+    drain()
+    assert receiver.came == []
+    made.refresh_from_db()
+    assert not made.active and "no admin here any more" in made.stopped
+    registry.change_webhook(actor=people.member, webhook=made, active=True)
+    factories.make_repository(people.member, "later", namespace=people.lab, visibility="private")
+    drain()
+    assert [json.loads(body)["object"] for _, _, body in receiver.came] == ["lab/later"]
 
 
 def test_an_event_arrives_signed(people, receiver, base):
