@@ -44,3 +44,5 @@ def test_a_stranger_reads_no_hidden_name(lab, kind):
             given = json.dumps(body)
             for name in (f"lab/{hidden}" for hidden in HIDDEN):
                 assert name in given or name not in answer.content.decode(), (door, body, answer.content)
+            if answer.status_code != 200 or answer.json()["problems"]:
+                break  # A start refuses with the first of these: tests/hub/jobs/test_prepare.py.
