@@ -62,7 +62,8 @@ def producer() -> Celery:
         task_serializer="json",
         accept_content=["json"],
         task_create_missing_queues=True,
-        broker_transport_options=transport_options(),
+        # Whoever sends goes on at once without a broker that refuses: a worker finds the job in the database.
+        broker_transport_options=transport_options() | {"max_retries": 0},
         broker_connection_timeout=SECONDS_TO_CONNECT,
         broker_connection_retry=False,
     )

@@ -2,8 +2,10 @@
 
 import pytest
 import redis
+from kombu.utils import functional
 
 from hub import broker
+from hub.runtime.valkey import free_port
 
 
 class Client:
@@ -68,3 +70,11 @@ def test_a_broker_that_is_away_is_not_asked_at_every_write(client, sent):
         broker.wake_drainer()
     broker.drainer_woke()
     assert (client.asked, sent) == (1, [])
+
+
+def test_whoever_queues_a_job_waits_for_no_second_try_at_a_broker_that_refuses(settings, monkeypatch):
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port('127.0.0.1')}/0"
+    monkeypatch.setattr(broker, "_away_until", 0.0)
+    monkeypatch.setattr(broker, "producer", broker.producer.__wrapped__)
+    monkeypatch.setattr(functional, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s"))
+    assert broker.send(1, broker.CPU) is False

@@ -12,7 +12,7 @@ from hub.models import Job, State, Version
 from hub.services.jobs import lease
 from hub.services.jobs import queue as jobs
 from hub.storage import blobs
-from workers import publishing
+from workers import patience, publishing
 from workers.kinds import merge as merging
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -92,6 +92,7 @@ def test_a_database_that_fails_for_a_moment_costs_no_computing(queue, work, monk
             raise OperationalError("database is locked")
         return publish(**given)
 
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
     compute = svd.svd
     monkeypatch.setattr(publishing, "publish_result", publish_at_last)
     monkeypatch.setattr(svd, "svd", lambda *args, **kwargs: computed.append(1) or compute(*args, **kwargs))
