@@ -1,8 +1,13 @@
 """What the hub refuses, as one tree: each error knows its HTTP status, a stable code, and a sentence to act on."""
 
+import logging
 import math
 
-from django.db import IntegrityError
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError, IntegrityError
+from django.db.models import ProtectedError
+
+log = logging.getLogger(__name__)
 
 
 class HubError(Exception):
@@ -96,6 +101,20 @@ def _in_words(seconds: int) -> str:
 
 
 TAKEN = "Somebody else made or changed the same thing at this moment. Look at it as it is now, and try again."
+GONE = (
+    "Something that this needs was deleted at this moment, or something new needs what this deletes. Look at it as it "
+    "is now, and try again."
+)
+
+
+def conflict_of(error: BaseException) -> Conflict | None:
+    """The refusal that an error of the database stands for, where another's change at the same moment is behind it."""
+    if is_taken(error):
+        return Conflict(TAKEN)
+    if is_gone(error):
+        log.warning("refused, as a row was deleted or needed at the same moment", exc_info=error)
+        return Conflict(GONE)
+    return None
 
 
 def is_taken(error: BaseException) -> bool:
@@ -105,3 +124,20 @@ def is_taken(error: BaseException) -> bool:
     """
     code = getattr(error.__cause__, "sqlstate", "")  # PostgreSQL's unique_violation
     return isinstance(error, IntegrityError) and (code == "23505" or "UNIQUE constraint failed" in str(error))
+
+
+def is_gone(error: BaseException) -> bool:
+    """True where a row refers to one that another deleted meanwhile, or was itself deleted while it was being changed.
+
+    PostgreSQL finds the first at the commit: both transactions were right until then, and the second try of either
+    sees what the other did.
+    """
+    if isinstance(error, ProtectedError):
+        return True
+    if isinstance(error, IntegrityError):
+        code = getattr(error.__cause__, "sqlstate", "")  # PostgreSQL's foreign_key_violation
+        return code == "23503" or "FOREIGN KEY constraint failed" in str(error)
+    if isinstance(error, ObjectDoesNotExist):
+        # A missing one-to-one row, which is an AttributeError as well, is a mistake of ours.
+        return not isinstance(error, AttributeError)
+    return isinstance(error, DatabaseError) and "did not affect any rows" in str(error)

@@ -4,8 +4,11 @@ Nobody who asked for something can mend them, and trying again later does. So a 
 is tried again; what is wrong for good (a missing row, other bytes than the digest says) is none of them.
 """
 
+import contextlib
 import errno
+import logging
 import sys
+from collections.abc import Iterator
 
 from django.db import InterfaceError, OperationalError
 
@@ -33,6 +36,8 @@ BUSY_STATUS = {408, 429}
 # What a 503 tells its client.
 SECONDS_TO_RETRY = 2
 
+log = logging.getLogger(__name__)
+
 
 def is_databases(error: BaseException) -> bool:
     """True for what a lost, refused or busy database raises; not for what it says about statements and values."""
@@ -44,6 +49,18 @@ def passing(error: BaseException) -> str:
     """What is wrong, in words without names or paths, if the fault passes by itself; "" if it doesn't."""
     found = _passing(error)
     return found or (_passing(error.__cause__) if error.__cause__ is not None else "")
+
+
+@contextlib.contextmanager
+def spared(what: str) -> Iterator[None]:
+    """Around what a read writes besides: where a fault stands in the way, the read goes on, and the server's log says
+    `what` was not kept."""
+    try:
+        yield
+    except Exception as error:
+        if not (fault := passing(error)):
+            raise
+        log.warning("%s, so this is not kept: %s", fault, what)
 
 
 def _passing(error: BaseException) -> str:

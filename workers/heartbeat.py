@@ -29,6 +29,8 @@ BEATS_A_LEASE = 3
 SECONDS_A_LOOK = 1.0
 SECONDS_AN_UPKEEP = 60.0
 SECONDS_A_SWEEP = 5.0
+# A sweep begins nothing after this time: the next one also finds receivers that are new.
+SECONDS_OF_A_SWEEP = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +152,7 @@ class Heartbeat(threading.Thread):
 def _drain() -> None:
     """Drain the outbox, in the sweeper's thread. A row whose process ends halfway is due again after its lease."""
     try:
-        outbox.drain()
+        outbox.drain(seconds=SECONDS_OF_A_SWEEP)
     except DatabaseError as error:
         log.warning("outbox could not reach the database: %s", error)
     except Exception:

@@ -1,8 +1,9 @@
 """A worker's writes outlast the database: away, it is waited for; a fault of one moment is tried again.
 
-An hour of computing is not thrown away because the database restarted. Every write is fenced by the attempt, so a
-second try after an unheard success changes nothing. While the database is away no lease can be renewed, but no reaper
-can take the job either.
+An hour of computing is not thrown away because the database restarted, or because somebody deleted what the write
+refers to, or made the same, at that moment: the next try sees it, and goes on or says why it can't. Every write is
+fenced by the attempt, so a second try after an unheard success changes nothing. While the database is away no lease
+can be renewed, but no reaper can take the job either.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from django.db import DatabaseError, close_old_connections, connection
 
 from hub import faults
+from hub.errors import is_gone, is_taken
 
 TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
@@ -33,7 +35,7 @@ def patiently(stopping: threading.Event, write: Callable[P, R], *args: P.args, *
             return write(*args, **kwargs)
         except Exception as error:
             last = tries == TRIES or stopping.is_set() or connection.in_atomic_block
-            if not faults.is_databases(error) or last:
+            if last or not (faults.is_databases(error) or is_gone(error) or is_taken(error)):
                 raise
             log.warning("the database failed, try %s: %s", tries, error)
         _wait_for_database(stopping)

@@ -17,7 +17,7 @@ from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
 from hub import disk, faults, logs
-from hub.errors import TAKEN, HubError, is_taken
+from hub.errors import HubError, conflict_of
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +50,10 @@ def _cut(value: Any) -> Any:
 def problem_response(error: Exception, context: dict) -> Response:
     """DRF's exception handler: what was raised, as a problem."""
     set_rollback()
-    error = disk.refusal_of(error) or error
+    error = disk.refusal_of(error) or conflict_of(error) or error
     if isinstance(error, HubError):
         headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)
-    if is_taken(error):
-        return problem(409, "conflict", TAKEN)
     if isinstance(error, CompositionError):
         return problem(422, error.code, error.message, facts=error.facts)
     if isinstance(error, exceptions.APIException):

@@ -8,7 +8,7 @@ from .companions import Companion
 from .evaluations import Evaluation
 from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
-from .outbox import Outbox
+from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
@@ -39,6 +39,7 @@ __all__ = [
     "Namespace",
     "Origin",
     "Outbox",
+    "OutboxLane",
     "Parentage",
     "ProtectedRef",
     "Quota",

@@ -4,6 +4,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from .accounts import Namespace
 from .repositories import Repository
@@ -34,9 +35,15 @@ class DeliveryState(models.TextChoices):
 
 
 class Delivery(models.Model):
-    """One event for one webhook. Its attempts are counted, and the last one's answer is kept."""
+    """One event for one webhook. Its attempts are counted, and the last one's answer is kept.
 
-    webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    The database doesn't check `webhook`: who publishes must neither fail nor wait where somebody removes it meanwhile.
+    A delivery that is written at that moment is deleted when it should be sent.
+    """
+
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False, db_constraint=False
+    )
     key = models.UUIDField(
         default=uuid.uuid4, unique=True, editable=False, help_text="the receiver drops doubles by it"
     )
@@ -52,7 +59,11 @@ class Delivery(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["webhook", "-id"]), models.Index(fields=["ended_at"])]
+        indexes = [
+            models.Index(fields=["webhook", "-id"]),
+            models.Index(fields=["ended_at"]),
+            models.Index(fields=["webhook"], condition=Q(state="waiting", attempts=0), name="delivery_untried"),
+        ]
         verbose_name_plural = "deliveries"
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 A process remembers what it has noted, so that a repetition costs a look into a dictionary. What it doesn't remember
 is one insert, and the database refuses a second event of the same `once`; so it is once also with several processes.
+Where the database can't be written, reading goes on, and the server's log has what the audit log lacks.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from threading import Lock
 
 from django.db import transaction
 
-from hub import origin
+from hub import faults, origin
 from hub.models import Repository, Token, User, Visibility
 from hub.services.audit import record
 
@@ -58,8 +59,9 @@ def _note(key: str, actor: User | None, verb: str, object: object, **detail: obj
     with _lock:
         if once in _noted:
             return
-    record(actor, verb, object, once=once, **detail)
-    transaction.on_commit(lambda: _remember(once))
+    with faults.spared(f"{verb} of {object} by {actor}: {detail}"):
+        record(actor, verb, object, once=once, **detail)
+        transaction.on_commit(lambda: _remember(once))
 
 
 def _remember(once: str) -> None:

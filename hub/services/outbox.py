@@ -8,6 +8,10 @@ calls the topic's handler outside of any transaction (a receiver may be slow, an
 row. If it dies between the last two, the row is due again when the lease is over and is sent again with the same `key`.
 No order is promised, not even within a topic.
 
+Rows whose receivers are chosen by users (webhooks) have a lane each, such as a namespace's. Rows without a lane are
+sent first; then the lanes take turns, the one that waits longest first, and of a lane one row is sent at a time. So
+slow receivers cost their own lane its time, and nobody else more than the row that is being sent.
+
 Register a handler with `@handles("topic")` in a module that `hub.apps` imports, so that every drainer knows it.
 """
 
@@ -19,11 +23,11 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from hub import broker
-from hub.models import Outbox
+from hub.models import Outbox, OutboxLane
 
 # Called with the payload and the row's key, the same one at every attempt. It raises if it could not send, and returns
 # well within the lease: when that is over, another drainer may take the row. A row is tried until its handler returns,
@@ -31,6 +35,7 @@ from hub.models import Outbox
 Handler = Callable[[dict, str], None]
 
 LEASE = timedelta(minutes=2)
+LANES_KEPT = timedelta(days=1)
 FIRST_DELAY, LONGEST_DELAY = 10.0, 3600.0
 
 _handlers: dict[str, Handler] = {}
@@ -56,13 +61,16 @@ def topics() -> list[str]:
     return sorted(_handlers)
 
 
-def put(topic: str, **payload: object) -> Outbox:
-    """Write a side effect; `payload` is kept as JSON. RuntimeError outside of its cause's transaction."""
+def put(topic: str, *, lane: str = "", **payload: object) -> Outbox:
+    """Write a side effect; `payload` is kept as JSON. RuntimeError outside of its cause's transaction.
+
+    Give a `lane` where users choose the receiver: it waits for its turn among the lanes.
+    """
     if not connection.in_atomic_block:
         raise RuntimeError(
             f"put({topic!r}) was called outside of a transaction; call it in the one that writes its cause."
         )
-    row = Outbox.objects.create(topic=topic, payload=payload)
+    row = Outbox.objects.create(topic=topic, lane=lane, payload=payload)
     transaction.on_commit(broker.wake_drainer)
     return row
 
@@ -73,11 +81,12 @@ def is_due() -> bool:
 
 
 def drain(limit: int = 1000, seconds: float = float("inf")) -> int:
-    """Send what is due, the longest due first, and say how many were sent: `limit` at most, none begun after `seconds`.
+    """Send what is due and say how many were sent: `limit` at most, none begun after `seconds`.
 
     What a handler raises is kept with its row, which is tried again later. Raises what the database raises.
     """
     _warn_of_unknown_topics()
+    _open_lanes()
     until = time.monotonic() + seconds
     sent = 0
     for _ in range(limit):
@@ -85,11 +94,14 @@ def drain(limit: int = 1000, seconds: float = float("inf")) -> int:
         if row is None:
             break
         sent += _send(row)
+        _free(row)
     return sent
 
 
 def purge() -> int:
-    """Delete rows that were sent more than HUB_KEEP_OUTBOX_DAYS ago; how many."""
+    """Delete rows that were sent more than HUB_KEEP_OUTBOX_DAYS ago; how many. Lanes without rows go with them."""
+    unsent = Outbox.objects.filter(sent_at=None, lane=OuterRef("name"))
+    OutboxLane.objects.filter(~Exists(unsent), free_at__lt=timezone.now() - LANES_KEPT).delete()
     kept = timedelta(days=settings.KEEP_OUTBOX_DAYS)
     if not kept:
         return 0
@@ -102,16 +114,44 @@ def _due() -> QuerySet[Outbox]:
 
 @transaction.atomic
 def _take() -> Outbox | None:
-    """The row that is due longest, ours for a lease; None if there is none that another drainer isn't taking."""
-    rows = _due().filter(topic__in=list(_handlers)).order_by("next_at", "pk")
-    row = rows.select_for_update(skip_locked=True).first()
+    """The row whose turn it is, ours for a lease; None if there is none that another drainer isn't taking."""
+    rows = _due().filter(topic__in=list(_handlers))
+    return _hold(rows.filter(lane="")) or _take_of_a_lane(rows)
+
+
+def _take_of_a_lane(rows: QuerySet[Outbox]) -> Outbox | None:
+    """The longest due row of the free lane whose last turn is longest ago; the lane is held as long as the row."""
+    free = OutboxLane.objects.filter(Exists(rows.filter(lane=OuterRef("name"))), free_at__lte=timezone.now())
+    lane = free.order_by("free_at", "pk").select_for_update(skip_locked=True).first()
+    row = lane and _hold(rows.filter(lane=lane.name))
     if row is None:
         return None
-    # SQLite locks no rows; there the condition on `attempts` decides who was first.
+    OutboxLane.objects.filter(pk=lane.pk).update(free_at=row.next_at)
+    return row
+
+
+def _hold(rows: QuerySet[Outbox]) -> Outbox | None:
+    """The one of these that is due longest, ours for a lease."""
+    row = rows.order_by("next_at", "pk").select_for_update(skip_locked=True).first()
+    if row is None:
+        return None
+    # Where no rows are locked, the condition on `attempts` decides who was first.
     mine = Outbox.objects.filter(pk=row.pk, attempts=row.attempts, sent_at=None)
-    taken = mine.update(attempts=F("attempts") + 1, next_at=timezone.now() + LEASE)
-    row.attempts += 1
-    return row if taken else None
+    row.attempts, row.next_at = row.attempts + 1, timezone.now() + LEASE
+    return row if mine.update(attempts=row.attempts, next_at=row.next_at) else None
+
+
+def _free(row: Outbox) -> None:
+    """End its lane's turn, unless that ended with the lease and another row has it."""
+    if row.lane:
+        OutboxLane.objects.filter(name=row.lane, free_at=row.next_at).update(free_at=timezone.now())
+
+
+def _open_lanes() -> None:
+    """Make the lanes of due rows that have none yet."""
+    known = OutboxLane.objects.filter(name=OuterRef("lane"))
+    new = _due().exclude(lane="").exclude(Exists(known)).values_list("lane", flat=True).distinct()
+    OutboxLane.objects.bulk_create((OutboxLane(name=name) for name in sorted(new)), ignore_conflicts=True)
 
 
 def _send(row: Outbox) -> bool:

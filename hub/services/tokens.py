@@ -8,7 +8,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from hub import access
+from hub import access, faults
 from hub.access import Viewer
 from hub.access.limits import limit_of
 from hub.errors import Invalid, PermissionDenied
@@ -121,7 +121,8 @@ def token_user(secret: str) -> Token | None:
     if is_paused(token.user):
         return None
     if token.last_used_at is None or now - token.last_used_at > SEEN_GRAIN:
-        Token.objects.filter(pk=token.pk).update(last_used_at=now)
+        with faults.spared(f"token {token.prefix} was used"):
+            Token.objects.filter(pk=token.pk).update(last_used_at=now)
     note_address(token)
     return token
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 from composition.errors import CompositionError
 from hub import disk
-from hub.errors import TAKEN, Conflict, DiskFull, HubError, Invalid, is_taken
+from hub.errors import DiskFull, HubError, Invalid, conflict_of
 from hub.web.views.errors import refusal_page
 
 POLICY = "; ".join(
@@ -71,9 +71,7 @@ class RefusalPages:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not is_page(request):
             return None
-        if is_taken(error):
-            return refusal_page(request, Conflict(TAKEN))
-        error = disk.refusal_of(error) or error
+        error = disk.refusal_of(error) or conflict_of(error) or error
         if isinstance(error, HubError | CompositionError):
             return refusal_page(request, error)
         return None

@@ -5,13 +5,16 @@ upload that filled it.
 """
 
 import contextlib
+import errno
 import io
 import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
@@ -175,6 +178,38 @@ class TestAFullDisk:
         job.refresh_from_db()
         assert job.state == State.DONE, job.error
         assert not list(worker.cache.root.glob(".part-*"))
+
+
+@pytest.mark.parametrize(
+    "fault", ["database or disk is full", "attempt to write a readonly database", "database is locked"]
+)
+def test_reading_goes_on_where_nothing_can_be_written(
+    owner, repository, settings, tmp_path, monkeypatch, caplog, fault
+):
+    """A token's use, a download's count, the audit log's entry and a rendered card are what a GET writes besides."""
+    settings.CARD_CACHE = tmp_path / "cards"
+    repository.visibility = "private"
+    repository.save()
+    files = {"README.md": b"# A card\n", **factories.adapter_files()}
+    factories.publish(owner, repository, files, base=factories.make_base())
+    api, client = Api(owner), Client(raise_request_exception=False)
+    client.force_login(owner)
+
+    def refused(*_, **__):
+        raise OperationalError(fault)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(QuerySet, "update", refused)
+    monkeypatch.setattr(QuerySet, "bulk_create", refused)
+    monkeypatch.setattr(Path, "mkdir", full)
+    answer = api.get("/repositories/lab/sentiment/files/main/adapter_model.safetensors")
+    assert answer.status_code == 200, answer.content
+    assert b"".join(answer) == files["adapter_model.safetensors"]
+    assert "so this is not kept: download of lab/sentiment by owner" in caplog.text
+    page = client.get("/lab/sentiment")
+    assert page.status_code == 200 and "<h1>A card</h1>" in page.content.decode()
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="limits the pages of SQLite's file")

@@ -1,6 +1,8 @@
 """Webhooks as a way into the hub's own network: no address, in no spelling, leads there."""
 
 import socket
+import threading
+import time
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from hub.errors import Invalid
 from hub.models import Delivery, Outbox
 from hub.services import outbox
-from hub.services.webhooks import addresses, registry
+from hub.services.webhooks import addresses, exchange, registry
 from hub.services.webhooks.addresses import Refused, check_url, is_allowed, resolve
 
 NEVER = [
@@ -36,6 +38,13 @@ NEVER = [
     "2001::7f00:1",
     "64:ff9b::7f00:1",
     "2001:db8::1",
+    "fec0::1",
+    "feff::1",
+    "::7f00:1",
+    "::a00:1",
+    "::ffff:0:7f00:1",
+    "64:ff9b:1::7f00:1",
+    "4000::1",
 ]
 SPELLINGS = [
     "https://127.1/",
@@ -91,12 +100,26 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_sent(monkeypatch, found)
     answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in found]
     monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: answers)
     with pytest.raises(Refused, match="private network"):
-        resolve(check_url("https://inside.example.org/"))
+        resolve(check_url("https://inside.example.org/"), seconds=10)
 
 
 def test_a_name_that_can_not_be_looked_up_is_refused():
     with pytest.raises(Refused, match="can't be looked up"):
-        resolve(check_url("https://does-not-exist.invalid/"))
+        resolve(check_url("https://does-not-exist.invalid/"), seconds=30)
+
+
+@pytest.mark.django_db
+def test_name_servers_that_answer_slowly_take_no_more_time_than_a_receiver(people, monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: answered.wait(30))
+    monkeypatch.setattr(exchange, "SECONDS", 0.2)
+    webhook, _ = registry.add_webhook(actor=people.owner, namespace=people.lab, url="https://slow.example.org/")
+    registry.ping(actor=people.owner, webhook=webhook)
+    before = time.monotonic()
+    outbox.drain()
+    answered.set()
+    assert time.monotonic() - before < 5
+    assert "name servers are too slow" in Delivery.objects.get().error
 
 
 @pytest.mark.django_db
@@ -127,6 +150,6 @@ def test_an_operator_opens_their_own_networks_and_no_others(settings):
     settings.WEBHOOK_NETWORKS = [ip_network("10.1.0.0/16")]
     assert is_allowed(ip_address("10.1.2.3")) and is_allowed(ip_address("::ffff:10.1.2.3"))
     assert not is_allowed(ip_address("10.2.2.3")) and not is_allowed(ip_address("127.0.0.1"))
-    assert resolve(check_url("http://10.1.2.3:8080/in")) == "10.1.2.3"
+    assert resolve(check_url("http://10.1.2.3:8080/in"), seconds=10) == "10.1.2.3"
     with pytest.raises(Refused, match="without https"):
-        resolve(check_url("http://1.1.1.1/"))
+        resolve(check_url("http://1.1.1.1/"), seconds=10)

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub import broker
-from hub.models import Namespace, Outbox
+from hub.models import Namespace, Outbox, OutboxLane
 from hub.services import outbox
 from tests.hub.test_parallel import at_once
 
@@ -52,9 +52,9 @@ def toy() -> Receiver:
     return outbox.handles("toy")(Receiver())
 
 
-def put(**payload: object) -> Outbox:
+def put(lane: str = "", **payload: object) -> Outbox:
     with transaction.atomic():
-        return outbox.put("toy", **payload)
+        return outbox.put("toy", lane=lane, **payload)
 
 
 def make_due() -> None:
@@ -219,6 +219,99 @@ def test_it_stops_at_its_limit_and_when_its_time_is_over(toy):
     assert outbox.drain(limit=2) == 2
     assert outbox.drain(seconds=0) == 0
     assert outbox.drain() == 3
+
+
+class TestLanes:
+    """Rows of users' own receivers: after all others, by turns, and one at a time of a lane."""
+
+    def test_rows_without_a_lane_go_first_and_lanes_take_turns(self, toy):
+        for lane, n in (("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5), ("c", 6)):
+            put(lane, n=n)
+        put(n=7)
+        assert outbox.drain() == 7
+        assert [payload["n"] for payload, _ in toy.came] == [7, 1, 4, 6, 2, 5, 3]
+
+    def test_whoever_waits_longest_is_next_also_in_the_next_drain(self, toy):
+        put("b", n=1), put("a", n=2), put("a", n=3)
+        assert outbox.drain(limit=1) == 1
+        first = toy.came[0][0]["n"]
+        put("b", n=4)
+        outbox.drain(limit=1)
+        assert {first, toy.came[1][0]["n"]} == {1, 2}
+
+    def test_what_comes_while_a_lane_is_slow_goes_before_its_next(self, toy, woken):
+        came = []
+
+        def slow(payload, key):
+            came.append(payload["n"])
+            if payload["n"] == 1:
+                put(n="mail")
+
+        outbox._handlers["toy"] = slow
+        put("a", n=1), put("a", n=2)
+        outbox.drain()
+        assert came == [1, "mail", 2]
+
+    def test_of_one_lane_one_is_sent_at_a_time(self, woken):
+        begun, go_on = threading.Event(), threading.Event()
+        came = []
+
+        def slow(payload, key):
+            came.append(payload["n"])
+            if payload["n"] == 1:
+                begun.set()
+                go_on.wait(30)
+
+        outbox.handles("toy")(slow)
+        put("a", n=1), put("a", n=2), put("b", n=3)
+
+        def meanwhile():
+            begun.wait(30)
+            try:
+                return outbox.drain()
+            finally:
+                go_on.set()
+
+        assert at_once(outbox.drain, meanwhile) == [2, 1]
+        assert came == [1, 3, 2]
+
+    def test_many_drainers_send_each_once(self, toy):
+        for n in range(40):
+            put("abcd"[n % 4], n=n)
+        outcomes = at_once(*[outbox.drain] * 4)
+        assert all(isinstance(outcome, int) for outcome in outcomes), outcomes
+        outbox.drain()
+        assert sorted(payload["n"] for payload, _ in toy.came) == list(range(40))
+
+    def test_a_killed_drainer_s_lane_goes_on_after_its_lease(self, toy):
+        put("a", n=1), put("a", n=2)
+        toy.answers = [Killed()]
+        with pytest.raises(Killed):
+            outbox.drain()
+        assert outbox.drain() == 0
+        OutboxLane.objects.update(free_at=timezone.now())
+        make_due()
+        assert outbox.drain() == 2
+
+    def test_who_fails_after_the_lease_frees_no_other_s_turn(self, toy):
+        put("a", n=1)
+        later = timezone.now() + timedelta(hours=5)
+        outbox._handlers["toy"] = lambda payload, key: OutboxLane.objects.update(free_at=later)
+        outbox.drain()
+        assert OutboxLane.objects.get().free_at == later
+
+    def test_lanes_without_rows_are_forgotten(self, toy):
+        put("a", n=1)
+        outbox.drain()
+        put("b", n=2)
+        OutboxLane.objects.create(name="b")
+        outbox.purge()
+        assert OutboxLane.objects.count() == 2
+        OutboxLane.objects.update(free_at=timezone.now() - timedelta(days=2))
+        outbox.purge()
+        assert [lane.name for lane in OutboxLane.objects.all()] == ["b"]
+        put("a", n=3)
+        assert outbox.drain() == 2
 
 
 def test_what_was_sent_long_ago_is_purged_and_nothing_else(toy):

@@ -3,6 +3,7 @@
 from django.db.models import F
 
 from composition.formats import FORMATS
+from hub import faults
 from hub.models import Repository
 
 
@@ -10,4 +11,5 @@ def count_download(*, repository: Repository, path: str, start: int) -> None:
     """Count a GET of `path` that begins at byte `start`; cards, configs and resumed pieces count nothing."""
     counts = any(row.weights_in([path]) for row in FORMATS.holding(repository.kind))
     if start == 0 and counts:
-        Repository.objects.filter(pk=repository.pk).update(downloads=F("downloads") + 1)
+        with faults.spared(f"a download of {repository.full_name}"):
+            Repository.objects.filter(pk=repository.pk).update(downloads=F("downloads") + 1)

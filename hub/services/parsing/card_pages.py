@@ -6,6 +6,7 @@ rendered within the bounds is shown as the text it is; a page never fails for it
 
 import contextlib
 import hashlib
+import logging
 import os
 import uuid
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from hub.storage import blobs
 
 CHILD = Path(__file__).with_name("card_child.py")
 PLACE = "/-/file/"
+PART = ".part"
 MOST_CHARACTERS = 100_000
 MOST_CELLS = 20_000
 MOST_OUTPUT = 1_000_000
@@ -41,6 +43,8 @@ PLAIN = (
 )
 LATER = '<p class="muted">This card has not been rendered yet, as the hub is busy. Reload the page in a moment.</p>'
 
+log = logging.getLogger(__name__)
+
 
 def card_html(sha256: str, file_address: str) -> str:
     """Sanitised HTML of the card with this digest; paths inside its repository follow `file_address`."""
@@ -50,7 +54,7 @@ def card_html(sha256: str, file_address: str) -> str:
 def forget_old(before: datetime) -> int:
     """Delete what nobody has looked at since; how many files."""
     gone = 0
-    for path in settings.CARD_CACHE.glob("*.html"):
+    for path in (*settings.CARD_CACHE.glob("*.html"), *settings.CARD_CACHE.glob(f"*{PART}")):
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < before.timestamp():
                 path.unlink()
@@ -62,9 +66,9 @@ def _page(sha256: str) -> str:
     path = settings.CARD_CACHE / f"{sha256}.{_renderer()}.html"
     try:
         found = path.read_text("utf-8")
-    except FileNotFoundError:
+    except OSError:
         return _render(sha256, path)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         if timezone.now().timestamp() - path.stat().st_mtime > timedelta(days=1).total_seconds():
             os.utime(path)
     return found
@@ -92,10 +96,16 @@ def _text(data: bytes) -> str:
 
 
 def _keep(path: Path, page: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{uuid.uuid4().hex}.part")
-    temporary.write_text(page, "utf-8")
-    os.replace(temporary, path)
+    """Keep the page where the disk takes it; else it is rendered again the next time."""
+    temporary = path.with_name(f"{uuid.uuid4().hex}{PART}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(page, "utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        log.warning("a rendered card is not kept: %s", error)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @cache

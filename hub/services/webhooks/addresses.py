@@ -7,6 +7,8 @@ networks.
 
 import ipaddress
 import socket
+import threading
+from concurrent.futures import Future
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
@@ -15,8 +17,11 @@ from hub.errors import Invalid
 
 LONGEST = 1000
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# Public by the registry, yet ways into a network: IPv4 inside IPv6 by 6to4, Teredo and NAT64.
-TUNNELS = [ipaddress.ip_network(text) for text in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")]
+# Of IPv6 the internet is this block alone. What is outside of it leads nowhere or inside: old site-local addresses,
+# and IPv4 within IPv6 as NAT64, SIIT or IPv4-compatible addresses.
+INTERNET = ipaddress.ip_network("2000::/3")
+# In that block, yet ways into a network: IPv4 within IPv6 by 6to4 and Teredo.
+TUNNELS = [ipaddress.ip_network(text) for text in ("2002::/16", "2001::/32")]
 
 
 class Refused(Exception):
@@ -46,11 +51,13 @@ def check_url(url: str) -> SplitResult:
     return parts
 
 
-def resolve(parts: SplitResult) -> str:
-    """The one address to connect to; Refused where the host has none, or one that is not allowed."""
+def resolve(parts: SplitResult, *, seconds: float) -> str:
+    """The one address to connect to; Refused where the host has none in that time, or one that is not allowed."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = _look_up(parts.hostname, port, seconds)
+    except TimeoutError:
+        raise Refused(f"{parts.hostname} can't be looked up: its name servers are too slow") from None
     except (OSError, UnicodeError) as error:
         raise Refused(f"{parts.hostname} can't be looked up: {error}") from None
     addresses = [ipaddress.ip_address(row[4][0].partition("%")[0]) for row in found]
@@ -67,8 +74,23 @@ def is_allowed(address: Address) -> bool:
     address = getattr(address, "ipv4_mapped", None) or address
     if _ours(address):
         return True
-    tunnel = any(address in network for network in TUNNELS if network.version == address.version)
-    return address.is_global and not address.is_multicast and not tunnel
+    if address.version == 6 and (address not in INTERNET or any(address in tunnel for tunnel in TUNNELS)):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _look_up(host: str, port: int, seconds: float) -> list[tuple]:
+    """The system's answer; TimeoutError after `seconds`. The system takes no deadline, so a thread asks it."""
+    found: Future[list[tuple]] = Future()
+
+    def ask() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return found.result(timeout=seconds)
 
 
 def _ours(address: Address) -> bool:

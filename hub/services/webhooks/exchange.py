@@ -19,11 +19,14 @@ class NotDelivered(Exception):
     """This attempt failed; the outbox tries again."""
 
 
-def exchange(parts: SplitResult, address: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
-    """POST `body` to the URL at `address`: (status, beginning of the answer). NotDelivered without an answer."""
+def exchange(
+    parts: SplitResult, address: str, headers: dict[str, str], body: bytes, *, until: float
+) -> tuple[int, str]:
+    """POST `body` to the URL at `address`: (status, beginning of the answer). NotDelivered without an answer by
+    `until`, on the monotonic clock."""
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     url = httpcore.URL(scheme=parts.scheme, host=parts.hostname, port=parts.port, target=target)
-    backend = _Pinned(address, time.monotonic() + SECONDS)
+    backend = _Pinned(address, until)
     try:
         with (
             httpcore.ConnectionPool(ssl_context=ssl.create_default_context(), network_backend=backend) as pool,

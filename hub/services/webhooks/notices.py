@@ -62,7 +62,7 @@ def notify(event: Event) -> None:
         return
     here = Q(repository=None) | Q(repository=event.repository_id) if event.repository_id else Q(repository=None)
     wanting = Webhook.objects.filter(here, namespace=event.namespace_id, active=True).annotate(answered=ANSWERED)
-    for webhook in wanting:
+    for webhook in wanting.order_by("pk"):
         if not webhook.answered:
             stop_unanswered(webhook)
         elif not webhook.events or event.verb in webhook.events:
@@ -77,9 +77,9 @@ def stop_unanswered(webhook: Webhook) -> None:
 
 
 def deliver(webhook: Webhook, event: str, payload: dict) -> Delivery:
-    """A delivery that is sent after the commit."""
+    """A delivery that is sent after the commit, when its namespace has its turn."""
     delivery = Delivery.objects.create(webhook=webhook, event=event, payload=payload)
-    outbox.put(TOPIC, delivery=delivery.pk)
+    outbox.put(TOPIC, lane=f"{TOPIC} {webhook.namespace_id}", delivery=delivery.pk)
     return delivery
 
 

@@ -18,8 +18,9 @@ from hub.errors import Invalid
 from hub.models import Delivery, DeliveryState, Webhook
 from hub.sealed import Unreadable, unseal
 from hub.services import outbox
+from hub.services.webhooks import exchange
 from hub.services.webhooks.addresses import Refused, check_url, resolve
-from hub.services.webhooks.exchange import NotDelivered, exchange
+from hub.services.webhooks.exchange import NotDelivered
 from hub.services.webhooks.notices import ANSWERED, TOPIC, stop_unanswered
 
 PURPOSE = "webhook"
@@ -32,7 +33,11 @@ MOST_FAILURES = 20
 def send(payload: dict, key: str) -> None:
     """Make one attempt at a delivery, and record what came of it. Raises NotDelivered where another should follow."""
     delivery = Delivery.objects.select_related("webhook").filter(pk=payload["delivery"]).first()
-    if delivery is None or delivery.state != DeliveryState.WAITING:
+    if delivery is None:
+        # Its webhook was removed; the row is there still if that was while it was written.
+        Delivery.objects.filter(pk=payload["delivery"]).delete()
+        return
+    if delivery.state != DeliveryState.WAITING:
         return
     if not Webhook.objects.filter(ANSWERED, pk=delivery.webhook_id).exists():
         stop_unanswered(delivery.webhook)
@@ -63,13 +68,14 @@ def send(payload: dict, key: str) -> None:
 
 def post(delivery: Delivery) -> tuple[int, str]:
     """(status, beginning of the answer) of one request. Refused, Invalid, Unreadable, or NotDelivered."""
-    webhook = delivery.webhook
+    webhook, until = delivery.webhook, time.monotonic() + exchange.SECONDS
     parts = check_url(webhook.url)
     body = json.dumps({"id": str(delivery.key), **delivery.payload}, ensure_ascii=False).encode()
     headers = signed(unseal(webhook.secret, PURPOSE), str(delivery.key), int(time.time()), body)
     headers |= {"Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "adapter-hub"}
     headers["Content-Length"] = str(len(body))
-    return exchange(parts, resolve(parts), headers, body)
+    address = resolve(parts, seconds=until - time.monotonic())
+    return exchange.exchange(parts, address, headers, body, until=until)
 
 
 def signed(secret: str, key: str, timestamp: int, body: bytes) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """A card's page: rendered once in a bounded process, kept, and never the reason that a page fails."""
 
+import errno
 import io
+import os
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -95,6 +98,45 @@ def test_a_clock_that_ran_out_is_no_verdict_on_the_card(child, monkeypatch):
         slow.setattr(card_pages, "WALL", 0.001)
         assert '<pre class="plain"># Name</pre>' in card_pages.card_html(card, AT)
     assert card_pages.card_html(card, AT).strip() == "<h1>Name</h1>"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("step", ["mkdir", "write_text", "replace"])
+def test_a_disk_that_takes_no_page_shows_it_all_the_same(folder, monkeypatch, number, step):
+    """And what was begun is gone, so that no view leaves a file behind."""
+
+    def refused(self, *args, **_):
+        if step == "write_text":
+            self.touch()
+        raise OSError(number, "refused")
+
+    card = stored("# Name")
+    with monkeypatch.context() as full:
+        full.setattr(*((card_pages.os, "replace") if step == "replace" else (Path, step)), refused)
+        assert card_pages.card_html(card, AT).strip() == "<h1>Name</h1>"
+    assert not list(folder.glob("*"))
+
+
+def test_a_kept_page_is_shown_from_a_disk_that_can_not_be_written(folder, monkeypatch, child):
+    card = stored("# Name")
+    first = card_pages.card_html(card, AT)
+    (path,) = folder.glob("*.html")
+    os.utime(path, (0, 0))
+    child("raise SystemExit('rendered again')")
+
+    def refused(*_):
+        raise OSError(errno.EROFS, "read-only")
+
+    with monkeypatch.context() as readonly:
+        readonly.setattr(card_pages.os, "utime", refused)
+        assert card_pages.card_html(card, AT) == first
+
+
+def test_what_a_killed_process_began_is_forgotten(folder):
+    folder.mkdir()
+    (folder / "half.part").write_text("half")
+    assert card_pages.forget_old(timezone.now() - timedelta(days=1)) == 0
+    assert card_pages.forget_old(timezone.now() + timedelta(days=1)) == 1
 
 
 def test_old_pages_are_forgotten_and_come_back(folder):

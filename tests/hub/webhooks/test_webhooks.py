@@ -8,6 +8,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -111,8 +112,6 @@ def test_each_webhook_gets_what_it_asked_for(people, receiver, base):
 
 
 def test_what_was_rolled_back_is_not_told(people, receiver):
-    from django.db import transaction
-
     hook(people, receiver)
     with transaction.atomic():
         accounts.set_role(actor=people.owner, namespace=people.lab, user=people.stranger, role="reader")
@@ -182,6 +181,50 @@ def test_an_event_is_sent_again_by_hand(people, receiver):
     assert one | {"id": ""} == other | {"id": ""}
 
 
+def test_what_is_sent_by_hand_waits_for_what_was_never_tried(people, receiver, monkeypatch):
+    answers = [200]
+    monkeypatch.setattr(registry, "MOST_UNTRIED", 2)
+    monkeypatch.setattr(sending, "post", lambda delivery: (answers[0], ""))
+    webhook, _ = hook(people, receiver)
+    done = registry.ping(actor=people.owner, webhook=webhook)
+    drain()
+    done.refresh_from_db()
+    answers[0] = 500
+    for _ in range(3):
+        registry.ping(actor=people.owner, webhook=webhook)
+        drain()
+    assert Delivery.objects.filter(state="waiting", attempts__gte=1).count() == 3
+    for _ in range(2):
+        registry.ping(actor=people.owner, webhook=webhook)
+    for act in (
+        lambda: registry.ping(actor=people.owner, webhook=webhook),
+        lambda: registry.redeliver(actor=people.owner, delivery=done),
+    ):
+        with pytest.raises(Conflict, match="2 deliveries of this webhook wait") as refusal:
+            act()
+        assert refusal.value.code == "webhook.waiting"
+    answer = Api(people.owner).post(f"/namespaces/lab/webhooks/{webhook.pk}/ping", {})
+    assert (answer.status_code, answer.json()["code"]) == (409, "webhook.waiting")
+    drain()
+    registry.ping(actor=people.owner, webhook=webhook)
+
+
+def test_a_namespace_s_slow_receivers_hold_up_no_mail_and_no_other_namespace(people, receiver, monkeypatch):
+    sent = []
+    monkeypatch.setitem(outbox._handlers, "toy", lambda payload, key: sent.append("mail"))
+    monkeypatch.setattr(sending, "post", lambda delivery: (sent.append(delivery.webhook.namespace.name), (200, ""))[1])
+    guild = factories.make_organisation("guild", admin=people.owner)
+    theirs, _ = registry.add_webhook(actor=people.owner, namespace=guild, url=f"http://127.0.0.1:{receiver.port}/g")
+    ours = [hook(people, receiver)[0] for _ in range(2)]
+    for webhook in [*ours, *ours]:
+        registry.ping(actor=people.owner, webhook=webhook)
+    registry.ping(actor=people.owner, webhook=theirs)
+    with transaction.atomic():
+        outbox.put("toy")
+    drain()
+    assert sent == ["mail", "lab", "guild", "lab", "lab", "lab"]
+
+
 def test_a_redirect_is_not_followed(people, receiver):
     webhook, _ = hook(people, receiver)
     receiver.status, receiver.headers = 302, {"Location": f"http://127.0.0.1:{receiver.port}/secret"}
@@ -205,7 +248,7 @@ def test_by_tls_the_certificate_is_checked_for_the_hosts_name(people, settings, 
     settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
     certificate = make_certificate(tmp_path, host)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setattr(sending, "resolve", lambda parts: "127.0.0.1")
+    monkeypatch.setattr(sending, "resolve", lambda parts, **_: "127.0.0.1")
     secure = Receiver().start(certificate)
     url = f"https://localhost:{secure.port}/in"
     webhook, _ = registry.add_webhook(actor=people.owner, namespace=people.lab, url=url)
