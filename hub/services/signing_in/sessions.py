@@ -42,7 +42,9 @@ def require_unended(user: User) -> None:
 
     For what would outlive the end: a token made by a request that was under way when the password was changed.
     """
-    mine = User.objects.select_for_update().filter(pk=user.pk, is_active=True, sign_in_epoch=user.sign_in_epoch)
+    mine = User.objects.select_for_update(no_key=True).filter(
+        pk=user.pk, is_active=True, sign_in_epoch=user.sign_in_epoch
+    )
     if not mine.exists():
         raise NotSignedIn("All sessions and tokens of this account were just ended: sign in again.")
 
