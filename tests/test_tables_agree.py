@@ -1,4 +1,8 @@
-"""Three tables say which kinds of jobs there are: the registry, the hub's homes and the workers'. They must agree."""
+"""Tables that several rooms hold must agree.
+
+Three say which kinds of jobs there are: the registry, the hub's homes and the workers'. The client copies what the hub
+lets one choose from.
+"""
 
 import inspect
 from importlib import import_module
@@ -6,8 +10,10 @@ from importlib import import_module
 import pytest
 
 from composition.registry import METHODS
-from hub.models import Kind
+from hub.models import BaseModel, Kind, Origin, State, Token
+from hub.queries.repository import SORTS
 from hub.services.jobs import kinds as hub_kinds
+from hubctl.commands import bases, jobs, repositories, tokens
 from workers import kinds as worker_kinds
 
 MAKES = {"adapter": Kind.ADAPTER, "generator": Kind.GENERATOR}
@@ -45,3 +51,12 @@ def test_row_home_and_function_say_the_same_of_the_result(kind):
         assert makes == MAKES[method.result]
     assert callable(method.load())
     assert inspect.getmodule(method.recipe).METHODS, "the row stands beside its recipe"
+
+
+def test_the_client_offers_every_value_that_the_hub_knows():
+    """`hubctl` imports nothing of the hub, so its lists are copies."""
+    offered = {name: set(kind.choices) for name, kind in repositories.FILTERS if hasattr(kind, "choices")}
+    assert offered == {"--kind": set(Kind), "--origin": set(Origin), "--sort": set(SORTS)}
+    assert set(jobs.STATES) == set(State)
+    assert set(bases.RELATIONS) == set(BaseModel.Relation.values)
+    assert set(tokens.SCOPES) == set(Token.Scope.values)
