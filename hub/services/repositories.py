@@ -87,8 +87,9 @@ def delete_repository(*, actor: User, repository: Repository) -> None:
 
 @transaction.atomic
 def restore_repository(*, actor: User, repository: Repository) -> None:
-    """Take it out of the trash as it was."""
-    Repository.objects.filter(pk=repository.pk).update(deleted_at=None)
+    """Take it out of the trash as it was; NotFound where it was deleted for good in the meantime."""
+    if not Repository.objects.filter(pk=repository.pk, purged_at=None).update(deleted_at=None):
+        raise access.missing(repository.full_name, "repository")
     record(actor, "repository.restore", repository)
 
 
