@@ -23,7 +23,7 @@ class Limit:
         """True for the place itself, and for a repository of the namespace."""
         if isinstance(place, Namespace):
             return self.namespace == place.pk
-        return self.repository == place.pk or self.namespace == place.namespace_id
+        return self.repository == place.pk or (self.namespace is not None and self.namespace == place.namespace_id)
 
     def holds(self, other: "Limit | None") -> bool:
         """True where `other` is no wider than this limit."""

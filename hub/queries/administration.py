@@ -152,7 +152,7 @@ def namespaces(viewer: Viewer) -> QuerySet[Namespace]:
     files = ManifestEntry.objects.filter(revision__repository__namespace=here).values("blob")
     beside = Companion.objects.filter(repository__namespace=here).values("blob")
     return Namespace.objects.select_related("owner").annotate(
-        repository_count=_count(Repository.objects.filter(namespace=OuterRef("pk"))),
+        repository_count=_count(Repository.objects.filter(namespace=OuterRef("pk"), purged_at=None)),
         file_bytes=_bytes(Blob.objects.filter(pk__in=files)),
         companion_bytes=_bytes(Blob.objects.filter(pk__in=beside)),
     )

@@ -106,8 +106,15 @@ def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
     )
     for parentage in parents:
         parent = parentage.parent.repository
+        if parent.namespace is None:
+            raise PermissionDenied(
+                f"{repository.full_name} was made from a private adapter that went with its owner's account, so that "
+                "nobody can agree to show it; it stays private.",
+                code="parent_is_private",
+            )
         if not access.may(viewer, parent, "admin"):
-            shown = parent.full_name if access.may(viewer, parent, "read") else "a private adapter you can't see"
+            seen = not parent.deleted_at and access.may(viewer, parent, "read")
+            shown = parent.full_name if seen else "a private adapter you can't see"
             raise PermissionDenied(
                 f"{repository.full_name} was made from {shown}; making it public needs an admin of that adapter.",
                 code="parent_is_private",

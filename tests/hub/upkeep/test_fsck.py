@@ -29,10 +29,12 @@ from hub.models import (
     Revision,
     Version,
 )
+from hub.services import repositories
 from hub.services.content import staging
 from hub.services.jobs import lease
 from hub.services.upkeep import fsck
 from hub.services.upkeep.checks import stored
+from hub.services.upkeep.purge import cut_loose, purge_repository
 from hub.storage import blobs
 from tests.hub import factories
 from tests.hub.upkeep.a_hub import bytes_of
@@ -388,6 +390,14 @@ def test_a_whole_hub_is_clean(hub, capsys):
     assert (answer["count"], answer["findings"]) == (0, []) and answer["checked"][
         "revisions"
     ] == Revision.objects.count()
+
+
+def test_tombstones_are_no_damage_wherever_they_are(hub):
+    repositories.delete_repository(actor=hub.owner, repository=hub.repository)
+    purge_repository(actor=hub.owner, repository=hub.repository)
+    assert codes() == set() and Version.objects.filter(repository=hub.repository).exists()
+    cut_loose(hub.lab)
+    assert codes() == set()
 
 
 def test_a_job_that_was_put_off_is_no_damage_and_waits_on(hub):
