@@ -1,7 +1,6 @@
 """What a token may be limited to: a namespace or one repository. Outside it, the token is a stranger.
 
-A limit is kept by the ids of its rows. Ids are never given again, so that a limit whose row is gone covers nothing;
-it follows a repository that gets another name or another namespace.
+A limit is kept by the ids of its rows. Ids are never given again, so that a limit whose row is gone covers nothing.
 """
 
 from dataclasses import dataclass, field

@@ -35,7 +35,7 @@ def set_limits(*, actor: User, subject: Namespace | User, limits: Mapping[str, i
 def set_administrator(*, actor: User | None, user: User, administrator: bool, reason: str = "") -> User:
     """Make `user` an administrator of the site, or a user like others; the last active one stays.
 
-    It is then by hand: no group gives or takes it any more, also where a group had given it before.
+    Once given by hand it stays, also where a group had given it before and they leave that group.
     """
     if not administrator:
         leaving.keep_an_administrator(user)
