@@ -1,15 +1,28 @@
-"""Three tables say which kinds of jobs there are: the registry, the hub's homes and the workers'. They must agree."""
+"""Tables that several rooms hold must agree.
+
+Three say which kinds of jobs there are: the registry, the hub's homes and the workers'. The client copies what the hub
+lets one choose from, and the docs list it.
+"""
 
 import inspect
+import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from composition.registry import METHODS
-from hub.models import Kind
+from hub import bounds
+from hub.models import BaseModel, Kind, Origin, State, Token
+from hub.queries.quota import LIMITS
+from hub.queries.repository import SORTS
+from hub.services import administration
 from hub.services.jobs import kinds as hub_kinds
+from hub.services.webhooks.notices import EVENTS
+from hubctl.commands import bases, jobs, repositories, tokens
 from workers import kinds as worker_kinds
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 MAKES = {"adapter": Kind.ADAPTER, "generator": Kind.GENERATOR}
 
 
@@ -45,3 +58,28 @@ def test_row_home_and_function_say_the_same_of_the_result(kind):
         assert makes == MAKES[method.result]
     assert callable(method.load())
     assert inspect.getmodule(method.recipe).METHODS, "the row stands beside its recipe"
+
+
+def named_in(page: str) -> set[str]:
+    """What a page of the docs names, with `a.b|c` read as a.b and a.c."""
+    words = set(re.findall(r"`([^`\n]+)`", (DOCS / page).read_text()))
+    for word in list(words):
+        stem, _, rest = word.partition(".")
+        words |= {f"{stem}.{end}" for end in rest.split("|")}
+    return words
+
+
+def test_the_docs_name_every_row():
+    assert set(EVENTS) - {"ping"} <= named_in("webhooks.md")
+    assert set(LIMITS) | set(re.findall(r'"(HUB_QUOTA_\w+)"', inspect.getsource(bounds))) <= named_in("quotas.md")
+    acts = set(re.findall(r'"(admin\.\w+)"', inspect.getsource(administration)))
+    assert len(acts) > 5 and acts <= named_in("administration.md")
+
+
+def test_the_client_offers_every_value_that_the_hub_knows():
+    """`hubctl` imports nothing of the hub, so its lists are copies."""
+    offered = {name: set(kind.choices) for name, kind in repositories.FILTERS if hasattr(kind, "choices")}
+    assert offered == {"--kind": set(Kind), "--origin": set(Origin), "--sort": set(SORTS)}
+    assert set(jobs.STATES) == set(State)
+    assert set(bases.RELATIONS) == set(BaseModel.Relation.values)
+    assert set(tokens.SCOPES) == set(Token.Scope.values)

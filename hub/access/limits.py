@@ -1,7 +1,6 @@
 """What a token may be limited to: a namespace or one repository. Outside it, the token is a stranger.
 
-A limit is kept by the ids of its rows. Ids are never given again, so that a limit whose row is gone covers nothing;
-it follows a repository that gets another name or another namespace.
+A limit is kept by the ids of its rows. Ids are never given again, so that a limit whose row is gone covers nothing.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ class Limit:
         """True for the place itself, and for a repository of the namespace."""
         if isinstance(place, Namespace):
             return self.namespace == place.pk
-        return self.repository == place.pk or self.namespace == place.namespace_id
+        return self.repository == place.pk or (self.namespace is not None and self.namespace == place.namespace_id)
 
     def holds(self, other: "Limit | None") -> bool:
         """True where `other` is no wider than this limit."""

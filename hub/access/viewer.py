@@ -92,7 +92,7 @@ def require_scope(viewer: Viewer, scope: str) -> User:
 
 def limited_to(viewer: Viewer) -> str:
     """What the viewer's token is limited to, in words; no name of a repository that its user can't see any more."""
-    found = Repository.objects.filter(pk=viewer.limit.repository).select_related("namespace").first()
+    found = Repository.objects.filter(pk=viewer.limit.repository, purged_at=None).select_related("namespace").first()
     if viewer.limit.repository is None:
         return viewer.limit.name
     if found is None or (found.visibility != Visibility.PUBLIC and level(Viewer(user=viewer.user), found) < 0):

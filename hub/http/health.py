@@ -57,4 +57,4 @@ def _may_see(request: HttpRequest) -> bool:
         return False
     user, token = found
     viewer = access.Viewer(user=user, scopes=frozenset(token.scopes), limit=limit_of(token))
-    return user.is_staff and viewer.limit is None and viewer.has_scope("read")
+    return viewer.is_site_admin

@@ -7,7 +7,7 @@ from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
 from .identities import Identity
-from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, Job, JobFile, JobInput, JobLog, State, WorkerNode
+from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
@@ -20,6 +20,7 @@ __all__ = [
     "ALLOWED",
     "DATASET",
     "FINAL",
+    "HELD",
     "BaseAlias",
     "BaseModel",
     "Blob",

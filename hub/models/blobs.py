@@ -5,6 +5,8 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from .repositories import Repository
 
@@ -39,6 +41,9 @@ class Upload(models.Model):
     base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     deletions = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
+    touched_at = models.DateTimeField(
+        default=timezone.now, db_default=Now(), help_text="when bytes last came, to the minute; it expires by this"
+    )
     committed_at = models.DateTimeField(null=True, blank=True)
     revision = models.ForeignKey("Revision", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 

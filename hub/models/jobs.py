@@ -22,6 +22,8 @@ class State(models.TextChoices):
 
 
 FINAL = frozenset({State.DONE, State.FAILED, State.CANCELLED})
+HELD = (State.LOADING, State.RUNNING, State.SAVING)
+"""A worker works on it, and renews its lease. A queued job's `lease_until` is when one that was put off may run."""
 
 ALLOWED: dict[str, frozenset[str]] = {
     State.QUEUED: frozenset({State.LOADING, State.CANCELLED, State.FAILED}),

@@ -30,9 +30,12 @@ class Origin(models.TextChoices):
 
 
 class Repository(models.Model):
-    """`namespace/name`. The facet columns repeat the newest version's facts so that browsing asks one table."""
+    """`namespace/name`. The facet columns repeat the newest version's facts so that browsing asks one table.
 
-    namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="repositories")
+    A tombstone, one with `purged_at`, has no name of its own any more, and no namespace once that is gone.
+    """
+
+    namespace = models.ForeignKey(Namespace, null=True, on_delete=models.PROTECT, related_name="repositories")
     name = models.CharField(max_length=96)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
@@ -59,7 +62,13 @@ class Repository(models.Model):
     downloads = models.PositiveIntegerField(default=0)
 
     class Meta:
-        constraints = [models.UniqueConstraint("namespace", Lower("name"), name="repository_name_unique")]
+        constraints = [
+            models.UniqueConstraint("namespace", Lower("name"), name="repository_name_unique"),
+            models.CheckConstraint(
+                condition=models.Q(namespace__isnull=False) | models.Q(purged_at__isnull=False),
+                name="repository_in_a_namespace",
+            ),
+        ]
         indexes = [
             models.Index(fields=["base", "-updated_at", "-id"]),
             models.Index(fields=["-updated_at", "-id"]),
@@ -93,7 +102,7 @@ class Repository(models.Model):
     @property
     def full_name(self) -> str:
         """`namespace/name`; needs the namespace loaded to cost no query."""
-        return f"{self.namespace.name}/{self.name}"
+        return f"{self.namespace.name}/{self.name}" if self.namespace_id else self.name
 
 
 class RepositoryTag(models.Model):

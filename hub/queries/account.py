@@ -44,9 +44,10 @@ def tokens(viewer: Viewer) -> QuerySet[Token]:
 
 def limit_shown(token: Token) -> str | None:
     """The repository that a token is limited to, as its user may read it; None where it has no such limit."""
-    if token.repository is None:
+    found = token.repository
+    if found is None:
         return None
-    return token.repository.full_name if access.may(Viewer(user=token.user), token.repository, "read") else HIDDEN
+    return found.full_name if not found.purged_at and access.may(Viewer(user=token.user), found, "read") else HIDDEN
 
 
 def sign_ins(viewer: Viewer) -> QuerySet[Event]:

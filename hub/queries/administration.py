@@ -15,6 +15,7 @@ from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import (
     FINAL,
+    HELD,
     BaseModel,
     Blob,
     Companion,
@@ -111,7 +112,7 @@ def any_job(viewer: Viewer, pk: int) -> Job:
 
 def is_stuck(job: Job) -> bool:
     """Whether a worker holds it and has not renewed its lease in time; the reaper takes it back soon."""
-    return job.state not in FINAL and job.lease_until is not None and job.lease_until < timezone.now()
+    return job.state in HELD and job.lease_until is not None and job.lease_until < timezone.now()
 
 
 def all_workers(viewer: Viewer) -> QuerySet[WorkerNode]:
@@ -130,7 +131,7 @@ def node_of(worker: WorkerNode) -> dict:
     """{"worker", "host", "job", "alive", "stuck"}: alive is heard of within three leases, stuck silent over a job."""
     job = worker.current_job
     alive = timezone.now() - worker.seen_at <= timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
-    stuck = job is not None and job.state not in FINAL and (not alive or is_stuck(job))
+    stuck = job is not None and job.state in HELD and (not alive or is_stuck(job))
     return {"worker": worker, "host": host_of(worker), "job": job, "alive": alive, "stuck": stuck}
 
 
@@ -151,7 +152,7 @@ def namespaces(viewer: Viewer) -> QuerySet[Namespace]:
     files = ManifestEntry.objects.filter(revision__repository__namespace=here).values("blob")
     beside = Companion.objects.filter(repository__namespace=here).values("blob")
     return Namespace.objects.select_related("owner").annotate(
-        repository_count=_count(Repository.objects.filter(namespace=OuterRef("pk"))),
+        repository_count=_count(Repository.objects.filter(namespace=OuterRef("pk"), purged_at=None)),
         file_bytes=_bytes(Blob.objects.filter(pk__in=files)),
         companion_bytes=_bytes(Blob.objects.filter(pk__in=beside)),
     )

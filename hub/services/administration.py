@@ -33,16 +33,19 @@ def set_limits(*, actor: User, subject: Namespace | User, limits: Mapping[str, i
 
 @transaction.atomic
 def set_administrator(*, actor: User | None, user: User, administrator: bool, reason: str = "") -> User:
-    """Make `user` an administrator of the site, or a user like others; the last active one stays."""
+    """Make `user` an administrator of the site, or a user like others; the last active one stays.
+
+    Once given by hand it stays, also where a group had given it before and they leave that group.
+    """
     if not administrator:
         leaving.keep_an_administrator(user)
     user = User.objects.select_for_update().get(pk=user.pk)
-    if user.is_staff == administrator:
+    if user.is_staff == administrator and not user.staff_by_group:
         return user
     if administrator and not user.is_active:
         raise Conflict(f"{user.username} is suspended; reactivate the account first.")
-    user.is_staff = administrator
-    user.save(update_fields=["is_staff"])
+    user.is_staff, user.staff_by_group = administrator, False
+    user.save(update_fields=["is_staff", "staff_by_group"])
     _record(actor, "admin.grant" if administrator else "admin.revoke", user.username, reason)
     return user
 

@@ -11,6 +11,7 @@ from hub.access import Viewer, visible
 from hub.access.bases import is_admin, may_change
 from hub.errors import Conflict, Invalid, PermissionDenied
 from hub.models import FINAL, BaseModel, Evaluation, Job, Repository, Upload, User, fold
+from hub.queries.repository import trash
 from hub.services.audit import record
 from hub.services.known_bases import hold
 
@@ -82,7 +83,8 @@ def delete_base(*, actor: User, base: BaseModel, site_admin: bool | None = None)
     if uses := uses_of(base, actor):
         named = "; ".join(f"{what}: {', '.join(names)}" for what, names in uses.items())
         raise Conflict(
-            f"{base} is in use, so it can't be deleted. {named}. Delete these first, or leave it.",
+            f"{base} is in use, so it can't be deleted. {named}. Delete these first, from the trash for "
+            "good, or leave it.",
             code="base.used",
             uses=uses,
         )
@@ -99,11 +101,13 @@ def uses_of(base: BaseModel, actor: User) -> dict[str, list[str]]:
     seen = visible(Viewer(user=actor))
     on_it = Q(base=base) | Q(versions__base=base) | Q(versions__evaluations__base=base)
     repositories = Repository.objects.filter(on_it).select_related("namespace").order_by("pk").distinct()
+    living, gone = repositories.filter(deleted_at=None), repositories.exclude(deleted_at=None)
     jobs = Job.objects.filter(base=base).exclude(state__in=FINAL).order_by("pk")
     uploads = Upload.objects.filter(base=base, committed_at=None).order_by("pk")
     rows = {
         "derived bases": _named(base.derived.order_by("pk"), Q()),
-        "repositories": _named(repositories, seen),
+        "repositories": _named(living, seen),
+        "repositories in the trash": _named(gone, Q(pk__in=trash(Viewer(user=actor)).order_by().values("pk"))),
         "jobs": _named(jobs, Q(created_by=actor)),
         "uploads under way": _named(uploads, Q(user=actor)),
     }

@@ -9,6 +9,7 @@ from hub.services.audit import record
 from hub.services.content.uploads import abandon_upload
 from hub.services.jobs.queue import CANCELLABLE, cancel_job
 from hub.services.signing_in.sessions import end_everything
+from hub.services.upkeep.purge import cut_loose
 
 # A list in a refusal names this many.
 MOST_NAMED = 10
@@ -53,17 +54,20 @@ def delete_user(*, actor: User, user: User) -> None:
         abandon_upload(actor=actor, upload=upload)
     for namespace in _alone_in(user):
         record(actor, "organisation.delete", namespace.name)
+        cut_loose(namespace)
         namespace.delete()
     mail.notify(user, "deleted")
     record(actor, "user.delete", user.username)
     Event.objects.filter(actor=user).update(actor_name=user.username)
+    for namespace in Namespace.objects.filter(owner=user):
+        cut_loose(namespace)
     user.delete()
 
 
 def obstacles(user: User) -> list[str]:
     """What must be done before this account can be deleted, one sentence each."""
     found = []
-    own = Repository.objects.filter(namespace__owner=user).select_related("namespace")
+    own = Repository.objects.filter(namespace__owner=user, purged_at=None).select_related("namespace")
     living, gone = own.filter(deleted_at=None), own.exclude(deleted_at=None)
     if living.exists():
         found.append(f"Their namespace holds {_named(living)}: delete these first; `hubctl pull` keeps a copy.")
@@ -104,7 +108,7 @@ def _without_another_admin(user: User) -> list[Namespace]:
 
 def _is_empty_without(namespace: Namespace, user: User) -> bool:
     others = namespace.memberships.exclude(user=user)
-    return not others.exists() and not namespace.repositories.exists()
+    return not others.exists() and not namespace.repositories.filter(purged_at=None).exists()
 
 
 def _named(repositories) -> str:

@@ -87,8 +87,9 @@ def delete_repository(*, actor: User, repository: Repository) -> None:
 
 @transaction.atomic
 def restore_repository(*, actor: User, repository: Repository) -> None:
-    """Take it out of the trash as it was."""
-    Repository.objects.filter(pk=repository.pk).update(deleted_at=None)
+    """Take it out of the trash as it was; NotFound where it was deleted for good in the meantime."""
+    if not Repository.objects.filter(pk=repository.pk, purged_at=None).update(deleted_at=None):
+        raise access.missing(repository.full_name, "repository")
     record(actor, "repository.restore", repository)
 
 
@@ -105,8 +106,15 @@ def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
     )
     for parentage in parents:
         parent = parentage.parent.repository
+        if parent.namespace is None:
+            raise PermissionDenied(
+                f"{repository.full_name} was made from a private adapter that went with its owner's account, so that "
+                "nobody can agree to show it; it stays private.",
+                code="parent_is_private",
+            )
         if not access.may(viewer, parent, "admin"):
-            shown = parent.full_name if access.may(viewer, parent, "read") else "a private adapter you can't see"
+            seen = not parent.deleted_at and access.may(viewer, parent, "read")
+            shown = parent.full_name if seen else "a private adapter you can't see"
             raise PermissionDenied(
                 f"{repository.full_name} was made from {shown}; making it public needs an admin of that adapter.",
                 code="parent_is_private",

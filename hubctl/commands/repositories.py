@@ -15,7 +15,7 @@ FILTERS = [
     ("--peft-type", str),
     ("--rank", int),
     ("--license", str),
-    ("--origin", click.Choice(["uploaded", "merged", "transferred", "generated", "assembled"])),
+    ("--origin", click.Choice(["uploaded", "merged", "transferred", "generated", "assembled", "trained"])),
     ("--tag", str),
     ("--owner", str),
     ("--sort", click.Choice(["updated", "created", "downloads", "name"])),

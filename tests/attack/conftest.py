@@ -3,7 +3,7 @@
 import pytest
 
 from tests.attack.places import make_places
-from tests.hub.conftest import base, no_earlier_tries, owner, people, repository, store  # noqa: F401
+from tests.hub.conftest import base, no_earlier_tries, owner, people, repository, root, store  # noqa: F401
 from tests.workers.conftest import broker_away, one_thread, worker  # noqa: F401
 
 

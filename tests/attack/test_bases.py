@@ -263,7 +263,8 @@ class TestDeleting:
                 factories.repositories.delete_repository(
                     actor=people.stranger, repository=people.stranger.namespace.repositories.get()
                 )
-            expected = {"repositories": ["stranger/secret" if use == "repository" else "1 more"]}
+            where = "repositories in the trash" if use == "trash" else "repositories"
+            expected = {where: ["stranger/secret" if use == "repository" else "1 more"]}
         refusal = problem(Api(people.owner).delete("/bases/org/pico"), 409, "base.used")
         if use == "job":
             expected = {"jobs": refusal["uses"]["jobs"]}

@@ -33,6 +33,12 @@ def owner(people: SimpleNamespace) -> User:
 
 
 @pytest.fixture
+def root(people: SimpleNamespace) -> User:
+    """The site's administrator, a member of nothing."""
+    return factories.make_user("root", is_staff=True)
+
+
+@pytest.fixture
 def base(db) -> BaseModel:
     """The pico base `pico/llama` with its shapes."""
     return factories.make_base()

@@ -18,17 +18,12 @@ from hub.models import Blob, Event, Job, Quota, State, User
 from hub.queries import administration as queries
 from hub.services import accounts, administration, noting, tokens
 from hub.services.audit import record
+from hub.services.jobs import lease
 from hub.services.worker_nodes import report_worker
 from tests.hub import asking, factories
 from tests.hub.api_client import Api, problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
-
-
-@pytest.fixture
-def root(people) -> User:
-    """The site's administrator, a member of nothing."""
-    return factories.make_user("root", is_staff=True)
 
 
 @pytest.fixture
@@ -194,11 +189,20 @@ class TestWhatTheySee:
         told = {"queues": ["cpu"], "device": "cpu", "bases": [], "loaded": [], "environment": {}}
         for name, current in (("big-host-7", job.pk), ("big-host-8", None)):
             report_worker(name=name, current_job=current, started_at=timezone.now(), **told)
-        for lease, stuck in ((timedelta(seconds=20), False), (timedelta(seconds=-20), True)):
-            Job.objects.update(state=State.RUNNING, lease_until=timezone.now() + lease)
+        for left, stuck in ((timedelta(seconds=20), False), (timedelta(seconds=-20), True)):
+            Job.objects.update(state=State.RUNNING, lease_until=timezone.now() + left)
             rows = {row["name"]: row for row in Api(root).get("/admin/workers").json()["results"]}
             assert (rows["big-host-7"]["stuck"], rows["big-host-7"]["host"]) == (stuck, "big-host")
             assert rows["big-host-7"]["job"]["user"] == "owner" and rows["big-host-8"]["job"] is None
+
+    def test_a_job_that_was_put_off_waits_and_is_not_stuck(self, people, root, secret):
+        job = asking.queue_job(actor=people.owner, kind="try", recipe={"prompt": "a"}, inputs=[secret])
+        lease.claim(job.pk, worker="w")
+        lease.put_off(job_id=job.pk, attempt=1, fault="The store is away")
+        for wait in (timedelta(seconds=20), timedelta(seconds=-20)):
+            Job.objects.update(lease_until=timezone.now() + wait)
+            (row,) = Api(root).get("/admin/jobs").json()["results"]
+            assert (row["state"], row["stuck"]) == ("queued", False)
 
 
 class TestAuditLog:

@@ -7,20 +7,23 @@ written again, only removed, so that the blob store may take it by a second link
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
 from django.conf import settings
+from django.utils import timezone
 
 from hub import disk
 from hub.errors import Conflict
 from hub.models import Upload, UploadFile
+from hub.services.upkeep import sweeps
 from hub.storage import CHUNK
 
 LOCK_SECONDS = 3.0
@@ -177,21 +180,31 @@ def _is_still(stream: BinaryIO, path: Path) -> bool:
         return False
 
 
-def touched_since(path: Path, when: datetime) -> bool:
-    """True if a file in the folder was written to after that time."""
-    return path.is_dir() and any(file.stat().st_mtime > when.timestamp() for file in path.iterdir())
-
-
-def strays(known: Collection[str], before: datetime) -> list[Path]:
-    """Folders of no known upload that nobody touched since."""
+def strays(before: datetime) -> list[Path]:
+    """Folders on this machine of no known upload that nobody touched since."""
     root = Path(settings.UPLOAD_FOLDER)
-    paths = root.iterdir() if root.is_dir() else ()
-    return [path for path in paths if path.name not in known and path.stat().st_mtime < before.timestamp()]
+    paths = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    old = [path for path in paths if _touched(path) < before.timestamp()]
+    known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)} if old else set()
+    return [path for path in old if path.name not in known]
 
 
-def remove_strays(known: Collection[str], before: datetime, *, dry_run: bool = False) -> int:
+def remove_strays(before: datetime, *, dry_run: bool = False) -> int:
     """Remove the `strays`; how many there are, or with `dry_run` would be."""
-    found = strays(known, before)
+    found = strays(before)
     for path in found if not dry_run else ():
         shutil.rmtree(path, ignore_errors=True)
     return len(found)
+
+
+def sweep() -> None:
+    """Remove this machine's strays, once a day. The upkeep that forgets uploads may run on other machines only."""
+    if settings.KEEP_UPLOADS_DAYS and sweeps.is_time(Path(settings.UPLOAD_FOLDER)):
+        remove_strays(timezone.now() - timedelta(days=settings.KEEP_UPLOADS_DAYS))
+
+
+def _touched(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # Removed in between.
+        return math.inf

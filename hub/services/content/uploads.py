@@ -6,6 +6,7 @@ bytes wait for the mended file until the upload is abandoned or expires.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import BinaryIO
 
 from django.db import transaction
@@ -52,6 +53,7 @@ def begin_upload(
         raise Invalid("Name at least one file to push or to delete.", field="files")
     deletions = sorted({str(path) for path in deletions})
     held = reuse.held(repository, promised.values())
+    staging.sweep()
     coming = sum(entry.size for entry in promised.values() if entry not in held)
     disk.require_room(coming)
     with transaction.atomic():
@@ -114,6 +116,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
     CompositionError where the first bytes are of a kind that is never accepted; then the bytes are dropped.
     """
     _refuse_committed(upload)
+    _touch(upload)
     file = upload.files.filter(path=path).first()
     if file is None:
         raise NotFound(f"This upload has no file {path!r}; begin one that names it.", code="upload.file_not_found")
@@ -134,6 +137,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
         finally:
             file.received = staging.received(file)
             open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+            _touch(upload)
         if not open_still:
             staging.remove(upload)
             raise _gone()
@@ -166,6 +170,7 @@ def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -
 
 def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     """Check and publish an upload that is held."""
+    _touch(upload)
     rows = refresh(upload)
     change = publishing.change_of(
         files={row.path: (row.sha256, row.size) for row in rows},
@@ -226,6 +231,14 @@ def _oldest(user: User) -> dict[str, list[str]]:
     """The user's uploads that have been open the longest, by id: to abandon."""
     rows = Upload.objects.filter(user=user, committed_at=None).order_by("created_at")
     return {"uploads": [str(pk) for pk in rows.values_list("pk", flat=True)[:10]]}
+
+
+def _touch(upload: Upload) -> None:
+    """Note that somebody is at it, so that it doesn't expire; once a minute is enough."""
+    now = timezone.now()
+    if now - upload.touched_at > timedelta(minutes=1):
+        upload.touched_at = now
+        Upload.objects.filter(pk=upload.pk).update(touched_at=now)
 
 
 def _refuse_committed(upload: Upload) -> None:

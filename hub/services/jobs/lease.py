@@ -16,7 +16,7 @@ from django.utils import timezone
 from composition.errors import Cancelled
 from composition.registry import METHODS
 from hub import broker, queries
-from hub.models import ALLOWED, Job, JobLog, State, Version, WorkerNode
+from hub.models import ALLOWED, HELD, Job, JobLog, State, Version, WorkerNode
 from hub.progress import publish_progress
 from hub.queries import quota
 from hub.services.audit import record
@@ -26,7 +26,6 @@ from hub.services.jobs.scheduling import able_workers, has_room
 from hub.services.jobs.storable import storable
 from hub.services.jobs.waiting import bases_of
 
-HELD = (State.LOADING, State.RUNNING, State.SAVING)
 DAYS_TO_REMEMBER_WORKERS = 1
 MAX_LOG_LINES = 5_000
 OVERLOOKED = 50

@@ -1,7 +1,8 @@
 """A card as HTML: rendered once, in a process of its own with bounded time and memory, and kept in a folder.
 
-The folder is a cache: a file for each card's digest and renderer, which may be deleted at any time. What can't be
-rendered within the bounds is shown as the text it is; a page never fails for its card.
+The folder is a cache of this machine: a file for each card's digest and renderer, which may be deleted at any time, and
+is once nobody has looked at it for `KEPT`. What can't be rendered within the bounds is shown as the text it is; a page
+never fails for its card.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from django.utils import timezone
 from hub.errors import Busy
 from hub.services.parsing.child import Reader, TooSlow
 from hub.services.parsing.gate import Gate
+from hub.services.upkeep import sweeps
 from hub.storage import blobs
 
 CHILD = Path(__file__).with_name("card_child.py")
@@ -32,6 +34,7 @@ MOST_OUTPUT = 1_000_000
 READ = 1_000_000
 READER = Reader(program=CHILD, seconds=2, memory=300_000_000)
 WALL = 10.0
+KEPT = timedelta(days=30)
 GATE = Gate("rendering cards", at_once=2, waiting=6, patience=3.0)
 CUT = (
     f'<p class="muted">Only the first {MOST_CHARACTERS // 1000} KB of this card are shown; '
@@ -100,6 +103,8 @@ def _keep(path: Path, page: str) -> None:
     temporary = path.with_name(f"{uuid.uuid4().hex}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if sweeps.is_time(path.parent):
+            forget_old(timezone.now() - KEPT)
         temporary.write_text(page, "utf-8")
         os.replace(temporary, path)
     except OSError as error:

@@ -18,7 +18,7 @@ from hub.errors import Conflict, HubError, NotSignedIn, PermissionDenied
 from hub.models import Identity, Membership, Namespace, Role, User
 from hub.names import check_namespace
 from hub.oidc import Provider
-from hub.services import accounts, mail
+from hub.services import accounts, leaving, mail
 from hub.services.audit import record
 from hub.services.signing_in.sign_in import Visitor
 
@@ -164,7 +164,7 @@ def _set_role(user: User, place: Namespace, role: str | None) -> None:
 
 
 def _set_administrator(user: User, groups: set[str], provider: Provider) -> None:
-    """Administrators by group come and go with it; those made by hand stay."""
+    """Administrators by group come and go with it; those made by hand stay, and the last one."""
     if not provider.admins:
         return
     is_one = bool(provider.admins & groups)
@@ -172,6 +172,11 @@ def _set_administrator(user: User, groups: set[str], provider: Provider) -> None
         User.objects.filter(pk=user.pk).update(is_staff=True, staff_by_group=True)
         record(None, "user.admin", user.username, admin=True, by="group")
     elif not is_one and user.is_staff and user.staff_by_group:
+        try:
+            leaving.keep_an_administrator(user)
+        except Conflict as refusal:
+            log.warning("%s stays an administrator without the group: %s", user.username, refusal.message)
+            return
         User.objects.filter(pk=user.pk).update(is_staff=False, staff_by_group=False)
         record(None, "user.admin", user.username, admin=False, by="group")
     user.refresh_from_db(fields=["is_staff", "staff_by_group"])

@@ -1,7 +1,9 @@
 """Deleting a repository for good. Its rows go now, its bytes with the next collection.
 
 Versions that others speak of (an adapter merged from it, a job that read it, an evaluation on it) leave a tombstone:
-number and content digest stay, so that the lineage of others keeps its shape; files, facts, recipes and the name go.
+number and content digest stay, so that the lineage of others keeps its shape; files, facts, recipes, the base and the
+name go. Nobody sees a tombstone, so it is in nobody's way: its base can be deleted, and its namespace with its owner.
+While that is there, its admins decide who may see what was made from it.
 """
 
 from django.db import transaction
@@ -15,6 +17,7 @@ from hub.models import (
     Evaluation,
     JobFile,
     ManifestEntry,
+    Namespace,
     Parentage,
     Ref,
     Repository,
@@ -61,11 +64,16 @@ def purge_repository(*, actor: User | None, repository: Repository) -> None:
     quotas.release(found.namespace, held)
     found.purged_at = timezone.now()
     # No name has a tilde, so that nobody can ask for this one, and the old one is free.
-    found.name = f"{found.name[:75]}~{found.pk}"
+    found.name = f"deleted~{found.pk}"
     found.description = found.license = found.peft_type = ""
-    found.rank, found.size = None, 0
-    found.save(update_fields=["purged_at", "name", "description", "license", "peft_type", "rank", "size"])
+    found.base, found.rank, found.size = None, None, 0
+    found.save(update_fields=["purged_at", "name", "description", "license", "peft_type", "base", "rank", "size"])
     reduce_tombstone(found)
+
+
+def cut_loose(namespace: Namespace) -> None:
+    """Take the tombstones out of a namespace that is about to be deleted."""
+    Repository.objects.filter(namespace=namespace, purged_at__isnull=False).update(namespace=None)
 
 
 @transaction.atomic
@@ -73,7 +81,7 @@ def reduce_tombstone(repository: Repository) -> bool:
     """Keep of a purged repository what others still speak of; True where that is nothing, and all of it is gone."""
     versions = Version.objects.filter(repository=repository)
     kept = _spoken_of(repository)
-    versions.filter(pk__in=kept).update(facts={}, recipe=None, report=None, environment=None)
+    versions.filter(pk__in=kept).update(base=None, facts={}, recipe=None, report=None, environment=None)
     Parentage.objects.filter(child__in=versions.exclude(pk__in=kept)).delete()
     versions.exclude(pk__in=kept).delete()
     if not kept:

@@ -329,26 +329,87 @@ def test_a_repository_in_the_trash_takes_nothing(owner, repository):
     assert nothing_published()
 
 
+def long_ago(*uploads: Upload) -> None:
+    """As if they had been begun, and had got their bytes, nine days ago."""
+    then = timezone.now() - timedelta(days=9)
+    Upload.objects.filter(pk__in=[upload.pk for upload in uploads]).update(created_at=then, touched_at=then)
+    for folder in map(staging.folder, uploads):
+        for path in (*folder.glob("*"), folder) if folder.is_dir() else ():
+            os.utime(path, (then.timestamp(), then.timestamp()))
+
+
 def test_uploads_expire_with_their_bytes_unless_somebody_still_sends(owner, repository):
     left, busy, fresh = (factories.begin(owner, repository, {f"{n}.md": b"12345"}) for n in "abc")
-    for name, upload in zip("ab", (left, busy), strict=True):
-        append(upload, f"{name}.md", 0, b"12")
-    Upload.objects.filter(pk__in=[left.pk, busy.pk]).update(created_at=timezone.now() - timedelta(days=9))
-    then = time.time() - 9 * 86400
-    for path in staging.folder(left).iterdir():
-        os.utime(path, (then, then))
-    stray = staging.folder(left).parent / "stray"
+    append(left, "a.md", 0, b"12")
+    long_ago(left, busy)
+    append(Upload.objects.get(pk=busy.pk), "b.md", 0, b"12")
+    stray = staging.folder(left).with_name("stray")
     stray.mkdir()
-    os.utime(stray, (then, then))
+    os.utime(stray, (1, 1))
+    assert expire_uploads(dry_run=True) == 2
     assert expire_uploads() == 2
     assert set(Upload.objects.all()) == {busy, fresh}
     assert not staging.folder(left).exists()
     assert not stray.exists()
 
 
+@pytest.mark.parametrize("act", ["send", "commit"])
+def test_a_push_that_goes_on_lives_though_upkeep_runs_where_its_bytes_are_not(
+    owner, repository, settings, tmp_path, act
+):
+    """The web process on one machine, the workers on another: only the database is theirs both."""
+    upload, here = factories.begin(owner, repository, CARD), settings.UPLOAD_FOLDER
+    append(upload, "README.md", 0, CARD["README.md"] if act == "commit" else CARD["README.md"][:3])
+    long_ago(upload)
+    upload.refresh_from_db()
+
+    def upkeep_elsewhere(row) -> None:
+        settings.UPLOAD_FOLDER = tmp_path / "other machine"
+        assert expire_uploads() == 0
+        settings.UPLOAD_FOLDER = here
+
+    with pytest.MonkeyPatch.context() as during:
+        # While bytes come and while they are checked, which may take long.
+        during.setattr(uploads, "check_digest", lambda row, source: upkeep_elsewhere(row))
+        during.setattr(uploads, "refuse_by_first_bytes", upkeep_elsewhere)
+        if act == "send":
+            append(upload, "README.md", 3, CARD["README.md"][3:])
+        assert uploads.commit_upload(actor=owner, upload=upload).created
+
+
+def test_bytes_of_a_push_that_upkeep_elsewhere_forgot_go_when_the_next_one_begins(
+    owner, repository, settings, tmp_path
+):
+    left, here = factories.begin(owner, repository, CARD), settings.UPLOAD_FOLDER
+    append(left, "README.md", 0, b"# S")
+    long_ago(left)
+    (here / ".swept").unlink(missing_ok=True)
+    settings.UPLOAD_FOLDER = tmp_path / "other machine"
+    assert expire_uploads() == 1 and not Upload.objects.exists()
+    settings.UPLOAD_FOLDER = here
+    assert (here / str(left.pk)).exists()
+    living = factories.begin(owner, repository, CARD)
+    append(living, "README.md", 0, b"# S")
+    assert not (here / str(left.pk)).exists() and staging.folder(living).exists()
+    with pytest.raises(NotFound):
+        append(left, "README.md", 3, b"ent")
+
+
+def test_it_is_swept_once_a_day_and_never_where_pushes_are_kept_for_ever(owner, repository, settings):
+    mark, stray = settings.UPLOAD_FOLDER / ".swept", settings.UPLOAD_FOLDER / "stray"
+    stray.mkdir(parents=True)
+    for days, swept_hours_ago, goes in ((0, 25, False), (7, 1, False), (7, 25, True)):
+        mark.touch()
+        os.utime(mark, (time.time() - swept_hours_ago * 3600,) * 2)
+        os.utime(stray, (1, 1))
+        settings.KEEP_UPLOADS_DAYS = days
+        factories.begin(owner, repository, CARD)
+        assert stray.exists() is not goes, (days, swept_hours_ago)
+
+
 def test_the_command_counts_them(owner, repository, capsys):
     upload = factories.begin(owner, repository, CARD)
-    Upload.objects.filter(pk=upload.pk).update(created_at=timezone.now() - timedelta(days=9))
+    long_ago(upload)
     for options in (["--dry-run"], []):
         call_command("gc", *options)
         assert "1 abandoned uploads" in capsys.readouterr().out

@@ -80,14 +80,17 @@ def test_figures_are_for_administrators_and_the_token(client, people, settings):
     assert client.get("/metrics").status_code == 404
     for secret in ("let me", "let me see!", "ah_unknown", ""):
         assert Client(headers={"Authorization": f"Bearer {secret}"}).get("/metrics").status_code == 404, secret
-    token = create_token(actor=people.owner, name="watch")[1]
-    bearer = Client(headers={"Authorization": f"Bearer {token}"})
-    assert bearer.get("/metrics").status_code == 404
+
+    def answer(**kind) -> int:
+        secret = create_token(actor=people.owner, name="watch", **kind)[1]
+        return Client(headers={"Authorization": f"Bearer {secret}"}).get("/metrics").status_code
+
+    assert answer(scopes=["admin"]) == 404
     people.owner.is_staff = True
     people.owner.save()
-    assert bearer.get("/metrics").status_code == 200
-    _, limited = create_token(actor=people.owner, name="limited", namespace="lab")
-    assert Client(headers={"Authorization": f"Bearer {limited}"}).get("/metrics").status_code == 404
+    assert answer(scopes=["admin"]) == 200
+    assert [answer(scopes=[scope]) for scope in ("download", "read", "write")] == [404] * 3
+    assert answer(scopes=["admin"], namespace="lab") == 404
     client.force_login(people.owner)
     assert client.get("/metrics").status_code == 200
     assert Client(headers={"Authorization": "Bearer let me see"}).get("/metrics").status_code == 200

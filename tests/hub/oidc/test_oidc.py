@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from hub import oidc
 from hub.models import Event, Identity, Membership, User
-from hub.services import accounts, tokens
+from hub.services import accounts, administration, tokens
 from hub.services.signing_in import sessions
 from tests.hub import factories
 from tests.hub.api_client import Api
@@ -157,6 +157,7 @@ def test_a_role_given_by_hand_is_not_touched(browser, people, provider):
     live.OIDC = replace(provider, groups={"team": [("lab", "admin")]})
     browser.person("26", preferred_username="mira")
     browser.come("26")
+    browser.http.logout()
     mira = User.objects.get(username="mira")
     accounts.set_role(actor=people.owner, namespace=people.lab, user=mira, role="reader")
     for groups in (["team"], []):
@@ -164,12 +165,14 @@ def test_a_role_given_by_hand_is_not_touched(browser, people, provider):
         browser.person("26", preferred_username="mira", groups=groups)
         browser.come("26")
         assert role_in("mira") == "reader"
+        browser.http.logout()
 
 
 def test_the_last_admin_stays(browser, people, provider):
     live.OIDC = replace(provider, groups={"leads": [("lab", "admin")]})
     browser.person("27", preferred_username="mira", groups=["leads"])
     browser.come("27")
+    browser.http.logout()
     Membership.objects.filter(namespace=people.lab, role="admin").exclude(user__username="mira").delete()
     browser.http.logout()
     browser.person("27", preferred_username="mira", groups=[])
@@ -177,16 +180,46 @@ def test_the_last_admin_stays(browser, people, provider):
     assert role_in("mira") == "admin"
 
 
-def test_administrators_come_and_go_with_their_group(browser, people, provider):
+def test_administrators_come_and_go_with_their_group(browser, root, provider):
     live.OIDC = replace(provider, admins=frozenset({"operators"}))
     for groups, is_one in ((["operators"], True), ([], False)):
         browser.person("28", preferred_username="mira", groups=groups)
         browser.come("28")
         assert User.objects.get(username="mira").is_staff is is_one
         browser.http.logout()
-    User.objects.filter(username="mira").update(is_staff=True)
+    administration.set_administrator(actor=None, user=User.objects.get(username="mira"), administrator=True)
     browser.come("28")
     assert User.objects.get(username="mira").is_staff, "made one by hand"
+
+
+def test_an_administrator_made_by_hand_stays_whatever_a_group_gave_before(browser, root, provider):
+    live.OIDC = replace(provider, admins=frozenset({"operators"}))
+    for by_hand in ([True], [False, True]):
+        browser.person("33", preferred_username="mira", groups=["operators"])
+        browser.come("33")
+        browser.http.logout()
+        mira = User.objects.get(username="mira")
+        for administrator in by_hand:
+            administration.set_administrator(actor=root, user=mira, administrator=administrator)
+        browser.person("33", preferred_username="mira", groups=[])
+        browser.come("33")
+        browser.http.logout()
+        assert User.objects.get(username="mira").is_staff, by_hand
+        User.objects.filter(username="mira").update(is_staff=False)
+
+
+def test_the_last_administrator_stays_without_the_group_until_there_is_another(browser, root, provider):
+    live.OIDC = replace(provider, admins=frozenset({"operators"}))
+    browser.person("34", preferred_username="mira", groups=["operators"])
+    browser.come("34")
+    browser.http.logout()
+    administration.set_administrator(actor=root, user=root, administrator=False)
+    browser.person("34", preferred_username="mira", groups=[])
+    for is_one in (True, False):
+        assert browser.come("34").status_code < 400
+        browser.http.logout()
+        assert User.objects.get(username="mira").is_staff is is_one
+        administration.set_administrator(actor=None, user=root, administrator=True)
 
 
 def test_only_some_groups_may_come(browser, provider):

@@ -144,5 +144,15 @@ def test_old_pages_are_forgotten_and_come_back(folder):
     first = card_pages.card_html(card, AT)
     assert card_pages.forget_old(timezone.now() - timedelta(days=1)) == 0
     assert card_pages.forget_old(timezone.now() + timedelta(days=1)) == 1
-    assert not list(folder.glob("*"))
+    assert not list(folder.glob("*.html"))
     assert card_pages.card_html(card, AT) == first
+
+
+def test_a_machine_without_upkeep_forgets_them_when_it_keeps_another(folder):
+    first = stored("# Name")
+    card_pages.card_html(first, AT)
+    (old,) = folder.glob("*.html")
+    for path in (old, folder / ".swept"):
+        os.utime(path, (1, 1))
+    card_pages.card_html(stored("# Other"), AT)
+    assert not old.exists() and len(list(folder.glob("*.html"))) == 1

@@ -29,9 +29,12 @@ from hub.models import (
     Revision,
     Version,
 )
+from hub.services import repositories
 from hub.services.content import staging
+from hub.services.jobs import lease
 from hub.services.upkeep import fsck
 from hub.services.upkeep.checks import stored
+from hub.services.upkeep.purge import cut_loose, purge_repository
 from hub.storage import blobs
 from tests.hub import factories
 from tests.hub.upkeep.a_hub import bytes_of
@@ -221,8 +224,12 @@ def running_without_lease(hub):
     job(hub, state="running", attempt=1, worker="w", lease_until=None)
 
 
-def queued_with_lease(hub):
-    job(hub, lease_until=timezone.now())
+def put_off_for_ever(hub):
+    job(hub, lease_until=timezone.now() + timedelta(days=1))
+
+
+def done_with_lease(hub):
+    Job.objects.filter(pk=hub.done.pk).update(lease_until=timezone.now())
 
 
 def failed_without_end(hub):
@@ -325,7 +332,8 @@ DAMAGES = {
     licence_changed: ({"repository.card"}, True),
     unknown_state: ({"job.state"}, True),
     running_without_lease: ({"job.lease"}, True),
-    queued_with_lease: ({"job.lease"}, True),
+    put_off_for_ever: ({"job.lease"}, True),
+    done_with_lease: ({"job.lease"}, True),
     failed_without_end: ({"job.end"}, True),
     done_by_nobody: ({"job.attempt"}, False),
     result_elsewhere: ({"job.result"}, False),
@@ -382,6 +390,22 @@ def test_a_whole_hub_is_clean(hub, capsys):
     assert (answer["count"], answer["findings"]) == (0, []) and answer["checked"][
         "revisions"
     ] == Revision.objects.count()
+
+
+def test_tombstones_are_no_damage_wherever_they_are(hub):
+    repositories.delete_repository(actor=hub.owner, repository=hub.repository)
+    purge_repository(actor=hub.owner, repository=hub.repository)
+    assert codes() == set() and Version.objects.filter(repository=hub.repository).exists()
+    cut_loose(hub.lab)
+    assert codes() == set()
+
+
+def test_a_job_that_was_put_off_is_no_damage_and_waits_on(hub):
+    lease.claim(hub.job.pk, worker="w")
+    for times in (1, 99):
+        Job.objects.filter(pk=hub.job.pk).update(state="running", worker="w", error={"times": times - 1})
+        lease.put_off(job_id=hub.job.pk, attempt=1, fault="The store is away")
+        assert codes() == set()
 
 
 @pytest.mark.parametrize("damage", [bytes_gone, bytes_damaged, bytes_cut])

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from hub import access, queries
-from hub.errors import Conflict
+from hub.errors import Conflict, NotFound
 from hub.models import Blob, Event, Job, JobFile, ManifestEntry, Parentage, Repository, Revision, Version
 from hub.services import repositories
 from hub.services.content import companions
@@ -104,6 +104,19 @@ def test_only_the_trash_is_purged(people, parent):
     for person in (people.member, people.reader, people.stranger):
         problem(Api(person).post("/repositories/lab/parent/purge"), 404, "not_found")
     assert Api(people.owner).post("/repositories/lab/parent/purge").status_code == 204
+
+
+def test_a_restore_that_comes_after_the_purge_brings_no_tombstone_back(people, parent):
+    """Two admins at once: one restores what the other has deleted for good since the first one looked."""
+    child = factories.make_repository(people.owner, "child", namespace=people.lab)
+    factories.publish(people.owner, child, factories.adapter_files(seed=9), parents=[parent])
+    repositories.delete_repository(actor=people.owner, repository=parent.repository)
+    seen = access.repository(access.Viewer(user=people.owner), "lab", "parent", "admin", deleted=True)
+    purge_repository(actor=people.owner, repository=seen)
+    with pytest.raises(NotFound, match="lab/parent"):
+        repositories.restore_repository(actor=people.owner, repository=seen)
+    assert Repository.objects.get(pk=seen.pk).deleted_at
+    assert not Event.objects.filter(verb="repository.restore").exists()
 
 
 def test_the_page_deletes_for_good(client, people, parent):

@@ -65,7 +65,7 @@ def an_outbox_row(things) -> None:
 
 def an_upload(things) -> None:
     factories.begin(things["owner"], things["version"].repository, factories.adapter_files(seed=5))
-    Upload.objects.update(created_at=ago(days=10))
+    Upload.objects.update(touched_at=ago(days=10))
 
 
 def in_the_trash(things) -> None:

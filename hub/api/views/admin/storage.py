@@ -26,7 +26,7 @@ class StorageShape(serializers.Serializer):
 
     blobs = serializers.IntegerField()
     bytes = serializers.IntegerField()
-    unreferenced = serializers.IntegerField(help_text="blobs that nothing refers to; `collect_blobs` frees them")
+    unreferenced = serializers.IntegerField(help_text="blobs that nothing refers to; `manage.py gc` frees them")
     unreferenced_bytes = serializers.IntegerField()
     uploads_open = serializers.IntegerField()
     uploads_bytes = serializers.IntegerField(help_text="received and not yet committed")

@@ -51,11 +51,9 @@ class Discriminate(JobKind):
         draft.recipe.check_data(rows, draft.rows(SEEDS))
 
     def place(self, request: JobRequest) -> tuple[str, str] | None:
-        """Beside its adapter."""
-        if not request.adapters:
-            return None
-        repository = request.adapters[0].repository
-        return repository.namespace.name, repository.name
+        """Beside its adapter, while that is somewhere."""
+        repository = request.adapters[0].repository if request.adapters else None
+        return (repository.namespace.name, repository.name) if repository and repository.namespace else None
 
     def visibility(self, asked: str | None) -> str | None:
         """It is kept privately, whoever may see its adapter."""

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from hub.models import Blob, Upload
+from hub.models import Blob
 from hub.services.content import staging
 from hub.services.content.collection import collect, collect_without_row, is_old, unreferenced, without_row
 from hub.services.upkeep import batches
@@ -107,8 +107,7 @@ def _garbage(look: Look) -> Iterator[Finding]:
     if count := blobs.sweep_incoming(look.before, dry_run=True):
         message = f"{count} temporary files of killed processes"
         yield _waste("staged.temporary", "incoming", message, partial(blobs.sweep_incoming, look.before))
-    known = {str(pk) for pk in chain.from_iterable(batches.pks(Upload.objects.all()))}
-    for path in staging.strays(known, look.before):
+    for path in staging.strays(look.before):
         message = "bytes of a push that is no longer known"
         yield _waste("staged.stray", path.name, message, partial(shutil.rmtree, path, ignore_errors=True))
 

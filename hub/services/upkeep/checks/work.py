@@ -8,12 +8,11 @@ from itertools import chain
 from django.db.models import F
 from django.utils import timezone
 
-from hub.models import FINAL, Evaluation, Job, JobFile, JobInput, Outbox, State
+from hub.models import FINAL, HELD, Evaluation, Job, JobFile, JobInput, Outbox, State
+from hub.services.jobs.lease import LONGEST_PUT_OFF
 from hub.services.outbox import LONGEST_DELAY, topics
 from hub.services.upkeep import batches
 from hub.services.upkeep.checks.finding import Finding, Look
-
-HELD = (State.LOADING, State.RUNNING, State.SAVING)
 
 
 def check(look: Look) -> Iterator[Finding]:
@@ -45,7 +44,10 @@ def _states(job: Job) -> Iterator[Finding]:
     if job.state in HELD and (job.lease_until is None or not job.worker or not job.attempt):
         repair = "let its lease end now, so that the reaper takes it back"
         yield found("job.lease", f"it is {job.state} without a worker's lease", repair, lease_until=now)
-    if job.state not in HELD and job.lease_until is not None and job.state in State.values:
+    if job.state == State.QUEUED and job.lease_until is not None and job.lease_until > now + 2 * LONGEST_PUT_OFF:
+        message = f"it is put off until {job.lease_until:%Y-%m-%d %H:%M}, longer than any fault puts a job off"
+        yield found("job.lease", message, "let it run now", lease_until=None)
+    if job.state in FINAL and job.lease_until is not None:
         yield found("job.lease", f"it is {job.state} and holds a lease", "end the lease", lease_until=None)
     if job.state in FINAL and job.finished_at is None:
         yield found("job.end", f"it is {job.state} without an end", "note now as its end", finished_at=now)
