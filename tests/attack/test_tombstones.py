@@ -122,7 +122,7 @@ def test_the_migration_takes_base_and_name_from_those_of_earlier_releases(people
     purge(stone.repository)
     Repository.objects.filter(pk=stone.repository_id).update(base=base, name=f"first~{stone.repository_id}")
     Version.objects.filter(pk=stone.pk).update(base=base)
-    import_module("hub.migrations.0014_tombstones_and_touched_uploads").cut_tombstones_loose(apps, None)
+    import_module("hub.migrations.0015_tombstones_and_touched_uploads").cut_tombstones_loose(apps, None)
     stone.refresh_from_db()
     assert (stone.base, stone.repository.base) == (None, None)
     assert stone.repository.full_name == f"stranger/deleted~{stone.repository_id}"

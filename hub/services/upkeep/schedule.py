@@ -24,7 +24,6 @@ from hub.services.upkeep.purge import purge_repository, reduce_tombstone
 
 GoOn = Callable[[], bool]
 HOUR, DAY = 3600, 86_400
-CARDS_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +118,7 @@ def _deliveries(go_on: GoOn) -> str:
 
 
 def _cards(go_on: GoOn) -> str:
-    return f"{card_pages.forget_old(timezone.now() - CARDS_KEPT)} rendered cards forgotten"
+    return f"{card_pages.forget_old(timezone.now() - card_pages.KEPT)} rendered cards forgotten"
 
 
 def _garbage(go_on: GoOn) -> str:
