@@ -18,8 +18,9 @@ from django.utils import timezone
 from hub.models import Blob, Event, Job, JobFile, JobLog, Outbox, Repository, UpkeepTask, Upload
 from hub.services import outbox, repositories
 from hub.services.jobs import files as job_files
-from hub.services.upkeep import garbage, runner
+from hub.services.upkeep import batches, garbage, runner
 from hub.services.upkeep.leases import BACKUP, RUNNER, lease
+from hub.services.upkeep.purge import purge_repository
 from hub.services.upkeep.schedule import SCHEDULE, Task
 from hub.storage import blobs
 from tests.hub import asking, factories
@@ -84,6 +85,36 @@ KEPT = {
     "outbox": ("KEEP_OUTBOX_DAYS", an_outbox_row, Outbox.objects.count),
     "gc": ("KEEP_UPLOADS_DAYS", an_upload, Upload.objects.count),
 }
+
+
+RACES = {
+    "restored": lambda row: Repository.objects.filter(pk=row.pk).update(deleted_at=None),
+    "restored and deleted again": lambda row: Repository.objects.filter(pk=row.pk).update(deleted_at=timezone.now()),
+    "deleted for good": lambda row: purge_repository(actor=None, repository=row),
+}
+
+
+@pytest.mark.parametrize("what", RACES)
+def test_what_happens_to_the_trash_meanwhile_fails_no_upkeep(what, people, settings, monkeypatch):
+    """The list was read already: each is looked at again before it goes, and the others go."""
+    for name in ("first", "second"):
+        row = factories.make_repository(people.owner, name)
+        repositories.delete_repository(actor=people.owner, repository=row)
+    Repository.objects.update(deleted_at=ago(days=40))
+    first = Repository.objects.get(name="first")
+    rows = batches.rows
+
+    def race(found):
+        for some in rows(found):
+            if first in some:
+                RACES[what](first)
+            yield some
+
+    monkeypatch.setattr(batches, "rows", race)
+    (row,) = runner.run_due(names=["trash"])
+    assert row.outcome == "done" and row.message.startswith("1 repositories deleted"), row.message
+    left = list(Repository.objects.values_list("name", flat=True))
+    assert left == ([] if what == "deleted for good" else ["first"])
 
 
 @pytest.mark.parametrize("name", KEPT)
