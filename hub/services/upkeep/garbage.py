@@ -13,8 +13,9 @@ from django.conf import settings
 from hub.services.content.collection import Collected, collect_blobs
 from hub.services.upkeep.expiry import expire_uploads
 
-# How workers name a folder they are still filling: in their cache, and beside the base that they convert.
-IN_CACHE, IN_BASES = ".part-*", ".*-????????"
+# How workers name a folder they are still filling: in their cache, and beside the base that they convert. Names of
+# their own, as HUB_BASES may be a folder that others keep things in.
+IN_CACHE, IN_BASES = ".part-*", ".hub-part-*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

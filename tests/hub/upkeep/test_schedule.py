@@ -297,7 +297,8 @@ def test_page_and_api_show_it_to_administrators(client, people):
 def test_leftovers_of_killed_workers_go_and_those_at_work_stay(settings, tmp_path):
     settings.WORKER_CACHE, settings.WORKER_BASES = str(tmp_path / "cache"), str(tmp_path / "bases")
     kept = [tmp_path / "cache/abc", tmp_path / "bases/org/model", tmp_path / "cache/.part-busy"]
-    gone = [tmp_path / "cache/.part-x1", tmp_path / "bases/org/.model-abcdefgh", tmp_path / "bases/.model-abcdefgh"]
+    kept += [tmp_path / "bases/.hf-snapshot", tmp_path / "bases/org/.model-abcdefgh"]
+    gone = [tmp_path / "cache/.part-x1", tmp_path / "bases/org/.hub-part-model-x1", tmp_path / "bases/.hub-part-x1"]
     for folder in kept + gone:
         folder.mkdir(parents=True)
         (folder / "weights").write_bytes(b"12345")
@@ -308,6 +309,26 @@ def test_leftovers_of_killed_workers_go_and_those_at_work_stay(settings, tmp_pat
     assert all(map(Path.exists, kept + gone))
     assert garbage.collect_garbage().leftovers == 3
     assert all(map(Path.exists, kept)) and not any(map(Path.exists, gone))
+
+
+def test_what_a_killed_conversion_leaves_is_a_leftover(settings, tmp_path, monkeypatch):
+    """The one who makes such folders and the one who removes them agree on their name."""
+    from composition.running import base_models
+
+    settings.WORKER_CACHE, settings.WORKER_BASES = str(tmp_path / "cache"), str(tmp_path / "bases")
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(base_models, "_dequantise", killed)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(base_models.shutil, "rmtree", lambda *given, **more: None)
+        base_models.convert_gguf(tmp_path / "x.gguf", tmp_path / "bases/org/model")
+    (left,) = (tmp_path / "bases/org").iterdir()
+    assert not list(garbage.leftovers(timedelta(hours=1)))
+    os.utime(left, (1, 1))
+    assert list(garbage.leftovers(timedelta(hours=1))) == [left]
 
 
 def test_no_blob_is_deleted_while_a_backup_runs(capsys):
