@@ -56,9 +56,17 @@ def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
             f"or the bundle is older.{other}",
             code="import.diverged",
         )
-    heads = Ref.objects.filter(repository=existing, kind=RefKind.BRANCH).values_list("name", "revision__oid")
-    for name, oid in heads:
-        sort, at = claim.refs.get(name, (RefKind.BRANCH, oid))
+    refs = Ref.objects.filter(repository=existing).values_list("kind", "name", "revision__oid")
+    for kind, name, oid in refs:
+        sort, at = claim.refs.get(name, (kind, oid))
+        if kind == RefKind.TAG:
+            if sort == RefKind.BRANCH:
+                raise Conflict(
+                    f"{refuse}its tag {name} is a branch in the bundle. Delete the tag here, or give it another "
+                    "name, then import again.",
+                    code="import.diverged",
+                )
+            continue
         while at is not None and at != oid:
             at = there[at].parent
         if at is None or sort != RefKind.BRANCH:
