@@ -322,9 +322,10 @@ def test_what_a_killed_conversion_leaves_is_a_leftover(settings, tmp_path, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(base_models, "_dequantise", killed)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(base_models.shutil, "rmtree", lambda *given, **more: None)
-        base_models.convert_gguf(tmp_path / "x.gguf", tmp_path / "bases/org/model")
+        with pytest.raises(KeyboardInterrupt):
+            base_models.convert_gguf(tmp_path / "x.gguf", tmp_path / "bases/org/model")
     (left,) = (tmp_path / "bases/org").iterdir()
     assert not list(garbage.leftovers(timedelta(hours=1)))
     os.utime(left, (1, 1))
