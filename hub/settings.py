@@ -14,7 +14,7 @@ from hub.env import env, env_bool, env_int, env_list, env_networks, mail_setting
 from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
-from hub.secret_keys import old_secret_keys, secret_key
+from hub.sealed.keys import old_secret_keys, secret_key
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()

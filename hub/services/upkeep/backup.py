@@ -26,7 +26,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from hub.errors import Conflict, Invalid
-from hub.secret_keys import write_secret
+from hub.sealed.keys import write_secret
 from hub.services.content.manifest import canonical_json
 from hub.services.upkeep import tables
 from hub.services.upkeep.leases import BACKUP, Lease, busy, lease

@@ -19,7 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from hub import queries
 from hub.errors import Conflict, Invalid
 from hub.runtime.site import running
-from hub.secret_keys import OLD_KEYS, restore_keys, write_secret
+from hub.sealed.keys import OLD_KEYS, restore_keys, write_secret
 from hub.services.upkeep import tables
 from hub.services.upkeep.backup import (
     BLOBS,

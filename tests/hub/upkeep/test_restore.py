@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from hub import sealed as sealing
-from hub import secret_keys
 from hub.models import ManifestEntry, User
+from hub.sealed import keys
 from hub.services.upkeep import backup, fsck
 from hub.storage import blobs
 from tests.hub import factories
@@ -130,8 +130,8 @@ def test_only_an_empty_hub_is_restored_into_and_the_advice_is_followed(store, ke
 
 def restarted(settings) -> None:
     """The settings of the next process of this data folder."""
-    settings.SECRET_KEY = secret_keys.secret_key(settings.HUB_DATA)
-    settings.SECRET_KEY_FALLBACKS = secret_keys.old_secret_keys(settings.HUB_DATA)
+    settings.SECRET_KEY = keys.secret_key(settings.HUB_DATA)
+    settings.SECRET_KEY_FALLBACKS = keys.old_secret_keys(settings.HUB_DATA)
 
 
 @pytest.mark.parametrize("given", ["", "the key of a new site, which is long enough"])
@@ -165,7 +165,7 @@ def test_what_was_sealed_before_the_key_was_changed_is_read_after_a_restore(
 def test_a_file_of_old_keys_that_is_no_list_stops_the_start(tmp_path):
     (tmp_path / "old_secret_keys.json").write_text('{"a": 1}')
     with pytest.raises(ImproperlyConfigured, match="write a JSON list of keys, or remove the file"):
-        secret_keys.old_secret_keys(tmp_path)
+        keys.old_secret_keys(tmp_path)
 
 
 def test_lost_bytes_are_named_and_the_rest_is_kept(store, kept):
