@@ -97,7 +97,8 @@ def restore(
     _refuse_other_releases(executor, wanted)
     _refuse_full(replace)
     lost = _put_blobs(folder, place, say)
-    damaged = [sha256 for sha256 in lost if sha256 not in set(manifest["missing"])]
+    expected = set(manifest["missing"])
+    damaged = [sha256 for sha256 in lost if sha256 not in expected]
     if damaged and not without_damaged:
         raise Invalid(
             f"{len(damaged):,} blobs of this backup are missing or damaged, such as {_kept(folder, damaged[0])}, and "
