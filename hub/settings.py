@@ -3,7 +3,6 @@
 Every variable is in the table of docs/settings.md.
 """
 
-import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from hub.env import env, env_bool, env_int, env_list, env_networks, mail_setting
 from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
+from hub.sealed.keys import old_secret_keys, secret_key
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -30,7 +30,6 @@ HUB_EMAIL_URL = env("HUB_EMAIL_URL")
 DEFAULT_FROM_EMAIL = env("HUB_EMAIL_FROM")
 globals().update(mail_settings(HUB_EMAIL_URL, DEFAULT_FROM_EMAIL, HUB_URL))
 PASSWORD_RESET_TIMEOUT = env_int("HUB_RESET_LINK_MINUTES", 60) * 60
-SECRET_KEY_FALLBACKS = env_list("HUB_OLD_SECRET_KEYS", "")
 OIDC = provider()
 SIGN_UP_OPEN = env_bool("HUB_SIGN_UP_OPEN", True)
 
@@ -42,21 +41,8 @@ mistralai/, moonshotai/, nvidia/, openai/, openai-community/, Qwen/, stabilityai
 utter-project/, xai-org/, zai-org/
 """.replace("\n", " ")
 RESERVED_BASES = [word for word in env_list("HUB_RESERVED_BASES", OFFICIAL_BASES) if word != "none"]
-
-
-def _secret_key() -> str:
-    """The given key, or one made once and kept in the data folder."""
-    given = env("HUB_SECRET_KEY")
-    if given:
-        return given
-    path = HUB_DATA / "secret_key"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(50))
-    return path.read_text().strip()
-
-
-SECRET_KEY = _secret_key()
+SECRET_KEY = secret_key(HUB_DATA)
+SECRET_KEY_FALLBACKS = old_secret_keys(HUB_DATA)
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -3,7 +3,8 @@
 A folder is named by the digest of its manifest and appears by one rename, so workers may share one cache, and a killed
 worker leaves nothing that looks complete. If store and cache are on one disk, files are hard links and cost nothing.
 Above the budget, the least recently used folders are removed first; a folder used within `keep_seconds` is never
-removed.
+removed. What a job at work uses is held: the heartbeat touches it, so that no other worker takes it for unused. A
+folder that was being filled counts as a dead worker's after HUB_KEEP_UNUSED_HOURS without a write, as for gc.
 """
 
 import hashlib
@@ -12,10 +13,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from django.conf import settings
+
 from hub.services.content.manifest import Entry, canonical_json
+from hub.services.upkeep.garbage import touched
 from hub.storage import blobs, digest
 
 PART = ".part-"
@@ -30,9 +35,10 @@ class Cache:
         self.root = Path(root)
         self.budget = budget
         self.keep_seconds = keep_seconds
+        self._held: set[Path] = set()
 
     def folder(self, files: Mapping[str, Entry]) -> Path:
-        """A folder that holds `files` (path → (sha256, size)); treat it as read-only.
+        """A folder that holds `files` (path → (sha256, size)); treat it as read-only. It is held.
 
         Raises OSError if the store's bytes don't match the digest.
         """
@@ -40,11 +46,9 @@ class Cache:
         target = self.root / key
         if self._whole(target, files):
             os.utime(target)
-            return target
-        self.root.mkdir(parents=True, exist_ok=True)
+            return self.hold(target)
         self._make_room(sum(entry.size for entry in files.values()), spare=target)
-        work = Path(tempfile.mkdtemp(prefix=PART, dir=self.root))
-        try:
+        with self.unfinished() as work:
             for path, entry in files.items():
                 self._fetch(entry, work / path)
             shutil.rmtree(target, ignore_errors=True)
@@ -54,9 +58,33 @@ class Cache:
                 # Another worker was first; its folder holds the same bytes.
                 if not self._whole(target, files):
                     raise
+        return self.hold(target)
+
+    @contextmanager
+    def unfinished(self) -> Iterator[Path]:
+        """A folder to fill, held while the block runs, and removed after it unless it was renamed."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        work = self.hold(Path(tempfile.mkdtemp(prefix=PART, dir=self.root)))
+        try:
+            yield work
         finally:
+            self._held.discard(work)
             shutil.rmtree(work, ignore_errors=True)
-        return target
+
+    def hold(self, folder: Path) -> Path:
+        """Keep a folder of this cache from other workers until `let_go`, as long as `touch` is called; the folder."""
+        self._held.add(folder)
+        return folder
+
+    def touch(self) -> None:
+        """Say that what is held is in use. Another thread may do it."""
+        for folder in tuple(self._held):
+            with suppress(OSError):
+                os.utime(folder)
+
+    def let_go(self) -> None:
+        """Hold nothing any more."""
+        self._held.clear()
 
     def size(self) -> int:
         """Bytes of everything cached."""
@@ -95,8 +123,11 @@ class Cache:
         used = sorted((path.stat().st_mtime, path) for path in self._folders() if path != spare)
         total = sum(_size(path) for _, path in used) + needed
         for when, path in used:
-            old = time.time() - when > self.keep_seconds
-            if old and (total > self.budget or path.name.startswith(PART)):
+            if path.name.startswith(PART):
+                goes = time.time() - touched(path) > settings.KEEP_UNUSED_HOURS * 3600
+            else:
+                goes = total > self.budget and time.time() - when > self.keep_seconds
+            if goes:
                 total -= _size(path)
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -111,7 +111,9 @@ class Heartbeat(threading.Thread):
                 pass
 
     def beat(self) -> None:
-        """Renew the lease, and report this worker's queues, bases and current job."""
+        """Renew the lease, and report this worker's queues, bases and current job. What its job uses of the cache
+        is touched first, which needs no database."""
+        self.worker.cache.touch()
         held = self.held
         if held is not None and not held.over.is_set():
             try:

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hub import queries
@@ -13,19 +12,16 @@ from hub.services.content.manifest import CARD
 from hub.services.jobs.results import Beside, publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
-from workers.cache import PART
 from workers.telling import Telling
 from workers.worker import Worker
 
 
-@contextmanager
-def result_folder(worker: Worker):
+def result_folder(worker: Worker) -> AbstractContextManager[Path]:
     """A folder for a result, removed afterwards.
 
     It is inside the cache's root, so files can be linked into a local store, and what a killed worker leaves is swept.
     """
-    with TemporaryDirectory(prefix=PART, dir=worker.cache.root) as name:
-        yield Path(name)
+    return worker.cache.unfinished()
 
 
 def _tell(path: Path, telling: Telling) -> None:

@@ -85,13 +85,14 @@ class Worker:
 
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[Attempt]:
-        """Keep the attempt's lease for the time of the block."""
+        """Keep the attempt's lease, and what it uses of the cache, for the time of the block."""
         attempt.stopping = self.heartbeat.stopping
         self.heartbeat.held = attempt
         try:
             yield attempt
         finally:
             self.heartbeat.held = None
+            self.cache.let_go()
 
     def input_folder(self, row: JobInput):
         """A local folder with an input's content files, byte for byte as they were when the job was queued."""

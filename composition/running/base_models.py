@@ -26,6 +26,10 @@ from composition.formats.peft.names import WEIGHTS_FILE
 # What a config could switch on while its weights are read: the worker never does.
 SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
 
+# A folder that a conversion still fills, beside the one it is for. The hub's gc removes old ones by this name alone:
+# other hidden folders there are the operator's.
+UNFINISHED = ".hub-part-"
+
 
 def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
     """Names and shapes of every weight an adapter can sit on, from the parsed `config.json` of a base.
@@ -91,7 +95,7 @@ def convert_gguf(gguf_path: str | Path, out_folder: str | Path, *, base_id: str 
             f"There is no GGUF file at {gguf_path.name!r}. Give the path of a .gguf file that exists on this machine.",
         )
     out_folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out_folder.name}-", dir=out_folder.parent))
+    work = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{out_folder.name}-", dir=out_folder.parent))
     try:
         _dequantise(gguf_path, work, base_id or "")
         for path in (work, *work.iterdir()):

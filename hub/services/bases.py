@@ -5,6 +5,7 @@ Registering needs the `config.json` alone; a `fingerprint` job reads the shapes 
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -22,7 +23,7 @@ from hub.services.base_owners import drop_alias, refuse_reserved, require_owner,
 from hub.services.content.manifest import canonical_json
 from hub.services.jobs.queue import queue_job
 from hub.services.jobs.request import JobRequest
-from hub.services.known_bases import hold
+from hub.services.known_bases import hold, set_shapes
 
 REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PART = re.compile(r"\w[\w.@-]*", re.ASCII)
@@ -42,9 +43,11 @@ def register_base(
     aliases: Sequence[str] = (),
     license: str = "",
     source: Mapping[str, object] | None = None,
+    known: Mapping[str, Any] | None = None,
     site_admin: bool | None = None,
 ) -> tuple[BaseModel, Job | None]:
     """The base and the job that reads its shapes (None where they are known). Registering it again changes nothing.
+    `known` are the shapes, fingerprint and parameters that another hub has read, as `set_shapes` takes them.
 
     Conflict where the name and revision stand for another config, or a name for another base. Only its owner and
     administrators say where its weights are and what else it is called: `base.owner` for others. `base.reserved` for
@@ -85,6 +88,8 @@ def register_base(
         base.save(update_fields=["source", "source_by_admin"])
         record(actor, "base.source", base, source=source)
     add_aliases(actor=actor, base=base, aliases=aliases, site_admin=site_admin)
+    if known:
+        base = set_shapes(base=base, **known)
     return base, _fingerprint_job(actor, base)
 
 

@@ -17,7 +17,8 @@ from django.conf import settings
 
 from composition.errors import CompositionError
 from hub.errors import HubError
-from hub.models import BaseModel, Ref, Repository, Revision, Version
+from hub.models import BaseModel, Job, Membership, Namespace, Ref, Repository, Revision, Version
+from hub.services import protections
 from hub.services.content.manifest import Entry, revision_oid
 from hub.services.upkeep.bundles import archive, signing
 from hub.services.upkeep.bundles.exporting import export
@@ -276,6 +277,42 @@ def test_a_strangers_bundle_registers_no_base(whole, settings, tmp_path):
     settings.HUB_DATA = tmp_path / "new"
     assert "Register the base first" in refused(whole, data, tmp_path, unsigned_ok=True)
     assert not BaseModel.objects.filter(name="evil/base").exists()
+
+
+def another_base(manifest: dict) -> None:
+    manifest["bases"][0]["name"] = "lab/new"
+    for version in repository(manifest)["versions"]:
+        version["base"][0] = "lab/new"
+
+
+def test_what_is_refused_late_leaves_no_base_and_no_job(whole, tmp_path):
+    """A base that a trusted hub vouches for comes with all the rest or not at all, and its shapes need no worker."""
+    bad = copy.deepcopy(whole.manifest)
+    another_base(bad)
+    repository(bad)["versions"][1]["content_digest"] = "0" * 64
+    refused(whole, packed(bad, whole.files), tmp_path)
+    assert not BaseModel.objects.filter(name="lab/new").exists() and not Job.objects.exists()
+    good = copy.deepcopy(whole.manifest)
+    another_base(good)
+    path = tmp_path / "good.bundle"
+    path.write_bytes(packed(good, whole.files))
+    import_bundle(path, actor=whole.owner, dry_run=True)
+    assert not BaseModel.objects.filter(name="lab/new").exists() and Repository.objects.count() == 1
+    import_bundle(path, actor=whole.owner)
+    base = BaseModel.objects.get(name="lab/new")
+    assert base.shapes == whole.base.shapes and not Job.objects.exists()
+    assert set(Version.objects.filter(repository__name="first").values_list("base", flat=True)) == {base.pk}
+
+
+def test_a_dry_run_refuses_what_the_import_would(whole, tmp_path):
+    """Also what is only found as rows are written: a limit, a protected name."""
+    protections.protect(actor=whole.owner, place=Namespace.objects.get(name="lab"), pattern="latest")
+    writer = factories.make_user("writer")
+    Membership.objects.create(namespace=Namespace.objects.get(name="lab"), user=writer, role="writer")
+    for dry_run in (True, False):
+        with pytest.raises(HubError, match="'latest' is protected"):
+            import_bundle(whole.path, actor=writer, dry_run=dry_run)
+    assert Repository.objects.count() == 1
 
 
 def test_a_link_of_lineage_needs_sight(whole, tmp_path):

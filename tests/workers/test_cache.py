@@ -3,12 +3,17 @@
 import io
 import os
 import time
+from contextlib import nullcontext
 
 import pytest
 
+from hub.models import Job
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
+from workers.attempt import Attempt
 from workers.cache import Cache
+from workers.publishing import result_folder
+from workers.worker import Worker
 
 
 def put(**files: bytes) -> dict[str, Entry]:
@@ -82,10 +87,40 @@ def test_the_longest_unused_go_first_and_the_fresh_stay(cache):
     assert folders[0].exists()
 
 
-def test_what_a_killed_worker_left_half_done_is_swept(cache):
-    cache.root.mkdir(parents=True)
+def test_what_a_killed_worker_left_half_done_is_swept(cache, settings):
     rest = cache.root / ".part-abc"
-    rest.mkdir()
+    rest.mkdir(parents=True)
+    (rest / "weights").write_bytes(b"half")
+    settings.KEEP_UNUSED_HOURS = 2
     age(rest, 8000)
     cache.folder(put(a=b"1"))
+    assert rest.exists(), "something in it was written just now"
+    age(rest / "weights", 8000)
+    cache.folder(put(a=b"2"))
     assert not rest.exists()
+
+
+def uses(worker: Worker, how: str, files: dict[str, Entry]):
+    """A worker's job that uses a folder in each way there is; the folder."""
+    if how == "an input":
+        return nullcontext(worker.cache.folder(files))
+    if how == "stages to resume from":
+        return nullcontext(worker.cache.hold(worker.cache.root / "generator-7"))
+    return result_folder(worker)
+
+
+@pytest.mark.parametrize("how", ["an input", "stages to resume from", "a result"])
+def test_what_a_job_uses_for_hours_is_not_removed_by_another_worker(how, worker, settings):
+    """Two workers share a cache. The heartbeat of the one says what its job uses; the other needs room."""
+    other = Cache(worker.cache.root, budget=1)
+    with worker.holding(Attempt(Job(pk=7, attempt=1))), uses(worker, how, put(a=b"in use")) as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        age(folder, 100_000)
+        worker.heartbeat.held = None
+        worker.heartbeat.beat()
+        other.folder(put(a=b"needs room"))
+        assert folder.exists()
+        age(folder, 100_000)
+    worker.heartbeat.beat()
+    other.folder(put(a=b"needs room too"))
+    assert not folder.exists(), "its job is over"

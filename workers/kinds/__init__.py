@@ -33,9 +33,10 @@ def home_of(job: Job) -> WorkerKind:
     return HOMES.of(METHODS[job.kind])
 
 
-def work_folder(root: Path, job: Job) -> Path:
+def work_folder(worker: Worker, job: Job) -> Path:
     """The folder of this job's stages, made if it is missing. Folders of jobs that are over are removed."""
+    root = worker.cache.root
     leftovers.sweep(root, {home.work for home in HOMES.all.values() if home.work})
     folder = root / f"{home_of(job).work}-{job.pk}"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return worker.cache.hold(folder)

@@ -40,7 +40,7 @@ def assemble(attempt: Attempt, worker: Worker) -> None:
     model, tokenizer = worker.models.get(job.base, attempt.say)
 
     attempt.advance(State.RUNNING)
-    work = work_folder(worker.cache.root, job)
+    work = work_folder(worker, job)
     sources = [_source(row) for row in joining]
     if mixture:
         from composition.moe.grow import add_experts

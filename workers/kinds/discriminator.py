@@ -29,7 +29,7 @@ def discriminate(attempt: Attempt, worker: Worker) -> None:
     source = worker.input_folder(row)
     real = [one["prompt"] for one in _real(attempt, worker, recipe)]
     seeds = [one["prompt"] for one in private_rows(attempt, SEEDS)]
-    work = work_folder(worker.cache.root, job)
+    work = work_folder(worker, job)
     attempt.advance(State.RUNNING)
     try:
         made = METHODS[job.kind].load()(

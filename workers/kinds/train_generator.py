@@ -31,7 +31,7 @@ def train(attempt: Attempt, worker: Worker) -> None:
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
     starts = inputs_of(job, GENERATOR)
     data = _data(attempt, worker, recipe.stage)
-    work = work_folder(worker.cache.root, job)
+    work = work_folder(worker, job)
 
     generator = _trained(attempt, worker, recipe, data, work, worker.input_folder(starts[0]) if starts else None)
     parents = [*versions(starts), *versions(inputs_of(job, DATASET))]

@@ -35,7 +35,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
     (row,) = inputs_of(job)
     source = read_source(attempt, worker, row)
-    work = work_folder(worker.cache.root, job)
+    work = work_folder(worker, job)
     with result_folder(worker) as folder:
         made, rows, report = _by_data(attempt, worker, recipe, row, source, work)
         shutil.copytree(made, folder, dirs_exist_ok=True)

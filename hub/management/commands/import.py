@@ -19,7 +19,9 @@ class Command(BaseCommand):
         parser.add_argument("--into", metavar="NAMESPACE", help="put all repositories into this namespace")
         parser.add_argument("--trust", metavar="KEY", action="append", default=[], help="trust this key, this time")
         parser.add_argument("--unsigned-ok", action="store_true", help="take a bundle of an unknown key, or of none")
-        parser.add_argument("--dry-run", action="store_true", help="check everything and write nothing")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="check everything, write no row (gc removes the bytes)"
+        )
 
     def handle(self, *args, file: Path, user, into, trust, unsigned_ok, dry_run, **options) -> None:
         actor = User.objects.filter(username__iexact=user, is_active=True).first()

@@ -7,8 +7,10 @@
 
 Rows first, in one read transaction, then bytes. Bytes never change, and a lease keeps the collector from deleting any
 meanwhile, so what the rows refer to is there. A backup is written under another name, and renamed when it is whole.
+Disks rot: bytes that FOLDER has are believed by their size, and read again only where that is asked for.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +26,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from hub.errors import Conflict, Invalid
+from hub.sealed.keys import write_secret
 from hub.services.content.manifest import canonical_json
 from hub.services.upkeep import tables
 from hub.services.upkeep.leases import BACKUP, Lease, busy, lease
@@ -33,13 +36,17 @@ from hub.storage import CHUNK, DIGEST, blobs, digest, sync_folder
 FORMAT = 1
 PART = ".part-"
 SNAPSHOTS, MANIFEST, TABLES, BLOBS, SECRETS = "snapshots", "manifest.json", "tables", "blobs.jsonl", "secrets.json"
-# Files of the data folder that are secrets of this hub.
-SECRET_FILES = ("secret_key", "signing_key.pem")
+SIGNING_KEY = "signing_key.pem"
+WITHOUT_SECRETS = (
+    "Without secrets: tokens and passwords work after a restore, sessions end, and the secrets of second factors and "
+    "webhooks need the old key (HUB_SECRET_KEY or HUB_OLD_SECRET_KEYS), or each webhook a new secret."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What a backup holds, and what it had to copy. `missing` are digests whose bytes the store has lost."""
+    """What a backup holds, and what it had to copy, of which `damaged` took the place of rotten bytes. `missing` are
+    digests whose bytes the store has lost."""
 
     name: str
     rows: int
@@ -47,11 +54,17 @@ class Done:
     bytes: int
     copied: int
     copied_bytes: int
+    damaged: int
     missing: list[str]
 
 
-def back_up(folder: Path, *, secrets: bool = False, say: Callable[[str], None] = lambda text: None) -> Done:
-    """Write a backup into `folder`, beside those that are there. Conflict `backup.busy` while another runs."""
+def back_up(
+    folder: Path, *, secrets: bool = False, verify: bool = False, say: Callable[[str], None] = lambda text: None
+) -> Done:
+    """Write a backup into `folder`, beside those that are there. Conflict `backup.busy` while another runs.
+
+    With `verify` the bytes that are there already are read, and copied again where they are not what they were.
+    """
     try:
         for name in ("blobs", SNAPSHOTS):
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,7 +82,7 @@ def back_up(folder: Path, *, secrets: bool = False, say: Callable[[str], None] =
             written = tables.dump(alias, part / TABLES, sessions=secrets, tick=lambda: _still(held))
             _list_blobs(alias, part / BLOBS)
         say(f"  {sum(table['rows'] for table in written):,} rows of {len(written)} tables")
-        done = _copy_blobs(folder, part / BLOBS, held, say)
+        done = _copy_blobs(folder, part / BLOBS, held, verify, say)
         if secrets:
             _write_secrets(part / SECRETS)
         _write_manifest(part, written, done)
@@ -103,8 +116,16 @@ def _forget(folder: Path, keep: int) -> tuple[int, int]:
         shutil.rmtree(doomed)
     wanted = set()
     for name in names[-keep:]:
-        with (folder / SNAPSHOTS / name / BLOBS).open() as lines:
-            wanted |= {bytes.fromhex(json.loads(line)[0]) for line in lines}
+        listing = folder / SNAPSHOTS / name / BLOBS
+        try:
+            with listing.open() as lines:
+                wanted |= {bytes.fromhex(json.loads(line)[0]) for line in lines}
+        except (OSError, ValueError, LookupError, TypeError):
+            raise Conflict(
+                f"{listing} can't be read, so nobody knows which bytes that backup needs, and none were removed. It "
+                f"can't be restored: remove {listing.parent}, then run the backup with --keep again.",
+                code="backup.damaged",
+            ) from None
     freed = 0
     for path in (folder / "blobs").glob("??/??/*"):
         # What has no digest for its name was being copied when its process was killed.
@@ -125,15 +146,18 @@ def _list_blobs(alias: str, path: Path) -> None:
         out.writelines(json.dumps(row) + "\n" for row in found.iterator(chunk_size=2000))
 
 
-def _copy_blobs(folder: Path, listing: Path, held: Lease, say: Callable[[str], None]) -> dict:
+def _copy_blobs(folder: Path, listing: Path, held: Lease, verify: bool, say: Callable[[str], None]) -> dict:
     """Copy what isn't there yet, each under its digest once it was read whole and right."""
-    done = {"blobs": 0, "bytes": 0, "copied": 0, "copied_bytes": 0, "missing": []}
+    done = {"blobs": 0, "bytes": 0, "copied": 0, "copied_bytes": 0, "damaged": 0, "missing": []}
     with listing.open() as lines:
         for line in lines:
             _still(held)
             sha256, size = json.loads(line)
             target = folder / "blobs" / blobs.name(sha256)
             there = target.is_file() and target.stat().st_size == size
+            if there and verify and not _right(target, sha256, held):
+                there, done["damaged"] = False, done["damaged"] + 1
+                say(f"  {target} is damaged")
             if not there and not _copy(sha256, size, target, held):
                 done["missing"].append(sha256)
                 say(f"  {sha256} is missing or damaged in the store; see manage.py fsck")
@@ -141,9 +165,17 @@ def _copy_blobs(folder: Path, listing: Path, held: Lease, say: Callable[[str], N
             done["blobs"], done["bytes"] = done["blobs"] + 1, done["bytes"] + size
             if not there:
                 done["copied"], done["copied_bytes"] = done["copied"] + 1, done["copied_bytes"] + size
-                if done["copied"] % 1000 == 0:
-                    say(f"  {done['copied']:,} blobs copied")
+            if done["blobs"] % 1000 == 0:
+                say(f"  {done['blobs']:,} blobs")
     return done
+
+
+def _right(path: Path, sha256: str, held: Lease) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return digest(_Watched(stream, held))[0] == sha256
+    except _Unreadable:
+        return False
 
 
 def _copy(sha256: str, size: int, target: Path, held: Lease) -> bool:
@@ -158,7 +190,7 @@ def _copy(sha256: str, size: int, target: Path, held: Lease) -> bool:
             return False
         part.chmod(0o400)
         os.replace(part, target)
-    except FileNotFoundError:
+    except (FileNotFoundError, _Unreadable):
         return False
     finally:
         part.unlink(missing_ok=True)
@@ -166,22 +198,32 @@ def _copy(sha256: str, size: int, target: Path, held: Lease) -> bool:
     return True
 
 
+class _Unreadable(Exception):
+    """A disk can't read these bytes any more."""
+
+
 class _Watched:
-    """A stream that renews the lease as it is read."""
+    """A stream that renews the lease as it is read. Raises _Unreadable."""
 
     def __init__(self, source, held: Lease) -> None:
         self.source, self.held = source, held
 
     def read(self, count: int = CHUNK) -> bytes:
         _still(self.held)
-        return self.source.read(count)
+        try:
+            return self.source.read(count)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise _Unreadable from error
 
 
 def _write_secrets(path: Path) -> None:
-    path.touch(mode=0o600)
-    found = {name: (settings.HUB_DATA / name) for name in SECRET_FILES}
-    kept = {name: file.read_text() for name, file in found.items() if file.exists()}
-    path.write_text(json.dumps({**kept, "secret_key": settings.SECRET_KEY}))
+    """All keys that something in the rows may be sealed with, and the one that signs bundles."""
+    kept = {"secret_key": settings.SECRET_KEY, "old_secret_keys": list(settings.SECRET_KEY_FALLBACKS)}
+    if (signing := settings.HUB_DATA / SIGNING_KEY).exists():
+        kept[SIGNING_KEY] = signing.read_text()
+    write_secret(path, json.dumps(kept))
 
 
 def _write_manifest(part: Path, written: list[dict], done: dict) -> None:

@@ -13,8 +13,9 @@ from django.conf import settings
 from hub.services.content.collection import Collected, collect_blobs
 from hub.services.upkeep.expiry import expire_uploads
 
-# How workers name a folder they are still filling: in their cache, and beside the base that they convert.
-IN_CACHE, IN_BASES = ".part-*", ".*-????????"
+# How workers name a folder they are still filling: in their cache, and beside the base that they convert. Names of
+# their own, as HUB_BASES may be a folder that others keep things in.
+IN_CACHE, IN_BASES = ".part-*", ".hub-part-*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +74,12 @@ def leftovers(grace: timedelta) -> Iterator[Path]:
         places += [(folder, IN_BASES) for folder in (root, *root.glob("*/"))]
     for place, pattern in places:
         for folder in place.glob(pattern):
-            if folder.is_dir() and not folder.is_symlink() and time.time() - _touched(folder) > grace.total_seconds():
+            if folder.is_dir() and not folder.is_symlink() and time.time() - touched(folder) > grace.total_seconds():
                 yield folder
 
 
-def _touched(folder: Path) -> float:
+def touched(folder: Path) -> float:
+    """When the folder or anything in it was last written, in seconds since 1970; 0 where it is gone."""
     return max(_stat(path)[0] for path in (folder, *folder.rglob("*")))
 
 

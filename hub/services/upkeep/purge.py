@@ -6,11 +6,13 @@ name go. Nobody sees a tombstone, so it is in nobody's way: its base can be dele
 While that is there, its admins decide who may see what was made from it.
 """
 
+from datetime import datetime
+
 from django.db import transaction
 from django.db.models import PROTECT
 from django.utils import timezone
 
-from hub.errors import Conflict
+from hub.errors import Conflict, NotFound
 from hub.models import (
     FINAL,
     Companion,
@@ -33,13 +35,17 @@ from hub.services.audit import record
 
 
 @transaction.atomic
-def purge_repository(*, actor: User | None, repository: Repository) -> None:
+def purge_repository(*, actor: User | None, repository: Repository, before: datetime | None = None) -> None:
     """Delete a repository in the trash for good; its name is free again. `actor` is None where its time was over.
 
-    Conflict `repository.not_deleted` where it is not in the trash.
+    Conflict `repository.not_deleted` where it is not in the trash, or not since a time that lies before `before`.
+    NotFound `repository.gone` where nothing of it is left.
     """
-    found = Repository.objects.select_for_update(of=("self",)).select_related("namespace").get(pk=repository.pk)
-    if found.deleted_at is None:
+    rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
+    found = rows.filter(pk=repository.pk).first()
+    if found is None:
+        raise NotFound(f"{repository.full_name} was deleted for good in the meantime.", code="repository.gone")
+    if found.deleted_at is None or (before and found.deleted_at >= before):
         raise Conflict(
             f"{found.full_name} is not in the trash; delete it first, then delete it for good.",
             code="repository.not_deleted",

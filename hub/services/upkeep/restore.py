@@ -1,10 +1,12 @@
 """Restoring a backup: everything is verified by its digest, bytes come first, then all rows in one transaction.
 
-Whatever goes wrong leaves the rows as they were; bytes without rows are garbage, which gc removes.
+Whatever goes wrong leaves the rows as they were; bytes without rows are garbage, which gc removes. Tables are changed
+before that transaction, so a database that holds something is only taken forward to the backup's release, never back.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.apps import apps
@@ -15,15 +17,35 @@ from django.db.migrations.exceptions import IrreversibleError
 from django.db.migrations.executor import MigrationExecutor
 
 from hub import queries
-from hub.env import env
 from hub.errors import Conflict, Invalid
 from hub.runtime.site import running
+from hub.sealed.keys import OLD_KEYS, restore_keys, write_secret
 from hub.services.upkeep import tables
-from hub.services.upkeep.backup import BLOBS, FORMAT, MANIFEST, SECRETS, SNAPSHOTS, TABLES, digest_of, whole
+from hub.services.upkeep.backup import (
+    BLOBS,
+    FORMAT,
+    MANIFEST,
+    SECRETS,
+    SIGNING_KEY,
+    SNAPSHOTS,
+    TABLES,
+    WITHOUT_SECRETS,
+    digest_of,
+    whole,
+)
 from hub.storage import blobs, digest
 
 # Tables that every migrated database has rows in, before anyone used it.
 MADE_BY_MIGRATING = ("auth", "contenttypes")
+EMPTY = "an empty database: a new HUB_DATA, or another DATABASE_URL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """When the backup was made, and the digests whose bytes neither it nor this hub's store has."""
+
+    made_at: str
+    lost: list[str]
 
 
 def read_manifest(folder: Path, name: str | None = None) -> tuple[Path, dict]:
@@ -56,26 +78,34 @@ def read_manifest(folder: Path, name: str | None = None) -> tuple[Path, dict]:
 
 
 def restore(
-    folder: Path, *, name: str | None = None, replace: bool = False, say: Callable[[str], None] = lambda text: None
-) -> dict:
-    """Put a backup in the place of what this hub holds; its manifest. `name` is one of `whole`, else the newest.
+    folder: Path,
+    *,
+    name: str | None = None,
+    replace: bool = False,
+    without_damaged: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Restored:
+    """Put a backup in the place of what this hub holds. `name` is one of `whole`, else the newest.
 
-    Conflict where the hub is running, holds something and `replace` isn't given, or is older than the backup.
+    Conflict where the hub is running, holds something and `replace` isn't given, or code, database and backup are of
+    releases that don't fit. Invalid where bytes of the backup are damaged; `without_damaged` goes on without them.
     """
     place, manifest = read_manifest(folder, name)
     _refuse_running()
-    _refuse_full(replace)
-    _check_blobs(folder, place, manifest)
     executor = MigrationExecutor(connection)
     wanted = [tuple(node) for node in manifest["migrations"]]
-    unknown = [node for node in wanted if node not in executor.loader.graph.nodes]
-    if unknown:
-        raise Conflict(
-            f"The backup was made by a later release, with the migration {'.'.join(unknown[0])}. Upgrade the hub to "
-            "that release, then restore.",
-            code="restore.newer",
+    _refuse_other_releases(executor, wanted)
+    _refuse_full(replace)
+    lost = _put_blobs(folder, place, say)
+    expected = set(manifest["missing"])
+    damaged = [sha256 for sha256 in lost if sha256 not in expected]
+    if damaged and not without_damaged:
+        raise Invalid(
+            f"{len(damaged):,} blobs of this backup are missing or damaged, such as {_kept(folder, damaged[0])}, and "
+            f"the store here lacks them too. The hub that wrote it may still have them: manage.py backup {folder} "
+            "--verify there copies them again. Or restore all the rest with --without-damaged.",
+            code="restore.damaged",
         )
-    _put_blobs(folder, place, manifest, say)
     _migrate_to(executor, wanted)
     state = MigrationExecutor(connection).loader.project_state(wanted).apps
     with transaction.atomic():
@@ -87,7 +117,9 @@ def restore(
     say(f"  {sum(counts.values()):,} rows")
     if SECRETS in manifest["files"]:
         _restore_secrets(json.loads((place / SECRETS).read_text()), say)
-    return manifest
+    else:
+        say(f"  {WITHOUT_SECRETS}")
+    return Restored(made_at=manifest["made_at"], lost=lost)
 
 
 def holds() -> dict[str, int]:
@@ -107,10 +139,39 @@ def _interrupted(folder: Path) -> bool:
 
 def _refuse_running() -> None:
     there = running(settings.HUB_DATA)
-    live = "hub_workernode" in connection.introspection.table_names() and queries.live_workers()
+    # Of a database that is not migrated yet, names alone can be read.
+    tabled = "hub_workernode" in connection.introspection.table_names()
+    live = queries.live_workers().values_list("name", flat=True).first() if tabled else None
     if there or live:
-        who = f"at {there['url']}" if there else f"with the worker {live[0].name}"
+        who = f"at {there['url']}" if there else f"with the worker {live}"
         raise Conflict(f"The hub is running {who}. Stop it, then restore.", code="restore.running")
+
+
+def _refuse_other_releases(executor: MigrationExecutor, wanted: list[tuple[str, str]]) -> None:
+    """Neither the backup nor the database is later than this code, and no row stands in the way of going back."""
+    loader = executor.loader
+    unknown = [node for node in wanted if node not in loader.graph.nodes]
+    if unknown:
+        raise Conflict(
+            f"The backup was made by a later release, with the migration {'.'.join(unknown[0])}. Upgrade the hub to "
+            "that release, then restore.",
+            code="restore.newer",
+        )
+    later = sorted(
+        node for node in loader.applied_migrations if node[0] in loader.migrated_apps and node not in loader.graph.nodes
+    )
+    if later:
+        raise Conflict(
+            f"This database was migrated by a later release, with the migration {'.'.join(later[0])}. Give {EMPTY}; or "
+            "restore with that release.",
+            code="restore.database_newer",
+        )
+    if any(backwards for _, backwards in executor.migration_plan(wanted)) and holds():
+        raise Conflict(
+            "The backup was made by an earlier release, and this hub is not empty: to take its database back would "
+            f"drop what later releases brought before a row of the backup is read. Give {EMPTY}.",
+            code="restore.older",
+        )
 
 
 def _refuse_full(replace: bool) -> None:
@@ -125,38 +186,43 @@ def _refuse_full(replace: bool) -> None:
         )
 
 
-def _listed(place: Path, manifest: dict):
-    missing = set(manifest["missing"])
+def _kept(folder: Path, sha256: str) -> Path:
+    return folder / "blobs" / blobs.name(sha256)
+
+
+def _listed(place: Path) -> Iterator[tuple[str, int]]:
     with (place / BLOBS).open() as lines:
         for line in lines:
             sha256, size = json.loads(line)
-            if sha256 not in missing:
-                yield sha256, size
+            yield sha256, size
 
 
-def _check_blobs(folder: Path, place: Path, manifest: dict) -> None:
-    """All bytes are there in their sizes; their digests are computed as they are copied, before a row is written."""
-    for sha256, size in _listed(place, manifest):
-        path = folder / "blobs" / blobs.name(sha256)
-        if not path.is_file() or path.stat().st_size != size:
-            raise Invalid(f"{path} is missing or has another size than {size:,} bytes: the backup is damaged.")
-
-
-def _put_blobs(folder: Path, place: Path, manifest: dict, say: Callable[[str], None]) -> None:
-    count = 0
-    for sha256, size in _listed(place, manifest):
-        path = folder / "blobs" / blobs.name(sha256)
-        with path.open("rb") as stream:
-            if digest(stream) != (sha256, size):
-                raise Invalid(f"{path} does not have the digest of its name: the backup is damaged.")
-        if not _there(sha256, size):
-            blobs.delete(sha256)
-            with path.open("rb") as stream:
-                blobs.put(stream)
+def _put_blobs(folder: Path, place: Path, say: Callable[[str], None]) -> list[str]:
+    """All bytes into the store, each by its digest; those that are good neither here nor in the backup."""
+    count, lost = 0, []
+    for sha256, size in _listed(place):
+        if not _there(sha256, size) and not _put(_kept(folder, sha256), sha256, size):
+            lost.append(sha256)
+            continue
         count += 1
         if count % 1000 == 0:
             say(f"  {count:,} blobs")
     say(f"  {count:,} blobs")
+    return lost
+
+
+def _put(path: Path, sha256: str, size: int) -> bool:
+    """Put a file into the store, in the place of none or of damaged bytes; False where it isn't what its name says."""
+    try:
+        with path.open("rb") as stream:
+            good = digest(stream) == (sha256, size)
+    except OSError:
+        return False
+    if good:
+        blobs.delete(sha256)
+        with path.open("rb") as stream:
+            blobs.put(stream)
+    return good
 
 
 def _there(sha256: str, size: int) -> bool:
@@ -164,7 +230,7 @@ def _there(sha256: str, size: int) -> bool:
     try:
         with blobs.open(sha256) as stream:
             return digest(stream) == (sha256, size)
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
@@ -174,21 +240,14 @@ def _migrate_to(executor: MigrationExecutor, wanted: list[tuple[str, str]]) -> N
         executor.migrate(wanted)
     except (IrreversibleError, NotImplementedError) as error:
         raise Conflict(
-            f"The database can't go back to the release that wrote the backup ({error}). Give an empty database "
-            "(DATABASE_URL) and restore into that.",
+            f"The database can't go back to the release that wrote the backup ({error}). Give {EMPTY}.",
             code="restore.older",
         ) from None
 
 
-def _restore_secrets(kept: dict[str, str], say: Callable[[str], None]) -> None:
-    given = env("HUB_SECRET_KEY")
-    for name, text in kept.items():
-        if name == "secret_key" and given:
-            if given != text:
-                say("  HUB_SECRET_KEY is not the backup's key, which sessions and two-factor secrets need")
-            continue
-        path = settings.HUB_DATA / name
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text)
+def _restore_secrets(kept: dict, say: Callable[[str], None]) -> None:
+    if not restore_keys(settings.HUB_DATA, kept["secret_key"], kept.get("old_secret_keys", [])):
+        say(f"  HUB_SECRET_KEY is not the backup's key; that is in {OLD_KEYS} now, for what was sealed with it")
+    if SIGNING_KEY in kept:
+        write_secret(settings.HUB_DATA / SIGNING_KEY, kept[SIGNING_KEY])
     say("  secrets")

@@ -5,6 +5,7 @@ up again later. A task is run by `hub.services.upkeep.runner`, which lets one pr
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -14,6 +15,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from hub.errors import Conflict, NotFound
 from hub.models import FINAL, Delivery, Event, Job, JobLog, Repository
 from hub.services import outbox
 from hub.services.jobs import files
@@ -71,8 +73,9 @@ def _trash(go_on: GoOn) -> str:
         for repository in some:
             if not go_on():
                 return f"{purged} repositories deleted for good"
-            purge_repository(actor=None, repository=repository)
-            purged += 1
+            with suppress(Conflict, NotFound):  # Restored in the meantime, or deleted for good by someone.
+                purge_repository(actor=None, repository=repository, before=before)
+                purged += 1
     for some in batches.rows(Repository.objects.filter(purged_at__isnull=False)):
         for repository in some:
             if go_on():

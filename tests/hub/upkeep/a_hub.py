@@ -8,10 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from django.conf import settings
+from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
 
-from hub.models import Evaluation, Job
+from hub.models import Blob, Evaluation, Job, ManifestEntry, Repository, Revision, User, Version
 from hub.services import audit, refs, repositories, tokens
 from hub.services.content import companions
 from tests.hub import asking, factories
@@ -102,3 +103,25 @@ def record_one(owner, version, dataset, base) -> Evaluation:
 def bytes_of(store: Path, sha256: str) -> Path:
     """Where the test's store keeps a blob."""
     return store / "blobs" / sha256[:2] / sha256[2:4] / sha256
+
+
+def lose_everything(store: Path) -> None:
+    """An empty hub, as after a fire."""
+    call_command("flush", interactive=False, verbosity=0)
+    shutil.rmtree(store / "blobs", ignore_errors=True)
+    shutil.rmtree(store / "uploads", ignore_errors=True)
+
+
+def rows() -> dict[str, list[str]]:
+    """Every table's rows as text, to compare."""
+    found = {}
+    for model in (User, Repository, Revision, ManifestEntry, Version, Job, Blob):
+        found[model.__name__] = [repr(row) for row in model.objects.order_by("pk").values_list()]
+    return found
+
+
+def damage(path: Path) -> None:
+    """Change one bit."""
+    path.chmod(0o600)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -1,6 +1,7 @@
 """A hub that is made once a module, and a worker without Celery; no test here is about the broker."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,3 +29,9 @@ def hub(world, store) -> Iterator[SimpleNamespace]:
     """That hub for one test alone: a copy of its bytes, and what is done to its rows is undone."""
     with copied(world, store):
         yield world
+
+
+@pytest.fixture
+def kept(tmp_path) -> Path:
+    """A folder for backups."""
+    return tmp_path / "backups"

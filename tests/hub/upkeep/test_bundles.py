@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from hub.models import BaseModel, Companion, Event, Job, Parentage, Ref, Repository, Revision, Version
-from hub.services import refs, repositories
+from hub.models import BaseModel, Companion, Event, Job, Parentage, Ref, RefMove, Repository, Revision, Version
+from hub.services import protections, refs, repositories
 from hub.services.content.collection import collect_blobs, timedelta
 from hub.services.upkeep import fsck
 from hub.services.upkeep.bundles import signing
@@ -126,6 +126,63 @@ def test_a_known_repository_goes_forward(hub, bundle, tmp_path, capsys):
     with pytest.raises(CommandError, match="or the bundle is older"):
         take(bundle)
     assert not list(fsck.check(fsck.look()))
+
+
+def test_latest_is_vn_after_an_import_whatever_was_edited_since(hub, tmp_path):
+    factories.push(hub.owner, hub.repository, {"README.md": b"# Edited\n"})
+    path = tmp_path / "edited.bundle"
+    call_command("export", "lab/first", str(path))
+    oid = hub.second.revision.oid
+    forget_everything()
+    take(path)
+    (latest,) = Ref.objects.filter(name="latest")
+    assert latest.revision.oid == oid and latest.revision == Version.objects.get(number=2).revision
+    assert not list(fsck.check(fsck.look()))
+
+
+def forward(hub, tmp_path) -> tuple[Path, Path]:
+    """Two bundles of lab/first: as it is, and with one more version; the first is imported."""
+    before, after = tmp_path / "before.bundle", tmp_path / "after.bundle"
+    call_command("export", "lab/first", str(before))
+    factories.push(hub.owner, hub.repository, factories.adapter_files(seed=55))
+    call_command("export", "lab/first", str(after))
+    forget_everything()
+    take(before)
+    return before, after
+
+
+def test_a_protected_latest_is_moved_by_no_mere_writer(hub, tmp_path):
+    before, after = forward(hub, tmp_path)
+    row = Repository.objects.get(name="first")
+    for pattern in ("latest", "main"):
+        protections.protect(actor=hub.owner, place=row, pattern=pattern)
+    call_command("import", str(before), "--as", "member")
+    protections.unprotect(actor=hub.owner, place=row, pattern="main")
+    there = picture()
+    with pytest.raises(CommandError, match="'latest' is protected"):
+        call_command("import", str(after), "--as", "member")
+    assert picture() == there
+    take(after)
+    assert Ref.objects.get(name="latest").revision.version.number == 3
+    assert RefMove.objects.filter(name="latest").latest("pk").actor == hub.owner
+
+
+def test_a_tag_of_here_is_no_branch_of_there(hub, tmp_path):
+    factories.push(hub.owner, hub.repository, factories.adapter_files(seed=56), branch="stable")
+    path = tmp_path / "stable.bundle"
+    call_command("export", "lab/first", str(path))
+    forget_everything()
+    take(path)
+    row, asked = Repository.objects.get(name="first"), {"actor": hub.owner, "name": "stable"}
+    Ref.objects.filter(name="stable").delete()
+    refs.set_tag(**asked, repository=row, revision=row.revisions.first())
+    before = picture()
+    with pytest.raises(CommandError, match="its tag stable is a branch in the bundle"):
+        take(path)
+    assert picture() == before
+    refs.delete_tag(**asked, repository=row)
+    take(path)
+    assert Ref.objects.get(name="stable").kind == "branch"
 
 
 CONFLICTS = {

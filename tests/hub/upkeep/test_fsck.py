@@ -40,6 +40,7 @@ from tests.hub import factories
 from tests.hub.upkeep.a_hub import bytes_of
 
 pytestmark = pytest.mark.django_db
+CARD = b"---\nlicense: mit\ntags: [news]\n---\n# An adapter\n"
 
 
 def weights(version: Version) -> str:
@@ -150,6 +151,12 @@ def tag_into_another(hub):
 
 def latest_behind(hub):
     ref(hub, "latest").update(revision=hub.first.revisions.first())
+
+
+def latest_with_its_card(hub):
+    """Where an edit of the card, which makes no version, went."""
+    edited = factories.push(hub.owner, hub.repository, {"README.md": CARD + b"Edited.\n"}).revision
+    ref(hub, "latest").update(revision=edited)
 
 
 def latest_gone(hub):
@@ -316,6 +323,7 @@ DAMAGES = {
     latest_into_another: ({"ref.foreign"}, True),
     tag_into_another: ({"ref.foreign"}, True),
     latest_behind: ({"ref.latest"}, True),
+    latest_with_its_card: ({"ref.latest"}, True),
     latest_gone: ({"ref.latest"}, True),
     latest_a_branch: ({"ref.kind"}, True),
     no_branch: ({"ref.lost"}, True),
@@ -324,7 +332,7 @@ DAMAGES = {
     version_without_files: ({"version.no_revision", "ref.latest"}, False),
     facts_changed: ({"version.facts"}, True),
     digest_changed: ({"version.content_digest"}, True),
-    version_of_its_neighbour: ({"version.no_revision", "version.files"}, False),
+    version_of_its_neighbour: ({"version.no_revision", "version.files", "ref.latest"}, False),
     base_of_another_shape: ({"version.invalid"}, False),
     parent_made_later: ({"lineage.order"}, False),
     facets_changed: ({"repository.facets"}, True),
@@ -406,6 +414,20 @@ def test_a_job_that_was_put_off_is_no_damage_and_waits_on(hub):
         Job.objects.filter(pk=hub.job.pk).update(state="running", worker="w", error={"times": times - 1})
         lease.put_off(job_id=hub.job.pk, attempt=1, fault="The store is away")
         assert codes() == set()
+
+
+def test_latest_is_the_newest_version_after_a_repair(hub):
+    """In every answer `@latest` and `@vN` are one revision, whatever was edited on main since."""
+    factories.push(hub.owner, hub.repository, {"README.md": CARD + b"Edited.\n"})
+    for damage in (latest_gone, latest_behind, latest_into_another):
+        damage(hub)
+        call_command("fsck", "--repair", "--yes")
+        assert ref(hub, "latest").get().revision == hub.second.revision, damage
+    right = hub.second.revision
+    version_of_its_neighbour(hub)
+    with pytest.raises(CommandError):
+        call_command("fsck", "--repair", "--yes")
+    assert ref(hub, "latest").get().revision == right, "nothing is read from damage"
 
 
 @pytest.mark.parametrize("damage", [bytes_gone, bytes_damaged, bytes_cut])

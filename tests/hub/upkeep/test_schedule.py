@@ -18,8 +18,9 @@ from django.utils import timezone
 from hub.models import Blob, Event, Job, JobFile, JobLog, Outbox, Repository, UpkeepTask, Upload
 from hub.services import outbox, repositories
 from hub.services.jobs import files as job_files
-from hub.services.upkeep import garbage, runner
+from hub.services.upkeep import batches, garbage, runner
 from hub.services.upkeep.leases import BACKUP, RUNNER, lease
+from hub.services.upkeep.purge import purge_repository
 from hub.services.upkeep.schedule import SCHEDULE, Task
 from hub.storage import blobs
 from tests.hub import asking, factories
@@ -84,6 +85,36 @@ KEPT = {
     "outbox": ("KEEP_OUTBOX_DAYS", an_outbox_row, Outbox.objects.count),
     "gc": ("KEEP_UPLOADS_DAYS", an_upload, Upload.objects.count),
 }
+
+
+RACES = {
+    "restored": lambda row: Repository.objects.filter(pk=row.pk).update(deleted_at=None),
+    "restored and deleted again": lambda row: Repository.objects.filter(pk=row.pk).update(deleted_at=timezone.now()),
+    "deleted for good": lambda row: purge_repository(actor=None, repository=row),
+}
+
+
+@pytest.mark.parametrize("what", RACES)
+def test_what_happens_to_the_trash_meanwhile_fails_no_upkeep(what, people, settings, monkeypatch):
+    """The list was read already: each is looked at again before it goes, and the others go."""
+    for name in ("first", "second"):
+        row = factories.make_repository(people.owner, name)
+        repositories.delete_repository(actor=people.owner, repository=row)
+    Repository.objects.update(deleted_at=ago(days=40))
+    first = Repository.objects.get(name="first")
+    rows = batches.rows
+
+    def race(found):
+        for some in rows(found):
+            if first in some:
+                RACES[what](first)
+            yield some
+
+    monkeypatch.setattr(batches, "rows", race)
+    (row,) = runner.run_due(names=["trash"])
+    assert row.outcome == "done" and row.message.startswith("1 repositories deleted"), row.message
+    left = list(Repository.objects.values_list("name", flat=True))
+    assert left == ([] if what == "deleted for good" else ["first"])
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -266,7 +297,8 @@ def test_page_and_api_show_it_to_administrators(client, people):
 def test_leftovers_of_killed_workers_go_and_those_at_work_stay(settings, tmp_path):
     settings.WORKER_CACHE, settings.WORKER_BASES = str(tmp_path / "cache"), str(tmp_path / "bases")
     kept = [tmp_path / "cache/abc", tmp_path / "bases/org/model", tmp_path / "cache/.part-busy"]
-    gone = [tmp_path / "cache/.part-x1", tmp_path / "bases/org/.model-abcdefgh", tmp_path / "bases/.model-abcdefgh"]
+    kept += [tmp_path / "bases/.hf-snapshot", tmp_path / "bases/org/.model-abcdefgh"]
+    gone = [tmp_path / "cache/.part-x1", tmp_path / "bases/org/.hub-part-model-x1", tmp_path / "bases/.hub-part-x1"]
     for folder in kept + gone:
         folder.mkdir(parents=True)
         (folder / "weights").write_bytes(b"12345")
@@ -277,6 +309,27 @@ def test_leftovers_of_killed_workers_go_and_those_at_work_stay(settings, tmp_pat
     assert all(map(Path.exists, kept + gone))
     assert garbage.collect_garbage().leftovers == 3
     assert all(map(Path.exists, kept)) and not any(map(Path.exists, gone))
+
+
+def test_what_a_killed_conversion_leaves_is_a_leftover(settings, tmp_path, monkeypatch):
+    """The one who makes such folders and the one who removes them agree on their name."""
+    from composition.running import base_models
+
+    settings.WORKER_CACHE, settings.WORKER_BASES = str(tmp_path / "cache"), str(tmp_path / "bases")
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(base_models, "_dequantise", killed)
+    with monkeypatch.context() as patch:
+        patch.setattr(base_models.shutil, "rmtree", lambda *given, **more: None)
+        with pytest.raises(KeyboardInterrupt):
+            base_models.convert_gguf(tmp_path / "x.gguf", tmp_path / "bases/org/model")
+    (left,) = (tmp_path / "bases/org").iterdir()
+    assert not list(garbage.leftovers(timedelta(hours=1)))
+    os.utime(left, (1, 1))
+    assert list(garbage.leftovers(timedelta(hours=1))) == [left]
 
 
 def test_no_blob_is_deleted_while_a_backup_runs(capsys):

@@ -42,7 +42,7 @@ content["sha256"] = digest_of(content)
 """
 
 
-def manage(data: Path, *command: str, url: str = "") -> str:
+def manage(data: Path, *command: str, url: str = "", refused: bool = False) -> str:
     """What `manage.py` prints, as a hub of this data folder and database."""
     env = {**os.environ, "HUB_DATA": str(data), "DATABASE_URL": url, "REDIS_URL": "redis://127.0.0.1:1/0"}
     env["DJANGO_SETTINGS_MODULE"] = "hub.settings"
@@ -50,8 +50,8 @@ def manage(data: Path, *command: str, url: str = "") -> str:
     run = subprocess.run(
         [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
     )
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
-    return run.stdout
+    assert run.returncode == int(refused), run.stdout[-2000:] + run.stderr[-2000:]
+    return run.stderr if refused else run.stdout
 
 
 @pytest.fixture
@@ -90,12 +90,18 @@ def test_there_and_back(tmp_path, server):
 
 @pytest.mark.slow
 def test_a_backup_of_an_earlier_release_is_loaded_and_migrated(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
+    old, behind, new = (tmp_path / name for name in ("old", "behind", "new"))
     manage(old, "migrate", "-v0")
     manage(old, "shell", "-v0", "-c", MAKE)
     manage(old, "backup", str(tmp_path / "a"))
+    manage(behind, "migrate", "hub", "0009_upkeep", "-v0")
+    manage(behind, "restore", str(tmp_path / "a"))
+    assert "No findings" in manage(behind, "fsck"), "the new code finds the tables of the old, and takes them forward"
     (place,) = (tmp_path / "a/snapshots").iterdir()
     manage(old, "shell", "-v0", "-c", AS_IT_WAS.format(place=str(place)))
     assert "oid_key" not in (place / "tables/hub.repository.jsonl").read_text()
+    said = manage(old, "restore", str(tmp_path / "a"), "--replace", "--yes", refused=True)
+    assert "Give an empty database: a new HUB_DATA" in said and "Traceback" not in said
+    assert "No findings" in manage(old, "fsck")
     manage(new, "restore", str(tmp_path / "a"))
     assert "No findings" in manage(new, "fsck")

@@ -6,6 +6,7 @@ written, all of them or none. Ids of revisions and numbers of versions stay what
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from django.db import transaction
@@ -14,7 +15,7 @@ from composition.errors import CompositionError
 from composition.formats.strict_json import strict_loads
 from hub.errors import Conflict, HubError, Invalid
 from hub.models import BaseModel, User
-from hub.services import bases, known_bases
+from hub.services import bases
 from hub.services.content.checking import check_files
 from hub.services.content.manifest import other_oid, revision_oid
 from hub.services.upkeep.bundles import archive, signing
@@ -37,6 +38,7 @@ def import_bundle(
     """Import the bundle at `path` as `actor`, into the namespaces it names or all `into` one; what was new.
 
     Raises Invalid for the file (`bundle.*`), Conflict for what is in the way here, and what an upload would raise.
+    Then no row is written, and with `dry_run` neither; the bytes are in the store already, where gc finds them.
     `trust` adds keys to the trusted ones; with `unsigned_ok` a stranger's bundle comes in as if it had been uploaded.
     """
     try:
@@ -50,12 +52,15 @@ def import_bundle(
         claims = read_claims(data)
         plans = [plan_for(actor, claim, into or claim.namespace) for claim in claims.repositories]
         _take_bytes(reader, claims, say)
-    known = {(base.name, base.revision): _base(actor, base, trusted, dry_run) for base in claims.bases}
+    with transaction.atomic():  # Bases are tried first, and kept only with all the rest.
+        tried = _bases(actor, claims, trusted)
+        transaction.set_rollback(True)
     for plan in plans:
-        _check_history(plan, known)
-    if not dry_run:
-        with transaction.atomic():
-            write(actor, plans, trusted)
+        _check_history(plan, tried)
+    with transaction.atomic():
+        _take_bases(plans, tried, _bases(actor, claims, trusted))
+        write(actor, plans, trusted)
+        transaction.set_rollback(dry_run)
     return plans
 
 
@@ -99,8 +104,21 @@ def _take_bytes(reader: archive.Reader, claims: Claims, say: Callable[[str], Non
     reader.end()
 
 
-def _base(actor: User, claim: ClaimedBase, trusted: bool, dry_run: bool) -> BaseModel | None:
-    """The base here, registered where a trusted hub vouches for its shapes; None where a dry run would do that."""
+def _bases(actor: User, claims: Claims, trusted: bool) -> dict[tuple[str, str], BaseModel]:
+    return {(base.name, base.revision): _base(actor, base, trusted) for base in claims.bases}
+
+
+def _take_bases(
+    plans: list[Plan], tried: dict[tuple[str, str], BaseModel], kept: dict[tuple[str, str], BaseModel]
+) -> None:
+    """Put the bases that are kept in the place of those that the files were checked against."""
+    of = {base.pk: kept[key] for key, base in tried.items()}
+    for plan in plans:
+        plan.checked = {oid: replace(one, base=one.base and of[one.base.pk]) for oid, one in plan.checked.items()}
+
+
+def _base(actor: User, claim: ClaimedBase, trusted: bool) -> BaseModel:
+    """The base here, registered where a trusted hub vouches for its shapes."""
     found = BaseModel.objects.filter(name__iexact=claim.name, revision=claim.revision).first()
     if found and found.shapes is not None and found.fingerprint != claim.fingerprint:
         raise Conflict(f"The base {found} has other shapes here than in the bundle.", code="import.base")
@@ -112,18 +130,12 @@ def _base(actor: User, claim: ClaimedBase, trusted: bool, dry_run: bool) -> Base
             f"Register the base first: hubctl base add {claim.name} --config config.json",
             code="base.unknown",
         )
-    if dry_run:
-        return None
-    with transaction.atomic():
-        base, _ = bases.register_base(
-            actor=actor, name=claim.name, revision=claim.revision, config=claim.config, license=claim.license
-        )
-        return known_bases.set_shapes(
-            base=base, shapes=claim.shapes, fingerprint=claim.fingerprint, parameters=claim.parameters
-        )
+    shapes = {"shapes": claim.shapes, "fingerprint": claim.fingerprint, "parameters": claim.parameters}
+    named = {"name": claim.name, "revision": claim.revision, "config": claim.config, "license": claim.license}
+    return bases.register_base(actor=actor, **named, known=shapes)[0]
 
 
-def _check_history(plan: Plan, known: dict[tuple[str, str], BaseModel | None]) -> None:
+def _check_history(plan: Plan, known: dict[tuple[str, str], BaseModel]) -> None:
     """Every new revision's id, its files as an upload of them would be checked, and its version's digest."""
     claim = plan.claim
     for revision in plan.new:
@@ -141,8 +153,6 @@ def _check_history(plan: Plan, known: dict[tuple[str, str], BaseModel | None]) -
         if version and version.base and version.base not in known:
             raise Invalid(f"{where}: its base {version.base[0]} is not in the bundle.", code="bundle.base")
         base = known[version.base] if version and version.base else None
-        if version and version.base and base is None:
-            continue  # A dry run has registered no base to check it against.
         try:
             checked = check_files(claim.kind, revision.files, base=base)
         except (CompositionError, HubError) as error:

@@ -56,13 +56,20 @@ def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
             f"or the bundle is older.{other}",
             code="import.diverged",
         )
-    heads = Ref.objects.filter(repository=existing, kind=RefKind.BRANCH).values_list("name", "revision__oid")
-    for name, oid in heads:
-        sort, at = claim.refs.get(name, (RefKind.BRANCH, oid))
-        while at is not None and at != oid:
+    for ref in Ref.objects.filter(repository=existing).select_related("revision"):
+        sort, at = claim.refs.get(ref.name, (ref.kind, ref.revision.oid))
+        if ref.is_tag and sort == RefKind.BRANCH:
+            raise Conflict(
+                f"{refuse}its tag {ref.name} is a branch in the bundle. Delete the tag here, or give it another name, "
+                "then import again.",
+                code="import.diverged",
+            )
+        if ref.is_tag:
+            continue
+        while at is not None and at != ref.revision.oid:
             at = there[at].parent
         if at is None or sort != RefKind.BRANCH:
-            raise Conflict(f"{refuse}its branch {name} is not behind the bundle's.{other}", code="import.diverged")
+            raise Conflict(f"{refuse}its branch {ref.name} is not behind the bundle's.{other}", code="import.diverged")
     plan.new = deque(revision for revision in claim.revisions if revision.oid not in here)
     for number, digest in Version.objects.filter(repository=existing).values_list("number", "content_digest"):
         if number not in claim.versions or claim.versions[number].content_digest != digest:

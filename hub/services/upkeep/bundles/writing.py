@@ -15,7 +15,6 @@ from hub.services.refs import lock, move
 from hub.services.repositories import create_repository
 from hub.services.upkeep.bundles.claims import ClaimedRevision
 from hub.services.upkeep.bundles.plans import Plan
-from hub.services.upkeep.checks.repositories import rebuild_ref
 
 
 def write(actor: User, plans: list[Plan], trusted: bool) -> None:
@@ -128,21 +127,24 @@ def _parent(actor: User, name: str, number: int, digest: str, numbers: dict[str,
 
 
 def _finish(actor: User, plan: Plan) -> None:
-    """Refs and facets: branches as in the bundle, tags that aren't here, the rest as publishing sets it.
+    """Refs and facets: branches as in the bundle, tags that aren't here, the rest as publishing sets it. What is there
+    already is not moved.
 
     Raises Protected for a ref that only admins of the repository move.
     """
     repository = plan.repository
-    here = set(Ref.objects.filter(repository=repository).values_list("name", flat=True))
+    here = dict(Ref.objects.filter(repository=repository).values_list("name", "revision__oid"))
     asked = {"actor": actor, "repository": repository}
     asked["may_protected"] = access.may(access.Viewer(user=actor), repository, "admin")
     at = {revision.oid: revision for revision in Revision.objects.filter(repository=repository)}
-    for name, (sort, oid) in plan.claim.refs.items():
-        if sort == RefKind.BRANCH or (name != LATEST and name not in here):
-            move(**asked, moves=[(sort, name)], revision=at[oid])
+    refs = {name: ref for name, ref in plan.claim.refs.items() if ref[0] == RefKind.BRANCH or name not in here}
     newest = last_version(repository)
     if newest:
-        rebuild_ref(repository, LATEST)
+        refs[LATEST] = (RefKind.TAG, newest.revision.oid)
+    for name, (sort, oid) in refs.items():
+        if here.get(name) != oid:
+            move(**asked, moves=[(sort, name)], revision=at[oid])
+    if newest:
         values = {**facets.of_version(repository, newest), "size": facets.size_of(newest.revision)}
         Repository.objects.filter(pk=repository.pk).update(**values)
     main = plan.claim.refs.get(MAIN)

@@ -1,6 +1,7 @@
 """A repository's refs, the numbers of its versions, and the facets that repeat its newest version and its card."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -61,15 +62,15 @@ def _refs(repository: Repository) -> Iterator[Finding]:
     if all(ref.is_tag for ref in refs.values()) and _tip(repository):
         yield _rebuild(repository, "ref.lost", MAIN, "the repository has revisions and no branch")
     newest, latest = last_version(repository), refs.get(LATEST)
+    made = _made(repository, newest)
     if newest and latest is None:
         yield _rebuild(repository, "ref.latest", LATEST, f"it is missing, and the newest version is {newest.label}")
-    elif (
-        latest
-        and latest.revision.repository_id == repository.pk
-        and latest.revision.version_id != (newest and newest.pk)
-    ):
-        label = newest.label if newest else "none"
-        yield _rebuild(repository, "ref.latest", LATEST, f"it isn't at the newest version, which is {label}")
+    elif latest and latest.revision.repository_id == repository.pk and latest.revision_id != (made and made.pk):
+        wanted = f"the revision that made {newest.label}, the newest version" if newest else "a version: there is none"
+        found = _rebuild(repository, "ref.latest", LATEST, f"it isn't at {wanted}")
+        # Where a version has lost its revision, nobody knows whose the others are.
+        lost = Version.objects.filter(repository=repository, revisions=None).exists()
+        yield replace(found, repair="", mend=None) if lost else found
 
 
 def _rebuild(repository: Repository, code: str, name: str, message: str) -> Finding:
@@ -77,7 +78,8 @@ def _rebuild(repository: Repository, code: str, name: str, message: str) -> Find
         code=code,
         where=f"{repository.full_name} {name}",
         message=message,
-        repair="point it where the hub would: main at the newest revision, latest at the newest version",
+        repair="point it where the hub would: main at the newest revision, latest at the one that made the newest "
+        "version",
         mend=partial(rebuild_ref, repository, name),
     )
 
@@ -91,19 +93,21 @@ def rebuild_ref(repository: Repository, name: str) -> None:
         Ref.objects.filter(repository=repository, name=name).update(kind=kind)
         return
     there = Ref.objects.filter(repository=repository, name=name).select_related("revision").first()
-    main = Ref.objects.filter(repository=repository, revision__repository=repository, name=MAIN).first()
     if name == MAIN:
         right = there and there.revision.repository_id == repository.pk
         revision = there.revision if right else _tip(repository)
     else:
-        newest = last_version(repository)
-        made = Revision.objects.filter(repository=repository, version=newest).order_by("-pk") if newest else None
-        revision = made and (made.filter(pk=main and main.revision_id).first() or made.first())
+        revision = _made(repository, last_version(repository))
     if revision is None:
         Ref.objects.filter(repository=repository, name=name).delete()
         return
     kind = RefKind.BRANCH if name == MAIN else RefKind.TAG
     refs.move(actor=None, repository=repository, moves=[(kind, name)], revision=revision, may_protected=True)
+
+
+def _made(repository: Repository, version: Version | None) -> Revision | None:
+    """The revision that made a version, among this repository's own: damage may have given it others."""
+    return Revision.objects.filter(repository=repository, version=version).order_by("pk").first() if version else None
 
 
 def _tip(repository: Repository) -> Revision | None:
@@ -125,7 +129,7 @@ def _numbers(repository: Repository) -> Iterator[Finding]:
 
 def _facets(repository: Repository) -> Iterator[Finding]:
     newest = last_version(repository)
-    made = Revision.objects.filter(repository=repository, version=newest).order_by("-pk").first() if newest else None
+    made = _made(repository, newest)
     if newest and made:
         wrong = [
             name for name, value in facets.of_version(repository, newest).items() if getattr(repository, name) != value
