@@ -89,7 +89,7 @@ class Request:
             while not self.body.ended:
                 if ask_first and (self.body.declared is not None or spool.size > self.limits.in_memory):
                     ask_first = False
-                    if (answer := await self._without_body(environ)) is not None:
+                    if (answer := await self._without_body(environ, spool.size)) is not None:
                         return answer
                 data = await self.body.more(None if until is None else max(0.0, until - loop.time()))
                 if data is None:
@@ -101,11 +101,15 @@ class Request:
         finally:
             spool.close()
 
-    async def _without_body(self, environ: dict) -> Answer | None:
-        """What the application answers without reading the body; None where it would read it."""
+    async def _without_body(self, environ: dict, came: int) -> Answer | None:
+        """What the application answers without reading the body; None where it would read it.
+
+        A body of unknown length is said to be as long as what `came` of it: an application doesn't read one that it is
+        told nothing of (PEP 3333), and would answer as to an empty one.
+        """
         unread = Unread()
         try:
-            asked = with_body(environ, unread, self.body.declared)
+            asked = with_body(environ, unread, came if self.body.declared is None else self.body.declared)
             answer = await self._ask({**asked, "hub.asked_first": True})
         except OSError:
             if not unread.wanted:

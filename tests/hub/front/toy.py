@@ -89,7 +89,8 @@ def wsgi(environ: dict, start_response: Callable) -> object:
             start_response(status, [("Content-Type", "application/octet-stream"), ("Content-Length", query["size"])])
             return [pattern(0, int(query["size"]))]
         case "echo":
-            body = environ["wsgi.input"].read()
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+            body = environ["wsgi.input"].read(length) if length else b""  # as Django does
             answer = {"length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
             answer["declared"] = environ.get("CONTENT_LENGTH")
         case "refuse":
