@@ -12,7 +12,7 @@ from hub.front.gateway import Answer
 from hub.front.limits import Limits
 from hub.front.pool import Pool
 from hub.front.refusals import Gone, Refused
-from hub.front.request import Request
+from hub.front.request import HEALTH, Request
 from hub.front.sockets import drop_stalled_readers
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,9 @@ class Front:
         self.memory, self.answers = Budget(limits.memory // 2), Budget(limits.memory // 2)
         self.disk = Budget(limits.spool)
         self.pool = Pool("request", limits.threads, limits.waiting, limits.wait_seconds)
-        self.health = Pool("health", HEALTH_THREADS, limits.waiting, limits.wait_seconds)
+        self.health = {
+            path: Pool(path.strip("/"), HEALTH_THREADS, limits.waiting, limits.wait_seconds) for path in HEALTH
+        }
         self.watching = Pool("watching", WATCHING_THREADS, limits.connections, 3 * limits.wait_seconds)
         self.blocks = Pool("block", BLOCK_THREADS, limits.connections, 10 * limits.wait_seconds)
 
@@ -73,7 +75,7 @@ class Front:
             else:
                 if self.live:
                     await self.live.close()
-                for pool in (self.pool, self.health, self.watching, self.blocks):
+                for pool in (self.pool, *self.health.values(), self.watching, self.blocks):
                     pool.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -81,7 +83,7 @@ class Front:
     async def _serve(self, scope: dict, receive: Receive, send: Send) -> None:
         request = Request(self, scope, receive)
         try:
-            with contextlib.nullcontext() if request.pool is self.health else self.caps.request():
+            with contextlib.nullcontext() if request.is_check else self.caps.request():
                 await request.serve(send)
         except Refused as refused:
             await request.refuse(refused, send)

@@ -16,7 +16,8 @@ from hub.front.refusals import Gone, Refused, answer_of
 if TYPE_CHECKING:
     from hub.front.application import Front
 
-# Answered by threads of their own, so that a check of the server's health needs no place in the queue.
+# Each answered by threads of its own: a check of the server's health needs no place in the queue, and one that waits
+# for a database or a store that hangs holds up no other.
 HEALTH = ("/healthz", "/readyz", "/metrics")
 JSON = b"application/json"
 
@@ -35,7 +36,9 @@ class Request:
         self.receive = receive
         self.body = Body(receive, self._declared(), front.limits)
         self.route = front.route_of(scope["method"], self.path)
-        self.pool = front.watching if self.route == "live" else front.health if self.path in HEALTH else front.pool
+        check = front.health.get(self.path) if self.body.ended else None
+        self.is_check = check is not None
+        self.pool = check or (front.watching if self.route == "live" else front.pool)
         self.sender: Sender | None = None
 
     async def serve(self, send: Send) -> None:

@@ -261,6 +261,22 @@ def test_a_full_server_says_so_at_once_and_its_health_still_answers(port):
     assert ask(port, "GET", "/api/echo").status == 200
 
 
+def test_checks_that_hang_hold_up_no_other_check(patient):
+    with connections(patient, 7) as hung:
+        for one, path in zip(hung, ["/readyz", "/metrics"] * 3, strict=False):
+            one.ask("GET", path)
+        until(lambda: ask(patient, "GET", "/state").json["inside"] == {"readyz": 2, "metrics": 2})
+        hung[-1].socket.settimeout(3)
+        assert hung[-1].ask("GET", "/healthz?release").answer().status == 200
+        assert [one.answer().status for one in hung[:-1]] == [200] * 6
+
+
+def test_only_a_check_without_a_body_needs_no_place_among_the_requests(patient):
+    with connections(patient, 1) as (one,):
+        one.ask("POST", "/healthz", b"half", length=100)
+        until(lambda: state(patient)["requests"] == 1)
+
+
 def test_no_more_requests_are_taken_than_can_be_held(patient):
     with connections(patient, LIMITS.connections) as held:
         for number, one in enumerate(held):

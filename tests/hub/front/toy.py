@@ -5,6 +5,7 @@ import json
 import os
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs
 
@@ -34,6 +35,7 @@ LIMITS = Limits(
 )
 
 held = threading.Event()
+inside: Counter[str] = Counter()
 closed: list[str] = []
 stored = bytearray()
 pieces: list[int] = []
@@ -95,14 +97,16 @@ def wsgi(environ: dict, start_response: Callable) -> object:
             answer["declared"] = environ.get("CONTENT_LENGTH")
         case "refuse":
             status, answer = "403 Forbidden", {"code": "no"}
-        case "hold":
+        case "hold" | "readyz" | "metrics" as name:
+            inside[name] += 1
             held.wait(60)
-        case "healthz":
+            inside[name] -= 1
+        case "healthz" | "state":
             if "release" in query:
                 held.set()
             answer = {"closed": len(closed), "stored": len(stored), "pieces": pieces}
             answer |= {"waiting": application.pool.waiting, "held": sum(application.caps.held.values())}
-            answer["requests"] = application.caps.total
+            answer |= {"requests": application.caps.total, "inside": +inside}
             answer["sha256"] = hashlib.sha256(stored).hexdigest()
         case "store":
             status, answer = store(environ)
