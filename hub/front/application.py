@@ -18,6 +18,8 @@ from hub.front.sockets import drop_stalled_readers
 log = logging.getLogger(__name__)
 
 HEALTH_THREADS, BLOCK_THREADS = 2, 8
+# An address may hold this part of the memory and of the disk for bodies, though always room for one file.
+SHARES = 8
 # Few, so that a crowd of watchers who come at once waits for itself and not before the pages.
 WATCHING_THREADS = 3
 # How long a thread that computes keeps the event loop waiting for the interpreter; Python's default is 5 ms.
@@ -48,8 +50,9 @@ class Front:
         self.application, self.limits, self.route_of, self.live = application, limits, route_of, live
         self.listening = False
         self.caps = Caps(limits)
-        self.memory, self.answers = Budget(limits.memory // 2), Budget(limits.memory // 2)
-        self.disk = Budget(limits.spool)
+        half = limits.memory // 2
+        self.memory, self.answers = Budget(half, half // SHARES), Budget(half, half // SHARES)
+        self.disk = Budget(limits.spool, max(limits.spool // SHARES, limits.file))
         self.pool = Pool("request", limits.threads, limits.waiting, limits.wait_seconds)
         self.health = {
             path: Pool(path.strip("/"), HEALTH_THREADS, limits.waiting, limits.wait_seconds) for path in HEALTH

@@ -55,7 +55,7 @@ class Request:
 
     async def refuse(self, refused: Refused, send: Send) -> None:
         """Say no, unless an answer is on its way already."""
-        if self.sender is None:
+        if self.sender is None or not self.sender.started:
             status, headers, body = answer_of(refused, self.path)
             with contextlib.suppress(Gone):
                 await Sender(send, None, self.limits).whole(status, headers, body)
@@ -87,7 +87,7 @@ class Request:
         front = self.front
         loop = asyncio.get_running_loop()
         until = None if seconds is None else loop.time() + seconds
-        spool = Spool(self.limits, front.memory, front.disk, front.blocks)
+        spool = Spool(self.limits, front.memory, front.disk, front.blocks, self.address)
         try:
             while not self.body.ended:
                 if ask_first and (self.body.declared is not None or spool.size > self.limits.in_memory):
@@ -144,7 +144,7 @@ class Request:
                 await front.live.stream(answer.live, self.sender, self._signed_in_with(), self._again)
                 await self.sender.write(b"", more=False)
             else:
-                await send_blocks(answer, self.sender, front.blocks, front.answers, self.limits)
+                await send_blocks(answer, self.sender, front.blocks, front.answers, self.address)
 
     async def _again(self) -> Answer:
         environ = with_body(environ_of(self.scope, block=self.limits.block), io.BytesIO(), None)
