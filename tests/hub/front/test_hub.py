@@ -233,6 +233,7 @@ class Watcher:
 @pytest.mark.parametrize("redis", [True, False])
 def test_a_watcher_who_loses_sight_of_the_job_is_not_told_more(settings, people, valkey, monkeypatch, redis):
     monkeypatch.setattr(live, "AGAIN", 0.3)
+    monkeypatch.setattr(live, "HEARTBEAT", 0.3)
     monkeypatch.setattr(live, "FRESH", 0.0)
     before = settings.REDIS_URL
     url = valkey if redis else NOBODY
