@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[dict]]
 # A reader that takes a block within this time gets the next one twice as large, up to the most, once more has gone than
 # the system's buffers take from anybody. A slow one holds small blocks: the server keeps several on their way.
 QUICK, BUFFERED = 0.05, 8 << 20
-MOST = 1 << 20
+MOST = 1 << 19
 MEMORY_PATIENCE = 0.05
 
 
