@@ -12,12 +12,14 @@ from hub.front.gateway import Answer
 from hub.front.limits import Limits
 from hub.front.pool import Pool
 from hub.front.refusals import Gone, Refused
-from hub.front.request import Request
+from hub.front.request import HEALTH, Request
 from hub.front.sockets import drop_stalled_readers
 
 log = logging.getLogger(__name__)
 
 HEALTH_THREADS, BLOCK_THREADS = 2, 8
+# An address may hold this part of the memory and of the disk for bodies, though always room for one file.
+SHARES = 8
 # Few, so that a crowd of watchers who come at once waits for itself and not before the pages.
 WATCHING_THREADS = 3
 # How long a thread that computes keeps the event loop waiting for the interpreter; Python's default is 5 ms.
@@ -48,10 +50,13 @@ class Front:
         self.application, self.limits, self.route_of, self.live = application, limits, route_of, live
         self.listening = False
         self.caps = Caps(limits)
-        self.memory, self.answers = Budget(limits.memory // 2), Budget(limits.memory // 2)
-        self.disk = Budget(limits.spool)
+        half = limits.memory // 2
+        self.memory, self.answers = Budget(half, half // SHARES), Budget(half, half // SHARES)
+        self.disk = Budget(limits.spool, max(limits.spool // SHARES, limits.file))
         self.pool = Pool("request", limits.threads, limits.waiting, limits.wait_seconds)
-        self.health = Pool("health", HEALTH_THREADS, limits.waiting, limits.wait_seconds)
+        self.health = {
+            path: Pool(path.strip("/"), HEALTH_THREADS, limits.waiting, limits.wait_seconds) for path in HEALTH
+        }
         self.watching = Pool("watching", WATCHING_THREADS, limits.connections, 3 * limits.wait_seconds)
         self.blocks = Pool("block", BLOCK_THREADS, limits.connections, 10 * limits.wait_seconds)
 
@@ -73,7 +78,7 @@ class Front:
             else:
                 if self.live:
                     await self.live.close()
-                for pool in (self.pool, self.health, self.watching, self.blocks):
+                for pool in (self.pool, *self.health.values(), self.watching, self.blocks):
                     pool.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -81,7 +86,7 @@ class Front:
     async def _serve(self, scope: dict, receive: Receive, send: Send) -> None:
         request = Request(self, scope, receive)
         try:
-            with contextlib.nullcontext() if request.pool is self.health else self.caps.request():
+            with contextlib.nullcontext() if request.is_check else self.caps.request():
                 await request.serve(send)
         except Refused as refused:
             await request.refuse(refused, send)

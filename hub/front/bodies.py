@@ -14,10 +14,11 @@ from typing import BinaryIO
 from hub.front.caps import Budget
 from hub.front.limits import Limits
 from hub.front.pool import Pool
-from hub.front.refusals import Gone, Refused
+from hub.front.refusals import Gone, Refused, no_room
 
 Receive = Callable[[], Awaitable[dict]]
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 << 20
+BODIES = "request bodies"
 
 
 class Body:
@@ -94,10 +95,10 @@ async def _message(receive: Receive) -> dict:
 
 
 class Spool:
-    """Bytes that are kept until they are whole."""
+    """Bytes of an address that are kept until they are whole."""
 
-    def __init__(self, limits: Limits, memory: Budget, disk: Budget, pool: Pool) -> None:
-        self.limits, self.memory, self.disk, self.pool = limits, memory, disk, pool
+    def __init__(self, limits: Limits, memory: Budget, disk: Budget, pool: Pool, address: str) -> None:
+        self.limits, self.memory, self.disk, self.pool, self.address = limits, memory, disk, pool, address
         self.size = 0
         self.file: BinaryIO = io.BytesIO()
         self._on_disk = False
@@ -107,17 +108,17 @@ class Spool:
         """Keep these bytes too; Refused (503) where there is no room for them."""
         self.size += len(data)
         budget = self.disk if self._on_disk else self.memory
-        if not self._on_disk and (self.size > self.limits.in_memory or not budget.take(len(data))):
+        if not self._on_disk and (self.size > self.limits.in_memory or not budget.take(len(data), self.address)):
             await self._move_to_disk()
             budget = self.disk
+        if self._on_disk and not budget.take(len(data), self.address):
+            self.size -= len(data)
+            raise no_room(BODIES)
+        self._kept += len(data)
         if self._on_disk:
-            if not budget.take(len(data)):
-                self.size -= len(data)
-                raise no_room()
             await self.pool.run(self.file.write, data)
         else:
             self.file.write(data)
-        self._kept += len(data)
 
     def whole(self) -> BinaryIO:
         """All bytes, from the first."""
@@ -126,24 +127,19 @@ class Spool:
 
     def close(self) -> None:
         """Forget them."""
-        (self.disk if self._on_disk else self.memory).give(self._kept)
+        (self.disk if self._on_disk else self.memory).give(self._kept, self.address)
         self._kept = 0
         self.file.close()
 
     async def _move_to_disk(self) -> None:
-        if not self.disk.take(self._kept):
-            raise no_room()
+        if not self.disk.take(self._kept, self.address):
+            raise no_room(BODIES)
+        self.memory.give(self._kept, self.address)
+        self._on_disk = True
         held = self.file
         self.file = await self.pool.run(_temporary, self.limits.spool_folder)
         await self.pool.run(self.file.write, held.getbuffer())
-        self.memory.give(self._kept)
-        self._on_disk = True
 
 
 def _temporary(folder: str | None) -> BinaryIO:
     return tempfile.TemporaryFile(dir=folder)
-
-
-def no_room() -> Refused:
-    """Too many bodies are on their way."""
-    return Refused(503, "server.no_room", "The server holds too many request bodies: come back soon.", retry_after=10)

@@ -65,18 +65,38 @@ NAMES = {"body": "request bodies", "answer": "answers", "events": "event streams
 
 
 class Budget:
-    """Bytes that may be held at once; for one event loop."""
+    """Bytes that may be held at once, by one address at most `share` of them; for one event loop.
 
-    def __init__(self, most: int) -> None:
-        self.most, self.used = most, 0
+    Who holds nothing gets what they ask for where it is left, however small a share is.
+    """
 
-    def take(self, count: int) -> bool:
-        """Take `count` bytes; False, and nothing taken, where that many are not left."""
-        if self.used + count > self.most:
+    def __init__(self, most: int, share: int) -> None:
+        self.most, self.share, self.used = most, share, 0
+        self.held: Counter[str] = Counter()
+
+    def take(self, count: int, address: str = "", *, spare: bool = False) -> bool:
+        """Take `count` bytes; False, and nothing taken, where that many are not left.
+
+        `spare` takes what is good to have and not needed: half of all, and of the share, stays free. Without an
+        address no share counts.
+        """
+        parts = 2 if spare else 1
+        if self.used + count > self.most // parts:
+            return False
+        if address and self.held[address] and self.held[address] + count > self.share // parts:
             return False
         self.used += count
+        self.held[address] += count
         return True
 
-    def give(self, count: int) -> None:
+    @property
+    def is_short(self) -> bool:
+        """True from the half on: what is left is for those who need little."""
+        return 2 * self.used >= self.most
+
+    def give(self, count: int, address: str = "") -> None:
         """Give bytes back."""
         self.used -= count
+        self.held[address] -= count
+        if not self.held[address]:
+            del self.held[address]

@@ -65,7 +65,7 @@ def _add(environ: dict, name: bytes, value: str) -> None:
 
 
 def with_body(environ: dict, body: BinaryIO, length: int | None) -> dict:
-    """The environ with this body; its length is known now, however it was sent. None where there is none."""
+    """The environ with this body, of which the application reads at most `length` bytes. None where there is none."""
     environ = {**environ, "wsgi.input": body}
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     if length is not None:

@@ -191,19 +191,25 @@ class Follower:
         """Read what all watched jobs report, until nobody watches."""
         while self.feeds:
             try:
-                keys = {progress.stream_key(feed.job_id): feed for feed in self.feeds.values()}
-                places = {key: feed.position for key, feed in keys.items()}
-                found = await self._connection().xread(places, count=KEPT, block=BLOCK_MS)
-                self.away = False
-                for key, entries in found:
-                    await keys[key].add([progress.entry_of(entry) for entry in entries])
-            except (redis.RedisError, OSError):
-                self.away = True
+                self.away = not await self._ask_redis()
+                if not self.away:
+                    continue
                 await self._ask_database()
-                await asyncio.sleep(SECONDS_AWAY)
-            except Exception:
+            except Exception:  # The database may be away too; whoever watches goes on when one of them is back.
                 log.exception("The events of watched jobs can't be read")
-                await asyncio.sleep(SECONDS_AWAY)
+            await asyncio.sleep(SECONDS_AWAY)
+
+    async def _ask_redis(self) -> bool:
+        """Add what came to the feeds; False where Redis is away."""
+        keys = {progress.stream_key(feed.job_id): feed for feed in self.feeds.values()}
+        places = {key: feed.position for key, feed in keys.items()}
+        try:
+            found = await self._connection().xread(places, count=KEPT, block=BLOCK_MS)
+        except (redis.RedisError, OSError):
+            return False
+        for key, entries in found:
+            await keys[key].add([progress.entry_of(entry) for entry in entries])
+        return True
 
     async def _ask_database(self) -> None:
         found = await self._query(progress.snapshots, list(self.feeds))
@@ -213,12 +219,18 @@ class Follower:
                 await feed.wake()
 
     async def _end_of(self, feed: Feed) -> dict | None:
-        """How the job ended, None while it hasn't; asked once for all watchers who want to know at the same time."""
+        """How the job ended, None while it hasn't; asked once for all watchers who want to know at the same time.
+
+        Where the database is away it hasn't ended yet: it is asked again at the next event or silence.
+        """
         since = time.monotonic()
         async with feed.asking:
             if feed.asked < since:
                 feed.asked = time.monotonic()
-                feed.end = await self._query(queries.job_end, feed.job_id)
+                try:
+                    feed.end = await self._query(queries.job_end, feed.job_id)
+                except Exception:
+                    log.exception("Whether job %s has ended can't be read", feed.job_id)
             return feed.end
 
     async def _still(self, feed: Feed, viewer: bytes, again: Again) -> Watch | None:

@@ -7,11 +7,11 @@ import io
 import time
 from collections.abc import Awaitable, Callable
 
-from hub.front.bodies import Body, no_room
+from hub.front.bodies import BODIES, Body
 from hub.front.caps import Budget
 from hub.front.gateway import Answer
 from hub.front.limits import KB, Limits
-from hub.front.refusals import Gone, Refused
+from hub.front.refusals import Gone, Refused, no_room
 
 FIRST, LEAST = 256 * KB, 64 * KB
 # A piece that is not full is handed over when it has waited this long for the rest.
@@ -28,7 +28,8 @@ async def relay(
     """The answer to the last piece, or to the first that was refused.
 
     `hand_over(offset, stream, length, number)` gives one piece to the application. Pieces double up to `limits.piece`,
-    so that a refusal comes early and a long upload costs few calls; where memory is short they stay small.
+    so that a refusal comes early and a long upload costs few calls; where memory is short they stay small, and
+    those under way end early.
     """
     wanted, number = min(FIRST, limits.piece), 0
     while True:
@@ -44,7 +45,7 @@ async def relay(
         if body.ended or answer.status != 200:
             return answer
         offset, number = offset + len(piece), number + 1
-        wanted = min(limits.piece, 2 * wanted) if 2 * memory.used < memory.most else min(LEAST, limits.piece)
+        wanted = min(LEAST if memory.is_short else 2 * wanted, limits.piece)
 
 
 async def _piece(body: Body, wanted: int, memory: Budget) -> tuple[bytes, Exception | None]:
@@ -61,8 +62,10 @@ async def _piece(body: Body, wanted: int, memory: Budget) -> tuple[bytes, Except
         if data is None:
             break
         if not memory.take(len(data)):
-            failure = no_room()
+            failure = no_room(BODIES)
             break
         found.append(data)
         size += len(data)
+        if memory.is_short and size >= LEAST:
+            break
     return b"".join(found), failure

@@ -20,6 +20,11 @@ class Refused(Exception):
         self.status, self.code, self.detail, self.retry_after, self.facts = status, code, detail, retry_after, facts
 
 
+def no_room(what: str) -> Refused:
+    """Too much is held already of what takes memory or disk."""
+    return Refused(503, "server.no_room", f"The server holds too many {what}: come back soon.", retry_after=10)
+
+
 class Gone(Exception):
     """The client went away; there is nobody to answer."""
 

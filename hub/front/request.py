@@ -16,7 +16,8 @@ from hub.front.refusals import Gone, Refused, answer_of
 if TYPE_CHECKING:
     from hub.front.application import Front
 
-# Answered by threads of their own, so that a check of the server's health needs no place in the queue.
+# Each answered by threads of its own: a check of the server's health needs no place in the queue, and one that waits
+# for a database or a store that hangs holds up no other.
 HEALTH = ("/healthz", "/readyz", "/metrics")
 JSON = b"application/json"
 
@@ -35,7 +36,9 @@ class Request:
         self.receive = receive
         self.body = Body(receive, self._declared(), front.limits)
         self.route = front.route_of(scope["method"], self.path)
-        self.pool = front.watching if self.route == "live" else front.health if self.path in HEALTH else front.pool
+        check = front.health.get(self.path) if self.body.ended else None
+        self.is_check = check is not None
+        self.pool = check or (front.watching if self.route == "live" else front.pool)
         self.sender: Sender | None = None
 
     async def serve(self, send: Send) -> None:
@@ -52,7 +55,7 @@ class Request:
 
     async def refuse(self, refused: Refused, send: Send) -> None:
         """Say no, unless an answer is on its way already."""
-        if self.sender is None:
+        if self.sender is None or not self.sender.started:
             status, headers, body = answer_of(refused, self.path)
             with contextlib.suppress(Gone):
                 await Sender(send, None, self.limits).whole(status, headers, body)
@@ -84,12 +87,12 @@ class Request:
         front = self.front
         loop = asyncio.get_running_loop()
         until = None if seconds is None else loop.time() + seconds
-        spool = Spool(self.limits, front.memory, front.disk, front.blocks)
+        spool = Spool(self.limits, front.memory, front.disk, front.blocks, self.address)
         try:
             while not self.body.ended:
                 if ask_first and (self.body.declared is not None or spool.size > self.limits.in_memory):
                     ask_first = False
-                    if (answer := await self._without_body(environ)) is not None:
+                    if (answer := await self._without_body(environ, spool.size)) is not None:
                         return answer
                 data = await self.body.more(None if until is None else max(0.0, until - loop.time()))
                 if data is None:
@@ -101,11 +104,15 @@ class Request:
         finally:
             spool.close()
 
-    async def _without_body(self, environ: dict) -> Answer | None:
-        """What the application answers without reading the body; None where it would read it."""
+    async def _without_body(self, environ: dict, came: int) -> Answer | None:
+        """What the application answers without reading the body; None where it would read it.
+
+        A body of unknown length is said to be as long as what `came` of it: an application doesn't read one that it is
+        told nothing of (PEP 3333), and would answer as to an empty one.
+        """
         unread = Unread()
         try:
-            asked = with_body(environ, unread, self.body.declared)
+            asked = with_body(environ, unread, came if self.body.declared is None else self.body.declared)
             answer = await self._ask({**asked, "hub.asked_first": True})
         except OSError:
             if not unread.wanted:
@@ -137,7 +144,7 @@ class Request:
                 await front.live.stream(answer.live, self.sender, self._signed_in_with(), self._again)
                 await self.sender.write(b"", more=False)
             else:
-                await send_blocks(answer, self.sender, front.blocks, front.answers, self.limits)
+                await send_blocks(answer, self.sender, front.blocks, front.answers, self.address)
 
     async def _again(self) -> Answer:
         environ = with_body(environ_of(self.scope, block=self.limits.block), io.BytesIO(), None)

@@ -1,7 +1,13 @@
-"""Whether this process can serve: the database, its migrations, the store, the broker."""
+"""Whether this process can serve: the database, its migrations, the store, the broker.
+
+Looked at by one thread at a time and kept for `SECONDS_KEPT`, so that many who ask cost what one does, and a database
+that hangs is waited for once.
+"""
 
 import contextlib
 import logging
+import threading
+import time
 
 import redis
 from django.db import DatabaseError, connection
@@ -15,13 +21,32 @@ OK, AWAY, BEHIND = "ok", "away", "behind"
 NEEDED = ("database", "migrations", "store")
 # Any digest will do: the store must answer whether it has it.
 PROBE = "0" * 64
+SECONDS_KEPT = 1.0
 
 log = logging.getLogger(__name__)
 _migrated = False
+_lock = threading.Lock()
+_kept: tuple[float, dict[str, str]] = (0.0, {})
 
 
 def health() -> dict[str, str]:
-    """{"database", "migrations", "store", "broker"}, each `ok`, `away` or `behind`."""
+    """{"database", "migrations", "store", "broker"}, each `ok`, `away` or `behind`; at most `SECONDS_KEPT` old."""
+    global _kept
+    with _lock:
+        until, parts = _kept
+        if time.monotonic() >= until:
+            parts = _look()
+            _kept = (time.monotonic() + SECONDS_KEPT, parts)
+    return parts
+
+
+def forget() -> None:
+    """Look anew when it is asked for next."""
+    global _kept
+    _kept = (0.0, {})
+
+
+def _look() -> dict[str, str]:
     database = _database()
     migrations = _migrations() if database == OK else AWAY
     return {"database": database, "migrations": migrations, "store": _store(), "broker": _broker()}

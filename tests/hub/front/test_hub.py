@@ -132,6 +132,45 @@ def test_a_large_file_is_taken_from_who_may_send_it_and_others_are_told_before_i
         assert one.answer().json["size"] == 5
 
 
+def chunked(data: bytes, size: int = 60_000) -> bytes:
+    """As a sender sends it who doesn't know its length before."""
+    parts = (data[start : start + size] for start in range(0, len(data), size))
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def test_a_large_body_of_unknown_length_arrives_whole_and_is_refused_before_it_ends(hub):
+    owner = factories.make_user("owner")
+    factories.make_repository(owner, "sentiment")
+    path = "/api/v1/repositories/owner/sentiment/companions?kind=notes&name=large.txt"
+    text = b"0123456789abcde\n" * 130_000
+    json_body = json.dumps({"kind": "lego", "note": "x" * 1_600_000}).encode()
+    form = b"username=owner&password=" + b"x" * 1_600_000
+    part = b'--b\r\nContent-Disposition: form-data; name="username"\r\n\r\n' + b"x" * 1_600_000 + b"\r\n--b--\r\n"
+    forms = "application/x-www-form-urlencoded"
+    bodies = [
+        (path, text, {"Content_Type": "text/plain"}),
+        ("/api/v1/jobs/check", json_body, {"Content_Type": "application/json"}),
+        ("/sign-in", form, {"Content_Type": forms}),
+        ("/sign-in", part, {"Content_Type": "multipart/form-data; boundary=b"}),
+    ]
+    for where, body, headers in bodies:
+        headers = headers | bearer(owner)
+        with contextlib.closing(Connection(hub.front)) as one:
+            one.ask("POST", where, Transfer_Encoding="chunked", **headers).send(chunked(body))
+            ours = one.answer()
+        theirs = ask(hub.front, "POST", where, body, **headers)
+        assert ours.status == theirs.status
+        if where == path:
+            assert (ours.status, ours.json["sha256"]) == (201, hashlib.sha256(text).hexdigest())
+            assert ours.json["size"] == len(text)
+        else:
+            assert plain(ours) == plain(theirs), where
+    with contextlib.closing(Connection(hub.front)) as one:
+        stranger = bearer(factories.make_user("stranger"))
+        one.ask("POST", path, Transfer_Encoding="chunked", **stranger).send(chunked(text)[:1_500_000])
+        assert one.answer().status == 403
+
+
 def make_job(owner) -> Job:
     return Job.objects.create(
         kind="lego", created_by=owner, output_namespace=owner.namespace, output_name="x", state=State.RUNNING
@@ -194,6 +233,7 @@ class Watcher:
 @pytest.mark.parametrize("redis", [True, False])
 def test_a_watcher_who_loses_sight_of_the_job_is_not_told_more(settings, people, valkey, monkeypatch, redis):
     monkeypatch.setattr(live, "AGAIN", 0.3)
+    monkeypatch.setattr(live, "HEARTBEAT", 0.3)
     monkeypatch.setattr(live, "FRESH", 0.0)
     before = settings.REDIS_URL
     url = valkey if redis else NOBODY

@@ -19,14 +19,14 @@ JSON = {"Content_Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[int]:
-    """With the front's patience as `LIMITS` says."""
-    yield from serve(tmp_path_factory.mktemp("toy"), {})
+    """One that cuts nobody off, for what is counted and not timed."""
+    yield from serve(tmp_path_factory.mktemp("toy"), {"TOY_GRACE": "300"})
 
 
 @pytest.fixture(scope="module")
-def patient_server(tmp_path_factory) -> Iterator[int]:
-    """One that cuts nobody off, for what is counted and not timed."""
-    yield from serve(tmp_path_factory.mktemp("patient"), {"TOY_GRACE": "300"})
+def impatient_server(tmp_path_factory) -> Iterator[int]:
+    """With little patience, as `LIMITS` says: for what is cut off."""
+    yield from serve(tmp_path_factory.mktemp("impatient"), {})
 
 
 def serve(folder: Path, more: dict) -> Iterator[int]:
@@ -43,8 +43,8 @@ def port(server) -> int:
 
 
 @pytest.fixture
-def patient(patient_server) -> int:
-    return anew(patient_server)
+def impatient(impatient_server) -> int:
+    return anew(impatient_server)
 
 
 def anew(port: int) -> int:
@@ -67,12 +67,12 @@ def state(port: int) -> dict:
     return ask(port, "GET", "/healthz").json
 
 
-def test_half_sent_bodies_hold_no_thread_and_are_told_so(port):
-    with connections(port, LIMITS.threads + LIMITS.waiting + 1) as slow:
+def test_half_sent_bodies_hold_no_thread_and_are_told_so(impatient):
+    with connections(impatient, LIMITS.threads + LIMITS.waiting + 1) as slow:
         for number, one in enumerate(slow):
             path = "/api/echo" if number % 2 else "/echo"
             one.ask("POST", path, b"half", length=100, X_Forwarded_For=f"10.0.0.{number}")
-        assert ask(port, "POST", "/echo", b"whole").json["length"] == 5
+        assert ask(impatient, "POST", "/echo", b"whole").json["length"] == 5
         for number, one in enumerate(slow):
             answer = one.answer()
             assert (answer.status, answer.headers["retry-after"]) == (408, "1")
@@ -85,13 +85,13 @@ def test_half_sent_bodies_hold_no_thread_and_are_told_so(port):
             assert b"4 bytes of the request body came" in answer.body
 
 
-def test_a_body_that_keeps_the_least_rate_is_taken(port):
-    with connections(port, 1) as (one,):
-        body = os.urandom(20 * LIMITS.rate)
+def test_a_body_that_keeps_the_least_rate_is_taken(impatient):
+    with connections(impatient, 1) as (one,):
+        body = os.urandom(6 * LIMITS.rate)
         one.ask("POST", "/echo", length=len(body))
         for start in range(0, len(body), LIMITS.rate):
             one.send(body[start : start + LIMITS.rate])
-            assert ask(port, "GET", "/echo").status == 200
+            assert ask(impatient, "GET", "/echo").status == 200
         assert one.answer().json["sha256"] == hashlib.sha256(body).hexdigest()
 
 
@@ -157,12 +157,12 @@ def test_an_upload_goes_over_in_pieces_and_keeps_what_came_before_a_cut(port):
     assert (refused.status, refused.json) == (409, {"received": len(body)})
 
 
-def test_an_upload_that_stalls_is_refused_and_keeps_what_came(port):
-    with connections(port, 1) as (one,):
+def test_an_upload_that_stalls_is_refused_and_keeps_what_came(impatient):
+    with connections(impatient, 1) as (one,):
         one.ask("PUT", "/api/store", pattern(0, 400_000), length=3_000_000, Upload_Offset="0")
         answer = one.answer()
         assert (answer.status, answer.json["code"]) == (408, "body.slow")
-    assert state(port)["stored"] == 400_000
+    assert state(impatient)["stored"] == 400_000
 
 
 def test_a_large_answer_arrives_whole(port):
@@ -171,22 +171,22 @@ def test_a_large_answer_arrives_whole(port):
     assert answer.body == pattern(0, size)
 
 
-def test_readers_who_do_not_read_hold_no_thread_and_are_let_go(port):
-    before = state(port)["closed"]
-    with connections(port, LIMITS.per_address) as slow:
+def test_readers_who_do_not_read_hold_no_thread_and_are_let_go(impatient):
+    before = state(impatient)["closed"]
+    with connections(impatient, LIMITS.per_address) as slow:
         for one in slow:
             one.ask("GET", "/big?size=400000000").read(100)
-        assert ask(port, "POST", "/echo", b"whole").json["length"] == 5
+        assert ask(impatient, "POST", "/echo", b"whole").json["length"] == 5
         # Nobody hangs up: the front's own patience ends their answers.
-        until(lambda: state(port)["closed"] == before + len(slow))
+        until(lambda: state(impatient)["closed"] == before + len(slow))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system's own time-out for readers")
-def test_who_never_reads_an_answer_that_is_done_is_cut_off_by_the_system(port):
-    with connections(port, 1) as (one,):
+def test_who_never_reads_an_answer_that_is_done_is_cut_off_by_the_system(impatient):
+    with connections(impatient, 1) as (one,):
         one.ask("GET", "/whole?size=60000000").read(100)
-        assert here(port, one)
-        until(lambda: not here(port, one))
+        assert here(impatient, one)
+        until(lambda: not here(impatient, one))
 
 
 def here(port: int, one: Connection) -> bool:
@@ -195,25 +195,25 @@ def here(port: int, one: Connection) -> bool:
     return ends in Path("/proc/net/tcp").read_text()
 
 
-def test_what_a_client_held_is_let_go_when_they_hang_up(patient):
-    before = state(patient)["closed"]
-    with connections(patient, LIMITS.per_address) as slow:
+def test_what_a_client_held_is_let_go_when_they_hang_up(port):
+    before = state(port)["closed"]
+    with connections(port, LIMITS.per_address) as slow:
         for one in slow:
             one.ask("GET", "/big?size=400000000").read(100)
             one.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: state(patient)["closed"] == before + len(slow))
-    assert ask(patient, "GET", "/big?size=10").status == 200
+    until(lambda: state(port)["closed"] == before + len(slow))
+    assert ask(port, "GET", "/big?size=10").status == 200
 
 
 @pytest.mark.parametrize("what", ["body", "answer"])
-def test_one_address_holds_so_much_and_no_more(patient, what):
+def test_one_address_holds_so_much_and_no_more(port, what):
     def hold(one: Connection, **headers: str) -> Connection:
         if what == "body":
             return one.ask("POST", "/api/echo", b"half", length=50_000, **headers)
         return one.ask("GET", "/api/big?size=400000000", **headers)
 
     def refused() -> bool:
-        with connections(patient, 1) as (one,):
+        with connections(port, 1) as (one,):
             if what == "body":
                 answer = one.ask("POST", "/api/echo", b"whole").answer()
             else:
@@ -224,29 +224,29 @@ def test_one_address_holds_so_much_and_no_more(patient, what):
                 assert str(LIMITS.per_address) in answer.json["detail"]
             return answer.status == 429
 
-    with connections(patient, LIMITS.per_address) as held:
+    with connections(port, LIMITS.per_address) as held:
         for number, one in enumerate(held[:-1], 1):
             hold(one)
             # One after the other: all at once they would find the two threads busy.
-            until(lambda number=number: state(patient)["held"] == number)
+            until(lambda number=number: state(port)["held"] == number)
         assert not refused()
         hold(held[-1])
-        until(lambda: state(patient)["held"] == LIMITS.per_address)
+        until(lambda: state(port)["held"] == LIMITS.per_address)
         assert refused()
         # Another address behind the same trusted proxy is not held up.
-        assert ask(patient, "POST", "/api/echo", b"whole", X_Forwarded_For="10.0.0.9").status == 200
+        assert ask(port, "POST", "/api/echo", b"whole", X_Forwarded_For="10.0.0.9").status == 200
     until(lambda: not refused())
 
 
-def test_one_user_holds_so_much_from_all_addresses_together(patient):
+def test_one_user_holds_so_much_from_all_addresses_together(port):
     token = {"Authorization": "Bearer ah_x"}
-    with connections(patient, LIMITS.per_user) as held:
+    with connections(port, LIMITS.per_user) as held:
         for number, one in enumerate(held):
             one.ask("POST", "/api/echo", b"half", length=50_000, X_Forwarded_For=f"10.1.0.{number}", **token)
-        until(lambda: state(patient)["held"] == 2 * LIMITS.per_user)
-        assert ask(patient, "POST", "/api/echo", b"x", X_Forwarded_For="10.1.1.1", **token).status == 429
-        assert ask(patient, "POST", "/api/echo", b"x", X_Forwarded_For="10.1.1.1").status == 200
-    until(lambda: ask(patient, "POST", "/api/echo", b"x", X_Forwarded_For="10.1.1.1", **token).status == 200)
+        until(lambda: state(port)["held"] == 2 * LIMITS.per_user)
+        assert ask(port, "POST", "/api/echo", b"x", X_Forwarded_For="10.1.1.1", **token).status == 429
+        assert ask(port, "POST", "/api/echo", b"x", X_Forwarded_For="10.1.1.1").status == 200
+    until(lambda: ask(port, "POST", "/api/echo", b"x", X_Forwarded_For="10.1.1.1", **token).status == 200)
 
 
 def test_a_full_server_says_so_at_once_and_its_health_still_answers(port):
@@ -261,14 +261,30 @@ def test_a_full_server_says_so_at_once_and_its_health_still_answers(port):
     assert ask(port, "GET", "/api/echo").status == 200
 
 
-def test_no_more_requests_are_taken_than_can_be_held(patient):
-    with connections(patient, LIMITS.connections) as held:
+def test_checks_that_hang_hold_up_no_other_check(port):
+    with connections(port, 7) as hung:
+        for one, path in zip(hung, ["/readyz", "/metrics"] * 3, strict=False):
+            one.ask("GET", path)
+        until(lambda: ask(port, "GET", "/state").json["inside"] == {"readyz": 2, "metrics": 2})
+        hung[-1].socket.settimeout(3)
+        assert hung[-1].ask("GET", "/healthz?release").answer().status == 200
+        assert [one.answer().status for one in hung[:-1]] == [200] * 6
+
+
+def test_only_a_check_without_a_body_needs_no_place_among_the_requests(port):
+    with connections(port, 1) as (one,):
+        one.ask("POST", "/healthz", b"half", length=100)
+        until(lambda: state(port)["requests"] == 1)
+
+
+def test_no_more_requests_are_taken_than_can_be_held(port):
+    with connections(port, LIMITS.connections) as held:
         for number, one in enumerate(held):
             one.ask("POST", "/api/echo", b"half", length=100, X_Forwarded_For=f"10.2.0.{number}")
-        until(lambda: state(patient)["requests"] == LIMITS.connections)
-        answer = ask(patient, "GET", "/api/echo")
+        until(lambda: state(port)["requests"] == LIMITS.connections)
+        answer = ask(port, "GET", "/api/echo")
         assert (answer.status, answer.json["code"]) == (503, "server.full")
-    until(lambda: ask(patient, "GET", "/api/echo").status == 200)
+    until(lambda: ask(port, "GET", "/api/echo").status == 200)
 
 
 def test_a_fault_of_the_application_is_a_500(port):

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs
 
@@ -16,8 +17,8 @@ LIMITS = Limits(
     threads=2,
     waiting=2,
     wait_seconds=30.0,
-    grace=float(os.environ.get("TOY_GRACE", 3)),
-    rate=16 * KB,
+    grace=float(os.environ.get("TOY_GRACE", 0.8)),
+    rate=64 * KB,
     text_seconds=30.0,
     memory=8_000_000,
     spool=2_500_000,
@@ -34,6 +35,7 @@ LIMITS = Limits(
 )
 
 held = threading.Event()
+inside: Counter[str] = Counter()
 closed: list[str] = []
 stored = bytearray()
 pieces: list[int] = []
@@ -89,19 +91,22 @@ def wsgi(environ: dict, start_response: Callable) -> object:
             start_response(status, [("Content-Type", "application/octet-stream"), ("Content-Length", query["size"])])
             return [pattern(0, int(query["size"]))]
         case "echo":
-            body = environ["wsgi.input"].read()
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+            body = environ["wsgi.input"].read(length) if length else b""  # as Django does
             answer = {"length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
             answer["declared"] = environ.get("CONTENT_LENGTH")
         case "refuse":
             status, answer = "403 Forbidden", {"code": "no"}
-        case "hold":
+        case "hold" | "readyz" | "metrics" as name:
+            inside[name] += 1
             held.wait(60)
-        case "healthz":
+            inside[name] -= 1
+        case "healthz" | "state":
             if "release" in query:
                 held.set()
             answer = {"closed": len(closed), "stored": len(stored), "pieces": pieces}
             answer |= {"waiting": application.pool.waiting, "held": sum(application.caps.held.values())}
-            answer["requests"] = application.caps.total
+            answer |= {"requests": application.caps.total, "inside": +inside}
             answer["sha256"] = hashlib.sha256(stored).hexdigest()
         case "store":
             status, answer = store(environ)

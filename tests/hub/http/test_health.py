@@ -1,6 +1,9 @@
 """What watches the hub: alive, ready, and its figures; and who may see those."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _fresh():
     figures.forget()
+    health.forget()
 
 
 def read(response) -> dict[tuple, float]:
@@ -65,6 +69,33 @@ def test_without_its_broker_it_is_ready_and_says_so(client, monkeypatch):
     }
 
 
+def test_many_who_ask_at_once_cost_one_look_which_is_kept_for_a_moment(monkeypatch):
+    looks = []
+
+    def look() -> str:
+        looks.append("database")
+        time.sleep(0.1)  # as a database that is slow to answer
+        return "ok"
+
+    for part in ("database", "migrations", "store", "broker"):
+        monkeypatch.setattr(health, f"_{part}", look if part == "database" else lambda: "ok")
+    monkeypatch.setattr(health, "SECONDS_KEPT", 30.0)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: health.health(), range(16)))
+    assert found == [dict.fromkeys(("database", "migrations", "store", "broker"), "ok")] * 16
+    assert looks == ["database"]
+
+
+def test_health_is_looked_at_again_after_a_moment(client, monkeypatch):
+    monkeypatch.setattr(health, "_store", lambda: "away")
+    assert client.get("/readyz").status_code == 503
+    monkeypatch.setattr(health, "_store", lambda: "ok")
+    assert client.get("/readyz").status_code == 503
+    later = time.monotonic() + health.SECONDS_KEPT
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: later))
+    assert client.get("/readyz").status_code == 200
+
+
 def test_a_dead_database_is_an_answer(client, monkeypatch):
     def away(*_):
         raise OperationalError("gone")
@@ -72,6 +103,7 @@ def test_a_dead_database_is_an_answer(client, monkeypatch):
     with monkeypatch.context() as dead:
         dead.setattr(connection, "ensure_connection", away)
         assert health.health()["database"] == "away"
+    health.forget()
     assert health.health()["database"] == "ok"
 
 
