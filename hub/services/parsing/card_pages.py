@@ -32,7 +32,7 @@ MOST_CHARACTERS = 100_000
 MOST_CELLS = 20_000
 MOST_OUTPUT = 1_000_000
 READ = 1_000_000
-READER = Reader(program=CHILD, seconds=2, memory=300_000_000)
+READER = Reader(program=CHILD, seconds=1, memory=300_000_000)
 WALL = 10.0
 KEPT = timedelta(days=30)
 GATE = Gate("rendering cards", at_once=2, waiting=6, patience=3.0)
