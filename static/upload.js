@@ -85,6 +85,14 @@ function say(text, tone = "") {
   said.className = `notice ${tone}`;
   said.textContent = text;
   if (tone) said.scrollIntoView({ block: "nearest" });
+  mend();
+}
+
+// The hub names the page of its own that mends a refusal.
+function mend(page = "") {
+  const place = document.getElementById("upload-mend");
+  place.hidden = !page.startsWith("/");
+  if (!place.hidden) place.querySelector("a").href = page;
 }
 
 async function walk(entry, prefix) {
@@ -196,6 +204,7 @@ form.addEventListener("submit", async (event) => {
     const about = refusal.problem?.path;
     if (about && chosen.has(about)) chosen.get(about).note.textContent = "refused";
     say(refusal.status ? `${refusal.message} Nothing was published.` : "The connection is lost. Try again; the upload resumes where it stopped.", "error");
+    mend(refusal.problem?.page);
     start.disabled = false;
   }
 });

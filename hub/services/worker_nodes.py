@@ -17,6 +17,7 @@ def report_worker(
     device: str,
     bases: Sequence[int],
     loaded: Sequence[int],
+    offers: Sequence[Mapping[str, object]] = (),
     model_bytes: int = 0,
     environment: dict,
     memory: Mapping[str, int] = MappingProxyType({}),
@@ -24,7 +25,10 @@ def report_worker(
     started_at,
     trouble: str = "",
 ) -> None:
-    """Record that worker `name` is alive, and what it reads, holds and does, and what is wrong with it."""
+    """Record that worker `name` is alive, and what it reads, holds and does, and what is wrong with it.
+
+    `offers` are the models that it could load, with their configs: what may be registered as a base without one.
+    """
     WorkerNode.objects.update_or_create(
         name=name,
         defaults={
@@ -33,6 +37,7 @@ def report_worker(
             "device": device[:100],
             "bases": list(bases),
             "loaded": list(loaded),
+            "offers": list(offers),
             "model_bytes": model_bytes,
             "environment": environment,
             "memory": dict(memory),
