@@ -77,7 +77,7 @@ function show() {
   if (kind.tagName === "SELECT" && paths.some((path) => path.endsWith(".jsonl"))) kind.value = "dataset";
   if (kind.tagName === "SELECT" && paths.includes("adapter_config.json")) kind.value = "adapter";
   if (kind.tagName === "SELECT" && paths.includes("generator_config.json")) kind.value = "generator";
-  for (const field of form.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
+  for (const field of document.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
 }
 
 function say(text, tone = "") {

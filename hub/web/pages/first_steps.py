@@ -1,5 +1,6 @@
 """What to do on a hub that is still empty: an account, a base, an adapter, a merge; each with its page and command."""
 
+from django.conf import settings
 from django.urls import reverse
 
 from hub import queries
@@ -15,10 +16,10 @@ def first_steps(viewer: Viewer, address: str) -> list[dict]:
     steps = [
         {
             "title": "Make an account",
-            "text": "The first account administers this hub. Then sign in from the terminal as well.",
-            "label": "Sign up",
-            "link": reverse("sign_up"),
-            "command": f"hubctl login {address}",
+            "text": "Pushing and merging need one; looking around does not.",
+            "label": "Sign up" if settings.SIGN_UP_OPEN else "Sign in",
+            "link": reverse("sign_up" if settings.SIGN_UP_OPEN else "sign_in"),
+            "command": "",
             "done": viewer.user is not None,
         },
         {
@@ -26,7 +27,7 @@ def first_steps(viewer: Viewer, address: str) -> list[dict]:
             "text": "An adapter belongs to a base. Its config.json is enough, or choose one that a worker holds.",
             "label": "Register a base",
             "link": reverse("new_base"),
-            "command": "hubctl base add org/model --config config.json --wait",
+            "command": f"hubctl login {address}\nhubctl base add org/model --config config.json --wait",
             "done": base is not None,
         },
         {

@@ -6,7 +6,6 @@ from django.views.decorators.http import require_http_methods
 
 from hub import access, queries
 from hub.models import Kind, Visibility
-from hub.web.pages.first_steps import first_steps
 
 
 @require_http_methods(["GET"])
@@ -26,6 +25,4 @@ def upload(request: HttpRequest) -> HttpResponse:
         "kinds": list(Kind),
         "visibilities": Visibility.values,
     }
-    if not context["bases"]:
-        context["steps"] = first_steps(viewer, request.build_absolute_uri("/").rstrip("/"))
     return render(request, "repository/upload.html", context)
