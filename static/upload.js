@@ -92,7 +92,9 @@ function say(text, tone = "") {
 function mend(page = "") {
   const place = document.getElementById("upload-mend");
   place.hidden = !page.startsWith("/");
-  if (!place.hidden) place.querySelector("a").href = page;
+  if (place.hidden) return;
+  place.querySelector("a").href = page;
+  place.scrollIntoView({ block: "nearest" });
 }
 
 async function walk(entry, prefix) {

@@ -93,8 +93,8 @@ def list_(hub, as_json) -> None:
     table(
         rows,
         ["base", "revision", "parameters", "derived from", "owner", "adapters"],
-        "No bases yet. Register one: hubctl base add ORG/NAME --config config.json --wait; `hubctl base held` lists those "
-        "that need no --config.",
+        "No bases yet. Register one: hubctl base add ORG/NAME --config config.json --wait; "
+        "`hubctl base held` lists those that need no --config.",
     )
 
 
