@@ -35,13 +35,13 @@ class Offers:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._found: list[dict[str, Any]] = []
+        self._found: list[dict[str, Any]] | None = None
         self._next = 0.0
         self._thread: threading.Thread | None = None
         self._read: dict[tuple, dict[str, Any] | None] = {}
 
-    def latest(self) -> list[dict[str, Any]]:
-        """What is known now. A thread looks again where the last look is some time ago."""
+    def latest(self) -> list[dict[str, Any]] | None:
+        """What is known now; None until the first look is over. A thread looks again some time after the last look."""
         if not settings.WORKER_OFFERS:
             return []
         if time.monotonic() >= self._next and (self._thread is None or not self._thread.is_alive()):

@@ -5,7 +5,7 @@ What one may not see answers `NotFound`, worded the same as what does not exist.
 
 from hub.access.bases import base, is_admin, may_change_base
 from hub.access.companions import companion, companions, named, visible_companions
-from hub.access.offers import is_anyone_there, offers
+from hub.access.offers import is_anyone_there, is_looking, offers
 from hub.access.repositories import may, member_of, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
     ANONYMOUS,
@@ -35,6 +35,7 @@ __all__ = [
     "identity",
     "is_admin",
     "is_anyone_there",
+    "is_looking",
     "job",
     "limited_to",
     "may",

@@ -40,25 +40,24 @@ def how_to_register(name: str | None) -> Advice:
     plain, _, revision = (name or "").partition("@")
     if not BASE_NAME.fullmatch(plain):
         alias = name if name and name.isprintable() and len(name) <= 300 else ""
-        return _advice("ORG/NAME", alias=alias, after="" if alias else " and name it with --base ORG/NAME")
+        after = "" if alias else " and name it with --base ORG/NAME"
+        return _advice("ORG/NAME", {"alias": alias}, after=after)
     prefix = next((one for one in settings.RESERVED_BASES if fold(plain).startswith(fold(one))), None)
     if prefix and User.objects.count() > 1:
         own = f"YOU/{plain.partition('/')[2]}"
         before = f"Names that begin with {prefix} are registered by an administrator: ask one, or use a name of yours. "
-        return _advice(own, before=before, after=f" and name it with --base {own}")
+        return _advice(own, {}, before=before, after=f" and name it with --base {own}")
     held = offer_of(plain, revision or "main", administrator=False)
-    return _advice(plain, revision=revision, before="A worker holds it. " if held else "", held=bool(held))
+    given = {"name": plain, "revision": revision}
+    return _advice(plain, given, before="A worker holds it. " if held else "", held=bool(held))
 
 
-def _advice(
-    name: str, *, revision: str = "", alias: str = "", before: str = "", after: str = "", held: bool = False
-) -> Advice:
+def _advice(name: str, given: dict[str, str], *, before: str = "", after: str = "", held: bool = False) -> Advice:
+    """Of the base `name`; `given` is what the page is filled in with."""
     words = ["hubctl", "base", "add", name]
-    words += ["--revision", revision] if revision else []
+    words += ["--revision", given["revision"]] if given.get("revision") else []
     words += [] if held else ["--config", CONFIG]
-    words += ["--alias", quote(alias)] if alias else []
-    given = {"name": name if BASE_NAME.fullmatch(name) and name[:4] not in ("ORG/", "YOU/") else ""}
-    given |= {"revision": revision, "alias": alias}
+    words += ["--alias", quote(given["alias"])] if given.get("alias") else []
     query = urlencode({key: value for key, value in given.items() if value})
     page = f"{PAGE}?{query}" if query else PAGE
     after = after if held else f" ({CONFIG} is the model's own file){after}"

@@ -27,13 +27,18 @@ def offer_of(name: str, revision: str, *, administrator: bool) -> dict | None:
     return next((row for row in _reported(administrator) if (fold(row["name"]), row["revision"]) == wanted), None)
 
 
+def is_looking() -> bool:
+    """Whether a live worker has not said yet what it holds."""
+    return _live().filter(offers__isnull=True).exists()
+
+
 def is_anyone_there() -> bool:
     """Whether a worker lives, to read the shapes of what is registered."""
     return _live().exists()
 
 
 def _reported(administrator: bool) -> list[dict]:
-    rows = _live().exclude(offers=None).order_by("name").values_list("offers", flat=True)
+    rows = _live().filter(offers__isnull=False).order_by("name").values_list("offers", flat=True)
     return [offer for row in rows for offer in row if administrator or offer["open"]]
 
 

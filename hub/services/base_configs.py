@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
 from hub.access.base_advice import PAGE
-from hub.access.offers import offer_of, offers
+from hub.access.offers import is_looking, offer_of, offers
 from hub.errors import Invalid
 from hub.models import BaseModel
 from hub.services.content.manifest import canonical_json
@@ -45,6 +45,13 @@ def held_config(name: str, revision: str, *, administrator: bool) -> tuple[Mappi
         return there.config, {}
     if found := offer_of(name, revision, administrator=administrator):
         return found["config"], found["source"]
+    if is_looking():
+        raise Invalid(
+            f"A worker is still looking for the models that it holds. Try again in a moment, or send {name}'s "
+            f"config.json: hubctl base add {name} --config config.json --wait",
+            code="base.looking",
+            field="config",
+        )
     others = [row["name"] for row in offers(administrator=administrator)]
     held = f"What they hold and nobody has registered: {', '.join(others[:20])}. " if others else ""
     where = "" if revision == "main" else f" at revision {revision}"

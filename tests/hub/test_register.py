@@ -45,14 +45,25 @@ def test_without_a_config_a_base_that_is_there_stays_as_it_is(people):
     assert (there.config, there.source, there.owner) == (PICO_CONFIG, {}, people.owner)
 
 
-def test_nothing_is_held_by_a_silent_worker_nor_by_one_of_the_release_before(people):
+def test_nothing_is_held_by_a_silent_worker(people):
     old = worker(offer("pico/held"))
     WorkerNode.objects.filter(pk=old.pk).update(seen_at=timezone.now() - timezone.timedelta(hours=1))
-    WorkerNode.objects.create(name="before", device="cpu", started_at=timezone.now(), seen_at=timezone.now())
     with pytest.raises(Invalid, match=r"hubctl base add pico/held --config config.json --wait, or on the page") as no:
         bases.register_base(actor=people.member, name="pico/held")
     assert (no.value.code, no.value.facts["field"]) == ("base.not_held", "config")
     assert access.offers(administrator=True) == []
+
+
+def test_a_worker_that_has_not_looked_yet_is_waited_for(people):
+    new = worker()
+    WorkerNode.objects.update(offers=None)
+    with pytest.raises(Invalid, match="Try again in a moment") as no:
+        bases.register_base(actor=people.member, name="pico/held")
+    assert no.value.code == "base.looking"
+    page = signed_in(people.member).get("/bases/new").content.decode()
+    assert "still looking" in page and 'hx-trigger="every 2s"' in page
+    WorkerNode.objects.filter(pk=new.pk).update(offers=[offer("pico/held")])
+    assert bases.register_base(actor=people.member, name="pico/held")[0].name == "pico/held"
 
 
 def test_what_is_registered_or_an_alias_is_no_offer(people):

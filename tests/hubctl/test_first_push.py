@@ -65,6 +65,19 @@ def test_what_a_worker_holds_needs_no_config(hubctl, signed_in, served, worker, 
     assert (refused.code, "base.not_held" in refused.err) == (1, True)
 
 
+def test_a_worker_that_still_looks_is_waited_for(hubctl, signed_in, worker, monkeypatch):
+    """`make up`, then at once `hubctl base add`: the worker needs some seconds to say what it holds."""
+    now = timezone.now()
+    node = WorkerNode.objects.create(name="w", offers=None, device="cpu", started_at=now, seen_at=now)
+    held = {"name": "mine/tiny", "revision": "main", "config": factories.PICO_CONFIG, "source": {}}
+    found = [{**held, "where": "folder mine/tiny", "open": True}]
+    looks = []
+    told = lambda attempt: looks.append(WorkerNode.objects.filter(pk=node.pk).update(offers=found))  # noqa: E731
+    monkeypatch.setattr("hubctl.transport.pause", told)
+    assert hubctl("base", "add", "mine/tiny").code == 0
+    assert looks == [1]
+
+
 def test_a_config_that_is_not_there_is_said_with_the_other_way(hubctl, signed_in, here):
     for path, said in (("missing.json", "no file 'missing.json'"), (".", "")):
         (here / "config.json").unlink(missing_ok=True)

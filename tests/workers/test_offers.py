@@ -134,6 +134,7 @@ def test_a_beat_tells_the_hub_once_something_was_found(root, worker, settings):
     model(root / "pico" / "llama")
     worker.heartbeat._next_beat = 1e9
     worker.heartbeat.beat()
+    assert WorkerNode.objects.get().offers is None  # it doesn't know yet
     worker.offers._thread.join()
     assert worker.heartbeat._next_beat == 0.0  # beats at once, not a third of a lease later
     worker.heartbeat.beat()

@@ -65,6 +65,7 @@ class RegisterForm:
             "open": self.refused.field in MORE or any(self.typed[name] for name in MORE if name in self.typed),
             "offers": access.offers(administrator=access.is_admin(user)),
             "workers": access.is_anyone_there(),
+            "looking": access.is_looking(),
             "bases": queries.bases(self.viewer),
             "relations": BaseModel.Relation.choices,
         }
