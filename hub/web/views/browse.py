@@ -5,7 +5,6 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from hub import access, queries
-from hub.models import Kind
 from hub.web import basket
 from hub.web.pages.browsing import SORTS, Browsing
 from hub.web.pages.first_steps import first_steps
@@ -29,7 +28,7 @@ def browse(request: HttpRequest) -> HttpResponse:
         "sorts": SORTS,
         "ticked": basket.repositories(request),
     }
-    if not rows and browsing.kind == Kind.ADAPTER and not browsing.chips():
+    if not rows and browsing.is_as_it_opens:
         context["steps"] = first_steps(viewer, request.build_absolute_uri("/").rstrip("/"))
     return render(request, "browse/page.html", context)
 
