@@ -270,6 +270,13 @@ def test_an_empty_hub_sends_a_visitor_to_sign_up(client, db, settings):
     assert 'href="/sign-in"' in current
 
 
+@pytest.mark.parametrize("path", ["/generate", "/generate/train"])
+def test_forms_that_need_a_base_lead_to_the_page_that_registers_one(people, path):
+    assert 'href="/bases/new">register one' in signed_in(people.member).get(path).content.decode()
+    factories.make_base()
+    assert "register one" not in signed_in(people.member).get(path).content.decode()
+
+
 def test_the_upload_page_says_that_there_is_no_base(people):
     assert "No base model is registered yet" in signed_in(people.member).get("/upload").content.decode()
     factories.make_base()
