@@ -29,7 +29,10 @@ def filled(word: str) -> str:
     return word.replace("ORG/NAME", "mine/own").replace("YOU/", "ada/")
 
 
-@pytest.mark.parametrize("name", ["mine/tiny", "/models/my base", "C:\\models\\tiny", "tiny", None, "Qwen/tiny"])
+NAMES = ["mine/tiny", "mine/tiny@v2", "mine/tiny@a b", "/models/my base", "C:\\models\\tiny", "tiny", None, "Qwen/tiny"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_command_of_the_refusal_makes_the_push_work(hubctl, signed_in, served, worker, here, name):
     factories.make_user("other")  # with a second account the official names are an administrator's
     write(here / "adapter", factories.adapter_files(base_name=name))
