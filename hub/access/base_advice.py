@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from hub.access.offers import offer_of
-from hub.models import User, fold
+from hub.models import BaseModel, User, fold
 from hub.names import BASE_NAME, BASE_REVISION
 
 PAGE = "/bases/new"
@@ -49,7 +49,9 @@ def how_to_register(name: str | None) -> Advice:
         before = f"Names that begin with {prefix} are registered by an administrator: ask one, or use a name of yours. "
         return _advice(own, {}, before=before, after=f" and name it with --base {own}")
     if not fits:
-        alias = name if name.isprintable() and len(name) <= 300 else ""
+        # What begins with a base's name and @ is never another name of another base.
+        taken = BaseModel.objects.filter(name__iexact=name.rpartition("@")[0]).exists()
+        alias = name if name.isprintable() and len(name) <= 300 and not taken else ""
         after = "" if alias else " and name it with --base ORG/NAME"
         return _advice("ORG/NAME", {"alias": alias}, after=after)
     held = offer_of(plain, revision or "main", administrator=False)
