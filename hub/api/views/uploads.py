@@ -11,7 +11,8 @@ from hub import access
 from hub.api.bodies import Body, Text, Whole
 from hub.api.view import READS, View
 from hub.errors import HubError, Invalid
-from hub.services.content import uploads
+from hub.models import Kind, Visibility
+from hub.services.content import first_push, uploads
 
 TAGS = ["uploads"]
 OFFSET = OpenApiParameter(
@@ -33,6 +34,13 @@ class UploadFileBody(Body):
     sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
 
 
+class MakeBody(Body):
+    """The repository to make, if it is not there, when the push is published and not before."""
+
+    kind = serializers.ChoiceField(Kind.choices, default=Kind.ADAPTER)
+    visibility = serializers.ChoiceField(Visibility.choices, default=Visibility.PUBLIC)
+
+
 class UploadBody(Body):
     """A push: files to put, paths to delete, onto a branch."""
 
@@ -43,6 +51,7 @@ class UploadBody(Body):
     deletions = serializers.ListField(
         child=Text(max_length=1024, trim_whitespace=False), default=list, max_length=10_000
     )
+    make = MakeBody(default=None, allow_null=True, help_text="make the repository if it is missing; refused: none left")
 
 
 class UploadFileShape(serializers.Serializer):
@@ -57,7 +66,7 @@ class UploadShape(serializers.Serializer):
     """An upload under way."""
 
     id = serializers.UUIDField()
-    repository = serializers.CharField(source="repository.full_name")
+    repository = serializers.CharField(source="full_name")
     branch = serializers.CharField()
     files = serializers.SerializerMethodField()
     committed_at = serializers.DateTimeField(allow_null=True)
@@ -86,10 +95,11 @@ class Uploads(View):
 
     @extend_schema(operation_id="uploads_begin", tags=TAGS, request=UploadBody, responses={201: UploadShape})
     def post(self, request, namespace, name):
-        repository = access.repository(self.viewer, namespace, name, "write")
         wanted = self.read(UploadBody)
+        repository = first_push.goal(self.viewer, namespace, name, wanted.pop("make"))
         wanted["base"] = wanted["base"] and access.base(wanted["base"])
-        wanted["may_protected"] = access.may(self.viewer, repository, "admin")
+        place = repository if repository.pk else repository.namespace
+        wanted["may_protected"] = access.may(self.viewer, place, "admin")
         upload = uploads.begin_upload(actor=self.actor(), repository=repository, **wanted)
         return Response(UploadShape(upload).data, status=201)
 
@@ -140,7 +150,7 @@ class Commit(View):
     )
     def post(self, request, pk):
         upload = access.upload(self.viewer, pk)
-        may_protected = access.may(self.viewer, upload.repository, "admin")
+        may_protected = access.may(self.viewer, upload.place, "admin")
         done = uploads.commit_upload(actor=self.actor(), upload=upload, may_protected=may_protected)
         return Response(PublishedShape(done).data, status=201 if done.created else 200)
 
