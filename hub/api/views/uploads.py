@@ -1,5 +1,6 @@
 """Pushing: begin, send bytes in any number of pieces, ask how much has arrived, commit or abandon."""
 
+import base64
 import io
 
 from drf_spectacular.types import OpenApiTypes
@@ -7,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from composition.formats.content import SNIFF_BYTES
 from hub import access
 from hub.api.bodies import Body, Text, Whole
 from hub.api.view import READS, View
@@ -26,18 +28,36 @@ class LengthRequired(HubError):
     status, code = 411, "length_required"
 
 
+class Head(Text):
+    """The first bytes of a file, in Base64."""
+
+    default_error_messages = {"base64": f"Give the first {SNIFF_BYTES} bytes, or fewer, in Base64."}
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(max_length=4 * -(-SNIFF_BYTES // 3), allow_blank=True, **options)
+
+    def to_internal_value(self, data: object) -> bytes:
+        try:
+            return base64.b64decode(super().to_internal_value(data), validate=True)
+        except ValueError:
+            self.fail("base64")
+
+
 class UploadFileBody(Body):
     """A file that the client announces."""
 
     path = Text(max_length=1024, trim_whitespace=False)
     size = Whole(min_value=0, max_value=2**53)
     sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
+    head = Head(default=b"", help_text=f"its first {SNIFF_BYTES} bytes in Base64: refused early by them, not late")
 
 
 class MakeBody(Body):
     """The repository to make, if it is not there, when the push is published and not before."""
 
-    kind = serializers.ChoiceField(Kind.choices, default=Kind.ADAPTER)
+    kind = serializers.ChoiceField(
+        Kind.choices, default=None, allow_null=True, help_text="null: the kind of what is there, or an adapter"
+    )
     visibility = serializers.ChoiceField(Visibility.choices, default=Visibility.PUBLIC)
 
 

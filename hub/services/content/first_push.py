@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from hub import access
 from hub.access import Viewer
 from hub.errors import Conflict, NotFound
-from hub.models import Namespace, Repository, Upload, User, Visibility
+from hub.models import Kind, Namespace, Repository, Upload, User, Visibility
 from hub.services import quotas
 from hub.services.repositories import check_new, create_repository
 
@@ -16,6 +16,7 @@ from hub.services.repositories import check_new, create_repository
 def goal(viewer: Viewer, namespace: str, name: str, make: Mapping[str, str] | None) -> Repository:
     """Where a push of this viewer goes: the repository, or with `make` {kind, visibility} one that it is to make.
 
+    `kind` None is that of the repository that is there, and an adapter's where it is to be made.
     Raises as `access` does without the role to write there, and what `wanted` raises.
     """
     try:
@@ -23,8 +24,9 @@ def goal(viewer: Viewer, namespace: str, name: str, make: Mapping[str, str] | No
     except NotFound:
         if make is None:
             raise
-        return wanted(access.namespace(viewer, namespace, "write"), name, **make)
-    if make:
+        fields = {**make, "kind": make["kind"] or Kind.ADAPTER}
+        return wanted(access.namespace(viewer, namespace, "write"), name, **fields)
+    if make and make["kind"]:
         same_kind(here, make["kind"])
     return here
 
