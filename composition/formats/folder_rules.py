@@ -79,13 +79,19 @@ def left_out(path: str) -> tuple[str, str] | None:
     return None
 
 
-def kind_of(paths: "list[str]") -> str | None:
+def kind_of(paths: list[str]) -> str | None:
     """The kind of repository that files of these paths make; None where they don't say, as of a card alone."""
     top = [path.lower() for path in paths if "/" not in path]
     for pattern, kind in KIND_OF:
         if any(fnmatchcase(name, pattern) for name in top):
             return kind
     return None
+
+
+def as_json() -> dict[str, list]:
+    """The table for a page's script."""
+    patterns = [pattern for row in LEFT_OUT.values() for pattern in row]
+    return {"left_out": patterns, "kept": list(KEPT), "kind_of": [list(row) for row in KIND_OF]}
 
 
 def _is(part: str, pattern: str, folder: bool) -> bool:
