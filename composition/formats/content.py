@@ -17,7 +17,9 @@ MAX_PATH = 1024
 MAX_FILES = 2000
 SNIFF_BYTES = 1024
 
-DOCUMENTS = frozenset({".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv", ".tiktoken"})
+DOCUMENTS = frozenset(
+    {".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv", ".tiktoken", ".vocab", ".codes"}
+)
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 ALLOWED = DOCUMENTS | IMAGES | {".safetensors", ".gguf"}
 ALLOWED_NAMES = frozenset({".gitattributes", ".gitignore", "license", "licence", "notice", "readme", "copying"})

@@ -30,9 +30,7 @@ class Upload(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    repository = models.ForeignKey(
-        Repository, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads"
-    )
+    repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads")
     namespace = models.ForeignKey(Namespace, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=96, blank=True, default="", db_default="")
     kind = models.CharField(max_length=10, blank=True, default="", db_default="")

@@ -37,16 +37,19 @@ def push_and_show(hub, source, name: str, as_json: bool, tags=(), **options) -> 
 
 def with_way_on(error: Refused, folder: str, name: str, given: list[str]) -> Refused:
     """The refusal with the command that pushes the rest, where the refused files can stay at home."""
-    rows = error.facts.get("problems") or [{"path": error.facts.get("file") or error.facts.get("path")}]
+    facts = error.facts
+    two = facts.get("files") or [None]
+    rows = facts.get("problems") or [{"path": facts.get("file") or facts.get("path") or two[-1]}]
     paths = [row.get("path") for row in rows]
-    about_files = error.code.startswith(("content.", "path.", "folder.unusable"))
+    about_files = error.code.startswith(("content.", "path.", "folder.unusable", "upload.too_large"))
     if not about_files or any(not path or path.startswith(WEIGHTS) for path in paths):
         return error
     words = ["hubctl", "push", folder, name, *given]
     for path in paths:
         words += ["--exclude", path]
     command = shlex.join(words)
-    return type(error)(f"{error.message}\nTo push the rest: {command}", code=error.code, **{**error.facts, "rest": command})
+    said = f"{error.message}\nTo push the rest: {command}"
+    return type(error)(said, code=error.code, **{**facts, "rest": command})
 
 
 @click.command("push")

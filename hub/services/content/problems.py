@@ -38,5 +38,6 @@ def refuse(problems: Sequence[CompositionError | Invalid]) -> None:
 
 
 def _path(problem: CompositionError | Invalid) -> str | None:
+    """The file it is about; of two that can't be together, the second."""
     found = problem.facts.get("file") or problem.facts.get("path")
-    return found or next(iter(problem.facts.get("files", ())), None)
+    return found or next(reversed(problem.facts.get("files", ())), None)
