@@ -41,15 +41,20 @@ def with_way_on(error: Refused, folder: str, name: str, given: list[str]) -> Ref
     two = facts.get("files") or [None]
     rows = facts.get("problems") or [{"path": facts.get("file") or facts.get("path") or two[-1]}]
     paths = [row.get("path") for row in rows]
+    if facts.get("rename") and "--rename" not in given:
+        return _with_command(error, "To push a mended copy", ["hubctl", "push", folder, name, *given, "--rename"])
     about_files = error.code.startswith(("content.", "path.", "folder.unusable", "upload.too_large"))
     if not about_files or any(not path or path.startswith(WEIGHTS) for path in paths):
         return error
     words = ["hubctl", "push", folder, name, *given]
     for path in paths:
         words += ["--exclude", path]
+    return _with_command(error, "To push the rest", words)
+
+
+def _with_command(error: Refused, what: str, words: list[str]) -> Refused:
     command = shlex.join(words)
-    said = f"{error.message}\nTo push the rest: {command}"
-    return type(error)(said, code=error.code, **{**facts, "rest": command})
+    return type(error)(f"{error.message}\n{what}: {command}", code=error.code, **{**error.facts, "command": command})
 
 
 @click.command("push")
@@ -68,6 +73,11 @@ def with_way_on(error: Refused, folder: str, name: str, given: list[str]) -> Ref
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these files or folders out. Repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Push also what training and tools leave behind.")
 @click.option(
+    "--rename",
+    is_flag=True,
+    help="Where the hub can mend the tensors' names, push a mended copy; FOLDER stays as it is.",
+)
+@click.option(
     "--delete", "deletions", multiple=True, metavar="PATH", help="Delete this file from the repository. Repeatable."
 )
 @with_hub
@@ -84,8 +94,8 @@ def push_command(hub, folder, name, tags, as_json, **options) -> None:
 
 
 def _given(options: dict, tags) -> list[str]:
-    """The options of this command as they were given, but for its message."""
-    words = [word for name in ("private", "everything") if options[name] for word in [FLAGS[name]]]
+    """The options of this command as they were given."""
+    words = [flag for name, flag in FLAGS.items() if options[name]]
     for name, values in {**options, "tags": tags}.items():
         if name not in FLAGS:
             for value in values if isinstance(values, tuple) else [values] if values else []:
@@ -93,5 +103,5 @@ def _given(options: dict, tags) -> list[str]:
     return words
 
 
-FLAGS = {"private": "--private", "everything": "--all"}
+FLAGS = {"private": "--private", "everything": "--all", "rename": "--rename"}
 OPTIONS = {"tags": "--tag", "deletions": "--delete"}

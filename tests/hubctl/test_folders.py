@@ -13,8 +13,8 @@ from composition.base_models import module_shapes
 from hub.models import ManifestEntry, Repository, Upload, Version
 from hub.services import known_bases
 from hubctl.errors import Refused
-from hubctl.folder_rules import left_out
-from hubctl.folders import pick
+from hubctl.folders.pick import pick
+from hubctl.folders.rules import left_out
 from tests.hub import factories
 from tests.hubctl.conftest import write
 
@@ -105,7 +105,7 @@ class TestFieldCases:
             "training_args.bin",
         }
         assert problems["optimizer.pt"] == "content.pickle"
-        assert refused["rest"].startswith("hubctl push ")
+        assert refused["command"].startswith("hubctl push ")
 
     def test_what_a_file_holds_is_told_before_it_is_sent(self, hubctl, signed_in, llama, tmp_path):
         folder = shutil.copytree(CASES / "f08_nfd_name", tmp_path / "a")
