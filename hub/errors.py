@@ -115,7 +115,9 @@ def refuse_all(problems: Sequence[CompositionError | Invalid]) -> None:
     rows: dict[str, dict[str, object]] = {}
     for problem in problems:
         path = _file_of(problem)
-        rows.setdefault(path or f"{len(rows)}", {"path": path, "code": problem.code, "message": problem.message})
+        row = {"path": path, "code": problem.code, "message": problem.message}
+        command = {"command": problem.facts["command"]} if "command" in problem.facts else {}
+        rows.setdefault(path or f"{len(rows)}", row | command)
     if not problems:
         return
     first = problems[0]

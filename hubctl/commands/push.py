@@ -1,15 +1,13 @@
 """Pushing an adapter, a generator or a dataset."""
 
-import shlex
 import sys
 
 import click
 
 from hubctl.errors import Refused
+from hubctl.folders.way_on import with_way_on
 from hubctl.options.common import need_token, with_hub
 from hubctl.output import emit, transfer_bars
-
-WEIGHTS = ("adapter_model.", "generator.", "adapter_config.json", "generator_config.json")
 
 
 def pushed_text(name: str, result: dict) -> str:
@@ -33,28 +31,6 @@ def push_and_show(hub, source, name: str, as_json: bool, tags=(), **options) -> 
         hub.set_tag(f"{name}@{result['version'] or result['revision']}", tag)
     emit({**result, "repository": name, "tags": list(tags)}, as_json, pushed_text(name, result))
     return result
-
-
-def with_way_on(error: Refused, folder: str, name: str, given: list[str]) -> Refused:
-    """The refusal with the command that pushes the rest, where the refused files can stay at home."""
-    facts = error.facts
-    two = facts.get("files") or [None]
-    rows = facts.get("problems") or [{"path": facts.get("file") or facts.get("path") or two[-1]}]
-    paths = [row.get("path") for row in rows]
-    if facts.get("rename") and "--rename" not in given:
-        return _with_command(error, "To push a mended copy", ["hubctl", "push", folder, name, *given, "--rename"])
-    about_files = error.code.startswith(("content.", "path.", "folder.unusable", "upload.too_large"))
-    if not about_files or any(not path or path.startswith(WEIGHTS) for path in paths):
-        return error
-    words = ["hubctl", "push", folder, name, *given]
-    for path in paths:
-        words += ["--exclude", path]
-    return _with_command(error, "To push the rest", words)
-
-
-def _with_command(error: Refused, what: str, words: list[str]) -> Refused:
-    command = shlex.join(words)
-    return type(error)(f"{error.message}\n{what}: {command}", code=error.code, **{**error.facts, "command": command})
 
 
 @click.command("push")
