@@ -52,6 +52,8 @@ def strict_loads(data: bytes, *, area: str, what: str, **facts: object) -> objec
 
     Raises CompositionError `{area}.json`, `{area}.duplicate_key` or `{area}.not_finite`, carrying `facts`.
     """
+    if not data.strip():
+        raise CompositionError(f"{area}.json", f"{what} is empty. Save it again.", **facts)
     try:
         value = _DECODER.decode(data.decode("utf-8"))
         # A lone surrogate ("\ud800") decodes but can never be written out again.

@@ -24,6 +24,7 @@ HEADS = ("score", "classifier")
 EMBEDDINGS = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_out"})
 
 _BIAS = re.compile(r".+\.lora_B(?:\.default)?\.bias")
+_NORM = re.compile(r"norm|^ln_|^ln\d*$", re.IGNORECASE)
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.default)?(?:\.weight)?")
 
 
@@ -63,7 +64,7 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
         bare += name == stored
         factor = parse_factor(stored)
         if factor is None:
-            if not _sort_other(name, stored, config, found):
+            if not _sort_other(name, stored, config, found) and not _is_norm(name, tensor, found):
                 unknown.append(stored)
             continue
         pair = found.pairs.setdefault(factor.module, Pair(table=factor.table))
@@ -114,6 +115,15 @@ def _sort_other(name: str, stored: str, config: PeftConfig, found: Tensors) -> b
         found.whole.setdefault("full_weights", []).append(owner)
         return True
     return name.endswith(".bias") and config.bias != "none"
+
+
+def _is_norm(name: str, tensor: TensorInfo, found: Tensors) -> bool:
+    """A norm's vector, whole, as tools write it that extract a LoRA from a tuned model."""
+    owner, _, part = name.rpartition(".")
+    if part not in ("weight", "bias") or len(tensor.shape) != 1 or not _NORM.search(owner.rpartition(".")[2]):
+        return False
+    found.whole.setdefault("full_weights", []).append(owner)
+    return True
 
 
 def check_pairs(found: Tensors, config: PeftConfig, budget: Budget, *, file: str) -> None:

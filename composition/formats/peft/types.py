@@ -93,9 +93,15 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
         "It is a {names} mixture, which chooses experts for every token.",
         "Take the adapters it was assembled from.",
     ),
+    "unknown_fields": (
+        "Its config holds {names}, which this hub's peft 0.21 doesn't know: what the factors mean may have changed.",
+        "Save it again with peft 0.21 or without those fields if they change nothing, and push that.",
+    ),
     "full_weights": (
-        "It carries whole layers besides the LoRA ({names}), as peft writes them when the vocabulary was resized.",
-        "Save it again with save_embedding_layers=False if the vocabulary was not resized.",
+        "It carries whole layers besides the LoRA ({names}), as peft writes embeddings when the vocabulary was resized "
+        "and as extraction tools write norms; whole layers can't be merged as factors.",
+        "Save it again with save_embedding_layers=False if the vocabulary was not resized, or extract it again "
+        "without the norms.",
     ),
 }
 

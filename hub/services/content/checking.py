@@ -69,7 +69,7 @@ def _check(
     every = sources_of(manifest) | dict(sources or {})
     check_paths(list(manifest))
     for path in manifest if fresh is None else fresh:
-        check_file(path, every[path])
+        check_file(path, every[path], beside=manifest)
     card = read_card(read_whole(every[CARD])) if CARD in manifest else None
     digest = content_digest(kind, manifest, every)
     if not digest:

@@ -34,5 +34,5 @@ def read_promise(files: Sequence[Mapping[str, object]]) -> dict[str, Entry]:
         promised[path] = Entry(sha256, size)
     check_paths(list(promised))
     for path, entry in promised.items():
-        sniff(path, b"", size=entry.size)
+        sniff(path, b"", size=entry.size, beside=promised)
     return promised
