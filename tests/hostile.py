@@ -31,7 +31,6 @@ from tests.uploads import (
     zip_bytes,
 )
 
-
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 4096\n"
 
 

@@ -88,7 +88,9 @@ def _pointer(text: bytes, size: int | None) -> Disguise | None:
         return Disguise("lfs_pointer", f"is a Git LFS pointer{stands}, not the file itself", do, facts)
     if _ANNEX.fullmatch(text):
         do = "In the clone, run `git annex get .` and push again."
-        return Disguise("lfs_pointer", "is a git-annex pointer, not the file itself", do, {"command": "git annex get ."})
+        return Disguise(
+            "lfs_pointer", "is a git-annex pointer, not the file itself", do, {"command": "git annex get ."}
+        )
     return None
 
 

@@ -40,10 +40,7 @@ def pickle_advice(path: str, beside: Collection[str]) -> tuple[str, dict[str, ob
     whole = f"{stem}.safetensors"
     if whole in beside:
         return f"Leave it out: {whole} beside it holds the weights.", {}
-    return (
-        "Leave it out: the weights of an adapter are in adapter_model.safetensors, which peft's save_pretrained writes.",
-        {},
-    )
+    return f"Leave it out: an adapter's weights are in {ADAPTER}.safetensors, which peft's save_pretrained writes.", {}
 
 
 def zip_advice(path: str) -> str:

@@ -125,5 +125,3 @@ def test_everything_else_is_left_out_and_never_converted(path, beside):
 def test_only_names_at_the_top_are_convertible():
     names = [BIN, f"a/{BIN}", "value_head.bin", "optimizer.bin", "evil; rm -rf x.bin", "score.bin", "score.safetensors"]
     assert convertible(names) == [BIN, "value_head.bin"]
-
-

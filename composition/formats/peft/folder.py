@@ -10,7 +10,7 @@ from composition.errors import CompositionError
 from composition.formats import finite
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.tensors import first_three
-from composition.formats.safetensors_header import SafetensorsHeader, parse_header
+from composition.formats.safetensors_header import parse_header
 from composition.formats.sources import Files
 
 WEIGHT_ENDINGS = (".safetensors", ".gguf")
@@ -18,7 +18,9 @@ MANY = 3
 """So many folders are named with their commands."""
 
 # The names of a whole model's, or another adapter's, weights: never a head's.
-_MODELS = re.compile(r"(adapter|adapters|adapter_model|model|pytorch_model|consolidated|diffusion_pytorch_model)\b.*")
+_MODELS = re.compile(
+    r"(adapter.*|(?:model|pytorch_model|consolidated|diffusion_pytorch_model)(?:[-.]\S*)?)\.safetensors"
+)
 _SHARD = re.compile(r"(?P<stem>.+)-\d{4,6}-of-\d{4,6}\.safetensors")
 _FACTOR = re.compile(r"lora|lokr_|hada_|\boft_", re.IGNORECASE)
 
@@ -43,8 +45,8 @@ def check_beside(files: Files, names: Collection[str]) -> list[str]:
     """A warning for each file of whole layers. Raises CompositionError `safetensors.*`, `adapter.not_finite`."""
     warnings = []
     for name in names:
-        header = _header(files, name)
         with files[name].open() as stream:
+            header = parse_header(stream, size=files[name].size, file=name)
             broken, _ = finite.scan(stream, header)
         if broken:
             raise not_finite(name, broken)
@@ -77,12 +79,8 @@ def _may_be_beside(name: str) -> bool:
 
 
 def _holds_factors(files: Files, name: str) -> bool:
-    return any(_FACTOR.search(tensor) for tensor in _header(files, name).tensors)
-
-
-def _header(files: Files, name: str) -> SafetensorsHeader:
     with files[name].open() as stream:
-        return parse_header(stream, size=files[name].size, file=name)
+        return any(_FACTOR.search(tensor) for tensor in parse_header(stream, size=files[name].size, file=name).tensors)
 
 
 def _missing(name: str, paths: list[str]) -> CompositionError:
@@ -135,11 +133,9 @@ def _extra(extra: list[str], files: Mapping[str, object]) -> CompositionError:
 
 def _pushes(folders: list[str]) -> str:
     """The command for each of the first folders; each goes to a repository of its own where there are more."""
-    alone = len(folders) == 1
-    commands = [
-        f"hubctl push FOLDER/{folder} NAME{'' if alone else '-' + folder.replace('/', '-')}" for folder in folders[:MANY]
-    ]
-    return "; ".join(commands) + ("" if len(folders) <= MANY else f"; and {len(folders) - MANY} more likewise")
+    names = ["NAME" if len(folders) == 1 else f"NAME-{folder.replace('/', '-')}" for folder in folders]
+    commands = [f"hubctl push FOLDER/{folder} {name}" for folder, name in zip(folders, names, strict=True)]
+    return "; ".join(commands[:MANY]) + (f"; and {len(folders) - MANY} more likewise" if len(folders) > MANY else "")
 
 
 def _named(paths: list[str], ending: str) -> list[str]:

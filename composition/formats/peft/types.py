@@ -4,6 +4,9 @@ Only `ΔW = scale · B @ A` on an untouched base can be added, clustered or deco
 that says otherwise is stored and served as it is; merges refuse it with `reason` and `do`. Measured on peft 0.21.2.
 """
 
+PEFT_RELEASE = (0, 21)
+"""The minor release of peft whose fields and methods are known here; a test compares it with the installed one."""
+
 # The names of peft's `PeftType`; a test compares them with the installed peft.
 PEFT_TYPES = frozenset(
     """
@@ -94,8 +97,8 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
         "Take the adapters it was assembled from.",
     ),
     "unknown_fields": (
-        "Its config holds {names}, which this hub's peft 0.21 doesn't know: what the factors mean may have changed.",
-        "Save it again with peft 0.21 or without those fields if they change nothing, and push that.",
+        "Its config holds {names}, unknown to this hub's release of peft: what its factors mean may have changed.",
+        "Take the fields out of adapter_config.json if they change nothing, and push it again.",
     ),
     "full_weights": (
         "It carries whole layers besides the LoRA ({names}), as peft writes embeddings when the vocabulary was resized "
