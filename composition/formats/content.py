@@ -5,7 +5,7 @@ extension and by its first bytes, so that a renamed pickle is still a pickle. No
 """
 
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from composition.errors import CompositionError
 from composition.formats.disguises import unmask
@@ -18,7 +18,9 @@ MAX_PATH = 1024
 MAX_FILES = 2000
 SNIFF_BYTES = 1024
 
-DOCUMENTS = frozenset({".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv"})
+DOCUMENTS = frozenset(
+    {".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv", ".tiktoken", ".vocab", ".codes"}
+)
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 ALLOWED = DOCUMENTS | IMAGES | {".safetensors", ".gguf"}
 ALLOWED_NAMES = frozenset({".gitattributes", ".gitignore", "license", "licence", "notice", "readme", "copying"})
@@ -98,38 +100,49 @@ def _check_segment(name: str, segment: str) -> None:
 
 def check_paths(names: Iterable[str]) -> None:
     """Check each name, and that no two of them mean one file anywhere. Raises `path.*` with `file` or `files`."""
+    for problem in path_problems(names):
+        raise problem
+
+
+def path_problems(names: Iterable[str]) -> Iterator[CompositionError]:
+    """All that `check_paths` could raise, in its order."""
     names = list(names)
     if len(names) > MAX_FILES:
-        raise CompositionError(
+        yield CompositionError(
             "path.too_many",
             f"The upload has {len(names):,} files; at most {MAX_FILES:,} are allowed.",
             count=len(names),
         )
+        return
     seen: dict[str, str] = {}
     for name in names:
-        check_path(name)
+        try:
+            check_path(name)
+        except CompositionError as problem:
+            yield problem
+            continue
         other = seen.setdefault(_folded(name), name)
         if other is not name:
-            raise CompositionError(
+            yield CompositionError(
                 "path.collision",
                 f"{shorten(other)} and {shorten(name)} are one file where letter case does not count. Rename one.",
                 files=[other, name],
             )
     folders: dict[str, str] = {}
-    for name in names:
+    for name in seen.values():
         parts = name.split("/")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             clash = seen.get(_folded(folder))
             if clash is not None:
-                raise CompositionError(
+                yield CompositionError(
                     "path.clash",
                     f"{shorten(clash)} is a file, and {shorten(name)} needs a folder of that name. Rename one.",
                     files=[clash, name],
                 )
             other = folders.setdefault(_folded(folder), folder)
             if other != folder:
-                raise CompositionError(
+                yield CompositionError(
                     "path.collision",
                     f"The folders {shorten(other)} and {shorten(folder)} are one where letter case does not count. "
                     "Rename one.",

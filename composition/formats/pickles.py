@@ -4,9 +4,11 @@ The command reads with `weights_only=True`, writes nothing into the folder but o
 there already.
 """
 
+import shlex
 from collections.abc import Collection
 
-TRAINING_RUN = frozenset({"training_args", "optimizer", "scheduler", "scaler", "rng_state"})
+from composition.formats.folder_rules import left_out
+
 ADAPTER = "adapter_model"
 # Whole layers that trainers save beside an adapter.
 BESIDE = frozenset({"value_head", "non_lora_trainables", "head", "classifier", "score", "pytorch_model_head"})
@@ -20,7 +22,7 @@ CONVERT = (
     "[save_file({k: v.clone().contiguous() for k, v in t.items()}, f'" + CONVERTED + "/{n}.safetensors') "
     "for n, t in w.items()]; "
     "[shutil.copy(n, '" + CONVERTED + "') for n in os.listdir() "
-    "if n in ('README.md', 'chat_template.jinja') or n.endswith(('.json', '.safetensors'))]\" {names}"
+    "if n.endswith(('.json', '.safetensors', '.md', '.jinja', '.model', '.tiktoken', '.txt'))]\" {names}"
 )
 
 
@@ -35,12 +37,16 @@ def pickle_advice(path: str, beside: Collection[str]) -> tuple[str, dict[str, ob
         )
         return do, {"command": command, "folder": CONVERTED}
     stem = _stem(path)
-    if "/" in path or stem.rstrip("_0123456789") in TRAINING_RUN:
-        return "Leave it out: it belongs to the training run and not to the adapter.", {}
+    out = f"Leave it out (hubctl push FOLDER NAME --exclude {_quoted(path)})"
+    folder = path.rpartition("/")[0]
+    if stem == ADAPTER and folder and f"{folder}/adapter_config.json" in beside and not left_out(path):
+        return f"Push the folder {folder} by its path: hubctl push {_quoted(f'FOLDER/{folder}')} NAME", {}
+    if folder or left_out(path):
+        return f"{out}: it belongs to the training run and not to the adapter.", {}
     whole = f"{stem}.safetensors"
     if whole in beside:
-        return f"Leave it out: {whole} beside it holds the weights.", {}
-    return f"Leave it out: an adapter's weights are in {ADAPTER}.safetensors, which peft's save_pretrained writes.", {}
+        return f"{out}: {whole} beside it holds the weights.", {}
+    return f"{out}: an adapter's weights are in {ADAPTER}.safetensors, which peft's save_pretrained writes.", {}
 
 
 def zip_advice(path: str) -> str:
@@ -57,6 +63,11 @@ def convertible(paths: Collection[str]) -> list[str]:
     """The .bin files at the top whose tensors belong to the adapter and are not there as safetensors, sorted."""
     known = {f"{stem}.bin": f"{stem}.safetensors" for stem in (ADAPTER, *BESIDE)}
     return sorted(path for path in paths if path in known and known[path] not in paths)
+
+
+def _quoted(text: str) -> str:
+    """For a shell."""
+    return shlex.quote(text) if text.isprintable() else "PATH"
 
 
 def _stem(path: str) -> str:

@@ -5,6 +5,7 @@ What is missing or too much is told by what the folder looks like: adapters in f
 
 import re
 from collections.abc import Collection, Mapping
+from shlex import quote
 
 from composition.errors import CompositionError
 from composition.formats import finite
@@ -116,7 +117,7 @@ def _extra(extra: list[str], files: Mapping[str, object]) -> CompositionError:
     if folders and {*inside} <= {*folders}:
         facts["folders"] = folders
         more = "an adapter" if len(folders) == 1 else f"{len(folders)} adapters"
-        exclude = " ".join(f"--exclude '{folder}/*'" for folder in folders[:MANY])
+        exclude = " ".join(f"--exclude {quote(f'{folder}/*')}" for folder in folders[:MANY])
         message = (
             f"The folder holds an adapter at its top and {more} in {first_three(folders)}. An upload is one adapter. "
             f"Push the one at the top alone: hubctl push FOLDER NAME {exclude}{' …' if len(folders) > MANY else ''} "
@@ -133,8 +134,8 @@ def _extra(extra: list[str], files: Mapping[str, object]) -> CompositionError:
 
 def _pushes(folders: list[str]) -> str:
     """The command for each of the first folders; each goes to a repository of its own where there are more."""
-    names = ["NAME" if len(folders) == 1 else f"NAME-{folder.replace('/', '-')}" for folder in folders]
-    commands = [f"hubctl push FOLDER/{folder} {name}" for folder, name in zip(folders, names, strict=True)]
+    names = ["NAME" if len(folders) == 1 else quote(f"NAME-{folder.replace('/', '-')}") for folder in folders]
+    commands = [f"hubctl push {quote(f'FOLDER/{folder}')} {name}" for folder, name in zip(folders, names, strict=True)]
     return "; ".join(commands[:MANY]) + (f"; and {len(folders) - MANY} more likewise" if len(folders) > MANY else "")
 
 

@@ -15,6 +15,7 @@ from composition.formats.table import Format
 from hub.models import BaseModel, Version
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import CARD, Manifest, Source, content_digest, read_whole, sources_of
+from hub.services.content.problems import collecting, refuse
 from hub.services.known_bases import match_base, require_shapes, unknown_base
 from hub.services.parsing.gate import Gate
 
@@ -68,8 +69,11 @@ def _check(
 ) -> Checked:
     every = sources_of(manifest) | dict(sources or {})
     check_paths(list(manifest))
+    problems: list[Exception] = []
     for path in manifest if fresh is None else fresh:
-        check_file(path, every[path], beside=manifest)
+        with collecting(problems):
+            check_file(path, every[path], beside=manifest)
+    refuse(problems)
     card = read_card(read_whole(every[CARD])) if CARD in manifest else None
     digest = content_digest(kind, manifest, every)
     if not digest:

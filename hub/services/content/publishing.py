@@ -137,6 +137,8 @@ def check_change(
 
 def head_of(repository: Repository, branch: str) -> Revision | None:
     """The revision `branch` points at; a branch not yet there begins at main's head."""
+    if repository.pk is None:
+        return None
     heads = {
         ref.name: ref
         for ref in Ref.objects.filter(repository=repository, name__in={branch, MAIN}).select_related(
@@ -151,6 +153,8 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
 
 def last_version(repository: Repository) -> Version | None:
     """The version with the highest number."""
+    if repository.pk is None:
+        return None
     return Version.objects.filter(repository=repository).select_related("base").order_by("-number").first()
 
 
