@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.people import People
-from hubctl.requests import job_body, part_query, plain, ref_part, split, version_path
+from hubctl.requests import job_body, part_query, plain, ref_part, split, storable, version_path
 from hubctl.transport import Transport
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Hub(People):
         Fields: revision, derived_from, relation, aliases, license, source.
         """
         given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
-        return self._post("/bases", {"name": name, "config": dict(config), **given})
+        return self._post("/bases", {"name": name, "config": storable(config), **given})
 
     def change_base(self, name: str, **changes: Any) -> dict[str, Any]:
         """Change a base, `org/name` or `org/name@revision`: owner, add_aliases, drop_aliases."""

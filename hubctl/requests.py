@@ -1,7 +1,8 @@
 """Names and bodies of requests, as the hub's REST interface wants them."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -73,3 +74,12 @@ def part_query(expert: str | None, form: str | None) -> str:
     """The query that names a part of a mixture; "" for the whole."""
     asked = {key: value for key, value in (("expert", expert), ("as", form)) if value is not None}
     return f"?{urlencode(asked)}" if asked else ""
+
+
+def storable(value: Any) -> Any:
+    """A config with Infinity and NaN as transformers writes them, {"__float__": "Infinity"}: JSON has no such word."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"__float__": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+    if isinstance(value, Mapping):
+        return {key: storable(entry) for key, entry in value.items()}
+    return [storable(entry) for entry in value] if isinstance(value, list | tuple) else value

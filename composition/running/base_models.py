@@ -22,6 +22,7 @@ from torch import nn
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
 from composition.formats.peft.names import WEIGHTS_FILE
+from composition.formats.special_floats import untagged
 
 # What a config could switch on while its weights are read: the worker never does.
 SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
@@ -254,7 +255,8 @@ def _meta_model(config: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    fields = look_at({key: value for key, value in config.items() if key != "auto_map"}).config
+    given = {key: untagged(value) for key, value in config.items() if key != "auto_map"}
+    fields = look_at(given).config
     fields.pop("quantization_config", None)
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
