@@ -122,7 +122,7 @@ REDIS_URL = env("REDIS_URL") or _embedded_redis()
 
 
 def _blob_storage(url: str) -> dict:
-    """Django's storage for blobs: `file:///folder` or `s3://bucket/prefix?endpoint=…`."""
+    """Django's storage for blobs: `file:///folder` or `s3://bucket/prefix` with `STORAGE_ENDPOINT`."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return {
@@ -211,6 +211,7 @@ JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
 WORKER_STUCK_SECONDS = env_int("HUB_WORKER_STUCK_SECONDS", 60)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
+WORKER_OFFERS = env_bool("HUB_WORKER_OFFERS", True)
 WORKER_CACHE = env("HUB_WORKER_CACHE", str(HUB_DATA / "worker-cache"))
 WORKER_CACHE_MB = env_int("HUB_WORKER_CACHE_MB", 20_000)
 WORKER_MODEL_MB = env_int("HUB_WORKER_MODEL_MB", 8_000)

@@ -62,6 +62,8 @@ def report_error(error: HubctlError, as_json: bool) -> None:
             print(f"  {line}", file=sys.stderr)
         if name == "problems" and len(lines) > shown:
             print(f"  and {len(lines) - shown} more", file=sys.stderr)
+    if page := error.facts.get("page"):
+        print(f"  in a browser: {page}", file=sys.stderr)
 
 
 def offences(found: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pushing: pick and hash the files, begin an upload, send each in pieces, commit. A cut upload goes on where it was.
+"""Pushing: hash the files, begin an upload, send each in pieces, commit. A cut upload goes on where it stopped.
 
 The hub keeps what it received and tells how far it is, so a lost connection costs the rest of the file only. The id of
 an upload under way is remembered in the cache folder under a digest of what is pushed and where to: the same push after
@@ -6,6 +6,7 @@ a crash or Ctrl-C finds it again. Nothing is visible on the hub before the commi
 """
 
 import base64
+import contextlib
 import hashlib
 import itertools
 import json
@@ -18,8 +19,9 @@ from urllib.parse import quote
 
 from hubctl.config import cache_folder, read_json, write_private
 from hubctl.errors import HubctlError, NotFound, Refused
-from hubctl.folder_rules import kind_of
-from hubctl.folders import pick
+from hubctl.folders.pick import pick
+from hubctl.folders.renaming import mended
+from hubctl.folders.rules import kind_of
 from hubctl.requests import plain
 from hubctl.transport import TRIES, pause
 
@@ -79,14 +81,16 @@ def push(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     everything: bool = False,
+    rename: bool = False,
     moved: Moved = lambda what, done, total: None,
     said: Said = lambda line: None,
 ) -> dict[str, Any]:
     """Push files to `ns/name`, made if it is missing. Files of the newest revision that are not named stay.
 
-    A push that is refused makes no repository. `kind` None: what the files are, or where they don't say, what is there.
-    `include`, `exclude` and `everything` as in `hubctl.folders.pick`. Returns what the hub answers, {"revision",
-    "version", "created", …}, with "left_out"; `created` is False where the hub held exactly this already.
+    A refused push makes no repository. `kind` None: what the files are, or where they don't say, what is there.
+    `include`, `exclude` and `everything` as in `hubctl.folders.pick.pick`. Returns what the hub answers, {"revision",
+    "version", "created", …}, with "left_out"; `created` is False where the hub held exactly this already. With
+    `rename`, weights whose names the hub can mend are pushed as a mended copy, and "renamed" says what was changed.
     `moved(what, done, total)` is told of bytes hashed and sent, `said(line)` of what was left out.
     """
     path = plain(name)
@@ -95,8 +99,21 @@ def push(
         said(picked.said())
     make = {"kind": kind or kind_of(list(picked.files)), "visibility": "private" if private else "public"}
     wanted: dict[str, Any] = {"message": message, "branch": branch, "base": base, "deletions": list(deletions)}
-    result = _send_all(hub, path, hashed(picked.files, moved), {**wanted, "make": make}, moved)
-    return {**result, "left_out": list(picked.left_out)}
+    wanted["make"] = make
+    left = {"left_out": list(picked.left_out)}
+    try:
+        return {**_send_all(hub, path, hashed(picked.files, moved), wanted, moved), **left}
+    except Refused as refusal:
+        steps = refusal.facts.get("rename") if rename else None
+        if not steps:
+            raise
+        refused = refusal.facts.get("upload")
+    with mended(picked.files, steps) as (files, renamed):
+        said(renamed.said())
+        result = _send_all(hub, path, hashed(files, moved), wanted, moved)
+    with contextlib.suppress(HubctlError):
+        hub.transport.json("DELETE", f"/uploads/{refused}")
+    return {**result, **left, "renamed": renamed.to_dict()}
 
 
 def _send_all(
@@ -116,6 +133,7 @@ def _send_all(
         # A new upload of mended files has the bytes that the hub has; only an unready base mends itself by waiting.
         if error.code != "base.not_ready":
             note.unlink(missing_ok=True)
+        error.facts["upload"] = upload["id"]
         raise
     note.unlink(missing_ok=True)
     return result

@@ -99,7 +99,7 @@ function show() {
   const kind = form.elements.kind;
   const guess = kindOf(paths);
   if (kind.tagName === "SELECT" && guess && !kind.dataset.chosen) kind.value = guess;
-  for (const field of form.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
+  for (const field of document.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
 }
 
 function say(text, tone = "") {
@@ -107,6 +107,16 @@ function say(text, tone = "") {
   said.className = `notice ${tone}`;
   said.textContent = text;
   if (tone) said.focus();
+  mend();
+}
+
+// The hub names the page of its own that mends a refusal.
+function mend(page = "") {
+  const place = document.getElementById("upload-mend");
+  place.hidden = !page.startsWith("/");
+  if (place.hidden) return;
+  place.querySelector("a").href = page;
+  place.scrollIntoView({ block: "nearest" });
 }
 
 // All that stands in the way, and a button that leaves it out where the rest can go without.
@@ -116,6 +126,7 @@ function complain(refusal) {
   for (const path of paths) chosen.get(path).note.textContent = "refused";
   if (!refusal.status) return say("The connection is lost. Try again; the upload resumes where it stopped.", "error");
   say(`${refusal.message} Nothing was published.`, "error");
+  mend(refusal.problem.page);
   if (problems.length > 1) {
     const all = said.appendChild(document.createElement("ul"));
     for (const { message } of problems) all.appendChild(document.createElement("li")).textContent = message;

@@ -1,6 +1,6 @@
 """What of a folder is pushed, and what kind of repository it makes: one table for client, pages and hub.
 
-`hubctl/folder_rules.py` is a copy of this file, as the client imports nothing of the other rooms; a test holds them
+`hubctl/folders/rules.py` is a copy of this file, as the client imports nothing of the other rooms; a test holds them
 equal. The upload page gets the table as JSON. A pattern is for one part of a path, letter case aside: `*` stands for
 any characters, and a pattern that ends in `/` is for folders only.
 """

@@ -18,7 +18,7 @@ from hub.models import BaseAlias, BaseModel, Job, User, fold
 from hub.names import BASE_NAME
 from hub.services import quotas
 from hub.services.audit import record
-from hub.services.base_configs import checked_config
+from hub.services.base_configs import checked_config, held_config
 from hub.services.base_owners import drop_alias, refuse_reserved, require_owner, transfer_base
 from hub.services.content.manifest import canonical_json
 from hub.services.jobs.queue import queue_job
@@ -36,7 +36,7 @@ def register_base(
     *,
     actor: User,
     name: str,
-    config: Mapping[str, object],
+    config: Mapping[str, object] | None = None,
     revision: str = "main",
     derived_from: BaseModel | None = None,
     relation: str = "",
@@ -47,6 +47,7 @@ def register_base(
     site_admin: bool | None = None,
 ) -> tuple[BaseModel, Job | None]:
     """The base and the job that reads its shapes (None where they are known). Registering it again changes nothing.
+    Without `config` it is that of the base as it is registered, else of the model that a worker holds under the name.
     `known` are the shapes, fingerprint and parameters that another hub has read, as `set_shapes` takes them.
 
     Conflict where the name and revision stand for another config, or a name for another base. Only its owner and
@@ -54,6 +55,9 @@ def register_base(
     names below HUB_RESERVED_BASES. `site_admin` False: the actor does not act as an administrator here.
     """
     _check_names(name, revision)
+    if config is None:
+        config, held = held_config(name, revision, administrator=is_admin(actor, site_admin))
+        source = source or held
     config = checked_config(config)
     _check_relation(derived_from, relation)
     source = _checked_source(source)
@@ -78,8 +82,9 @@ def register_base(
     elif canonical_json(base.config) != canonical_json(config) and not _same_when_checked(base.config, config):
         raise Conflict(
             f"{base} is registered with another config. Register yours under another revision, "
-            f"hubctl base add {name} --revision NAME, or under a name of yours.",
+            f"hubctl base add {name} --revision NAME --config config.json, or under a name of yours.",
             code="base.config",
+            field="name",
         )
     if source and (source != base.source or (administrator and not base.source_by_admin)):
         require_owner(actor, base, "say where its weights are", site_admin=site_admin)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
+from hub.access.base_advice import how_to_register
 from hub.access.bases import alias_named
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Job
-from hub.names import BASE_NAME
 
 
 @transaction.atomic
@@ -59,14 +59,10 @@ def unknown_base(name: str | None, config: str) -> Invalid:
         else f"{config} names no base model (base_model_name_or_path)"
     )
     there = f"Registered are: {', '.join(known)}." if known else "No base is registered yet."
-    return Invalid(
-        f"{said}. {there} Name one of them with --base, or register it: "
-        f"hubctl base add {name if name and BASE_NAME.fullmatch(name) else 'ORG/NAME'} --config config.json",
-        code="base.unknown",
-        field="base",
-        given=name,
-        known=known,
-    )
+    advice = how_to_register(name)
+    instead = " If it is one of them, name that with --base." if known else ""
+    facts = {"field": "base", "given": name, "known": known, **advice.facts}
+    return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **facts)
 
 
 def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
@@ -79,7 +75,7 @@ def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
     elif job:
         say = f"job {job.pk} is still reading them. Wait for it (hubctl jobs watch {job.pk}) and commit again"
     else:
-        say = f"nobody has read them yet. Register it again: hubctl base add {base.name} --config config.json"
+        say = f"nobody has read them yet. {how_to_register(str(base))}"
     raise Invalid(
         f"The shapes of the base {base} are not known: {say}.",
         code="base.not_ready",

@@ -1,15 +1,13 @@
 """Pushing an adapter, a generator or a dataset."""
 
-import shlex
 import sys
 
 import click
 
 from hubctl.errors import Refused
+from hubctl.folders.way_on import with_way_on
 from hubctl.options.common import need_token, with_hub
 from hubctl.output import emit, transfer_bars
-
-WEIGHTS = ("adapter_model.", "generator.", "adapter_config.json", "generator_config.json")
 
 
 def pushed_text(name: str, result: dict) -> str:
@@ -35,23 +33,6 @@ def push_and_show(hub, source, name: str, as_json: bool, tags=(), **options) -> 
     return result
 
 
-def with_way_on(error: Refused, folder: str, name: str, given: list[str]) -> Refused:
-    """The refusal with the command that pushes the rest, where the refused files can stay at home."""
-    facts = error.facts
-    two = facts.get("files") or [None]
-    rows = facts.get("problems") or [{"path": facts.get("file") or facts.get("path") or two[-1]}]
-    paths = [row.get("path") for row in rows]
-    about_files = error.code.startswith(("content.", "path.", "folder.unusable", "upload.too_large"))
-    if not about_files or any(not path or path.startswith(WEIGHTS) for path in paths):
-        return error
-    words = ["hubctl", "push", folder, name, *given]
-    for path in paths:
-        words += ["--exclude", path]
-    command = shlex.join(words)
-    said = f"{error.message}\nTo push the rest: {command}"
-    return type(error)(said, code=error.code, **{**facts, "rest": command})
-
-
 @click.command("push")
 @click.argument("folder")
 @click.argument("name")
@@ -67,6 +48,11 @@ def with_way_on(error: Refused, folder: str, name: str, given: list[str]) -> Ref
 @click.option("--include", multiple=True, metavar="GLOB", help="Push these files only, as '*.json'. Repeatable.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these files or folders out. Repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Push also what training and tools leave behind.")
+@click.option(
+    "--rename",
+    is_flag=True,
+    help="Where the hub can mend the tensors' names, push a mended copy; FOLDER stays as it is.",
+)
 @click.option(
     "--delete", "deletions", multiple=True, metavar="PATH", help="Delete this file from the repository. Repeatable."
 )
@@ -84,8 +70,8 @@ def push_command(hub, folder, name, tags, as_json, **options) -> None:
 
 
 def _given(options: dict, tags) -> list[str]:
-    """The options of this command as they were given, but for its message."""
-    words = [word for name in ("private", "everything") if options[name] for word in [FLAGS[name]]]
+    """The options of this command as they were given."""
+    words = [flag for name, flag in FLAGS.items() if options[name]]
     for name, values in {**options, "tags": tags}.items():
         if name not in FLAGS:
             for value in values if isinstance(values, tuple) else [values] if values else []:
@@ -93,5 +79,5 @@ def _given(options: dict, tags) -> list[str]:
     return words
 
 
-FLAGS = {"private": "--private", "everything": "--all"}
+FLAGS = {"private": "--private", "everything": "--all", "rename": "--rename"}
 OPTIONS = {"tags": "--tag", "deletions": "--delete"}

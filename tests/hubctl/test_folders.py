@@ -13,23 +13,32 @@ from composition.base_models import module_shapes
 from hub.models import ManifestEntry, Repository, Upload, Version
 from hub.services import known_bases
 from hubctl.errors import Refused
-from hubctl.folder_rules import left_out
-from hubctl.folders import pick
+from hubctl.folders.pick import pick
+from hubctl.folders.rules import left_out
 from tests.hub import factories
 from tests.hubctl.conftest import write
 
 CASES = Path(__file__).resolve().parents[1] / "field" / "cases"
-LLAMA = CASES.parent / "bases" / "llama.json"
+BASES = CASES.parent / "bases"
 TWO = {"adapter_config.json", "adapter_model.safetensors"}
 
 
 @pytest.fixture
-def llama(served):
-    """The base that the cases name."""
-    config = json.loads(LLAMA.read_text())
-    made = factories.make_base("pico/llama", ready=False)
-    shapes = module_shapes(config)
-    return known_bases.set_shapes(base=made, shapes=shapes, fingerprint="0" * 64, parameters=1)
+def bases(served):
+    """`bases("gemma3")` registers one of the cases' bases as pico/gemma3, with its shapes."""
+
+    def register(name: str):
+        made = factories.make_base(f"pico/{name}", ready=False)
+        shapes = module_shapes(json.loads((BASES / f"{name}.json").read_text()))
+        return known_bases.set_shapes(base=made, shapes=shapes, fingerprint=f"{len(shapes):064x}", parameters=1)
+
+    return register
+
+
+@pytest.fixture
+def llama(bases):
+    """The base that most cases name."""
+    return bases("llama")
 
 
 def held() -> set[str]:
@@ -105,7 +114,7 @@ class TestFieldCases:
             "training_args.bin",
         }
         assert problems["optimizer.pt"] == "content.pickle"
-        assert refused["rest"].startswith("hubctl push ")
+        assert refused["push"].startswith("hubctl push ")
 
     def test_what_a_file_holds_is_told_before_it_is_sent(self, hubctl, signed_in, llama, tmp_path):
         folder = shutil.copytree(CASES / "f08_nfd_name", tmp_path / "a")
@@ -198,3 +207,52 @@ class TestPicking:
     @pytest.mark.parametrize("name", [*TWO, "generator.safetensors", "train.jsonl", "config.json", "tokenizer.json"])
     def test_no_content_is_ever_a_leftover(self, name):
         assert left_out(name) is None
+
+
+RENAMED = [
+    ("c01_torch_compile_prefix", "llama", 8),
+    ("c02_ddp_module_prefix", "llama", 8),
+    ("c03_adapter_name_in_middle", "llama", 8),
+    ("c23_lora_name_prefix_missing", "llama", 8),
+    ("c06c_gemma3_text_only", "gemma3", None),
+    ("v_llava_plain", "llava", None),
+    ("v_qwen2vl_old", "qwen2vl", None),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("case", "config", "renamed"), RENAMED, ids=[row[0] for row in RENAMED])
+def test_the_advice_to_rename_is_followed_to_a_live_adapter(hubctl, signed_in, bases, tmp_path, case, config, renamed):
+    folder, base = CASES / case, f"pico/{config}"
+    bases(config)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    refused = hubctl("push", folder, "ada/x", "--base", base, "--private", "-m", "mended")
+    assert refused.code == 1 and "adapter.names" in refused.err, refused.err
+    assert not Repository.objects.exists()
+    command = shlex.split(refused.err[refused.err.index("hubctl push") :].splitlines()[0])
+    done = hubctl(*command[1:], "--json")
+    assert done.code == 0, done.err
+    told = done.json["renamed"]
+    assert done.json["version"] == "v1"
+    assert told["renamed"] == told["tensors"] == (renamed or told["tensors"])
+    assert len(told["examples"]) == 3 and all(old in done.err and new in done.err for old, new in told["examples"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    left = Upload.objects.filter(committed_at=None).count()
+    assert left == 1, "the first push's bytes wait for mended files; those of the second were given up"
+    hubctl("pull", "ada/x", "-o", tmp_path / "out")
+    live, factors = peft_fills(json.loads((BASES / f"{config}.json").read_text()), tmp_path / "out")
+    assert live == factors > 0
+
+
+def peft_fills(config: dict, folder: Path) -> tuple[int, int]:
+    """(how many lora_B of a model of `config` peft fills from the folder, how many the folder has)."""
+    import torch
+    import transformers
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    made = transformers.AutoConfig.for_model(**config)
+    model = getattr(transformers, config["architectures"][0])(made)
+    model = PeftModel.from_pretrained(model, folder)
+    live = sum(bool(torch.any(p)) for name, p in model.named_parameters() if "lora_B" in name)
+    return live, sum("lora_B" in name for name in load_file(folder / "adapter_model.safetensors"))

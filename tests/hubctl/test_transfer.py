@@ -11,7 +11,7 @@ from hubctl import upload
 from hubctl.client import Hub
 from hubctl.download import local_path
 from hubctl.errors import Refused, Unreachable
-from hubctl.folders import pick
+from hubctl.folders.pick import pick
 from tests.hub import factories
 from tests.hubctl.conftest import make_token, write
 

@@ -31,7 +31,7 @@ FOUND = {
     "prefix_missing": "they lack the prefix base_model.model.",
     "text_model": "they are those of the text model alone, and this base holds it as {what}",
     "encoder": "they are those of the model without its head (AutoModel), which this base holds as {what}",
-    "prefix": "they begin with {old}, and the base's with {what}",
+    "prefix": "they begin otherwise than the base's modules, with {what}",
 }
 _WHOSE = {
     "_orig_mod": "torch.compile",
@@ -54,13 +54,10 @@ class Renaming:
         """The new name of a tensor."""
         return renamed(name, self.steps)
 
-    def told(self, old: str = "") -> str:
+    def told(self) -> str:
         """What is wrong with the names, as part of a sentence."""
         texts = [
-            FOUND[word]
-            .replace("{what}", what)
-            .replace("{whose}", _WHOSE.get(what.rstrip("."), ""))
-            .replace("{old}", old)
+            FOUND[word].replace("{what}", what).replace("{whose}", _WHOSE.get(what.rstrip("."), ""))
             for word, what in self.found
         ]
         return "; ".join(texts)
@@ -106,7 +103,9 @@ def renamings(names: Collection[str], modules: Collection[str] = ()) -> Iterator
     now = [renamed(name, steps) for name in names]
     for old, new in _substitutions(now, modules):
         step = {"replace": PREFIX + old, "by": PREFIX + new}
-        yield Renaming((*steps, step), (*found, (_word(old, new), new)))
+        word = _word(old, new)
+        what = f"{old or 'nothing'} for {new or 'nothing'}" if word == "prefix" else new.rstrip(".")
+        yield Renaming((*steps, step), (*found, (word, what)))
 
 
 def _stripped(name: str, text: str, where: str) -> str:

@@ -12,10 +12,10 @@ from composition.formats import FORMATS
 from composition.formats.content import check_paths
 from composition.formats.gate import check_file
 from composition.formats.table import Format
+from hub.errors import collecting, refuse_all
 from hub.models import BaseModel, Version
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import CARD, Manifest, Source, content_digest, read_whole, sources_of
-from hub.services.content.problems import collecting, refuse
 from hub.services.known_bases import match_base, require_shapes, unknown_base
 from hub.services.parsing.gate import Gate
 
@@ -73,7 +73,7 @@ def _check(
     for path in manifest if fresh is None else fresh:
         with collecting(problems):
             check_file(path, every[path], beside=manifest)
-    refuse(problems)
+    refuse_all(problems)
     card = read_card(read_whole(every[CARD])) if CARD in manifest else None
     digest = content_digest(kind, manifest, every)
     if not digest:

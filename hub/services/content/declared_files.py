@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from django.conf import settings
 
 from composition.formats.content import path_problems, sniff
-from hub.errors import Invalid
+from hub.errors import Invalid, collecting, refuse_all
 from hub.services.content.manifest import MAX_FILES, Entry
-from hub.services.content.problems import collecting, refuse
 from hub.storage import DIGEST
 
 
@@ -37,5 +36,5 @@ def read_promise(files: Sequence[Mapping[str, object]]) -> dict[str, Entry]:
     for file in files:
         with collecting(problems):
             sniff(file["path"], file.get("head") or b"", size=file["size"], beside=promised)
-    refuse(problems)
+    refuse_all(problems)
     return promised

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0015_tombstones_and_touched_uploads'),
+        ('hub', '0016_worker_offers'),
     ]
 
     operations = [

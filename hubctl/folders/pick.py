@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hubctl.errors import Refused
-from hubctl.folder_rules import left_out
+from hubctl.folders.rules import left_out
 
 SHOWN = 8
 
@@ -42,7 +42,7 @@ def pick(
 ) -> Picked:
     """The files of a folder, one file, or {path: file} as given.
 
-    Of a folder, `everything` takes also what `folder_rules` leaves out. `include` and `exclude` are globs on paths, of
+    Of a folder, `everything` takes also what `rules` leaves out. `include` and `exclude` are globs on paths, of
     which one without a slash is also tried on each part. Refused, with all `problems`, where a file can't be read.
     """
     left: dict[str, None] = {}
