@@ -13,6 +13,8 @@ from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import finite
 from composition.formats.gate import check_content
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
+from composition.formats.peft.folder import check_beside, not_finite
+from composition.formats.peft.folder import check_names as check_folder_names
 from composition.formats.peft.judging import check_lora
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm
@@ -21,8 +23,6 @@ from composition.formats.peft.types import MIXTURES, reason_for
 from composition.formats.safetensors_header import SafetensorsHeader, parse_header
 from composition.formats.sources import Files, read_start
 from composition.formats.table import BaseName
-
-WEIGHT_ENDINGS = (".safetensors", ".gguf")
 
 Judge = Callable[[SafetensorsHeader, PeftConfig, list[str]], Tensors]
 """(header, config, warnings to add to) → the factors found."""
@@ -51,7 +51,7 @@ def check_folder(files: Files, judge: Judge) -> AdapterFacts:
     Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
     """
     check_content(files)
-    _check_names(files)
+    beside = check_folder_names(files)
     config = read_config(files)
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
@@ -68,17 +68,11 @@ def check_folder(files: Files, judge: Judge) -> AdapterFacts:
                 "safetensors.truncated", f"{WEIGHTS_FILE} ends early. Upload it again.", file=WEIGHTS_FILE
             ) from None
     if broken:
-        raise CompositionError(
-            "adapter.not_finite",
-            f"{WEIGHTS_FILE} holds NaN or infinity in {first_three(broken)}. The training diverged, or float16 was too "
-            "narrow: save a healthy checkpoint, or save as float32.",
-            file=WEIGHTS_FILE,
-            tensors=broken[:3],
-            count=len(broken),
-        )
+        raise not_finite(WEIGHTS_FILE, broken)
     if found.pairs and all(zero.issuperset(pair.stored["B"]) for pair in found.pairs.values()):
         warnings.append("Every lora_B is zero, so the adapter changes nothing. Was it trained?")
-    return _facts(header, config, found, sizes, [*warnings, *found.warnings], source.size)
+    warnings += [*found.warnings, *check_beside(files, beside)]
+    return _facts(header, config, found, sizes, warnings, source.size)
 
 
 def read_config(files: Files) -> PeftConfig:
@@ -99,28 +93,6 @@ def base_of(files: Files) -> BaseName | None:
 def is_content(path: str) -> bool:
     """Whether a file makes a version: the config at the top, and weights in any folder."""
     return path == CONFIG_FILE or path.lower().endswith(".safetensors")
-
-
-def _check_names(files: Files) -> None:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if name not in files:
-            there = first_three(sorted(files)) or "nothing"
-            raise CompositionError(
-                "adapter.file_missing",
-                f"The upload has no {name} at its top; it has {there}. "
-                "Push the folder that peft's save_pretrained wrote.",
-                file=name,
-                files=sorted(files)[:20],
-            )
-    others = sorted(name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and name != WEIGHTS_FILE)
-    if others:
-        raise CompositionError(
-            "adapter.extra_weights",
-            f"There are weights in {first_three(others)} besides {WEIGHTS_FILE}. An adapter has one file of weights: "
-            "leave the others out, or push them as separate adapters.",
-            file=others[0],
-            files=others[:3],
-        )
 
 
 def _check_some(header: SafetensorsHeader) -> None:

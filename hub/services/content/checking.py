@@ -72,7 +72,7 @@ def _check(
     problems: list[Exception] = []
     for path in manifest if fresh is None else fresh:
         with collecting(problems):
-            check_file(path, every[path])
+            check_file(path, every[path], beside=manifest)
     refuse_all(problems)
     card = read_card(read_whole(every[CARD])) if CARD in manifest else None
     digest = content_digest(kind, manifest, every)

@@ -35,6 +35,6 @@ def read_promise(files: Sequence[Mapping[str, object]]) -> dict[str, Entry]:
     problems += path_problems(promised)
     for file in files:
         with collecting(problems):
-            sniff(file["path"], file.get("head") or b"", size=file["size"])
+            sniff(file["path"], file.get("head") or b"", size=file["size"], beside=promised)
     refuse_all(problems)
     return promised

@@ -135,7 +135,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
         try:
             more = staging.append(out, stream, file.size - here)
             if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
-                refuse_by_first_bytes(file)
+                refuse_by_first_bytes(file, upload.files.values_list("path", flat=True))
         finally:
             file.received = staging.received(file)
             open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
