@@ -129,6 +129,13 @@ class TestFieldCases:
         assert hubctl("info", "ada/x").code == 4
         assert not Repository.objects.exists()
 
+    def test_warnings_of_the_version_are_shown(self, hubctl, signed_in, llama):
+        case = CASES / "c08_targets_of_other_architectures"
+        pushed = hubctl("push", case, "ada/x", "--json")
+        told = pushed.json["warnings"]
+        assert told and told == hubctl("info", "ada/x", "--json").json["version"]["facts"]["warnings"]
+        assert f"warning: {told[0]}" in hubctl("push", case, "ada/x").out.splitlines(), "also of what is there already"
+
 
 @pytest.mark.django_db(transaction=True)
 class TestKinds:
