@@ -23,7 +23,7 @@ _PLACES = re.compile(
 def with_way_on(error: Refused, folder: str, name: str, given: Sequence[str]) -> Refused:
     """The refusal of `hubctl push FOLDER NAME`, `given` being its options, with commands that can be run as they are.
 
-    Where the refused files can stay at home, it ends with the command that pushes the rest, its fact `push`.
+    Where the refused files can stay at home, it has the command that pushes the rest, its fact `push`.
     """
     folder = f"./{folder}" if folder.startswith("-") else folder
     facts = _filled(error.facts, folder, name, given)
@@ -33,7 +33,8 @@ def with_way_on(error: Refused, folder: str, name: str, given: Sequence[str]) ->
         facts["push"] = shlex.join([*words, "--rename"])
     elif paths := _can_stay(error):
         facts["push"] = shlex.join([*words, *(word for path in paths for word in ("--exclude", path))])
-        message += f"\nTo push the rest: {facts['push']}"
+        if facts["push"] not in message:
+            message += f"\nTo push the rest: {facts['push']}"
     return type(error)(message, code=error.code, **facts)
 
 

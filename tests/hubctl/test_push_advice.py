@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TELLING = {
     "composition/formats/peft/judging.py": {"c01_torch_compile_prefix": 1},
     "composition/formats/peft/folder.py": {"f04_multi_adapter": 2, "f04b_only_subfolder": 1},
-    "composition/formats/pickles.py": {"f07b_bin_beside": 1, "pickle_in_a_folder": 2},
+    "composition/formats/pickles.py": {"f07b_bin_beside": 1, "pickle_in_a_folder": 1},
 }
 PUSH = re.compile(r"hubctl push [^\n;(]*?(?=;|\n|\)|$| Push another| To push|\. |: it )")
 
