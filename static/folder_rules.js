@@ -6,7 +6,7 @@ const expression = (pattern) =>
   new RegExp(`^${pattern.split("*").map((text) => text.replace(/[.+?^${}()|[\]\\]/g, "\\$&")).join(".*")}$`, "is");
 
 const rows = rules.left_out.map((pattern) => ({
-  folders: pattern.endsWith("/"),
+  folder: pattern.endsWith("/"),
   matches: expression(pattern.replace(/\/$/, "")),
 }));
 const kinds = rules.kind_of.map(([pattern, kind]) => [expression(pattern), kind]);
@@ -18,7 +18,7 @@ export function leftOut(path) {
     const folder = depth < parts.length;
     const part = parts[depth - 1];
     if (rules.kept.includes(part)) continue;
-    if (rows.some((row) => (folder || !row.folders) && row.matches.test(part)))
+    if (rows.some((row) => row.folder === folder && row.matches.test(part)))
       return parts.slice(0, depth).join("/") + (folder ? "/" : "");
   }
   return "";

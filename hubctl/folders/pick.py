@@ -30,7 +30,9 @@ class Picked:
             return ""
         more = f" and {len(self.left_out) - SHOWN} more" if len(self.left_out) > SHOWN else ""
         named = ", ".join(self.left_out[:SHOWN])
-        return f"left out, as training and tools leave it behind: {named}{more} (--all pushes it too)"
+        inside = any(part.startswith("checkpoint-") for part in self.left_out)
+        own = "; a checkpoint is pushed by its own path" if inside else ""
+        return f"left out, as training and tools leave it behind: {named}{more} (--all pushes it too{own})"
 
 
 def pick(
@@ -135,4 +137,6 @@ def _count(problems: Collection[object]) -> str:
 
 
 def _nothing(left: Collection[str]) -> str:
-    return f" Left out were {', '.join(list(left)[:SHOWN])}; --all pushes them too." if left else ""
+    checkpoint = next((path for path in left if path.startswith("checkpoint-")), None)
+    own = f", and a checkpoint is pushed by its own path: hubctl push FOLDER/{checkpoint} NAME" if checkpoint else ""
+    return f" Left out were {', '.join(list(left)[:SHOWN])}; --all pushes them too{own}" if left else ""

@@ -2,7 +2,7 @@
 
 `hubctl/folders/rules.py` is a copy of this file, as the client imports nothing of the other rooms; a test holds them
 equal. The upload page gets the table as JSON. A pattern is for one part of a path, letter case aside: `*` stands for
-any characters, and a pattern that ends in `/` is for folders only.
+any characters; one that ends in `/` is for folders, any other for files.
 """
 
 from fnmatch import fnmatchcase
@@ -53,9 +53,9 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
         "*.part",
         "*.incomplete",
     ),
-    "hidden files": (".*",),
+    "hidden files": (".*", ".*/"),
 }
-KEPT = (".gitattributes", ".gitignore")
+KEPT = (".gitattributes",)
 """Hidden files that are pushed."""
 
 KIND_OF: tuple[tuple[str, str], ...] = (
@@ -95,4 +95,4 @@ def as_json() -> dict[str, list]:
 
 
 def _is(part: str, pattern: str, folder: bool) -> bool:
-    return (folder or not pattern.endswith("/")) and fnmatchcase(part.lower(), pattern.removesuffix("/").lower())
+    return folder == pattern.endswith("/") and fnmatchcase(part.lower(), pattern.removesuffix("/").lower())

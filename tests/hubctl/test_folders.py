@@ -185,6 +185,10 @@ class TestPicking:
         write(tmp_path, {"train.log": b"x"})
         assert pick(tmp_path / "train.log").files
 
+    def test_a_folder_is_no_file(self, tmp_path):
+        write(tmp_path, {"latest/a.json": b"", "x.log/b.json": b"", "latest/latest": b""})
+        assert set(pick(tmp_path).files) == {"latest/a.json", "x.log/b.json"}
+
     def test_nothing_but_leftovers_is_said_so(self, tmp_path):
         write(tmp_path, {"optimizer.pt": b"x"})
         with pytest.raises(Refused, match=r"Left out were optimizer\.pt; --all"):

@@ -19,6 +19,7 @@ TELLING = {
     "composition/formats/peft/judging.py": {"c01_torch_compile_prefix": 1},
     "composition/formats/peft/folder.py": {"f04_multi_adapter": 2, "f04b_only_subfolder": 1},
     "composition/formats/pickles.py": {"f07b_bin_beside": 1, "pickle_in_a_folder": 1},
+    "hubctl/folders/pick.py": {"only_checkpoints": 1},
 }
 PUSH = re.compile(r"hubctl push [^\n;(]*?(?=;|\n|\)|$| Push another| To push|\. |: it )")
 
@@ -30,6 +31,9 @@ def commands_in(said: str) -> list[list[str]]:
 
 
 def folder_of(case: str, tmp_path: Path) -> Path:
+    if case == "only_checkpoints":
+        files = {f"checkpoint-5/{p.name}": p.read_bytes() for p in (CASES / "f08_nfd_name").iterdir()}
+        return write(tmp_path / "out put", files)
     if case != "pickle_in_a_folder":
         return CASES / case
     made = shutil.copytree(CASES / "f08_nfd_name", tmp_path / "my adapter")
@@ -53,7 +57,16 @@ def test_each_command_works_as_it_stands(hubctl, signed_in, llama, tmp_path, cas
 
 def test_no_module_tells_a_push_that_is_not_run_here():
     found = subprocess.run(
-        ["grep", "-rlE", r"hubctl push .*(FOLDER|NAME)", "--include=*.py", "composition", "hub", "workers"],
+        [
+            "grep",
+            "-rlE",
+            r"hubctl push .*(FOLDER|NAME)",
+            "--include=*.py",
+            "composition",
+            "hub",
+            "workers",
+            "hubctl/folders/pick.py",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ Until then the upload names the repository that it wants, and its bytes belong t
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from hub import access
 from hub.access import Viewer
@@ -19,16 +20,20 @@ def goal(viewer: Viewer, namespace: str, name: str, make: Mapping[str, str] | No
     `kind` None is that of the repository that is there, and an adapter's where it is to be made.
     Raises as `access` does without the role to write there, and what `wanted` raises.
     """
+    kind = make["kind"] if make else None
     try:
-        here = access.repository(viewer, namespace, name, "write")
+        return _there(viewer, namespace, name, kind)
     except NotFound:
         if make is None:
             raise
-        fields = {**make, "kind": make["kind"] or Kind.ADAPTER}
-        return wanted(access.namespace(viewer, namespace, "write"), name, **fields)
-    if make and make["kind"]:
-        same_kind(here, make["kind"])
-    return here
+    place = access.namespace(viewer, namespace, "write")
+    try:
+        return wanted(place, name, kind=kind or Kind.ADAPTER, visibility=make["visibility"])
+    except Conflict:
+        # Made in between, or in the trash: then it is still missing.
+        with suppress(NotFound):
+            return _there(viewer, namespace, name, kind)
+        raise
 
 
 def wanted(namespace: Namespace, name: str, *, kind: str, visibility: str = Visibility.PUBLIC) -> Repository:
@@ -79,6 +84,13 @@ def same_kind(repository: Repository, kind: str) -> None:
             field="name",
             kind=repository.kind,
         )
+
+
+def _there(viewer: Viewer, namespace: str, name: str, kind: str | None) -> Repository:
+    here = access.repository(viewer, namespace, name, "write")
+    if kind:
+        same_kind(here, kind)
+    return here
 
 
 def _found(upload: Upload) -> Repository | None:
