@@ -17,6 +17,8 @@ from composition.errors import CompositionError
 from composition.formats.peft.names import PREFIX, WEIGHTS_FILE
 
 NAME = "default"
+# Their layers refer to vectors that the model holds once, which the file has under that one name.
+SHARED = frozenset({"VBLORA", "TINYLORA", "UNILORA"})
 FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
 
 
@@ -61,7 +63,8 @@ class Attached:
 
     def take_off(self) -> None:
         """The base as it was before."""
-        self.model.unload()
+        if not self.model.active_peft_config.is_prompt_learning:
+            self.model.unload()
         if hasattr(self._base, "peft_config"):
             del self._base.peft_config
         self._put_back()
@@ -99,7 +102,7 @@ def check_live(attached: Any, folder: Path) -> None:
         )
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(config.peft_type, "")
     missing = [key for key in result.missing_keys if prefix in key and f".{NAME}" in key]
-    lacking = _not_zero(missing, attached)
+    lacking = [] if config.peft_type in SHARED else _not_zero(missing, attached)
     if lacking:
         raise _refusal(
             f"the file lacks {len(lacking)} tensors that its config asks for, such as {lacking[0]}, and peft would "
