@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
+from composition.base_shapes import BaseShapes
 from hub.access.base_advice import how_to_register
 from hub.access.bases import alias_named
 from hub.errors import Conflict, Invalid, NotFound
@@ -65,10 +66,10 @@ def unknown_base(name: str | None, config: str) -> Invalid:
     return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **facts)
 
 
-def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
-    """The base's shapes, or Invalid saying what to wait for."""
+def require_shapes(base: BaseModel) -> BaseShapes:
+    """The base's shapes with what its config says of it, or Invalid saying what to wait for."""
     if base.shapes is not None:
-        return base.shapes
+        return BaseShapes(base.shapes, config=base.config)
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     if base.error:
         say = f"they could not be read: {base.error} Register it again with a config.json that transformers can read"
