@@ -71,15 +71,21 @@ def require_shapes(base: BaseModel) -> BaseShapes:
     if base.shapes is not None:
         return BaseShapes(base.shapes, config=base.config)
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
+    facts: dict[str, str] = {}
     if base.error:
-        say = f"they could not be read: {base.error} Register it again with a config.json that transformers can read"
+        advice = how_to_register(str(base))
+        facts = advice.facts
+        say = f"they could not be read: {base.error} Its owner mends that with another config.json. {advice}"
     elif job:
         say = f"job {job.pk} is still reading them. Wait for it (hubctl jobs watch {job.pk}) and commit again"
     else:
-        say = f"nobody has read them yet. {how_to_register(str(base))}"
+        advice = how_to_register(str(base))
+        facts = advice.facts
+        say = f"nobody has read them yet. {advice}"
     raise Invalid(
         f"The shapes of the base {base} are not known: {say}.",
         code="base.not_ready",
         base=str(base),
         job=job and job.pk,
+        **facts,
     )
