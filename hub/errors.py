@@ -98,6 +98,10 @@ class Busy(HubError):
         self.headers["Retry-After"] = str(math.ceil(seconds))
 
 
+NAMED = 5
+"""Files that the sentence on several names."""
+
+
 @contextmanager
 def collecting(problems: list[Exception]) -> Iterator[None]:
     """Note what is refused in the block, and go on."""
@@ -124,7 +128,9 @@ def refuse_all(problems: Sequence[CompositionError | Invalid]) -> None:
     if len(rows) == 1:
         raise first
     facts = {**first.facts, "problems": list(rows.values())}
-    said = f"{len(rows)} files can't be stored here. The first: {first.message}"
+    named = ", ".join(row["path"] or "?" for row in list(rows.values())[:NAMED])
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    said = f"{len(rows)} files can't be stored here: {named}{more}."
     if isinstance(first, CompositionError):
         raise CompositionError(first.code, said, **facts)
     raise Invalid(said, code=first.code, **facts)

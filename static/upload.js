@@ -131,11 +131,13 @@ function complain(refusal) {
     const all = said.appendChild(document.createElement("ul"));
     for (const { message } of problems) all.appendChild(document.createElement("li")).textContent = message;
   }
+  said.scrollIntoView({ block: "nearest" });
   if (!paths.length || paths.length < problems.length || paths.length === chosen.size) return;
   const button = said.appendChild(document.createElement("button"));
-  const which = paths.length === 1 ? "it" : `all ${paths.length}`;
+  const which = paths.length === 1 ? "it" : `these ${paths.length}`;
   Object.assign(button, { type: "button", className: "button small plain", textContent: `Leave ${which} out` });
   button.onclick = () => (paths.forEach(leave), say(""), start.focus());
+  button.scrollIntoView({ block: "nearest" });
 }
 
 async function walk(entry, prefix) {
