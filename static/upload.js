@@ -246,7 +246,19 @@ async function publish() {
   for (const row of upload.files) await send(upload.id, row.path, row.received);
   say("All files have arrived; checking them.");
   const done = await ask("POST", `uploads/${upload.id}/commit`);
-  location.assign(done.version ? `/${name}/at/${done.version}` : `/${name}`);
+  const page = done.version ? `/${name}/at/${done.version}` : `/${name}`;
+  if (done.warnings.length) tell(`${name}@${done.version} is published`, done.warnings, page);
+  else location.assign(page);
+}
+
+// Published, with what the check found and did not refuse; the version's page keeps it.
+function tell(what, warnings, page) {
+  say(`${what}, with ${warnings.length === 1 ? "a warning" : `${warnings.length} warnings`}.`, "warning");
+  const all = said.appendChild(document.createElement("ul"));
+  for (const warning of warnings) all.appendChild(document.createElement("li")).textContent = warning;
+  const link = said.appendChild(document.createElement("a"));
+  Object.assign(link, { href: page, className: "button small", textContent: "Go to the version" });
+  said.scrollIntoView({ block: "nearest" });
 }
 
 form.addEventListener("submit", async (event) => {

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from workers.bases import bases_roots
 
 SECONDS_A_SCAN = 30.0
 MOST = 100
-LARGEST_CONFIG = 100_000  # bytes
+LARGEST_CONFIG, LARGEST_OFFERS = 100_000, 1_000_000  # bytes, of one config and of all
 FOLDER, GGUF, PACKAGE, CACHE = "folder", "GGUF file", "GGUF of the package", "Hugging Face cache"
 
 log = logging.getLogger(__name__)
@@ -52,11 +53,14 @@ class Offers:
     def scan(self) -> list[dict[str, Any]]:
         """Look everywhere now; the first place that has a name and revision counts."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
+        left = LARGEST_OFFERS
         for offer, config in self._places():
-            if len(found) >= MOST:
-                break
             key = (offer["name"].lower(), offer["revision"])
-            if key not in found and (fields := self._config(config)):
+            fields = None if key in found else self._config(config)
+            left -= len(json.dumps(fields)) if fields else 0
+            if len(found) >= MOST or left < 0:
+                break
+            if fields:
                 found[key] = {**offer, "config": fields}
         return list(found.values())
 
@@ -111,12 +115,17 @@ def _in_folders(root: Path) -> Iterator[tuple[dict[str, Any], Path]]:
 def _in_packages() -> Iterator[tuple[dict[str, Any], Path]]:
     """GGUF files at the top of installed packages, which a base's source names by the package."""
     files = sorted({file for place in sys.path if place for file in Path(place).glob("*/*.gguf")})
-    names = importlib.metadata.packages_distributions() if files else {}
     for file in files:
-        package = next(iter(names.get(file.parent.name, [])), file.parent.name)
+        package = _distribution(file.parent.name)
         name = f"{package}/{file.stem.replace('.', '-')}"
         if BASE_NAME.fullmatch(name):
             yield _offer(name, {"kind": "gguf", "package": package}, f"{PACKAGE} {package}"), file
+
+
+@cache
+def _distribution(module: str) -> str:
+    """The name a package is installed by; finding it reads what all of them say of themselves."""
+    return next(iter(importlib.metadata.packages_distributions().get(module, [])), module)
 
 
 def _in_cache() -> Iterator[tuple[dict[str, Any], Path]]:

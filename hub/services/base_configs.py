@@ -37,12 +37,13 @@ def checked_config(config: object) -> dict[str, object]:
 
 def held_config(name: str, revision: str, *, administrator: bool) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """(config, source) for a name that was given without a config: of the base that has it, else as a worker holds it.
+    A base whose config could not be read counts as none.
 
     The source is empty for a base that is there: it stays as it is. Invalid `base.not_held` where no running worker
     holds such a model, or where only an administrator may know that one does.
     """
     there = BaseModel.objects.filter(name__iexact=name, revision=revision).first()
-    if there is not None:
+    if there is not None and not there.error:
         return there.config, {}
     if found := offer_of(name, revision, administrator=administrator):
         return found["config"], found["source"]

@@ -12,9 +12,9 @@ from django.db import transaction
 from django.db.models.functions import Lower
 
 from composition.formats.strict_json import shorten
-from hub.access.bases import alias_named, is_admin
+from hub.access.bases import alias_named, is_admin, may_change
 from hub.errors import Conflict, HubError, Invalid, PermissionDenied
-from hub.models import BaseAlias, BaseModel, Job, User, fold
+from hub.models import FINAL, BaseAlias, BaseModel, Job, User, fold
 from hub.names import BASE_NAME
 from hub.services import quotas
 from hub.services.audit import record
@@ -50,7 +50,8 @@ def register_base(
     Without `config` it is that of the base as it is registered, else of the model that a worker holds under the name.
     `known` are the shapes, fingerprint and parameters that another hub has read, as `set_shapes` takes them.
 
-    Conflict where the name and revision stand for another config, or a name for another base. Only its owner and
+    Conflict where the name and revision stand for another config (one that no worker could read is replaced, if its
+    owner asks), or a name for another base. Only its owner and
     administrators say where its weights are and what else it is called: `base.owner` for others. `base.reserved` for
     names below HUB_RESERVED_BASES. `site_admin` False: the actor does not act as an administrator here.
     """
@@ -80,12 +81,7 @@ def register_base(
     if created:
         record(actor, "base.register", base, relation=relation, derived_from=str(derived_from or ""))
     elif canonical_json(base.config) != canonical_json(config) and not _same_when_checked(base.config, config):
-        raise Conflict(
-            f"{base} is registered with another config. Register yours under another revision, "
-            f"hubctl base add {name} --revision NAME --config config.json, or under a name of yours.",
-            code="base.config",
-            field="name",
-        )
+        _replace_config(actor, base, config, site_admin)
     if source and (source != base.source or (administrator and not base.source_by_admin)):
         require_owner(actor, base, "say where its weights are", site_admin=site_admin)
         _refuse_another_s_folder(base, source, administrator)
@@ -141,6 +137,24 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str], site_ad
             record(actor, "base.alias", base, alias=alias)
         if row.base_id != base.pk:
             raise Conflict(f"{alias!r} already stands for {row.base}.", code="base.alias", field="aliases")
+
+
+def _replace_config(actor: User, base: BaseModel, config: Mapping[str, object], site_admin: bool | None) -> None:
+    """Another config for a base whose own could not be read, from its owner; a Conflict for any other base.
+
+    Without shapes no adapter was ever checked against the base, so that it may still become what it is to be.
+    """
+    reading = Job.objects.filter(kind="fingerprint", base=base).exclude(state__in=FINAL).exists()
+    if not base.error or base.shapes is not None or reading or not may_change(actor, base, site_admin=site_admin):
+        raise Conflict(
+            f"{base} is registered with another config. Register yours under another revision, "
+            f"hubctl base add {base.name} --revision NAME --config config.json, or under a name of yours.",
+            code="base.config",
+            field="name",
+        )
+    base.config, base.error = dict(config), ""
+    base.save(update_fields=["config", "error"])
+    record(actor, "base.config", base)
 
 
 def _settle_name(actor: User, name: str, revision: str, site_admin: bool | None) -> str:

@@ -9,6 +9,7 @@ from hubctl.errors import Refused
 from hubctl.options.common import follow, need_token, with_hub
 from hubctl.output import emit, table
 
+LARGEST_CONFIG = 1_000_000  # bytes
 RELATIONS = ["finetune", "quantized", "pruned", "linearized", "merged"]
 
 
@@ -64,6 +65,12 @@ def add(
 def read_config(path: Path) -> dict:
     """The config.json at `path` or in the folder `path`."""
     file = path / "config.json" if path.is_dir() else path
+    if (file.is_file() and file.stat().st_size > LARGEST_CONFIG) or file.suffix == ".gguf":
+        raise Refused(
+            f"{file} is no config.json: give the file of that name beside the model's weights. A GGUF needs none: put "
+            "it where a worker looks, as HUB_BASES/ORG/NAME.gguf on its machine, and run "
+            "hubctl base add ORG/NAME --wait."
+        )
     try:
         config = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:

@@ -6,8 +6,8 @@ import pytest
 
 from composition.errors import CompositionError
 from composition.formats import read_adapter
+from composition.formats.peft.checks.unknown_fields import is_newer
 from composition.formats.peft.types import PEFT_RELEASE
-from composition.formats.peft.unknown_fields import is_newer
 from composition.formats.sources import MemoryFile
 from composition.formats.validate import validate_adapter
 from tests.uploads import SHAPES, adapter

@@ -10,8 +10,8 @@ from django.utils import timezone
 from hub import access
 from hub.access.base_advice import how_to_register
 from hub.errors import Conflict, Invalid
-from hub.models import BaseModel, WorkerNode
-from hub.services import bases
+from hub.models import BaseModel, Job, State, WorkerNode
+from hub.services import bases, known_bases
 from tests.hub import factories
 from tests.hub.api_client import Api
 from tests.hub.factories import PICO_CONFIG
@@ -98,6 +98,38 @@ def test_the_api_takes_a_name_alone(people):
     assert (made.status_code, made.json()["base"]["owner"]) == (201, "member")
     assert Api(people.member).post("/bases", {"name": "pico/other"}).json()["code"] == "base.not_held"
     assert Api(people.member).post("/bases", {"name": "pico/held", "config": []}).status_code == 422
+
+
+def test_a_config_that_could_not_be_read_is_replaced_by_its_owner(people):
+    """A refused push says so: what it names has to work."""
+    base, job = bases.register_base(actor=people.member, name="a/b", config={"model_type": "unheard_of"})
+    wanted = {"name": "a/b", "config": PICO_CONFIG}
+    with pytest.raises(Conflict):
+        bases.register_base(actor=people.member, **wanted)  # it may still be read
+    known_bases.set_shapes_error(base=base, error="No such model.")
+    with pytest.raises(Conflict):
+        bases.register_base(actor=people.member, **wanted)  # the job is not over
+    Job.objects.update(state=State.FAILED)
+    with pytest.raises(Invalid) as push:
+        known_bases.require_shapes(BaseModel.objects.get())
+    assert "hubctl base add a/b --config config.json --wait" in push.value.message
+    assert push.value.facts["page"] == "/bases/new?name=a%2Fb"
+    with pytest.raises(Conflict):
+        bases.register_base(actor=people.stranger, **wanted)
+    page = signed_in(people.member).get("/bases/a/b").content.decode()
+    assert 'href="/bases/new?name=a%2Fb"' in page
+    assert "Register it again" not in signed_in(people.stranger).get("/bases/a/b").content.decode()
+    with pytest.raises(Invalid):
+        bases.register_base(actor=people.member, name="a/b")  # its own config is of no use
+    held = worker(offer("a/b"))
+    assert "hubctl base add a/b --wait" in how_to_register("a/b").command
+    made, again = bases.register_base(actor=people.member, name="a/b")
+    held.delete()
+    assert (made.pk, made.config, made.error) == (base.pk, PICO_CONFIG, "")
+    assert again.pk != job.pk and again.state == State.QUEUED
+    known_bases.set_shapes(base=made, shapes=factories.pico_shapes(), fingerprint="f" * 64, parameters=7)
+    with pytest.raises(Conflict):
+        bases.register_base(actor=people.member, name="a/b", config={**PICO_CONFIG, "vocab_size": 9})
 
 
 def signed_in(user) -> Client:
@@ -236,6 +268,13 @@ def test_an_empty_hub_sends_a_visitor_to_sign_up(client, db, settings):
     settings.SIGN_UP_OPEN = False
     current = client.get("/").content.decode().split('aria-current="step"')[1].split("</li>")[0]
     assert 'href="/sign-in"' in current
+
+
+@pytest.mark.parametrize("path", ["/generate", "/generate/train"])
+def test_forms_that_need_a_base_lead_to_the_page_that_registers_one(people, path):
+    assert 'href="/bases/new">register one' in signed_in(people.member).get(path).content.decode()
+    factories.make_base()
+    assert "register one" not in signed_in(people.member).get(path).content.decode()
 
 
 def test_the_upload_page_says_that_there_is_no_base(people):

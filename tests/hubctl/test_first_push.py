@@ -89,3 +89,11 @@ def test_a_config_that_is_not_there_is_said_with_the_other_way(hubctl, signed_in
 def test_an_empty_list_says_how_to_begin(hubctl, signed_in):
     assert "hubctl base add ORG/NAME --config config.json --wait" in hubctl("base", "list").err
     assert "HUB_BASES" in hubctl("base", "held").err
+
+
+def test_a_gguf_or_weights_in_place_of_the_config_are_told_the_way(hubctl, signed_in, here):
+    (here / "tiny.gguf").write_bytes(b"GGUF")
+    (here / "big.json").write_bytes(b" " * 1_000_001)
+    for name in ("tiny.gguf", "big.json"):
+        refused = hubctl("base", "add", "mine/tiny", "--config", name)
+        assert (refused.code, "HUB_BASES/ORG/NAME.gguf" in refused.err) == (1, True)

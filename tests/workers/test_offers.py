@@ -104,6 +104,16 @@ def test_a_gguf_that_cannot_be_read_is_no_offer(root, caplog):
     assert "'a.gguf' can't be read as a GGUF model" in caplog.text
 
 
+def test_what_is_told_is_bounded(root, monkeypatch):
+    for number in range(6):
+        model(root / "pico" / f"m{number}", {"model_type": "llama", "x": "y" * 1000})
+    assert len(found()) == 6
+    monkeypatch.setattr(offers, "MOST", 4)
+    assert len(found()) == 4
+    monkeypatch.setattr(offers, "LARGEST_OFFERS", 3500)
+    assert len(found()) == 3
+
+
 def test_infinity_is_written_as_json_can(root):
     model(root / "pico" / "mamba", '{"model_type": "mamba2", "time_step_limit": [0.0, Infinity]}')
     assert found()["pico/mamba"]["config"]["time_step_limit"] == [0.0, {"__float__": "Infinity"}]

@@ -11,8 +11,8 @@ from typing import Any
 
 from composition.errors import CompositionError
 from composition.formats.peft import patterns
+from composition.formats.peft.checks.unknown_fields import unknown_fields
 from composition.formats.peft.types import INITIALISATIONS, TASK_TYPES
-from composition.formats.peft.unknown_fields import unknown_fields
 from composition.formats.strict_json import shorten
 
 MAX_RANK = 65536

@@ -12,9 +12,9 @@ from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import finite
 from composition.formats.gate import check_content
+from composition.formats.peft.checks.folder import check_beside, not_finite
+from composition.formats.peft.checks.folder import check_names as check_folder_names
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
-from composition.formats.peft.folder import check_beside, not_finite
-from composition.formats.peft.folder import check_names as check_folder_names
 from composition.formats.peft.judging import check_lora
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm

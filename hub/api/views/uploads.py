@@ -108,10 +108,9 @@ class PublishedShape(serializers.Serializer):
     revision = serializers.CharField(source="revision.oid")
     version = serializers.CharField(source="version.label", default=None, allow_null=True)
     created = serializers.BooleanField()
-    warnings = serializers.SerializerMethodField(help_text="what the version was stored in spite of")
-
-    def get_warnings(self, done) -> list[str]:
-        return list(done.version.facts.get("warnings") or []) if done.version else []
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="what is stored as it is and may be no intention of the author"
+    )
 
 
 class Uploads(View):

@@ -88,7 +88,8 @@ def _check(
     base = (base or _base_of(row, every, versions)) if row.base_of else None
     facts = row.check(every, base_shapes=require_shapes(base) if base else None)
     if row.base_of and base is None:
-        raise unknown_base(facts.base_model_name, row.config or "The upload")
+        said = row.base_of(every)
+        raise unknown_base(facts.base_model_name, row.config or "The upload", said and said.revision)
     return Checked(manifest=manifest, card=card, digest=digest, base=base, facts=facts.to_dict())
 
 

@@ -45,6 +45,11 @@ class PublishResult:
     version: Version | None
     created: bool
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the check of the version's files found and did not refuse; none where there is no version."""
+        return list(((self.version and self.version.facts) or {}).get("warnings", ()))
+
 
 def publish(
     *,

@@ -88,7 +88,8 @@ def _text(file) -> str:
     if file.size > MAX_CONFIG:
         raise Invalid(
             f"{file.name} has {file.size:,} bytes; a config.json has at most {MAX_CONFIG:,}. Choose the model's "
-            "config.json, not its weights.",
+            "config.json, not its weights. A GGUF needs none: put it where a worker looks, as HUB_BASES/ORG/NAME.gguf "
+            "on its machine, and it is offered here.",
             field="config",
         )
     try:

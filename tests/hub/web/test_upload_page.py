@@ -110,3 +110,18 @@ def picture(page: Browser, name: str) -> None:
     """A picture of the page, where UPLOAD_PICTURES names a folder for it."""
     if folder := os.environ.get("UPLOAD_PICTURES"):
         page.picture(Path(folder) / f"{name}.png")
+
+
+def test_warnings_stand_in_the_result_with_the_way_to_the_version(page, tmp_path):
+    head = (CASES / "f19_value_head" / "value_head.safetensors").read_bytes()
+    folder = folder_of(tmp_path / "with-head", **{"value_head.safetensors": head})
+    page.type("[name=name]", "headed")
+    page.type("#folder", str(folder))
+    page.click("#start")
+    page.until(lambda: "ada/headed@v1 is published, with a warning" in page.text("#upload-said"))
+    assert "value_head.safetensors" in page.text("#upload-said")
+    assert page.run("return document.activeElement.id") == "upload-said"
+    page.press(TAB)
+    page.press(ENTER)
+    page.until(lambda: page.address_now.endswith("/ada/headed/at/v1"))
+    assert "value_head.safetensors" in page.text("main")
