@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
+from composition.formats.special_floats import tagged, untagged
 from hub.access.base_advice import PAGE
 from hub.access.offers import is_looking, offer_of, offers
 from hub.errors import Invalid
@@ -21,13 +22,13 @@ def checked_config(config: object) -> dict[str, object]:
     if not isinstance(config, Mapping) or not isinstance(config.get("model_type"), str):
         raise Invalid("A base needs its config.json: an object with at least a model_type.", field="config")
     try:
-        size = len(canonical_json(config))
+        size = len(canonical_json(tagged(config)))
     except (ValueError, TypeError, RecursionError):
-        raise Invalid("config.json holds NaN, infinity or nests too deeply.", field="config") from None
+        raise Invalid("config.json nests too deeply, or holds what JSON can't.", field="config") from None
     if size > MAX_CONFIG:
         raise Invalid(f"config.json has {size:,} bytes; at most {MAX_CONFIG:,} are allowed.", field="config")
     try:
-        return look_at(config).config
+        return tagged(look_at(untagged(config)).config)
     except CompositionError as refusal:
         raise Invalid(refusal.message, code=refusal.code, field="config", **refusal.facts) from None
     except RecursionError:
