@@ -136,8 +136,8 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     if not cls.knows(data):
         raise RecipeError(
             "version",
-            f"This hub knows version {cls.version} of the {kind} recipe, not {shorten(data['version'])}, which may mean "
-            "something else. Leave the version out to run it as this hub does.",
+            f"This hub knows version {cls.version} of the {kind} recipe, not {shorten(data['version'])}, which may "
+            "mean something else. Leave the version out to run it as this hub does.",
         )
     own = {field.name: field for field in fields(cls)}
     values = {name: value for name, value in data.items() if name not in ("kind", "version")}

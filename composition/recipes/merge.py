@@ -89,7 +89,7 @@ class LegoRecipe(MergeRecipe):
     @classmethod
     def knows(cls, data: Mapping[str, Any]) -> bool:
         """Version 1 drew the units of the profile `nsc` in another order; all else in it means the same."""
-        return data.get("version") == 1 and data.get("profile") != "nsc" or super(LegoRecipe, cls).knows(data)
+        return (data.get("version") == 1 and data.get("profile") != "nsc") or super(LegoRecipe, cls).knows(data)
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)
