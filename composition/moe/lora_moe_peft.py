@@ -471,7 +471,8 @@ TOP_1 = (
 
 
 class _Top1(torch.autograd.Function):
-    """The identity; a backward pass that comes here, and can't go on to the gate, says why."""
+    """The identity; a backward pass that comes here says why it can't go on to the gate: an error where it is `alone`,
+    with nothing else behind it to learn."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, gate: Tensor, layer: "MeteoraLinear", alone: bool) -> Tensor:
@@ -497,10 +498,10 @@ class MeteoraLinear(MoELinear):
         out = super().mix(x, result, adapter)
         if self.blocks[adapter].config.top_k > 1 or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return out
-        A, B, gate = self.weights(adapter)
+        gate = self.weights(adapter)[2]
         if not gate.requires_grad or self.routing is not None or not self.blocks[adapter].total:
             return out
-        return _Top1.apply(out, gate, self, not (A.requires_grad or B.requires_grad))  # type: ignore[no-any-return]
+        return _Top1.apply(out, gate, self, not out.requires_grad)  # type: ignore[no-any-return]
 
     def gate_rows(self, blocks: Blocks) -> int:
         return len(blocks.ranks)

@@ -54,15 +54,15 @@ def test_only_the_generator_learns_and_the_base_is_left_as_it_was(tmp_path):
 
 @pytest.mark.trained
 def test_it_learns_what_stands_in_the_text_and_not_only_the_domain(tmp_path):
-    data = corpus(40)
-    sizes = {"inner": 24, "r": 24, "rank": 24, "alpha": 24.0, "norm": "polar"}
-    generator = trained(
-        tmp_path, data, steps=80, batch_tokens=96, shift=1, learning_rate=1e-2, measure_every=1000, **sizes
-    )
+    """An aligned start gains 0.01 to 0.03 nats by itself; a random one finds nothing in so few steps, on most seeds."""
+    sizes = {"inner": 24, "r": 24, "rank": 24, "alpha": 24.0, "norm": "polar", "shift": 1, "start": "aligned"}
+    more = {"steps": 80, "batch_tokens": 96, "learning_rate": 3e-3, "measure_every": 1000}
+    recipe = TrainGeneratorRecipe(**{**SIZES, **SMALL, **sizes, **more})
+    generator = train_generator(pico_llama(), Numbers(), recipe, corpus(40), base_model=BASE, work=tmp_path)
     documents = [Numbers()(words)["input_ids"] for words in corpus(48)[40:]]
     rows = held_out(pico_llama(), generator, documents, 8, continuation=8)
     for name, row in rows.items():
-        at_least(row["other"] - row["own"], 0.01, f"nats that the text's own adapter gains, {name}")
+        at_least(row["other"] - row["own"], 0.05, f"nats that the text's own adapter gains, {name}")
 
 
 @pytest.mark.parametrize("save_every", [0.0, 1e9])
@@ -157,7 +157,7 @@ def test_answers_are_learnt_from_contexts(tmp_path):
     rows = [{"context": text(20, i), "question": text(3, i), "answer": text(2, i)} for i in range(6)]
     start = pico_generator()
     figures = []
-    more = {"stage": "questions", "batch_tokens": 48, "holdout": 0, "learning_rate": 1e-2, "steps": 60, "shift": 0}
+    more = {"stage": "questions", "batch_tokens": 48, "holdout": 0, "learning_rate": 1e-2, "steps": 200, "shift": 0}
     trained(tmp_path, rows, start=start, progress=lambda f, m="", **told: figures.append(told), **more)
     at_least(figures[0]["completion"] - figures[-1]["completion"], 0.3, "nats learnt")
     with pytest.raises(CompositionError) as caught:

@@ -143,6 +143,10 @@ def test_training_top_1_on_the_language_loss_alone_says_why_it_can_not():
         language_only(whole).backward()
     assert whole.A["default"].grad is not None and whole.gate["default"].grad is None
     language_only(layer(top_k=2)).backward()
+    x = inputs(6, WIDTH).requires_grad_()
+    with pytest.warns(UserWarning, match="no gradient"):
+        router(x).sum().backward()
+    assert x.grad.abs().max() > 0, "who asks for another gradient gets it"
 
 
 @pytest.mark.parametrize("by", ["record_routing", "router_logits"])

@@ -1,6 +1,6 @@
 """Run the trained tests under ten seeds, each with its starting weights moved by a millionth, and print the margins.
 
-    python -m tests.stability [--seeds 10] [--json FILE] [pytest's arguments]
+    python -m tests.stability [--seeds 10] [--first 0] [--json FILE] [pytest's arguments]
 
 One line for each bound of each test: the bound, the values from the worst to the best, and the smallest margin. Exit
 status 1 if a test failed under any seed. A run takes a few minutes a seed.
@@ -22,20 +22,9 @@ def run(seed: int, folder: Path, more: list[str]) -> tuple[list[dict], list[str]
     """(the margins that were noted, the tests that failed) under one seed."""
     noted = folder / f"{seed}.jsonl"
     noted.touch()
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tests.stability.perturb",
-        "-p",
-        "no:warnings",
-        "-m",
-        "trained and not slow",
-    ]
-    made = subprocess.run(
-        [*command, *more], env=os.environ | {SEED: str(seed), MARGINS: str(noted)}, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "pytest", "-p", "tests.stability.perturb", "-m", "trained and not slow", *more]
+    given = os.environ | {SEED: str(seed), MARGINS: str(noted)}
+    made = subprocess.run(command, env=given, capture_output=True, text=True)
     failed = [line.split(" - ")[0] for line in made.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     if made.returncode and not failed:
         failed = [f"pytest ended with {made.returncode}: {(made.stdout + made.stderr)[-2000:]}"]
@@ -61,11 +50,12 @@ def table(lines: list[dict]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options, more = parser.parse_known_args()
     lines, failures = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(options.seeds):
+        for seed in range(options.first, options.first + options.seeds):
             noted, failed = run(seed, Path(folder), more)
             lines += noted
             failures += [f"seed {seed}: {name}" for name in failed]
