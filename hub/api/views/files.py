@@ -47,6 +47,9 @@ class ManifestShape(serializers.Serializer):
     files = FileShape(many=True)
     source = serializers.CharField(required=False, help_text="with a form: whose files, ns/name@v1; null if cut out")
     warning = serializers.CharField(required=False, help_text="with a form: how it differs from the version")
+    forms = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="with a form: the rows that made it, in their order"
+    )
 
 
 class Files(View):
@@ -65,7 +68,7 @@ class Files(View):
             "files": part.listing() if part else queries.files(revision),
         }
         if part:
-            shown |= {"source": part.source and str(part.source), "warning": part.warning}
+            shown |= {"source": part.source and str(part.source), "warning": part.warning, "forms": part.forms}
         return Response(shown)
 
 

@@ -124,7 +124,7 @@ class Asked:
 class Part:
     """The files of a form by path. `source` is the version they belong to, None where they were cut out of a mixture.
 
-    `key` and `names` say what a made file is, for its digest: equal keys are equal bytes.
+    `key` says what a made file is, for its digest: equal keys are equal bytes. `forms` names the rows that were used.
     """
 
     files: Made
@@ -133,6 +133,7 @@ class Part:
     warning: str = ""
     key: str = ""
     weights: frozenset[str] = field(default_factory=frozenset)
+    forms: tuple[str, ...] = ()
 
     def file(self, path: str) -> Content:
         """One of them, or NotFound."""
@@ -214,6 +215,7 @@ def _after(part: Part, step: Form, base: BaseModel | None) -> Part:
         warning=" ".join(filter(None, (part.warning, step.warning))),
         key=f"{part.key}:{step.name}.{step.version}:{fingerprint}",
         weights=frozenset(step.weights),
+        forms=(*part.forms, step.name),
     )
 
 
