@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats.peft.completing import Shapes, kind_of, missing
 
@@ -170,7 +169,7 @@ def verdicts(facts: AdapterFacts, base_shapes: Shapes | None = None) -> list[Ver
 
     What is no plain LoRA (DoRA, whole layers, mixtures, other methods) is refused by all, with the reason.
     """
-    reason = _reason(facts)
+    reason = reason_against(facts)
     if reason:
         return [Verdict(server=row.name, label=row.label, answer="refuses", why=reason) for row in SERVERS]
     served = served_of(facts, base_shapes)
@@ -193,14 +192,13 @@ def verdict(server: Server, served: Served) -> Verdict:
 
 
 def served_of(facts: AdapterFacts, base_shapes: Shapes | None = None) -> Served:
-    """What servers read of an adapter. The config's r is told from α and the modules where the facts lack it."""
+    """What servers read of an adapter. The config's r and α are told from the modules where the facts lack them."""
     r = facts.r or _likely_rank(facts)
-    alpha = facts.lora_alpha
-    if alpha is None:
-        raise CompositionError("servers.no_alpha", "The facts have no lora_alpha; expected those of a LoRA.")
+    root = math.sqrt(r) if facts.use_rslora else r
+    alpha = next((fact.scale * root for fact in facts.modules.values() if fact.r == r), float(r))
     return Served(
         r=r,
-        alpha=alpha,
+        alpha=alpha if facts.lora_alpha is None else facts.lora_alpha,
         use_rslora=facts.use_rslora,
         modules=facts.modules,
         absent=frozenset(missing(facts.modules, base_shapes)),
@@ -219,7 +217,8 @@ def _likely_rank(facts: AdapterFacts) -> int:
     return max(sorted(set(pool)), key=lambda rank: (pool.count(rank), rank))
 
 
-def _reason(facts: AdapterFacts) -> str:
+def reason_against(facts: AdapterFacts) -> str:
+    """Why no rule speaks of this adapter: it is more, or other, than a plain LoRA. "" for one."""
     if facts.needs_base:
         return f"It is no plain LoRA: {facts.needs_base[0]['reason']}"
     if facts.peft_type != "LORA" or not facts.modules:

@@ -5,11 +5,13 @@ uniform    the form that every server reads right (`uniform`)
 auto       uniform where some server reads the compact form wrongly or refuses it, and reads the uniform one right
 """
 
+from dataclasses import dataclass
+
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts
 from composition.formats.peft.completing import Shapes, missing
 from composition.formats.peft.uniform import read_stored, uniform_facts, uniform_files
-from composition.formats.servers import SERVERS, Served, served_of, verdict
+from composition.formats.servers import SERVERS, Served, Verdict, reason_against, served_of, verdict
 from composition.formats.sources import Files, FileSource
 
 AUTO, COMPACT, UNIFORM = LAYOUTS = ("auto", "compact", "uniform")
@@ -54,9 +56,33 @@ def better_uniform(stored: Served, base_shapes: Shapes | None = None) -> bool:
     return any(verdict(row, stored).answer != "right" and verdict(row, uniform).answer == "right" for row in SERVERS)
 
 
-def adapter_better_uniform(facts: AdapterFacts, base_shapes: Shapes | None = None) -> bool:
-    """The same of a plain LoRA's facts."""
-    return better_uniform(served_of(facts, base_shapes), base_shapes)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One server: its verdict on the stored files, and whether it reads their uniform form right."""
+
+    verdict: Verdict
+    uniform: bool
+    rank: int
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form: the verdict's, `uniform`, and `rank`, the largest that the server has to hold then."""
+        return {**self.verdict.to_dict(), "uniform": self.uniform, "rank": self.rank}
+
+
+def advice(facts: AdapterFacts, base_shapes: Shapes | None = None) -> list[Advice]:
+    """What each server makes of a stored adapter, as it is and in the uniform form. See `servers.verdicts`."""
+    reason = reason_against(facts)
+    if reason:
+        refused = (Verdict(server=row.name, label=row.label, answer="refuses", why=reason) for row in SERVERS)
+        return [Advice(verdict=one, uniform=False, rank=facts.ranks[1]) for one in refused]
+    stored = served_of(facts, base_shapes)
+    uniform = uniform_served(stored, base_shapes)
+    rows = []
+    for row in SERVERS:
+        found, other = verdict(row, stored), verdict(row, uniform).answer == "right"
+        rank = uniform.r if found.answer != "right" and other else facts.ranks[1]
+        rows.append(Advice(verdict=found, uniform=other, rank=rank))
+    return rows
 
 
 def uniform_served(stored: Served, base_shapes: Shapes | None = None) -> Served:
