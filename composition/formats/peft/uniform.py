@@ -26,6 +26,7 @@ from composition.formats.peft.completing import Shapes, missing
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names, parse_factor
 from composition.formats.peft.plain_config import plain_config
+from composition.formats.peft.types import reason_for
 from composition.formats.safetensors_header import (
     DTYPE_BYTES,
     HIGHEST_MAX_HEADER,
@@ -77,12 +78,15 @@ def read_stored(files: Files) -> StoredLora:
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
         header = parse_header(stream, size=source.size, max_header=HIGHEST_MAX_HEADER, file=WEIGHTS_FILE)
+    factors = {name: parse_factor(name) for name in header.tensors}
+    tables = [factor.module for factor in factors.values() if factor and factor.table]
+    if tables:
+        raise _not_plain(reason_for("embedding", tables[0])["reason"])
     halves: dict[str, dict[str, TensorInfo]] = {}
     for name, tensor in header.tensors.items():
-        factor = parse_factor(name)
-        if factor is None or factor.table:
-            what = "a factor of an embedding table" if factor else "no LoRA factor"
-            raise _not_plain(f"it holds {name}, which is {what}")
+        factor = factors[name]
+        if factor is None:
+            raise _not_plain(f"it holds {name}, which is no LoRA factor")
         halves.setdefault(factor.module, {})[factor.half] = tensor
     pairs = {}
     for module, pair in sorted(halves.items()):
