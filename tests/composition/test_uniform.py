@@ -1,9 +1,12 @@
 """The uniform form: the same ΔW, one rank, one scale, no gaps; and peft loads all of it."""
 
+import itertools
 import json
 import math
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -13,7 +16,9 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from composition.errors import CompositionError
+from composition.facts import ModuleFacts
 from composition.formats import made_files, read_adapter
+from composition.formats.peft import plain_config
 from composition.formats.peft.completing import kind_of, missing, module_at, place_of
 from composition.formats.peft.layout import laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
@@ -168,6 +173,31 @@ def test_float16_neither_overflows_nor_loses_its_small_values(tmp_path):
         save_peft(LoraWeights({"x": Factors(torch.ones(1, 3).half(), ends, scale)}), tmp_path / name)
         made = read_adapter(uniform(tmp_path / name, tmp_path / f"{name}-u", None))["x"]
         assert torch.equal(made.B[:, :1].double(), ends.double() * scale)
+
+
+PIECES = st.lists(st.sampled_from(["a", "b", "ab", "a.b", "aXb", "q[", "1"]), min_size=1, max_size=4).map(".".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(modules=st.lists(PIECES, min_size=1, max_size=8, unique=True))
+def test_a_patterns_key_picks_its_module_alone(modules):
+    """Against peft's own rule, `(.*\\.)?(key)$`, run on all names."""
+    for module, key in plain_config._pattern_keys(modules, modules).items():
+        assert [other for other in modules if re.match(rf"(.*\.)?({key})$", other)] == [module]
+        alone = re.fullmatch(r"[\w.-]+", module) and all(
+            other == module or not re.match(rf"(.*\.)?({module})$", other) for other in modules
+        )
+        assert (key == module) == bool(alone)
+
+
+def test_a_config_of_many_modules_is_written_in_time():
+    """36,096 modules of two ranks: all against all would be a billion matches."""
+    rows = itertools.product(range(94), range(128), ("gate_proj", "up_proj", "down_proj"))
+    names = [f"model.layers.{layer}.mlp.experts.{expert}.{last}" for layer, expert, last in rows]
+    facts = {n: ModuleFacts(r=8 + (i % 3 == 0), in_features=4, out_features=4, scale=1.0) for i, n in enumerate(names)}
+    begin = time.process_time()
+    assert len(json.loads(plain_config.plain_config(facts, base_model=None))["rank_pattern"]) == 12032
+    assert time.process_time() - begin < 5
 
 
 def test_conv1d_keeps_its_mark_and_its_answers(tmp_path):

@@ -72,7 +72,7 @@ def test_the_layout_is_the_recipes(queue, work, tmp_path):
     Job.objects.filter(pk=old.pk).update(recipe={**stored, "version": 1})
     made["old"] = work(Job.objects.get(pk=old.pk)).result
     ranks = {name: version.facts["ranks"] for name, version in made.items()}
-    assert ranks == {"compact": [3, 3], "old": [3, 3], "auto": [16, 16]}
+    assert ranks == {"compact": [2, 3], "old": [2, 3], "auto": [16, 16]}
     weights = [manifest_of(made[name].revisions.get())["adapter_model.safetensors"] for name in ("compact", "old")]
     assert weights[0] == weights[1]
     compact, auto = (read_adapter(files_of(made[name], tmp_path / name)) for name in ("compact", "auto"))
