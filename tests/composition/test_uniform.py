@@ -19,7 +19,7 @@ from composition.errors import CompositionError
 from composition.facts import ModuleFacts
 from composition.formats import made_files, read_adapter
 from composition.formats.peft import plain_config
-from composition.formats.peft.completing import kind_of, missing, module_at, place_of
+from composition.formats.peft.completing import kind_of, missing, module_at, place_of, shown
 from composition.formats.peft.layout import laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
 from composition.formats.peft.uniform import uniform_files
@@ -122,9 +122,28 @@ def test_a_module_outside_keeps_full_names_as_targets(tmp_path):
 
 
 def test_kinds_and_places_are_inverse():
-    for name in (*SHAPES, "a.0.b.11.c", "experts.3.w1", "lm_head"):
+    for name in (*SHAPES, "a.0.b.11.c", "experts.3.w1", "lm_head", "a.0.1.b", "a.*.b", "a.007.b", "0.a", "a.1"):
         assert module_at(kind_of(name), place_of(name)) == name
-    assert kind_of("a.0.b.11.c") == "a.*.b.*.c"
+    assert shown(kind_of("a.0.b.11.c")) == "a.*.b.*.c"
+
+
+def facts_of(names):
+    return dict.fromkeys(names, ModuleFacts(r=4, in_features=6, out_features=5, scale=1.0))
+
+
+def test_experts_are_not_completed():
+    """An adapter of one expert would grow to all of them, in all layers."""
+    expert = "model.layers.{}.mlp.experts.{}.up_proj"
+    base = {expert.format(layer, number): [5, 6] for layer in range(4) for number in range(8)}
+    assert missing(facts_of([expert.format(2, 3)]), base) == {}
+
+
+def test_strange_names_that_would_grow_without_bound_are_left_alone():
+    few = facts_of(["x.0.a", "x.1.b", "x.3.*.c", "x.y.1.2.d"])
+    assert list(missing(few, None)) == sorted(["x.0.b", "x.3.b", "x.1.a", "x.3.a", "x.0.*.c", "x.1.*.c"])
+    begin = time.process_time()
+    assert missing(facts_of(f"x.{number}.kind{number}" for number in range(20_000)), None) == {}
+    assert time.process_time() - begin < 2
 
 
 def test_nothing_is_missing_of_a_whole_adapter(tmp_path):
