@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
@@ -293,6 +293,31 @@ def test_what_is_no_plain_lora_is_refused_with_the_reason(config, reason, tmp_pa
         uniform_files(local_files(tmp_path / "a"), SHAPES)
     assert refusal.value.code == "form.not_plain"
     assert laid_out(local_files(tmp_path / "a"), "auto", SHAPES) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors, config: config.update(r=5), "rank 4, and the config says 5"),
+        (lambda tensors, config: tensors.update(extra=torch.ones(2)), "extra, which is no LoRA factor"),
+        (lambda tensors, config: tensors.pop(next(iter(tensors))), "not two matrices"),
+        (
+            lambda tensors, config: tensors.update(
+                {next(iter(tensors)).replace(".weight", ".default.weight"): torch.ones(4, 32)}
+            ),
+            "twice",
+        ),
+    ],
+)
+def test_files_that_peft_would_not_load_as_they_are_have_no_other_form(change, reason, tmp_path):
+    pico.write_adapter(tmp_path / "a", r=4)
+    tensors, config = load_file(tmp_path / "a" / WEIGHTS_FILE), config_of(tmp_path / "a")
+    change(tensors, config)
+    save_file(tensors, tmp_path / "a" / WEIGHTS_FILE)
+    (tmp_path / "a" / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(CompositionError, match=reason) as refusal:
+        uniform_files(local_files(tmp_path / "a"), SHAPES)
+    assert refusal.value.code == "form.not_plain"
 
 
 def test_it_needs_no_torch():
