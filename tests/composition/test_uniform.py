@@ -22,6 +22,7 @@ from composition.formats.peft import plain_config
 from composition.formats.peft.completing import kind_of, missing, module_at, place_of, shown
 from composition.formats.peft.layout import laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
+from composition.formats.peft.save import lay_out
 from composition.formats.peft.uniform import uniform_files
 from composition.formats.sources import local_files
 from composition.formats.validate import validate_adapter
@@ -264,6 +265,22 @@ def test_auto_keeps_what_every_server_reads_right(tmp_path):
     assert laid_out(local_files(tmp_path / "a"), "compact", SHAPES) == {}
     with pytest.raises(CompositionError, match="auto, compact, uniform"):
         laid_out(local_files(tmp_path / "a"), "loose", SHAPES)
+
+
+def test_a_folder_that_peft_wrote_is_laid_out_where_it_lies(tmp_path):
+    """What a transfer ends with: rsLoRA becomes uniform, DoRA stays with auto and is refused with uniform."""
+    pico.write_kind(tmp_path / "rs", "rslora")
+    before = pico.peft_logits(tmp_path / "rs")
+    lay_out(tmp_path / "rs", "auto", SHAPES)
+    assert (config_of(tmp_path / "rs")["r"], config_of(tmp_path / "rs")["use_rslora"]) == (16, False)
+    assert torch.allclose(pico.peft_logits(tmp_path / "rs"), before, atol=2e-6)
+    assert not list((tmp_path / "rs").glob("*.part"))
+    pico.write_adapter(tmp_path / "dora", r=4, use_dora=True)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "dora").iterdir()}
+    lay_out(tmp_path / "dora", "auto", SHAPES)
+    with pytest.raises(CompositionError, match="DoRA"):
+        lay_out(tmp_path / "dora", "uniform", SHAPES)
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "dora").iterdir()}
 
 
 def test_any_range_can_be_read(tmp_path, monkeypatch):
