@@ -192,7 +192,8 @@ def _folded(dtype: str, kind: str, scale: float, rank: int, block: np.ndarray) -
         made[:, : bits.shape[1]] = bits
         return made
     made = np.zeros((high, rank), FLOATS[kind])
-    made[:, : values.shape[1]] = values.astype(np.float64, copy=False) * scale
+    exact = kind if math.frexp(abs(scale))[0] == 0.5 else "F64"
+    np.multiply(values, FLOATS[exact](scale), out=made[:, : values.shape[1]], dtype=FLOATS[exact], casting="same_kind")
     return made
 
 
