@@ -19,7 +19,7 @@ from composition.formats.strict_json import shorten
 from composition.recipes.base import Recipe
 from composition.recipes.method import Method, Needs
 
-__all__ = ["METHODS", "Homes", "Method", "Needs", "methods_of", "recipe_from_dict", "registered"]
+__all__ = ["METHODS", "Homes", "Method", "Needs", "brought_forward", "methods_of", "recipe_from_dict", "registered"]
 
 
 class HasRecipe(Protocol):
@@ -126,6 +126,17 @@ def methods_of(verb: str) -> list[Method]:
     return [method for method in METHODS.values() if method.verb == verb]
 
 
+def brought_forward(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe's JSON in the words of today's version: what it lacks is said as it was meant then.
+
+    What names no method, or no version that has an `earlier` meaning, is left as it is.
+    """
+    method = METHODS.get(str(data.get("kind")))
+    if method is None or "version" not in data or not method.recipe.knows(data):
+        return dict(data)
+    return {**method.recipe.earlier.get(data["version"], {}), **data, "version": method.recipe.version}
+
+
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     """Build the recipe that `data["kind"]` names; RecipeError with the field for anything unknown, missing or wrong."""
     kind = data.get("kind")
@@ -139,6 +150,7 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
             f"This hub knows version {cls.version} of the {kind} recipe, not {shorten(data['version'])}, which may "
             "mean something else. Leave the version out to run it as this hub does.",
         )
+    data = brought_forward(data)
     own = {field.name: field for field in fields(cls)}
     values = {name: value for name, value in data.items() if name not in ("kind", "version")}
     for name in values:

@@ -42,10 +42,14 @@ def option(
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Base of all recipes: `kind` names the method, `version` changes when a recipe's meaning does."""
+    """Base of all recipes: `kind` names the method, `version` changes when a recipe's meaning does.
+
+    `earlier`: version → what the fields that it lacked meant then, so that stored recipes mean what they meant.
+    """
 
     kind: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -59,8 +63,9 @@ class Recipe:
 
     @classmethod
     def knows(cls, data: Mapping[str, Any]) -> bool:
-        """Whether a stored recipe of this kind, {"version", fields}, means today what it meant when it was written."""
-        return data.get("version", cls.version) == cls.version
+        """Whether it is known what a stored recipe of this kind, {"version", fields}, meant when it was written."""
+        version = data.get("version", cls.version)
+        return type(version) is int and version in (cls.version, *cls.earlier)
 
     def check(self, inputs: Inputs) -> None:
         """Raise CompositionError, naming adapter and module, if these (name, facts) inputs can't be used."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from composition.recipes import checks
 from composition.recipes.base import Inputs, Recipe, option
+from composition.recipes.layout import BEFORE_LAYOUTS, layout_option
 from composition.recipes.method import Method, Needs
 
 _DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -15,6 +16,8 @@ _DTYPES = ("float32", "float16", "bfloat16", "auto")
 class MergeRecipe(Recipe):
     """What all merges share: weights per adapter and the dtype of the result."""
 
+    version: ClassVar[int] = 2
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     name: ClassVar[str] = ""
     min_inputs: ClassVar[int] = 2
 
@@ -38,6 +41,7 @@ class MergeRecipe(Recipe):
         help="Take adapters of quantised copies of one base as adapters of that base, which the result is for; they "
         "learnt on rounded weights, so they are slightly off on it.",
     )
+    layout: str = layout_option()
 
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""
@@ -96,7 +100,8 @@ class LegoRecipe(MergeRecipe):
     @classmethod
     def knows(cls, data: Mapping[str, Any]) -> bool:
         """Version 1 drew the units of the profile `nsc` in another order; all else in it means the same."""
-        return (data.get("version") == 1 and data.get("profile") != "nsc") or super(LegoRecipe, cls).knows(data)
+        redrawn = data.get("version") == 1 and data.get("profile") == "nsc"
+        return not redrawn and super(LegoRecipe, cls).knows(data)
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)
