@@ -135,6 +135,14 @@ class Hub(People):
 
         return pull(self, name, out, **options)
 
+    def export_merged(
+        self, name: str, base_folder: str | Path, out: str | Path | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Write base + adapter as one model folder; see `hubctl.export.export_merged`."""
+        from hubctl.export import export_merged
+
+        return export_merged(self, name, base_folder, out, **options)
+
     def companions(self, name: str) -> "Companions":
         """What is kept beside a repository; see `hubctl.companions`."""
         from hubctl.companions import Companions

@@ -89,7 +89,8 @@ class _Planner:
                 "not_in_base",
                 f"{self.base.folder} has no tensor for {', '.join(lost[:3])}"
                 f"{f' and {len(lost) - 3} more' if len(lost) > 3 else ''} of the adapter. "
-                "Give the folder of the base that the adapter was trained on.",
+                "Give the folder of the base that the adapter was trained on. A head that this architecture ties to "
+                "its embedding, or one that only a task model has, can't be merged into this folder.",
             )
         for name, tensor in whole.items():
             self._replace(name, str(found[name]), tensor)
