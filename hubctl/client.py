@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hubctl.errors import Refused
 from hubctl.people import People
 from hubctl.requests import job_body, part_query, plain, split, version_path
 from hubctl.transport import Transport
@@ -95,12 +96,18 @@ class Hub(People):
         """One version (`@ref`, or the latest) with facts, parents, children, recipe, report, evaluations."""
         return self._get(version_path(name))
 
-    def files(self, name: str, *, expert: str | None = None, form: str | None = None) -> dict[str, Any]:
+    def files(
+        self, name: str, *, expert: str | None = None, form: str | None = None, uniform: bool | None = None
+    ) -> dict[str, Any]:
         """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, or of the newest.
 
-        Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them.
+        Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them. With
+        `uniform` those of the form that every server reads right; False keeps `form="cat"` compact.
         """
-        return self._get(version_path(name, "files") + part_query(expert, form))
+        found = self._get(version_path(name, "files") + part_query(expert, form, uniform))
+        if uniform and "uniform" not in found.get("forms", ()):
+            raise Refused("this hub is too old to write the uniform form. Pull without it, or ask for an update.")
+        return found
 
     def refs(self, name: str) -> Any:
         """Branches and tags."""
