@@ -27,7 +27,7 @@ from composition.moe.save import save_assembly
 from composition.moe.unstack import cat_of
 from composition.recipes import CatRecipe, CrossLoraRecipe, PortLlmRecipe, SmoraRecipe, SvdRecipe
 from composition.running.base_models import module_shapes
-from composition.weights import save_peft
+from composition.weights import LoraWeights, save_peft
 from tests import pico
 from transfer.shortcuts.cross_lora import cross_lora
 from transfer.shortcuts.portllm import portllm
@@ -78,11 +78,12 @@ def generated(at):
     from tests.composition.generators import pico_generator
 
     generator = pico_generator(rank=8, alpha=8.0)
-    state = State.zero(generator)
-    weights = adapter_of(generator, state, pico.pico_llama())
-    return weights.__class__(
-        {m: weights[m] for m in weights if ".layers.1." in m}, base_model=pico.BASE, target_modules=None
-    )
+    shape = State.zero(generator).S.shape
+    drawn = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = adapter_of(generator, State(drawn, 9, generator.digest()), pico.pico_llama())
+    upper = {module: weights[module] for module in weights if ".layers.1." in module}
+    assert all(factors.delta().any() for factors in upper.values())
+    return LoraWeights(upper, base_model=pico.BASE)
 
 
 def uploaded(**config):

@@ -1,6 +1,9 @@
 """Merging: adapters of one base become one, from their files alone."""
 
+from dataclasses import replace
+
 from composition.facts import AdapterFacts
+from composition.formats.peft.layout import written
 from composition.recipes import MergeRecipe, Recipe
 from composition.recipes.method import Method
 from hub.models import Version
@@ -27,7 +30,11 @@ class Merge(JobKind):
         shapes = {name: module for fact in facts for name, module in fact.modules.items()}
         pooled = {name: sum(f.modules[name].r for f in facts if name in f.modules) for name in shapes}
         widths = {name: module.in_features + module.out_features for name, module in shapes.items()}
-        size = sum(ranks[name] * widths[name] for name in ranks) * ITEMSIZE.get(draft.recipe.dtype, 4)
+        base = draft.request.adapters[0].base
+        made = {name: replace(shapes[name], r=ranks[name], scale=1.0) for name in ranks}
+        made = written(made, draft.recipe.layout, base.shapes if base else None) if made else {}
+        size = sum(fact.r * (fact.in_features + fact.out_features) for fact in made.values())
+        size *= ITEMSIZE.get(draft.recipe.dtype, 4)
         flops = sum(4 * widths[name] * pooled[name] ** 2 for name in shapes)
         read = sum(fact.bytes for fact in facts)
         seconds = SECONDS_TO_START + flops / FLOPS + read / BYTES_READ + len(shapes) * SECONDS_A_MODULE
