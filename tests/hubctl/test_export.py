@@ -47,3 +47,10 @@ def test_refusals_have_the_codes_of_the_client(hubctl, ada, base, adapter, tmp_p
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     shown = hubctl("export", "merged", str(adapter), "--base-folder", tmp_path)
     assert shown.code == 1 and 'pip install "adapter-hub[export]"' in shown.err
+
+
+def test_pull_as_gguf(hubctl, ada, base, tmp_path):
+    factories.make_version(ada, "mine", base=base, rank=4, seed=1)
+    shown = hubctl("pull", "ada/mine", "--as", "gguf", "-o", tmp_path / "out")
+    assert shown.code == 0, shown.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter.gguf"]
