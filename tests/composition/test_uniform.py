@@ -1,9 +1,12 @@
 """The uniform form: the same ΔW, one rank, one scale, no gaps; and peft loads all of it."""
 
+import itertools
 import json
 import math
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -13,8 +16,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from composition.errors import CompositionError
+from composition.facts import ModuleFacts
 from composition.formats import made_files, read_adapter
-from composition.formats.peft.completing import kind_of, missing, module_at, place_of
+from composition.formats.peft import plain_config
+from composition.formats.peft.completing import kind_of, missing, module_at, place_of, shown
 from composition.formats.peft.layout import laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
 from composition.formats.peft.uniform import uniform_files
@@ -117,9 +122,28 @@ def test_a_module_outside_keeps_full_names_as_targets(tmp_path):
 
 
 def test_kinds_and_places_are_inverse():
-    for name in (*SHAPES, "a.0.b.11.c", "experts.3.w1", "lm_head"):
+    for name in (*SHAPES, "a.0.b.11.c", "experts.3.w1", "lm_head", "a.0.1.b", "a.*.b", "a.007.b", "0.a", "a.1"):
         assert module_at(kind_of(name), place_of(name)) == name
-    assert kind_of("a.0.b.11.c") == "a.*.b.*.c"
+    assert shown(kind_of("a.0.b.11.c")) == "a.*.b.*.c"
+
+
+def facts_of(names):
+    return dict.fromkeys(names, ModuleFacts(r=4, in_features=6, out_features=5, scale=1.0))
+
+
+def test_experts_are_not_completed():
+    """An adapter of one expert would grow to all of them, in all layers."""
+    expert = "model.layers.{}.mlp.experts.{}.up_proj"
+    base = {expert.format(layer, number): [5, 6] for layer in range(4) for number in range(8)}
+    assert missing(facts_of([expert.format(2, 3)]), base) == {}
+
+
+def test_strange_names_that_would_grow_without_bound_are_left_alone():
+    few = facts_of(["x.0.a", "x.1.b", "x.3.*.c", "x.y.1.2.d"])
+    assert list(missing(few, None)) == sorted(["x.0.b", "x.3.b", "x.1.a", "x.3.a", "x.0.*.c", "x.1.*.c"])
+    begin = time.process_time()
+    assert missing(facts_of(f"x.{number}.kind{number}" for number in range(20_000)), None) == {}
+    assert time.process_time() - begin < 2
 
 
 def test_nothing_is_missing_of_a_whole_adapter(tmp_path):
@@ -168,6 +192,31 @@ def test_float16_neither_overflows_nor_loses_its_small_values(tmp_path):
         save_peft(LoraWeights({"x": Factors(torch.ones(1, 3).half(), ends, scale)}), tmp_path / name)
         made = read_adapter(uniform(tmp_path / name, tmp_path / f"{name}-u", None))["x"]
         assert torch.equal(made.B[:, :1].double(), ends.double() * scale)
+
+
+PIECES = st.lists(st.sampled_from(["a", "b", "ab", "a.b", "aXb", "q[", "1"]), min_size=1, max_size=4).map(".".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(modules=st.lists(PIECES, min_size=1, max_size=8, unique=True))
+def test_a_patterns_key_picks_its_module_alone(modules):
+    """Against peft's own rule, `(.*\\.)?(key)$`, run on all names."""
+    for module, key in plain_config._pattern_keys(modules, modules).items():
+        assert [other for other in modules if re.match(rf"(.*\.)?({key})$", other)] == [module]
+        alone = re.fullmatch(r"[\w.-]+", module) and all(
+            other == module or not re.match(rf"(.*\.)?({module})$", other) for other in modules
+        )
+        assert (key == module) == bool(alone)
+
+
+def test_a_config_of_many_modules_is_written_in_time():
+    """36,096 modules of two ranks: all against all would be a billion matches."""
+    rows = itertools.product(range(94), range(128), ("gate_proj", "up_proj", "down_proj"))
+    names = [f"model.layers.{layer}.mlp.experts.{expert}.{last}" for layer, expert, last in rows]
+    facts = {n: ModuleFacts(r=8 + (i % 3 == 0), in_features=4, out_features=4, scale=1.0) for i, n in enumerate(names)}
+    begin = time.process_time()
+    assert len(json.loads(plain_config.plain_config(facts, base_model=None))["rank_pattern"]) == 12032
+    assert time.process_time() - begin < 5
 
 
 def test_conv1d_keeps_its_mark_and_its_answers(tmp_path):

@@ -38,7 +38,7 @@ def test_a_pull_in_both_forms_into_one_folder_takes_what_differs(hubctl, rslora,
 
 
 def test_the_python_client_asks_the_same(hubctl, rslora, served, tmp_path):
-    hub = client.Hub()
+    hub = client.Hub(served)
     found = hub.pull("ada/mine", tmp_path / "out", uniform=True)
     assert found["forms"] == ["uniform"] and config_of(tmp_path / "out")["r"] == 16
 

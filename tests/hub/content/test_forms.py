@@ -83,7 +83,7 @@ def test_a_private_version_is_its_members_in_every_form(people, version):
     Repository.objects.update(visibility=Visibility.PRIVATE)
     for user in (None, people.stranger):
         for path in (f"{FILES}?uniform=1", f"{FILES}/{WEIGHTS}?uniform=1"):
-            problem(Api(user).get(path), 404, "repository_not_found")
+            problem(Api(user).get(path), 404, "not_found")
         page = Client(raise_request_exception=False)
         if user:
             page.force_login(user)
