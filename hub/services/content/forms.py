@@ -17,6 +17,7 @@ from django.core.cache import cache
 
 from composition.errors import CompositionError
 from composition.formats.gguf.lora import GGUF_FILE, gguf_files
+from composition.formats.kohya_writer import KOHYA_FILE, kohya_files
 from composition.formats.mixture.parts import CAT_WARNING, cat_files, read_stack
 from composition.formats.peft.layout import AUTO, laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
@@ -79,6 +80,12 @@ def _gguf(given: Given) -> Made:
     return gguf_files(given.files, given.base.config, given.base.name)
 
 
+def _kohya(given: Given) -> Made:
+    if given.base is None:
+        raise CompositionError("form.no_base", "sd-scripts' names follow from a base, and this revision has none.")
+    return kohya_files(given.files, given.base.config)
+
+
 ROWS = (
     Form(name="cat", help="of a mixture: one LoRA, the experts' sum", stage=OF_MIXTURE, make=_cat, warning=CAT_WARNING),
     Form(
@@ -87,6 +94,13 @@ ROWS = (
         stage=LAYOUT,
         make=lambda given: uniform_files(given.files, given.base_shapes),
         alone=False,
+    ),
+    Form(
+        name="kohya",
+        help="of an image model: the names of sd-scripts",
+        stage=EXPORT,
+        make=_kohya,
+        weights=(KOHYA_FILE,),
     ),
     Form(name="gguf", help="a GGUF LoRA for llama.cpp", stage=EXPORT, make=_gguf, weights=(GGUF_FILE,)),
 )
