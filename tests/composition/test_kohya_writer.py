@@ -1,6 +1,6 @@
 """A LoRA of a U-Net under sd-scripts' names: the same bits and scale, and back by the importer.
 
-`NAMES` are what diffusers 0.42.1 takes for these modules: its `_convert_non_diffusers_lora_to_diffusers` was run on each.
+`NAMES` were read by diffusers 0.42.1: its `_convert_non_diffusers_lora_to_diffusers` finds these modules for them.
 """
 
 import json
