@@ -138,6 +138,13 @@ def test_experts_are_not_completed():
     assert missing(facts_of([expert.format(2, 3)]), base) == {}
 
 
+def test_a_second_number_may_be_a_part_of_the_layer():
+    """T5: layer.0 of a block is its own attention, layer.1 of the decoder's that to the encoder."""
+    own, cross = "decoder.block.{}.layer.0.SelfAttention.q", "decoder.block.{}.layer.1.EncDecAttention.q"
+    base = {name.format(block): [5, 6] for name in (own, cross) for block in range(3)}
+    assert list(missing(facts_of([own.format(1)]), base)) == [own.format(0), own.format(2)]
+
+
 def test_strange_names_that_would_grow_without_bound_are_left_alone():
     few = facts_of(["x.0.a", "x.1.b", "x.3.*.c", "x.y.1.2.d"])
     assert list(missing(few, None)) == sorted(["x.0.b", "x.3.b", "x.1.a", "x.3.a", "x.0.*.c", "x.1.*.c"])

@@ -22,6 +22,7 @@ MOST = 64
 """Modules that may be added for each one there is, where only the adapter itself says which layers there are."""
 
 _NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.)")
+_EXPERT = re.compile(f"experts?\\.{HOLE}")
 
 
 def kind_of(module: str) -> str:
@@ -56,12 +57,12 @@ def missing(modules: Mapping[str, ModuleFacts], base_shapes: Shapes | None) -> d
     """Module → (out, in) of those that the adapter lacks, sorted by name.
 
     Of a kind that the base knows, all that the base has; of a kind whose names the base doesn't have (or without
-    `base_shapes`), those in the layers that the adapter touches otherwise, if they are not many more than it has.
+    `base_shapes`), those in the layers that the adapter touches otherwise, if that is no multitude.
     """
     kinds: dict[str, ModuleFacts] = {}
     for module, fact in modules.items():
         kinds.setdefault(kind_of(module), fact)
-    layered = {kind: fact for kind, fact in kinds.items() if kind.count(HOLE) == 1}
+    layered = {kind: fact for kind, fact in kinds.items() if HOLE in kind and not _EXPERT.search(kind)}
     wanted = {partner for kind in layered for partner in partners_of(kind)}
     known, found = set(), {}
     for name, shape in (base_shapes or {}).items():
@@ -69,7 +70,7 @@ def missing(modules: Mapping[str, ModuleFacts], base_shapes: Shapes | None) -> d
         known.add(kind)
         if kind in wanted and len(shape) == 2 and name not in modules:
             found[name] = (shape[0], shape[1])
-    strange = {kind: fact for kind, fact in layered.items() if kind not in known}
+    strange = {kind: fact for kind, fact in layered.items() if kind not in known and kind.count(HOLE) == 1}
     places = _places(modules, strange) if strange else {}
     if sum(len(places[_root(kind)]) for kind in strange) <= MOST * len(modules):
         for kind, fact in strange.items():
