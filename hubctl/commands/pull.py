@@ -51,16 +51,20 @@ def export_command() -> None:
     """Write an adapter in another form."""
 
 
-@export_command.command("merged")
-@click.argument("name")
-@click.option(
+FOLDER = click.Path(path_type=Path)
+base_option = click.option(
     "--base-folder",
     required=True,
-    type=click.Path(file_okay=True, path_type=Path),
+    type=FOLDER,
     metavar="FOLDER",
     help="The base model: config.json and its safetensors files.",
 )
-@click.option("--to", "out", type=click.Path(path_type=Path), metavar="FOLDER", help="Default: NAME-merged, here.")
+
+
+@export_command.command("merged")
+@click.argument("name")
+@base_option
+@click.option("--to", "out", type=FOLDER, metavar="FOLDER", help="Default: NAME-merged, here.")
 @with_hub
 def merged(hub, name, base_folder, out, as_json) -> None:
     """Write base + NAME as one model folder, which loads without peft.
@@ -82,3 +86,26 @@ def merged(hub, name, base_folder, out, as_json) -> None:
         f"{what} added to {base_folder}: {result['changed']} tensors changed, {size(result['bytes'])}, "
         f"in {result['folder']}",
     )
+
+
+@export_command.command("check")
+@click.argument("name")
+@base_option
+@click.option("--merged", required=True, type=FOLDER, metavar="FOLDER", help="The folder that some tool merged.")
+@with_hub
+def check(hub, name, base_folder, merged, as_json) -> int:
+    """Say whether a merged folder holds NAME, tensor by tensor; exit code 1 if it doesn't.
+
+    Needs torch: pip install "adapter-hub[export]".
+    """
+    with transfer_bars(quiet=as_json) as moved:
+        result = hub.check_merged(name, base_folder, merged, moved=moved)
+    counts = ("same", "rounded", "base", "other", "missing", "untouched")
+    words = ("the same bits", "rounded otherwise", "the base's", "something else", "missing", "changed for no reason")
+    said = [f"{result[count]} {word}" for count, word in zip(counts, words, strict=True) if result[count]]
+    lines = [f"{result['adapter']} in {merged}: {result['answer']} ({', '.join(said) or 'no tensor changes'})"]
+    for row in result["tensors"]:
+        factor = f", about {row['factor']:g} times the update" if row["is"] == "other" and row["factor"] else ""
+        lines.append(f"  {row['tensor']}: {words[counts.index(row['is'])]}{factor}")
+    emit(result, as_json, "\n".join(lines))
+    return 0 if result["answer"] == "merged" else 1
