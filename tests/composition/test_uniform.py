@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
@@ -22,6 +22,7 @@ from composition.formats.peft import plain_config
 from composition.formats.peft.completing import kind_of, missing, module_at, place_of, shown
 from composition.formats.peft.layout import laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
+from composition.formats.peft.save import lay_out
 from composition.formats.peft.uniform import uniform_files
 from composition.formats.sources import local_files
 from composition.formats.validate import validate_adapter
@@ -266,6 +267,22 @@ def test_auto_keeps_what_every_server_reads_right(tmp_path):
         laid_out(local_files(tmp_path / "a"), "loose", SHAPES)
 
 
+def test_a_folder_that_peft_wrote_is_laid_out_where_it_lies(tmp_path):
+    """What a transfer ends with: rsLoRA becomes uniform, DoRA stays with auto and is refused with uniform."""
+    pico.write_kind(tmp_path / "rs", "rslora")
+    before = pico.peft_logits(tmp_path / "rs")
+    lay_out(tmp_path / "rs", "auto", SHAPES)
+    assert (config_of(tmp_path / "rs")["r"], config_of(tmp_path / "rs")["use_rslora"]) == (16, False)
+    assert torch.allclose(pico.peft_logits(tmp_path / "rs"), before, atol=2e-6)
+    assert not list((tmp_path / "rs").glob("*.part"))
+    pico.write_adapter(tmp_path / "dora", r=4, use_dora=True)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "dora").iterdir()}
+    lay_out(tmp_path / "dora", "auto", SHAPES)
+    with pytest.raises(CompositionError, match="DoRA"):
+        lay_out(tmp_path / "dora", "uniform", SHAPES)
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "dora").iterdir()}
+
+
 def test_any_range_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(made_files, "READ", 300)
     pico.write_kind(tmp_path / "a", "both_patterns")
@@ -293,6 +310,31 @@ def test_what_is_no_plain_lora_is_refused_with_the_reason(config, reason, tmp_pa
         uniform_files(local_files(tmp_path / "a"), SHAPES)
     assert refusal.value.code == "form.not_plain"
     assert laid_out(local_files(tmp_path / "a"), "auto", SHAPES) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors, config: config.update(r=5), "rank 4, and the config says 5"),
+        (lambda tensors, config: tensors.update(extra=torch.ones(2)), "extra, which is no LoRA factor"),
+        (lambda tensors, config: tensors.pop(next(iter(tensors))), "not two matrices"),
+        (
+            lambda tensors, config: tensors.update(
+                {next(iter(tensors)).replace(".weight", ".default.weight"): torch.ones(4, 32)}
+            ),
+            "twice",
+        ),
+    ],
+)
+def test_files_that_peft_would_not_load_as_they_are_have_no_other_form(change, reason, tmp_path):
+    pico.write_adapter(tmp_path / "a", r=4)
+    tensors, config = load_file(tmp_path / "a" / WEIGHTS_FILE), config_of(tmp_path / "a")
+    change(tensors, config)
+    save_file(tensors, tmp_path / "a" / WEIGHTS_FILE)
+    (tmp_path / "a" / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(CompositionError, match=reason) as refusal:
+        uniform_files(local_files(tmp_path / "a"), SHAPES)
+    assert refusal.value.code == "form.not_plain"
 
 
 def test_it_needs_no_torch():

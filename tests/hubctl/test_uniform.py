@@ -56,3 +56,21 @@ def test_what_is_no_plain_lora_is_served_by_none(hubctl, signed_in, base, tmp_pa
     assert re.search(r"served by +none of vLLM .*OLoRA trained", said)
     refused = hubctl("pull", "ada/biased", "--uniform", "-o", tmp_path / "out")
     assert (refused.code != 0, "OLoRA trained" in refused.err) == (True, True)
+
+
+def test_a_mixture_as_one_lora_and_its_expert_in_both_forms(hubctl, signed_in, base, tmp_path):
+    from tests.hub.mixtures import make_mixture
+
+    pair = [factories.make_version(signed_in, name, base=base, seed=seed) for seed, name in enumerate(("one", "two"))]
+    make_mixture(signed_in, pair, tmp_path / "made")
+    asked = {
+        "auto": (["--as", "cat"], 8),
+        "compact": (["--as", "cat", "--compact"], 8),
+        "uniform": (["--as", "cat", "--uniform"], 16),
+        "expert": (["--expert", "ada/two@v1", "--uniform"], 16),
+    }
+    for name, (options, rank) in asked.items():
+        assert hubctl("pull", "ada/mix", *options, "-o", tmp_path / name).code == 0
+        assert config_of(tmp_path / name)["r"] == rank
+    both = hubctl("pull", "ada/mix", "--uniform", "-o", tmp_path / "mix")
+    assert (both.code != 0, "mixture" in both.err) == (True, True)

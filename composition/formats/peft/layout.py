@@ -19,11 +19,13 @@ from composition.formats.sources import Files, FileSource
 AUTO, COMPACT, UNIFORM = LAYOUTS = ("auto", "compact", "uniform")
 
 
-def laid_out(files: Files, layout: str, base_shapes: Shapes | None = None) -> dict[str, FileSource]:
+def laid_out(
+    files: Files, layout: str, base_shapes: Shapes | None = None, *, base_model: str | None = None
+) -> dict[str, FileSource]:
     """The adapter's config and weights in this layout; {} where its files are in it as they are.
 
-    What is no plain LoRA stays as it is with auto. Raises CompositionError `layout.unknown`, and with uniform
-    `form.not_plain`.
+    `base_model` is the base's id, for the uniform form. What is no plain LoRA stays as it is with auto. Raises
+    CompositionError `layout.unknown`, and with uniform `form.not_plain`.
     """
     if layout not in LAYOUTS:
         raise CompositionError(
@@ -40,7 +42,7 @@ def laid_out(files: Files, layout: str, base_shapes: Shapes | None = None) -> di
             raise
         if not better_uniform(served_stored(stored, base_shapes), base_shapes):
             return {}
-    return uniform_files(files, base_shapes)
+    return uniform_files(files, base_shapes, base_model=base_model)
 
 
 def written(

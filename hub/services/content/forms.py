@@ -51,6 +51,11 @@ class Given:
         """{module: [out, in]} of the base, None where they aren't known."""
         return self.base.shapes if self.base else None
 
+    @property
+    def base_model(self) -> str | None:
+        """The base's id: what a served config names, whatever the pushed one called it."""
+        return self.base.name if self.base else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
@@ -92,7 +97,7 @@ ROWS = (
         name="uniform",
         help="a plain LoRA as every server reads it right",
         stage=LAYOUT,
-        make=lambda given: uniform_files(given.files, given.base_shapes),
+        make=lambda given: uniform_files(given.files, given.base_shapes, base_model=given.base_model),
         alone=False,
     ),
     Form(
@@ -109,7 +114,7 @@ LAID_OUT = Form(
     name="auto",
     help="uniform where some server needs it",
     stage=LAYOUT,
-    make=lambda given: laid_out(given.files, AUTO, given.base_shapes) or given.files,
+    make=lambda given: laid_out(given.files, AUTO, given.base_shapes, base_model=given.base_model) or given.files,
 )
 
 

@@ -72,6 +72,15 @@ def test_the_uniform_form_is_the_same_update_beside_the_versions_other_files(ver
                 np.testing.assert_allclose(delta(made, module), delta(stored, module), rtol=1e-6, atol=1e-7)
 
 
+def test_the_config_names_the_base_by_its_id(people, base):
+    """vLLM wants it equal to --model; a pushed config may have a path of somebody's machine."""
+    own = {"config": {"base_model_name_or_path": "/home/me/llama"}, "namespace": people.lab}
+    factories.make_version(people.owner, "local", base=base, **own)
+    files = "/repositories/lab/local/files/v1"
+    named = [json.loads(fetched(Api(), query, files)[CONFIG])["base_model_name_or_path"] for query in ("", "uniform=1")]
+    assert named == ["/home/me/llama", "pico/llama"]
+
+
 def test_the_listing_says_what_was_made(version):
     shown = Api().get(f"{FILES}?uniform=1").json()
     assert (shown["forms"], shown["version"], shown["source"]) == (["uniform"], "v1", "lab/sentiment@v1")

@@ -160,7 +160,9 @@ def test_the_dry_run_tells_ranks_size_cost_and_visibility(ask, pair):
     assert report["rank"] == 4
     # Float32, two layers of q [16,16], v [8,16]: LoRAX misreads rank 4, so it is written as 16, with k [8,16] beside.
     assert report["bytes"] == 4 * 16 * 2 * (32 + 24 + 24)
+    assert "at rank 16, because some inference servers would misread" in report["notes"][0]
     compact = asking.check_job(**{**ask, "recipe": {"rank": 4, "layout": "compact"}})
+    assert compact["notes"] == []
     assert compact["bytes"] == 4 * 4 * 2 * (32 + 24)
     assert report["seconds"] > 0
     assert report["memory"] > 0
