@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, LlavaForConditionalGeneration, MixtralConfig, MixtralForCausalLM
 
 from composition.merged_model import write
@@ -157,6 +157,14 @@ class TestRefusals:
     def test_a_method_that_a_sum_can_not_express(self, fields, code, base, adapter, tmp_path):
         rewrite(adapter, **fields)
         assert refusal(base, adapter, tmp_path / "out").code == f"export.{code}"
+
+    def test_what_peft_would_not_load(self, base, adapter, tmp_path):
+        rewrite(adapter, r=3)
+        assert "config says rank 3" in refusal(base, adapter, tmp_path / "out").message
+        rewrite(adapter, r=4)
+        path = adapter / "adapter_model.safetensors"
+        save_file({name.removeprefix("base_model.model."): t for name, t in load_file(path).items()}, path)
+        assert "base_model.model." in refusal(base, adapter, tmp_path / "out").message
 
     def test_a_quantised_base(self, base, adapter, tmp_path):
         config = json.loads((base / "config.json").read_text())
