@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from composition.facts import AdapterFacts, DatasetFacts, GeneratorFacts
@@ -119,8 +120,9 @@ class Table(Mapping[str, Format]):
         for found in pkgutil.iter_modules(package.__path__):
             if found.ispkg:
                 place = f"{self._package}.{found.name}"
-                row = getattr(import_module(place), "ROW", None) or import_module(f"{place}.row").ROW
-                self._add(rows, row)
+                row = getattr(import_module(place), "ROW", None)
+                if row is not None or find_spec(f"{place}.row"):  # else a format that is only written
+                    self._add(rows, row or import_module(f"{place}.row").ROW)
         return rows
 
     @staticmethod

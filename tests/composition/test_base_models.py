@@ -225,3 +225,14 @@ def test_the_head_of_a_loaded_base_reads_one_piece_and_says_the_same(tmp_path: P
         assert torch.allclose(last, plain(input_ids=ids).logits[:, -keep:], atol=1e-5)
         # torch's own condition for one product instead of one a row
         assert seen[-1].stride(0) == seen[-1].stride(1) * seen[-1].shape[1]
+
+
+def test_the_command_that_dequantises_a_gguf_says_what_is_wrong(tmp_path, monkeypatch, capsys):
+    """The way that `hubctl export merged` names where the base is a GGUF file."""
+    from composition.running import convert_gguf as command
+
+    monkeypatch.setattr("sys.argv", ["convert_gguf", str(tmp_path / "no.gguf"), str(tmp_path / "out")])
+    assert command.main() == 1
+    assert "There is no GGUF file at 'no.gguf'" in capsys.readouterr().err
+    monkeypatch.setattr(command, "convert_gguf", lambda file, folder, base_id: folder)
+    assert command.main() == 0 and capsys.readouterr().out == f"{tmp_path / 'out'}\n"

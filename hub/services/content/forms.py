@@ -1,7 +1,7 @@
 """A stored version in another form: one table, used by every door that serves files.
 
     ?expert=NAME   of a mixture: one expert, a plain LoRA                                     (mixture_parts)
-    ?as=FORM       a row of FORMS: cat, uniform, …
+    ?as=FORM       a row of FORMS: cat, uniform, gguf, …
     ?uniform=1     the same as ?as=uniform, also of an expert, of as=cat, and before an export
     ?uniform=0     of as=cat: as compact as can be; without it the layout is auto
 
@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from django.core.cache import cache
 
+from composition.errors import CompositionError
+from composition.formats.gguf.lora import GGUF_FILE, gguf_files
+from composition.formats.kohya_writer import KOHYA_FILE, kohya_files
 from composition.formats.mixture.parts import CAT_WARNING, cat_files, read_stack
 from composition.formats.peft.layout import AUTO, laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
@@ -76,6 +79,18 @@ def _cat(given: Given) -> Made:
     return cat_files(read_stack(given.files[CONFIG_FILE], given.files[WEIGHTS_FILE]))
 
 
+def _gguf(given: Given) -> Made:
+    if given.base is None:
+        raise CompositionError("form.no_base", "A GGUF file is written for a base, and this revision has none.")
+    return gguf_files(given.files, given.base.config, given.base.name)
+
+
+def _kohya(given: Given) -> Made:
+    if given.base is None:
+        raise CompositionError("form.no_base", "sd-scripts' names follow from a base, and this revision has none.")
+    return kohya_files(given.files, given.base.config)
+
+
 ROWS = (
     Form(name="cat", help="of a mixture: one LoRA, the experts' sum", stage=OF_MIXTURE, make=_cat, warning=CAT_WARNING),
     Form(
@@ -85,6 +100,14 @@ ROWS = (
         make=lambda given: uniform_files(given.files, given.base_shapes, base_model=given.base_model),
         alone=False,
     ),
+    Form(
+        name="kohya",
+        help="of an image model: the names of sd-scripts",
+        stage=EXPORT,
+        make=_kohya,
+        weights=(KOHYA_FILE,),
+    ),
+    Form(name="gguf", help="a GGUF LoRA for llama.cpp", stage=EXPORT, make=_gguf, weights=(GGUF_FILE,)),
 )
 FORMS: dict[str, Form] = {row.name: row for row in ROWS}
 LAID_OUT = Form(
