@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
+from composition.formats.peft.checks.tools import tool_of
 from composition.formats.peft.config import PeftConfig
 from composition.formats.peft.landing import arrivals
 from composition.formats.peft.matching import Parameter
@@ -23,6 +24,11 @@ from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
 from composition.formats.strict_json import shorten
 
 FACTOR_DTYPES = ("F64", "F32", "F16", "BF16")
+STACKED = (
+    "These are 3-D factors, one matrix for each expert stacked, as vLLM and SGLang take them: save each expert under a "
+    "name of its own, or with peft's target_parameters"
+)
+NO_TOOL = "Save the adapter with peft's save_pretrained."
 HEADS = ("score", "classifier")
 EMBEDDINGS = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_out"})
 
@@ -114,7 +120,8 @@ def sort_tensors(
         raise CompositionError(
             "adapter.tensor_unknown",
             f"{file} holds tensors that its config does not explain: {first_three(unknown)}. Expected names such as "
-            f"{PREFIX}model.layers.0.self_attn.q_proj.lora_A.weight. Save the adapter with peft's save_pretrained.",
+            f"{PREFIX}model.layers.0.self_attn.q_proj.lora_A.weight. "
+            f"{tool_of(unknown) or NO_TOOL}",
             file=file,
             tensors=unknown[:3],
         )
@@ -200,9 +207,9 @@ def check_pairs(found: Tensors, budget: Budget, *, file: str) -> None:
     if wrong_dtype:
         raise _refusal("dtype", f"factors of {', '.join(FACTOR_DTYPES)}", wrong_dtype, "Save it as float16", file)
     if wrong_shape:
-        raise _refusal(
-            "factor_shape", "A [r, in] and B [out, r] with the same r", wrong_shape, "Save the adapter again", file
-        )
+        stacked = all(len(p.A.shape) == len(p.B.shape) == 3 for p in found.pairs.values() if p.A and p.B)
+        do = STACKED if stacked else "Save the adapter again"
+        raise _refusal("factor_shape", "A [r, in] and B [out, r] with the same r", wrong_shape, do, file)
     if wrong_rank:
         do = "Use the config it was saved with, or name such modules in rank_pattern"
         raise _refusal("rank", f"the ranks that {CONFIG_FILE} gives", wrong_rank, do, file)
