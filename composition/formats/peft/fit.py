@@ -97,7 +97,7 @@ def check_base(found: Tensors, base: BaseShapes, budget: Budget) -> list[str]:
     warnings = _check_targets_of_base(found, chosen)
     check_magnitudes(found, config)
     _check_shapes(found, chosen, base)
-    return warnings + check_whole(found, base) + _unadapted(found, chosen)
+    return warnings + check_whole(found, chosen, base) + _unadapted(found, chosen)
 
 
 def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
