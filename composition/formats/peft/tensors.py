@@ -95,6 +95,8 @@ def sort_tensors(
         if factor is None:
             if not _sort_other(name, arrival.tensor, config, found, base):
                 unknown.append(stored)
+            elif name == arrival.name:
+                bare.append(stored)
             continue
         if name == arrival.name:
             bare.append(stored)
