@@ -47,17 +47,22 @@ class Pair:
 class Tensors:
     """Pairs by module, modules with a DoRA magnitude, whole layers by the code of why they need the base.
 
-    `saved` are all whole tensors by the name without the prefix. `config` is the one by which ranks and scales are
-    read, and `parameters` says which bare parameter of the base a module's factors sit on.
+    `said` is the config of the file. `config` is the one by which ranks and scales are read, and `parameters` says
+    which bare parameter of the base a module's factors sit on. `saved` are all whole tensors by the name without the
+    prefix.
     """
 
-    config: PeftConfig
+    said: PeftConfig
     pairs: dict[str, Pair] = field(default_factory=dict)
     magnitudes: set[str] = field(default_factory=set)
     whole: dict[str, list[str]] = field(default_factory=dict)
     saved: dict[str, TensorInfo] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    config: PeftConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config = self.said
 
     def rank(self, module: str) -> int:
         """The rank that the config gives a module; of stacked experts, that of one of them."""
