@@ -32,15 +32,18 @@ def set_shapes_error(*, base: BaseModel, error: str) -> None:
 
 
 def match_base(name: str | None, revision: str | None = None) -> BaseModel | None:
-    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias."""
+    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias, else
+    as `name@revision`."""
     if not name:
         return None
     named = list(BaseModel.objects.filter(name__iexact=name).order_by("pk"))
     if named:
         by_revision = {base.revision: base for base in named}
         return by_revision.get(revision or "main") or (named[0] if len(named) == 1 and not revision else None)
-    alias = alias_named(name)
-    return alias.base if alias else None
+    if alias := alias_named(name):
+        return alias.base
+    plain, _, written = name.rpartition("@")
+    return match_base(plain, written) if plain and not revision else None
 
 
 def hold(base: BaseModel) -> BaseModel:
@@ -70,10 +73,16 @@ def unknown_base(name: str | None, config: str, revision: str | None = None) -> 
     return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **{**facts, **advice.facts})
 
 
+def known_shapes(base: BaseModel | None) -> BaseShapes | None:
+    """The base's shapes with what its config says of it; None where there is no base, or nobody has read them yet."""
+    return BaseShapes(base.shapes, config=base.config) if base is not None and base.shapes is not None else None
+
+
 def require_shapes(base: BaseModel) -> BaseShapes:
     """The base's shapes with what its config says of it, or Invalid saying what to wait for."""
-    if base.shapes is not None:
-        return BaseShapes(base.shapes, config=base.config)
+    known = known_shapes(base)
+    if known is not None:
+        return known
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     facts: dict[str, str] = {}
     if base.error:

@@ -83,7 +83,7 @@ FILES = [
     ("b06_zip", "llama", "refused", "content.zip", ("ZIP archive",)),
     ("b07_torch_zip_renamed", "llama", "refused", "content.zip", ("adapter_model.bin",)),
     ("b11_nemo_grouped_experts", "mixtral", "refused", "adapter.tensor_unknown", ("grouped experts", "NeMo")),
-    ("b12_3d_expert_factors", "mixtral", "refused", "adapter.module_unknown", ("holds all experts", "target_parameters")),
+    ("b12_3d_expert_factors", "mixtral", "refused", "adapter.module_unknown", ("holds all experts",)),
     ("b16_uppercase_layers", "llama", "refused", "adapter.tensor_unknown", ("capital letters",)),
     ("b15_loha_peft", "llama", "accepted", "not_lora", ()),
     ("b17_future_fields", "llama", "accepted", "unknown_fields", ("use_brand_new_variant", "0.22.0", "not merged")),

@@ -53,17 +53,22 @@ class Pair:
 class Tensors:
     """Pairs by module, modules with a DoRA magnitude, whole layers by the code of why they need the base.
 
-    `saved` are all whole tensors by the name without the prefix. `config` is the one by which ranks and scales are
-    read, and `parameters` says which bare parameter of the base a module's factors sit on.
+    `said` is the config of the file. `config` is the one by which ranks and scales are read, and `parameters` says
+    which bare parameter of the base a module's factors sit on. `saved` are all whole tensors by the name without the
+    prefix.
     """
 
-    config: PeftConfig
+    said: PeftConfig
     pairs: dict[str, Pair] = field(default_factory=dict)
     magnitudes: set[str] = field(default_factory=set)
     whole: dict[str, list[str]] = field(default_factory=dict)
     saved: dict[str, TensorInfo] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    config: PeftConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config = self.said
 
     def rank(self, module: str) -> int:
         """The rank that the config gives a module; of stacked experts, that of one of them."""
@@ -101,6 +106,8 @@ def sort_tensors(
         if factor is None:
             if not _sort_other(name, arrival.tensor, config, found, base):
                 unknown.append(stored)
+            elif name == arrival.name:
+                bare.append(stored)
             continue
         if name == arrival.name:
             bare.append(stored)
@@ -152,9 +159,11 @@ def _sort_other(name: str, tensor: TensorInfo, config: PeftConfig, found: Tensor
         return "trainable_tokens" in config.variants
     found.saved[name] = tensor
     owner = name.rpartition(".")[0].replace(".modules_to_save.default", "").removesuffix(".base_layer")
+    last = owner.rpartition(".")[2]
+    if last in EMBEDDINGS and base is not None and owner not in base.layout.kinds and owner not in base.layout.others:
+        return False
     if any(saved_module_regex(key).match(owner) for key in config.modules_to_save):
         return True
-    last = owner.rpartition(".")[2]
     if last in HEADS and config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
         found.whole.setdefault("modules_to_save", []).append(owner)
         return True
