@@ -31,7 +31,7 @@ _ANSWER_KEYS = frozenset(
     requestId request_id status statusCode status_code success timestamp title trace_id type
     """.split()
 )
-_SAID = ("error_description", "error_message", "message", "detail", "error", "errors", "title")
+_SAID = ("error_description", "error_message", "message", "detail", "error", "errors")
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "a PNG image",
@@ -140,8 +140,7 @@ def _json_answer(text: bytes, *, strict: bool) -> str | None:
         return None
     if strict and not ({"error", "errors", "detail"} & value.keys() and value.keys() <= _ANSWER_KEYS):
         return None
-    said = next(value[key] for key in _SAID if value.get(key) is not None or key == "title" or key in value)
-    return shorten(said, 120)
+    return shorten(next((value[key] for key in _SAID if value.get(key) is not None), value), 120)
 
 
 def _magic(ending: str, first: bytes) -> Disguise | None:

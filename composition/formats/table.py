@@ -44,9 +44,10 @@ class Format:
 
     `holds` is the kind of repository that keeps it. `content` says which paths make a version: weights and config,
     or rows. `config` is the file that counts by its JSON value and not by its bytes; `weights` is the name of the
-    weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where the file
-    that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
-    asked for. The `fallback` row of a kind judges the files that no row recognises: its refusal says what is missing.
+    weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where
+    the file that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it
+    is asked for; with `by_base` it also takes the base, whose names it gives the modules. The `fallback` row of a kind
+    judges the files that no row recognises: its refusal says what is missing.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Format:
     weights: str | None = None
     base_of: Callable[[Files], BaseName | None] | None = None
     read: str | None = None
+    by_base: bool = False
     merges: bool = False
     loads_in_peft: bool = False
     fallback: bool = False

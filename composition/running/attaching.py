@@ -132,17 +132,19 @@ def detach(model: Any) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
-    done: list[str] = []
-    for name, module in list(model.named_modules()):
-        if not name or name.startswith(tuple(f"{other}." for other in done)):
-            continue
+    while found := next(
+        (
+            (name, one)
+            for name, one in model.named_modules()
+            if isinstance(one, BaseTunerLayer | AuxiliaryTrainingWrapper)
+        ),
+        None,
+    ):
+        name, module = found  # the outermost first: wrappers nest, and their layers hold others
         if isinstance(module, BaseTunerLayer):
             plain = module.get_base_layer()
-        elif isinstance(module, AuxiliaryTrainingWrapper):
-            plain = module.unload_and_optionally_merge_module(merge=False, safe_merge=False, adapter_names=None)
         else:
-            continue
-        done.append(name)
+            plain = module.unload_and_optionally_merge_module(merge=False, safe_merge=False, adapter_names=None)
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, plain)
     if hasattr(model, "peft_config"):

@@ -73,10 +73,16 @@ def unknown_base(name: str | None, config: str, revision: str | None = None) -> 
     return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **{**facts, **advice.facts})
 
 
+def known_shapes(base: BaseModel | None) -> BaseShapes | None:
+    """The base's shapes with what its config says of it; None where there is no base, or nobody has read them yet."""
+    return BaseShapes(base.shapes, config=base.config) if base is not None and base.shapes is not None else None
+
+
 def require_shapes(base: BaseModel) -> BaseShapes:
     """The base's shapes with what its config says of it, or Invalid saying what to wait for."""
-    if base.shapes is not None:
-        return BaseShapes(base.shapes, config=base.config)
+    known = known_shapes(base)
+    if known is not None:
+        return known
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     facts: dict[str, str] = {}
     if base.error:

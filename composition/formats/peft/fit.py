@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.peft.config import ALL_LINEAR, PeftConfig
-from composition.formats.peft.matching import Picked, is_table, picked
+from composition.formats.peft.matching import Picked, does_not_load, is_table, picked
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.patterns import Budget
 from composition.formats.peft.tensors import Pair, Tensors, check_pairs, first_three, is_target_parameter
@@ -94,10 +94,10 @@ def check_base(found: Tensors, base: BaseShapes, budget: Budget) -> list[str]:
     if unknown:
         raise _no_module(unknown, base)
     check_pairs(found, budget, file=WEIGHTS_FILE)
-    warnings = _check_targets_of_base(found, chosen)
+    warnings = _check_targets_of_base(found, chosen, base)
     check_magnitudes(found, config)
     _check_shapes(found, chosen, base)
-    return warnings + check_whole(found, base) + _unadapted(found, chosen)
+    return warnings + check_whole(found, chosen, base) + _unadapted(found, chosen)
 
 
 def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
@@ -107,6 +107,12 @@ def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
             "not the factors that peft writes for one. Save the adapter with peft, by target_parameters, or one "
             "adapter for each expert as transformers 4 has them."
         )
+    elif all(name.removesuffix(".base_layer") in base.layout.others for name in unknown):
+        told = (
+            f"{first_three(unknown)} of the base has no layer of its own, and neither target_modules nor "
+            f"target_parameters of {CONFIG_FILE} makes peft adapt its parameters. Name them in target_parameters, as "
+            "peft does for a base whose experts are fused, or choose the base that the adapter was trained on."
+        )
     else:
         told = (
             f"The base has no module {first_three(unknown)}. Its modules are named like "
@@ -115,14 +121,23 @@ def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
     return CompositionError("adapter.module_unknown", told, tensors=unknown[:3], count=len(unknown))
 
 
-def _check_targets_of_base(found: Tensors, chosen: Picked) -> list[str]:
+def _check_targets_of_base(found: Tensors, chosen: Picked, base: BaseShapes) -> list[str]:
     config = found.config
     unexpected = [name for name in found.pairs if name not in chosen.modules and name not in chosen.parameters]
     misnamed = [
         name
         for name, pair in found.pairs.items()
-        if name in chosen.modules and pair.table > is_table(chosen.modules[name])
+        if base.layout.exact and name in chosen.modules and pair.table != is_table(chosen.modules[name])
     ]
+    moved = [name for name in unexpected if found.said.targets(name)]
+    if moved:
+        raise does_not_load(
+            f"it adapts {first_three(moved)} beside the experts, and for this base peft turns the targets of both into "
+            f"the experts' parameters ({first_three(config.target_parameters)}), so that the former are dropped",
+            "Adapt either the experts or the layers of these names, or use transformers 4 for this adapter.",
+            tensors=moved[:3],
+            count=len(moved),
+        )
     if unexpected or misnamed:
         raise _unexpected(unexpected or misnamed)
     used = {entry for name in found.pairs for entry in config.matching_targets(name)}

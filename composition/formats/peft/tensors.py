@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
+from composition.formats.peft.checks.tools import tool_of
 from composition.formats.peft.config import PeftConfig
 from composition.formats.peft.landing import arrivals
 from composition.formats.peft.matching import Parameter
@@ -23,6 +24,11 @@ from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
 from composition.formats.strict_json import shorten
 
 FACTOR_DTYPES = ("F64", "F32", "F16", "BF16")
+STACKED = (
+    "These are 3-D factors, one matrix for each expert stacked, as vLLM and SGLang take them: save each expert under a "
+    "name of its own, or with peft's target_parameters"
+)
+NO_TOOL = "Save the adapter with peft's save_pretrained."
 HEADS = ("score", "classifier")
 EMBEDDINGS = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "tok_embeddings", "embed_in", "embed_out"})
 
@@ -47,17 +53,22 @@ class Pair:
 class Tensors:
     """Pairs by module, modules with a DoRA magnitude, whole layers by the code of why they need the base.
 
-    `saved` are all whole tensors by the name without the prefix. `config` is the one by which ranks and scales are
-    read, and `parameters` says which bare parameter of the base a module's factors sit on.
+    `said` is the config of the file. `config` is the one by which ranks and scales are read, and `parameters` says
+    which bare parameter of the base a module's factors sit on. `saved` are all whole tensors by the name without the
+    prefix.
     """
 
-    config: PeftConfig
+    said: PeftConfig
     pairs: dict[str, Pair] = field(default_factory=dict)
     magnitudes: set[str] = field(default_factory=set)
     whole: dict[str, list[str]] = field(default_factory=dict)
     saved: dict[str, TensorInfo] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    config: PeftConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config = self.said
 
     def rank(self, module: str) -> int:
         """The rank that the config gives a module; of stacked experts, that of one of them."""
@@ -95,6 +106,8 @@ def sort_tensors(
         if factor is None:
             if not _sort_other(name, arrival.tensor, config, found, base):
                 unknown.append(stored)
+            elif name == arrival.name:
+                bare.append(stored)
             continue
         if name == arrival.name:
             bare.append(stored)
@@ -114,7 +127,8 @@ def sort_tensors(
         raise CompositionError(
             "adapter.tensor_unknown",
             f"{file} holds tensors that its config does not explain: {first_three(unknown)}. Expected names such as "
-            f"{PREFIX}model.layers.0.self_attn.q_proj.lora_A.weight. Save the adapter with peft's save_pretrained.",
+            f"{PREFIX}model.layers.0.self_attn.q_proj.lora_A.weight. "
+            f"{tool_of(unknown) or NO_TOOL}",
             file=file,
             tensors=unknown[:3],
         )
@@ -145,9 +159,11 @@ def _sort_other(name: str, tensor: TensorInfo, config: PeftConfig, found: Tensor
         return "trainable_tokens" in config.variants
     found.saved[name] = tensor
     owner = name.rpartition(".")[0].replace(".modules_to_save.default", "").removesuffix(".base_layer")
+    last = owner.rpartition(".")[2]
+    if last in EMBEDDINGS and base is not None and owner not in base.layout.kinds and owner not in base.layout.others:
+        return False
     if any(saved_module_regex(key).match(owner) for key in config.modules_to_save):
         return True
-    last = owner.rpartition(".")[2]
     if last in HEADS and config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
         found.whole.setdefault("modules_to_save", []).append(owner)
         return True
@@ -200,9 +216,9 @@ def check_pairs(found: Tensors, budget: Budget, *, file: str) -> None:
     if wrong_dtype:
         raise _refusal("dtype", f"factors of {', '.join(FACTOR_DTYPES)}", wrong_dtype, "Save it as float16", file)
     if wrong_shape:
-        raise _refusal(
-            "factor_shape", "A [r, in] and B [out, r] with the same r", wrong_shape, "Save the adapter again", file
-        )
+        stacked = all(len(p.A.shape) == len(p.B.shape) == 3 for p in found.pairs.values() if p.A and p.B)
+        do = STACKED if stacked else "Save the adapter again"
+        raise _refusal("factor_shape", "A [r, in] and B [out, r] with the same r", wrong_shape, do, file)
     if wrong_rank:
         do = "Use the config it was saved with, or name such modules in rank_pattern"
         raise _refusal("rank", f"the ranks that {CONFIG_FILE} gives", wrong_rank, do, file)
