@@ -3,7 +3,8 @@
     recognise → validate → read
 
 A row is kept next to its format as `ROW`: in `row.py` of the format's sub-package, or in its `__init__.py` where one
-module is enough. The table finds the rows by itself, so a format is added by adding its sub-package.
+module is enough. A sub-package of several formats offers `ROWS` instead. The table finds the rows by itself, so a
+format is added by adding its sub-package.
 """
 
 import pkgutil
@@ -45,7 +46,8 @@ class Format:
     or rows. `config` is the file that counts by its JSON value and not by its bytes; `weights` is the name of the
     weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where the file
     that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
-    asked for. The `fallback` row of a kind judges the files that no row recognises: its refusal says what is missing.
+    asked for. `convert` is "module:function" for a format that is not stored as it is: (files, base) → Plan of the PEFT
+    files that say the same (`composition.formats.foreign`). The `fallback` row of a kind judges the files that no row recognises: its refusal says what is missing.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Format:
     weights: str | None = None
     base_of: Callable[[Files], BaseName | None] | None = None
     read: str | None = None
+    convert: str | None = None
     merges: bool = False
     loads_in_peft: bool = False
     fallback: bool = False
@@ -93,8 +96,25 @@ class Format:
         """The function that `read` names."""
         if self.read is None:
             raise ValueError(f"{self.name} has no reader; ask for rows with `read`.")
-        module, _, function = self.read.partition(":")
-        return getattr(import_module(module), function)
+        return _function(self.read)
+
+    def converter(self) -> Callable[[Files, Any], Any]:
+        """The function that `convert` names."""
+        if self.convert is None:
+            raise ValueError(f"{self.name} is stored as it is; ask for rows with `convert`.")
+        return _function(self.convert)
+
+
+def _function(dotted: str) -> Callable[..., Any]:
+    module, _, function = dotted.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _rows_at(place: str) -> Sequence[Format]:
+    package = import_module(place)
+    if hasattr(package, "ROWS"):
+        return package.ROWS
+    return [getattr(package, "ROW", None) or import_module(f"{place}.row").ROW]
 
 
 class Table(Mapping[str, Format]):
@@ -118,9 +138,8 @@ class Table(Mapping[str, Format]):
         package = import_module(self._package)
         for found in pkgutil.iter_modules(package.__path__):
             if found.ispkg:
-                place = f"{self._package}.{found.name}"
-                row = getattr(import_module(place), "ROW", None) or import_module(f"{place}.row").ROW
-                self._add(rows, row)
+                for row in _rows_at(f"{self._package}.{found.name}"):
+                    self._add(rows, row)
         return rows
 
     @staticmethod

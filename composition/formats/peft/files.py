@@ -13,7 +13,7 @@ from composition.formats import finite
 from composition.formats.gate import check_content
 from composition.formats.peft import fit
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
-from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.peft.names import CONFIG_FILE, ORIGINAL, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm
 from composition.formats.peft.patterns import Budget, check_names
 from composition.formats.peft.tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
@@ -95,8 +95,8 @@ def base_of(files: Files) -> BaseName | None:
 
 
 def is_content(path: str) -> bool:
-    """Whether a file makes a version: the config at the top, and weights in any folder."""
-    return path == CONFIG_FILE or path.lower().endswith(".safetensors")
+    """Whether a file makes a version: the config at the top, and weights in any folder but that of the originals."""
+    return path == CONFIG_FILE or (path.lower().endswith(".safetensors") and not path.startswith(ORIGINAL))
 
 
 def _check_names(files: Files) -> None:
@@ -110,7 +110,8 @@ def _check_names(files: Files) -> None:
                 file=name,
                 files=sorted(files)[:20],
             )
-    others = sorted(name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and name != WEIGHTS_FILE)
+    there = (name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and not name.startswith(ORIGINAL))
+    others = sorted(name for name in there if name != WEIGHTS_FILE)
     if others:
         raise CompositionError(
             "adapter.extra_weights",

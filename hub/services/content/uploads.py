@@ -19,7 +19,7 @@ from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User
 from hub.services import protections, quotas
 from hub.services.audit import record
-from hub.services.content import publishing, reuse, staging
+from hub.services.content import importing, publishing, reuse, staging
 from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult
@@ -185,7 +185,13 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
     for row in staged.values():
         check_digest(row, sources[row.path])
-    checked = publishing.check_change(repository=upload.repository, change=change, base=upload.base, sources=sources)
+    base, folder = upload.base, staging.folder(upload)
+    made = importing.imported(upload.repository, change, sources, base=base, folder=folder)
+    if made:
+        change, sources, base = made.change, made.sources, made.base
+    change = importing.without_stale_originals(change, upload.parent)
+    checked = publishing.check_change(repository=upload.repository, change=change, base=base, sources=sources)
+    checked = made.told(checked) if made else checked
     for source in sources.values():
         blobs.add(source.path, link=True)
     with transaction.atomic():
@@ -196,7 +202,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
             deletions=change.deletions,
             message=upload.message,
             branch=upload.branch,
-            base=upload.base,
+            base=base,
             since=upload.parent,
             checked=checked,
             may_protected=may_protected,
