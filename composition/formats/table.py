@@ -46,8 +46,9 @@ class Format:
     or rows. `config` is the file that counts by its JSON value and not by its bytes; `weights` is the name of the
     weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where the file
     that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
-    asked for. `convert` is "module:function" for a format that is not stored as it is: (files, base) → Plan of the PEFT
-    files that say the same (`composition.formats.foreign`). The `fallback` row of a kind judges the files that no row recognises: its refusal says what is missing.
+    asked for. `convert` is "module:function" for a format that isn't stored as it is: (files, base) → Plan of the PEFT
+    files that say the same (`composition.formats.foreign`). The `fallback` row of a kind judges the files that no row
+    recognises: its refusal says what is missing.
     """
 
     name: str

@@ -8,6 +8,7 @@ the folder a fraction of one, and a model read from GGUF can neither be saved no
 import hashlib
 import importlib.util
 import json
+import math
 import shutil
 import tempfile
 import warnings
@@ -22,6 +23,7 @@ from torch import nn
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
 from composition.formats.peft.names import WEIGHTS_FILE
+from composition.running.diffusion import diffusion_shapes
 
 # What a config could switch on while its weights are read: the worker never does.
 SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
@@ -37,9 +39,12 @@ def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
     Linear and (transposed) transformers Conv1D give `[out, in]`, embeddings `[num, dim]`, convolution kernels their
     stored shape, fused experts and other bare parameters of two or more dimensions their stored shape under the
     parameter's own name. Names have no `.weight`. Vectors (norms, biases) are left out.
+    A diffusers config (`_class_name`) gives the shapes of an image model, see `composition.running.diffusion`.
     No weight is made, no file is read and no code that a repository ships is run.
     Errors: `base.unknown_architecture`, `base.config`.
     """
+    if "_class_name" in config:
+        return diffusion_shapes(look_at(config).config, module_shapes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _meta_model(config)
@@ -58,7 +63,12 @@ def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:
-    """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`."""
+    """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`.
+
+    Of an image model, its matrices and convolutions are counted.
+    """
+    if "_class_name" in config:
+        return sum(math.prod(shape) for shape in module_shapes(config).values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return sum(parameter.numel() for parameter in _meta_model(config).parameters())

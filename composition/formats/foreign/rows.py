@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from composition.facts import AdapterFacts
-from composition.formats.foreign import mlx, sharded
+from composition.formats.foreign import diffusers, kohya, mlx, sharded
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.gate import check_content
 from composition.formats.peft.files import is_content, validate_peft
@@ -14,11 +14,11 @@ from composition.formats.peft.names import CONFIG_FILE
 from composition.formats.sources import Files
 from composition.formats.table import ADAPTER, Format
 
-MODULES: dict[str, ModuleType] = {"mlx": mlx, "sharded": sharded}
+MODULES: dict[str, ModuleType] = {"diffusers": diffusers, "kohya": kohya, "mlx": mlx, "sharded": sharded}
 
 
 def validate_made(files: Files, module: ModuleType, base_shapes: Mapping[str, Sequence[int]] | None) -> AdapterFacts:
-    """The facts of the PEFT adapter that the folder makes, held in memory. Raises `import.*` and what PEFT's row raises."""
+    """The facts of the PEFT adapter that the folder makes, in memory. Raises `import.*` and what PEFT's row raises."""
     check_content(files)
     plan = module.plan(files, Base(shapes=base_shapes))
     facts = validate_peft(made_in_memory(plan, files), base_shapes=base_shapes)

@@ -123,8 +123,8 @@ def _card(plan: Any, given: Source | None) -> bytes:
     names = "".join(f"- `{ORIGINAL}{path}`\n" for path in plan.originals)
     notes = "".join(f"\n{warning}\n" for warning in plan.warnings)
     section = (
-        f"{BEGIN}\n## Imported from {plan.label}\n\n`{WEIGHTS_FILE}` and `{CONFIG_FILE}` say the same as the files that "
-        f"were pushed, value for value. Those are kept as they were:\n\n{names}{notes}{END}\n"
+        f"{BEGIN}\n## Imported from {plan.label}\n\n`{WEIGHTS_FILE}` and `{CONFIG_FILE}` say the same as the files "
+        f"that were pushed, value for value. Those are kept as they were:\n\n{names}{notes}{END}\n"
     ).encode()
     if given is None:
         return b"# Adapter\n\n" + section
