@@ -30,21 +30,26 @@ NAMES = {
         "input_blocks_1_0_in_layers_2": "down_blocks.0.resnets.0.conv1",
         "input_blocks_3_0_op": "down_blocks.0.downsamplers.0.conv",
         "input_blocks_4_0_skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
-        "input_blocks_4_1_transformer_blocks_0_attn1_to_q": "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+        "input_blocks_4_1_transformer_blocks_0_attn1_to_q":
+            "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
         "input_blocks_8_1_proj_in": "down_blocks.2.attentions.1.proj_in",
         "input_blocks_8_0_emb_layers_1": "down_blocks.2.resnets.1.time_emb_proj",
         "middle_block_0_out_layers_3": "mid_block.resnets.0.conv2",
-        "middle_block_1_transformer_blocks_9_attn2_to_out_0": "mid_block.attentions.0.transformer_blocks.9.attn2.to_out.0",
+        "middle_block_1_transformer_blocks_9_attn2_to_out_0":
+            "mid_block.attentions.0.transformer_blocks.9.attn2.to_out.0",
         "middle_block_2_in_layers_2": "mid_block.resnets.1.conv1",
         "output_blocks_2_2_conv": "up_blocks.0.upsamplers.0.conv",
-        "output_blocks_5_1_transformer_blocks_1_ff_net_0_proj": "up_blocks.1.attentions.2.transformer_blocks.1.ff.net.0.proj",
+        "output_blocks_5_1_transformer_blocks_1_ff_net_0_proj":
+            "up_blocks.1.attentions.2.transformer_blocks.1.ff.net.0.proj",
         "output_blocks_5_2_conv": "up_blocks.1.upsamplers.0.conv",
         "output_blocks_8_0_in_layers_2": "up_blocks.2.resnets.2.conv1",
     },
     "sd15": {
-        "down_blocks_0_attentions_1_transformer_blocks_0_attn2_to_k": "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k",
+        "down_blocks_0_attentions_1_transformer_blocks_0_attn2_to_k":
+            "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k",
         "mid_block_attentions_0_proj_out": "mid_block.attentions.0.proj_out",
-        "up_blocks_3_attentions_2_transformer_blocks_0_ff_net_2": "up_blocks.3.attentions.2.transformer_blocks.0.ff.net.2",
+        "up_blocks_3_attentions_2_transformer_blocks_0_ff_net_2":
+            "up_blocks.3.attentions.2.transformer_blocks.0.ff.net.2",
         "time_embedding_linear_2": "time_embedding.linear_2",
     },
 }  # fmt: skip
@@ -139,26 +144,34 @@ def test_dora_of_lycoris_is_peft_s():
     assert [entry["code"] for entry in facts.needs_base] == ["dora"]
 
 
+OUT = {"lora_unet_conv_out.lora_down.weight": (4, 16, 3, 3), "lora_unet_conv_out.lora_up.weight": (4, 4, 1, 1)}
+TEXT = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
+
+
 @pytest.mark.parametrize(
     ("tensors", "code", "says"),
     [
         ({"lora_unet_conv_in.hada_w1_a": (4, 4)}, "import.kind", "LoHa"),
         ({"lora_unet_conv_in.lokr_w1": (4, 4)}, "import.kind", "LoKr"),
-        ({"lora_unet_conv_in.lora_down.weight": (4, 4, 1, 1), "lora_unet_conv_in.lora_up.weight": (16, 4, 1, 1),
-          "lora_unet_conv_in.lora_mid.weight": (4, 4, 3, 3)}, "import.kind", "Tucker"),
-        ({"lora_unet_conv_in.diff": (16, 4, 3, 3), "lora_unet_conv_in.lora_down.weight": (4, 4, 3, 3)}, "import.kind", "whole layers"),
-        ({"lora_unet_nowhere.lora_down.weight": (4, 8), "lora_unet_nowhere.lora_up.weight": (8, 4)}, "import.module_unknown", "lora_unet_nowhere"),
-        ({"lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight": (4, 8),
-          "lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight": (8, 4)}, "import.module_unknown", "text encoder"),
+        ({**OUT, "lora_unet_conv_out.lora_mid.weight": (4, 4, 3, 3)}, "import.kind", "Tucker"),
+        ({**OUT, "lora_unet_conv_in.diff": (16, 4, 3, 3)}, "import.kind", "whole layers"),
+        (
+            {"lora_unet_nowhere.lora_down.weight": (4, 8), "lora_unet_nowhere.lora_up.weight": (8, 4)},
+            "import.module_unknown",
+            "lora_unet_nowhere",
+        ),
+        (
+            {f"{TEXT}.lora_down.weight": (4, 8), f"{TEXT}.lora_up.weight": (8, 4)},
+            "import.module_unknown",
+            "text encoder",
+        ),
         ({"lora_unet_conv_out.lora_down.weight": (4, 16, 3, 3)}, "import.unpaired", "has A only"),
-        ({"lora_unet_conv_out.lora_down.weight": (4, 16, 3, 3), "lora_unet_conv_out.lora_up.weight": (4, 5, 1, 1)}, "import.shape", "conv_out"),
-        ({"lora_unet_conv_out.lora_down.weight": (4, 17, 3, 3), "lora_unet_conv_out.lora_up.weight": (4, 4, 1, 1)}, "adapter.shape", "conv_out"),
-        ({"lora_unet_conv_out.lora_down.weight": (4, 16, 3, 3), "lora_unet_conv_out.lora_up.weight": (4, 4, 1, 1),
-          "lora_unet_conv_out.alpha": (2,)}, "import.config", "no single number"),
-        ({"lora_unet_conv_out.lora_down.weight": (4, 16, 3, 3), "lora_unet_conv_out.lora_up.weight": (4, 4, 1, 1),
-          "lora_unet_conv_out.what": (2,)}, "import.tensor_unknown", "what"),
+        ({**OUT, "lora_unet_conv_out.lora_up.weight": (4, 5, 1, 1)}, "import.shape", "conv_out"),
+        ({**OUT, "lora_unet_conv_out.lora_down.weight": (4, 17, 3, 3)}, "adapter.shape", "conv_out"),
+        ({**OUT, "lora_unet_conv_out.alpha": (2,)}, "import.config", "no single number"),
+        ({**OUT, "lora_unet_conv_out.what": (2,)}, "import.tensor_unknown", "what"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_lora_of_this_base_is_refused_and_named(tensors, code, says):
     data = save({name: np.ones(shape, np.float32) for name, shape in tensors.items()})
     with pytest.raises(CompositionError) as refusal:

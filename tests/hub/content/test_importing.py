@@ -111,3 +111,15 @@ class TestAFolderOfMlx:
             api.send(upload["id"], name, data, 0)
         problem(api.post(f"/uploads/{upload['id']}/commit"), 422, "adapter.module_unknown")
         assert not Ref.objects.exists()
+
+
+class TestAnImageModel:
+    """A base by its diffusers config; LoRAs of sd-scripts for it are stored, merged, and not run."""
+
+    @pytest.fixture
+    def image(self, owner, work) -> str:
+        api = Api(owner)
+        made = api.post("/bases", {"name": "ada/xl", "config": {**SMALL_XL, "block_out_channels": [16, 32]}}).json()
+        work(made["job"])
+        assert api.get("/bases/ada/xl").json()["ready"]
+        return "ada/xl"

@@ -1,101 +1,16 @@
-"""Folders of other tools, made from known updates: each tool's own formula and names, written from its documentation.
+"""Files of tools for image models: sd-scripts (kohya) and diffusers, in the names that each has had."""
 
-`deltas` are the truth, ΔW [out, in] by the base's module; each maker also returns the files as the tool would write them.
-"""
-
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from tests.hub.factories import PICO_LINEARS
+from tests.foreign.common import Deltas, Files, conv_product
 
-Deltas = dict[str, np.ndarray]
-Files = dict[str, bytes]
-
-
-def factors(
-    shapes: Mapping[str, tuple[int, int]], r: int = 4, seed: int = 0
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{module: (A [r, in], B [out, r])} in float32."""
-    random = np.random.default_rng(seed)
-    return {
-        name: (
-            random.standard_normal((r, into)).astype(np.float32),
-            random.standard_normal((out, r)).astype(np.float32),
-        )
-        for name, (out, into) in shapes.items()
-    }
+Shapes = Mapping[str, Sequence[int]]
 
 
-def pico(
-    targets: tuple[str, ...] = ("q_proj", "v_proj"), layers: tuple[int, ...] = (0, 1)
-) -> dict[str, tuple[int, int]]:
-    """The pico base's linear layers with these last names: module → (out, in)."""
-    return {
-        f"model.layers.{layer}.{name}": (out, into)
-        for layer in layers
-        for name, (out, into) in PICO_LINEARS.items()
-        if name.rpartition(".")[2] in targets
-    }
-
-
-def deltas(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], scale: float) -> Deltas:
-    """ΔW = scale · B @ A."""
-    return {name: scale * (b.astype(np.float64) @ a.astype(np.float64)) for name, (a, b) in pairs.items()}
-
-
-def mlx_lm(
-    shapes: Mapping[str, tuple[int, int]] | None = None,
-    *,
-    r: int = 4,
-    scale: float = 20.0,
-    base: str = "pico/llama",
-    dtype: str = "float32",
-    seed: int = 0,
-    **config: object,
-) -> tuple[Files, Deltas]:
-    """mlx-lm: y += scale · (x @ lora_a) @ lora_b, lora_a [in, r], lora_b [r, out]."""
-    pairs = factors(shapes or pico(), r, seed)
-    pairs = {name: (a.astype(dtype), b.astype(dtype)) for name, (a, b) in pairs.items()}
-    tensors = {}
-    for name, (a, b) in pairs.items():
-        tensors |= {f"{name}.lora_a": np.ascontiguousarray(a.T), f"{name}.lora_b": np.ascontiguousarray(b.T)}
-    said = {
-        "model": base,
-        "fine_tune_type": "lora",
-        "num_layers": 2,
-        "lora_parameters": {"rank": r, "dropout": 0.0, "scale": scale},
-    }
-    files = {"adapters.safetensors": save(tensors), "adapter_config.json": json.dumps(said | config).encode()}
-    return files, deltas(pairs, scale)
-
-
-def peft_deltas(files: Files) -> Deltas:
-    """ΔW of a PEFT LoRA by peft's formula: scale = alpha / r, both by the last pattern that is the module's whole name."""
-    config, tensors = json.loads(files["adapter_config.json"]), load(files["adapter_model.safetensors"])
-    found = {}
-    for stem in sorted({name.partition(".lora_")[0] for name in tensors}):
-        module = stem.removeprefix("base_model.model.")
-        rank, alpha = (
-            config["rank_pattern"].get(module, config["r"]),
-            config["alpha_pattern"].get(module, config["lora_alpha"]),
-        )
-        a, b = (tensors[f"{stem}.lora_{half}.weight"].astype(np.float64) for half in "AB")
-        assert len(a) == rank
-        found[module] = alpha / rank * conv_product(a, b)
-    return found
-
-
-def conv_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """B @ A for matrices; for kernels A [r, in, k, k], B [out, r, 1, 1] the change of the kernel [out, in, k, k]."""
-    return np.tensordot(b.reshape(b.shape[:2]), a, axes=(1, 0))
-
-
-def image_factors(
-    shapes: Mapping[str, tuple[int, ...]], r: int, seed: int = 0
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def image_factors(shapes: Shapes, r: int, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{module: (down [r, in(, k, k)], up [out, r(, 1, 1)])} for linear layers and convolutions."""
     random = np.random.default_rng(seed)
     made = {}
@@ -106,7 +21,7 @@ def image_factors(
 
 
 def kohya(
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     *,
     style: str = "diffusers",
     r: int = 4,
@@ -176,8 +91,8 @@ def stability_name(name: str, shapes: Mapping[str, object]) -> str:
     return f"{blocks[block]}.{'op' if 'downsamplers' in block else rest}"
 
 
-def kohya_fused(shapes: Mapping[str, tuple[int, int]], *, flux: bool, r: int = 4) -> tuple[Files, Deltas]:
-    """sd-scripts' names of Flux and SD3, where q, k and v are one layer (and of Flux's single blocks the first layer)."""
+def kohya_fused(shapes: Shapes, *, flux: bool, r: int = 4) -> tuple[Files, Deltas]:
+    """sd-scripts' names of Flux and SD3, where q, k and v are one layer; in Flux's single blocks the MLP's too."""
     layers: dict[str, list[str]] = {}
     double, (img, txt) = (
         ("double_blocks", ("img_", "txt_")) if flux else ("joint_blocks", ("x_block_", "context_block_"))
@@ -222,7 +137,7 @@ def kohya_fused(shapes: Mapping[str, tuple[int, int]], *, flux: bool, r: int = 4
 
 
 def diffusers(
-    shapes: Mapping[str, tuple[int, ...]], *, style: str = "peft", r: int = 4, metadata: dict[str, str] | None = None
+    shapes: Shapes, *, style: str = "peft", r: int = 4, metadata: dict[str, str] | None = None
 ) -> tuple[Files, Deltas]:
     """diffusers: `lora_A`, `lora_B`; before PEFT `lora.down`; at first inside attention processors, attention only."""
     if style == "processor":
@@ -239,7 +154,7 @@ def diffusers(
     return {"pytorch_lora_weights.safetensors": save(tensors, metadata)}, deltas
 
 
-def kohya_pipeline(shapes: Mapping[str, tuple[int, ...]], *, r: int = 4) -> tuple[Files, Deltas]:
+def kohya_pipeline(shapes: Shapes, *, r: int = 4) -> tuple[Files, Deltas]:
     """sd-scripts over a pipeline: the U-Net and its text encoders, which it numbers from 1 and calls text_model."""
     prefix = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
     shapes = {name: shape for name, shape in shapes.items() if "attn" in name}
@@ -255,7 +170,7 @@ def kohya_pipeline(shapes: Mapping[str, tuple[int, ...]], *, r: int = 4) -> tupl
     return {"xl.safetensors": save(tensors)}, deltas
 
 
-def stand_in(shapes: Mapping[str, tuple[int, ...]]):
+def stand_in(shapes: Shapes):
     """A torch module that has layers of these names and shapes, and does nothing."""
     import torch
 
