@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
 from composition.formats.peft.names import WEIGHTS_FILE
 from composition.running.diffusion import diffusion_shapes
+from composition.running.layouts import layout_of
 
 # What a config could switch on while its weights are read: the worker never does.
 SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
@@ -33,18 +35,19 @@ SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_wei
 UNFINISHED = ".hub-part-"
 
 
-def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
+def module_shapes(config: Mapping[str, Any]) -> BaseShapes:
     """Names and shapes of every weight an adapter can sit on, from the parsed `config.json` of a base.
 
     Linear and (transposed) transformers Conv1D give `[out, in]`, embeddings `[num, dim]`, convolution kernels their
     stored shape, fused experts and other bare parameters of two or more dimensions their stored shape under the
     parameter's own name. Names have no `.weight`. Vectors (norms, biases) are left out.
     A diffusers config (`_class_name`) gives the shapes of an image model, see `composition.running.diffusion`.
+    The result is a dict that also carries the base's `layout`, which peft's matching asks for.
     No weight is made, no file is read and no code that a repository ships is run.
     Errors: `base.unknown_architecture`, `base.config`.
     """
     if "_class_name" in config:
-        return diffusion_shapes(look_at(config).config, module_shapes)
+        return BaseShapes(diffusion_shapes(look_at(config).config, module_shapes), config=config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _meta_model(config)
@@ -59,7 +62,7 @@ def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
             shape = shape[::-1]
         plain = leaf == "weight" and len(list(module.parameters(recurse=False))) <= 2
         shapes[owner if plain else name] = shape
-    return dict(sorted(shapes.items()))
+    return BaseShapes(dict(sorted(shapes.items())), layout=layout_of(model))
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:

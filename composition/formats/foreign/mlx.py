@@ -120,9 +120,7 @@ def _scale(config: dict, halves: dict[str, dict[str, Stored]]) -> tuple[float, l
         rank = next(iter(halves.values()))["lora_b"].shape[0]
     old = float(scale) * float(alpha) / float(rank)
     if "fine_tune_type" in config:
-        told = (
-            f"Its config has alpha {alpha:g} beside scale; read as mlx-lm 0.20 does: the scale is {scale:g}."
-        )
+        told = f"Its config has alpha {alpha:g} beside scale; read as mlx-lm 0.20 does: the scale is {scale:g}."
         return float(scale), ([] if old == scale else [told])
     return old, [f"Read as mlx-lm before 0.20 did: the scale is scale · alpha / rank = {old:g}."]
 

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
@@ -31,6 +31,11 @@ class Base:
     name: str | None = None
     shapes: Shapes | None = None
     config: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, shapes: Shapes | None) -> Self:
+        """A base of which only the shapes are known, and its config where they carry it."""
+        return cls(shapes=shapes, config=getattr(shapes, "config", None) or None)
 
     @property
     def modules(self) -> Shapes:

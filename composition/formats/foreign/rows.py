@@ -20,7 +20,7 @@ MODULES: dict[str, ModuleType] = {"diffusers": diffusers, "kohya": kohya, "mlx":
 def validate_made(files: Files, module: ModuleType, base_shapes: Mapping[str, Sequence[int]] | None) -> AdapterFacts:
     """The facts of the PEFT adapter that the folder makes, in memory. Raises `import.*` and what PEFT's row raises."""
     check_content(files)
-    plan = module.plan(files, Base(shapes=base_shapes))
+    plan = module.plan(files, Base.of(base_shapes))
     facts = validate_peft(made_in_memory(plan, files), base_shapes=base_shapes)
     named = module.base_of(files)
     return replace(
