@@ -24,6 +24,7 @@ class ModuleFacts:
 class AdapterFacts:
     """An adapter's header facts; `modules` are full paths without `base_model.model.`.
 
+    `r` is the config's own, which patterns may overrule; None in facts that were stored before it was kept.
     `needs_base` lists {code, reason, do} for what can't be merged without the base weight; empty means mergeable.
     """
 
@@ -33,6 +34,7 @@ class AdapterFacts:
     parameters: int
     bytes: int
     target_modules: list[str]
+    r: int | None = None
     lora_alpha: float | None = None
     use_rslora: bool = False
     task_type: str | None = None

@@ -133,10 +133,13 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
         raise RecipeError("kind", f"There is no method {kind!r}. Use one of: {known}.")
     cls = METHODS[str(kind)].recipe
     version = data.get("version", cls.version)
-    if version != cls.version:
-        raise RecipeError("version", f"This hub knows version {cls.version} of the {kind} recipe, not {version!r}.")
+    if version != cls.version and (not isinstance(version, int) or version not in cls.earlier):
+        known = ", ".join(map(str, [*sorted(cls.earlier), cls.version]))
+        raise RecipeError("version", f"This hub knows version {known} of the {kind} recipe, not {version!r}.")
     own = {field.name: field for field in fields(cls)}
     values = {name: value for name, value in data.items() if name not in ("kind", "version")}
+    if version != cls.version:
+        values = {**cls.earlier[version], **values}
     for name in values:
         if name not in own:
             has = f"It has: {', '.join(own)}." if own else "It has no fields."

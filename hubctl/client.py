@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hubctl.errors import Refused
 from hubctl.people import People
 from hubctl.requests import job_body, part_query, plain, split, version_path
 from hubctl.transport import Transport
@@ -95,12 +96,18 @@ class Hub(People):
         """One version (`@ref`, or the latest) with facts, parents, children, recipe, report, evaluations."""
         return self._get(version_path(name))
 
-    def files(self, name: str, *, expert: str | None = None, form: str | None = None) -> dict[str, Any]:
+    def files(
+        self, name: str, *, expert: str | None = None, form: str | None = None, uniform: bool | None = None
+    ) -> dict[str, Any]:
         """{"revision", "version", "files": [{"path", "size", "sha256"}]} of `@ref`, or of the newest.
 
-        Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them.
+        Of a mixture: the files of one `expert`, or with `form="cat"` of the plain LoRA that sums all of them. With
+        `uniform` those of the form that every server reads right; False keeps `form="cat"` compact.
         """
-        return self._get(version_path(name, "files") + part_query(expert, form))
+        found = self._get(version_path(name, "files") + part_query(expert, form, uniform))
+        if uniform and "uniform" not in found.get("forms", ()):
+            raise Refused("this hub is too old to write the uniform form. Pull without it, or ask for an update.")
+        return found
 
     def refs(self, name: str) -> Any:
         """Branches and tags."""
@@ -134,6 +141,14 @@ class Hub(People):
         from hubctl.download import pull
 
         return pull(self, name, out, **options)
+
+    def export_merged(
+        self, name: str, base_folder: str | Path, out: str | Path | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Write base + adapter as one model folder; see `hubctl.export.export_merged`."""
+        from hubctl.export import export_merged
+
+        return export_merged(self, name, base_folder, out, **options)
 
     def companions(self, name: str) -> "Companions":
         """What is kept beside a repository; see `hubctl.companions`."""

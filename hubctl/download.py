@@ -27,20 +27,23 @@ def pull(
     *,
     expert: str | None = None,
     form: str | None = None,
+    uniform: bool | None = None,
     moved: Moved = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Fetch `ns/name[@ref]` into the folder `out`; returns {"revision", "version", "files", "folder"}.
 
-    Of a mixture `expert` names one of its experts, and `form="cat"` asks for all of them as one plain LoRA.
+    Of a mixture `expert` names one of its experts, and `form="cat"` asks for all of them as one plain LoRA. `uniform`
+    asks for the form that every server reads right, False for as=cat as compact as can be.
     """
     from hubctl.requests import part_query, split
 
-    manifest = hub.files(name, expert=expert, form=form)
+    manifest = hub.files(name, expert=expert, form=form, uniform=uniform)
+    query = part_query(expert, form, uniform)
     path, _ = split(name)
     folder = Path(out)
     for row in manifest["files"]:
         # The revision's id, not the ref: a tag that moves meanwhile doesn't mix two versions.
-        address = f"/repositories/{path}/files/{manifest['revision']}/{quote(row['path'])}{part_query(expert, form)}"
+        address = f"/repositories/{path}/files/{manifest['revision']}/{quote(row['path'])}{query}"
         fetch(hub, address, local_path(folder, row["path"]), row, moved)
     return {**manifest, "folder": str(folder)}
 

@@ -44,7 +44,8 @@ def plain(name: str) -> str:
     return path
 
 
-def part_query(expert: str | None, form: str | None) -> str:
-    """The query that names a part of a mixture; "" for the whole."""
-    asked = {key: value for key, value in (("expert", expert), ("as", form)) if value is not None}
+def part_query(expert: str | None, form: str | None, uniform: bool | None = None) -> str:
+    """The query that names a form of a version; "" for the version as it is stored."""
+    said = None if uniform is None else str(int(uniform))
+    asked = {key: value for key, value in (("expert", expert), ("as", form), ("uniform", said)) if value is not None}
     return f"?{urlencode(asked)}" if asked else ""

@@ -40,7 +40,7 @@ def cast(tensor: Tensor, dtype: torch.dtype, module: str) -> Tensor:
 
 def tensor_bytes(tensor: Tensor, dtype: torch.dtype, module: str) -> bytes:
     """The tensor's values as a safetensors file holds them, in `dtype`."""
-    return cast(tensor, dtype, module).view(torch.uint8).numpy().data.tobytes()
+    return cast(tensor, dtype, module).flatten().view(torch.uint8).numpy().data.tobytes()
 
 
 def replace_file(path: Path, chunks: Iterator[bytes]) -> None:

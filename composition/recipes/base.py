@@ -8,7 +8,7 @@ Field types: integer, number, boolean, choice, string, numbers (a list of number
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from composition.errors import RecipeError
@@ -42,10 +42,14 @@ def option(
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Base of all recipes: `kind` names the method, `version` changes when a recipe's meaning does."""
+    """Base of all recipes: `kind` names the method, `version` changes when a recipe's meaning does.
+
+    `earlier`: version → what the fields that it lacked meant then, so that stored recipes mean what they meant.
+    """
 
     kind: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

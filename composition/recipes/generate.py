@@ -1,10 +1,12 @@
 """The recipe that makes an adapter from a text by a generator (GenerativeAdapter, arXiv:2411.05877)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.errors import CompositionError
 from composition.recipes.base import Recipe, option
+from composition.recipes.layout import BEFORE_LAYOUTS, layout_option
 from composition.recipes.method import Method, Needs
 
 VERB = "generate"
@@ -16,6 +18,8 @@ class GenerateRecipe(Recipe):
     """A text becomes an adapter in one pass of the base over it."""
 
     kind: ClassVar[str] = "generate"
+    version: ClassVar[int] = 2
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
 
     mode: str = option(
         "choice",
@@ -57,6 +61,7 @@ class GenerateRecipe(Recipe):
         label="Precision",
         help="How the adapter is stored.",
     )
+    layout: str = layout_option()
 
     def check_text(self, text: str) -> None:
         """Refuse what is not text: `generate.empty`, `generate.binary`."""

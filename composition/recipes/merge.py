@@ -1,10 +1,12 @@
 """The recipes of the data-free merges: LoRA-LEGO, truncated SVD, concatenation, rank-wise average."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.recipes import checks
 from composition.recipes.base import Inputs, Recipe, option
+from composition.recipes.layout import BEFORE_LAYOUTS, layout_option
 from composition.recipes.method import Method, Needs
 
 _DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -14,6 +16,8 @@ _DTYPES = ("float32", "float16", "bfloat16", "auto")
 class MergeRecipe(Recipe):
     """What all merges share: weights per adapter and the dtype of the result."""
 
+    version: ClassVar[int] = 2
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     name: ClassVar[str] = ""
     min_inputs: ClassVar[int] = 2
 
@@ -30,6 +34,7 @@ class MergeRecipe(Recipe):
         label="Precision",
         help="How the result is stored; auto takes the widest of the inputs. Computed in float32 or better.",
     )
+    layout: str = layout_option()
 
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""

@@ -3,18 +3,22 @@
 Defaults are the paper's where it states them; where it does not, or where ours differ, the help says so.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.errors import CompositionError, RecipeError
+from composition.formats.peft.layout import UNIFORM
 from composition.formats.strict_json import shorten
 from composition.recipes.base import option
+from composition.recipes.layout import BEFORE_LAYOUTS, layout_option
 from composition.recipes.memory import PRECISIONS
 from composition.recipes.method import Method, Needs
 from composition.recipes.synthesis import USUAL_SEEDS, SynthesisOptions, check_seeds, seed_option, targets_option
 
 DISCRIMINATOR, TOKEN_SCORE, NONE = "discriminator", "token-score", "none"
-PEFT_TYPES = ("lora", "rslora", "dora", "ia3", "vera", "loha", "oft")
+PLAIN_TYPES = ("lora", "rslora")
+PEFT_TYPES = (*PLAIN_TYPES, "dora", "ia3", "vera", "loha", "oft")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class TransLoraRecipe(SynthesisOptions):
     """Trans-LoRA: the target invents inputs, the discriminator filters, the source answers, the target learns."""
 
     kind: ClassVar[str] = "trans-lora"
+    version: ClassVar[int] = 2
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
 
     samples: int = option(
         "integer",
@@ -189,6 +195,7 @@ class TransLoraRecipe(SynthesisOptions):
         label="Gradient checkpointing",
         help="Recomputes activations in the backward pass: less memory, about a third more time.",
     )
+    layout: str = layout_option()
     max_length: int = option(
         "integer",
         default=512,
@@ -201,6 +208,9 @@ class TransLoraRecipe(SynthesisOptions):
 
     def __post_init__(self) -> None:
         SynthesisOptions.__post_init__(self)
+        if self.layout == UNIFORM and self.peft_type not in PLAIN_TYPES:
+            said = f"Layout: expected auto or compact, got uniform: {self.peft_type} is no plain LoRA."
+            raise RecipeError("layout", said)
         rows = self.micro_batch
         if rows != "auto" and not (rows.isdecimal() and len(rows) < 10 and int(rows) > 0):
             said = f"Rows at once: expected auto or a whole number above 0, got {shorten(rows)}."

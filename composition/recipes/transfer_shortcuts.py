@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.facts import AdapterFacts
 from composition.recipes import checks
 from composition.recipes.base import Inputs, Recipe, option
+from composition.recipes.layout import BEFORE_LAYOUTS, layout_option
 from composition.recipes.method import Method, Needs
 
 Shapes = Mapping[str, Sequence[int]]
@@ -20,6 +21,8 @@ class ShortcutRecipe(Recipe):
     the folders of both bases' `weights`. `from_pruned`: only for a pruned base and the full base it was cut from.
     """
 
+    version: ClassVar[int] = 2
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     wants: ClassVar[tuple[str, ...]] = ()
     from_pruned: ClassVar[bool] = False
 
@@ -30,6 +33,7 @@ class ShortcutRecipe(Recipe):
         label="Precision",
         help="How the result is stored; keep takes the adapter's own.",
     )
+    layout: str = layout_option()
 
     def check(self, inputs: Inputs) -> None:
         """One plain LoRA: an adapter that depends on the weights of its base can't be moved as it is."""

@@ -31,7 +31,7 @@ from hub.queries.repository import (
     seen,
     trash,
 )
-from hub.queries.version import lineage, versions
+from hub.queries.version import lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
@@ -68,6 +68,7 @@ __all__ = [
     "report_of",
     "repositories",
     "seen",
+    "servers",
     "sign_ins",
     "stored",
     "tokens",

@@ -1,7 +1,10 @@
 """Versions of a repository, their parents and children."""
 
+from django.core.cache import cache
 from django.db.models import Prefetch, Q, QuerySet
 
+from composition.facts import AdapterFacts
+from composition.formats.peft.layout import advice
 from hub.access import Viewer, visible
 from hub.models import (
     Parentage,
@@ -10,12 +13,33 @@ from hub.models import (
     Version,
 )
 
+RULES = 1
+"""Goes up with the rules of `composition.formats.servers`, so that no answer of old ones is kept."""
+
 
 def versions(repository: Repository) -> QuerySet[Version]:
     """All versions, newest first, with author and the revision that made each."""
     first_revisions = Prefetch("revisions", Revision.objects.order_by("pk"))
     found = Version.objects.filter(repository=repository).select_related("created_by", "base")
     return found.prefetch_related(first_revisions).order_by("-number")
+
+
+def servers(version: Version) -> list[dict]:
+    """What inference servers make of an adapter's version as it is stored; [] for other kinds.
+
+    [{"server", "label", "answer": right, wrong or refuses, "why", "factors": [least, greatest] or null, "modules": how
+    many are wrong, "uniform": whether the uniform form is right there, "rank": the largest rank to hold}]
+    """
+    if not version.repository.is_adapter:
+        return []
+    base = version.base
+    key = f"servers:{RULES}:{version.pk}:{base.fingerprint if base else ''}"
+    found = cache.get(key)
+    if found is None:
+        rows = advice(AdapterFacts.from_dict(version.facts), base.shapes if base else None)
+        found = [row.to_dict() for row in rows]
+        cache.set(key, found)
+    return found
 
 
 def lineage(viewer: Viewer, version: Version) -> dict[str, list[dict]]:

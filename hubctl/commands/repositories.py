@@ -122,8 +122,23 @@ def _version_lines(v: dict) -> list[tuple[str, Any]]:
         ("splits", splits),
         ("parents", ", ".join(_relative(parent) for parent in v["parents"])),
         ("children", ", ".join(_relative(child) for child in v["children"])),
+        *_server_lines(v),
         ("warnings", " ".join(facts.get("warnings") or [])),
     ]
+
+
+def _server_lines(v: dict) -> list[tuple[str, str]]:
+    """Which servers read the files as they are, and what the others make of them."""
+    rows = v.get("servers") or []
+    right = [row["label"] for row in rows if row["answer"] == "right"]
+    if rows and not right and len({row["why"] for row in rows}) == 1 and rows[0]["answer"] == "refuses":
+        return [("served by", f"none of {', '.join(row['label'] for row in rows)}: {rows[0]['why']}")]
+    lines = [("right on", ", ".join(right))] if right else []
+    for row in rows:
+        if row["answer"] != "right":
+            do = f" Right with `hubctl pull {v['repository']}@{v['version']} --uniform`." if row["uniform"] else ""
+            lines.append((f"{row['answer']} on", f"{row['label']}: {row['why']}{do}"))
+    return lines
 
 
 def _relative(node: dict) -> str:

@@ -8,8 +8,7 @@ import torch
 from peft import PeftModel
 
 from composition.errors import CompositionError
-from composition.formats import read_adapter
-from composition.formats.mixture import parts as assembly_parts
+from composition.formats import made_files, read_adapter
 from composition.formats.mixture.parts import cat_files, expert_files, read_stack
 from composition.formats.sources import local_files
 from composition.moe.assemble import assemble
@@ -77,7 +76,7 @@ def test_the_sign_of_a_scale_goes_into_b(scale, tmp_path):
 
 
 def test_any_range_of_a_part_can_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(assembly_parts, "READ", 300)
+    monkeypatch.setattr(made_files, "READ", 300)
     save_assembly(assemble(read_experts(tmp_path), FREE[0]), tmp_path / "mix")
     part = expert_files(stack_of(tmp_path / "mix"), "b")[NAMES[1]]
     with part.open() as stream:

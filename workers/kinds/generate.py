@@ -13,7 +13,7 @@ from typing import Any
 from composition.chunking import cut
 from composition.recipes import GenerateRecipe
 from composition.registry import METHODS, recipe_from_dict
-from hub.models import Job, Origin, State
+from hub.models import BaseModel, Job, Origin, State
 from hub.models.companions import CONTEXT, STATE
 from hub.services.content.manifest import Entry
 from hub.services.jobs import files as job_files
@@ -44,7 +44,7 @@ def generate(attempt: Attempt, worker: Worker) -> None:
     parents = [row.version, *(one.version for role in (ONTO, WITHOUT) for one in inputs_of(job, role))]
     report = _report(generator, state, documents, {role: one.tokens for role, one in kept.items()})
     with result_folder(worker) as folder, result_folder(worker) as aside:
-        _write(folder, generator, state, model, recipe, job.base.name)
+        _write(folder, generator, state, model, recipe, job.base)
         publish_folder(
             attempt,
             worker,
@@ -98,7 +98,7 @@ def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str,
     return state, documents
 
 
-def _write(folder: Path, generator: Any, state: Any, model: Any, recipe: GenerateRecipe, base: str) -> None:
+def _write(folder: Path, generator: Any, state: Any, model: Any, recipe: GenerateRecipe, base: BaseModel) -> None:
     """The PEFT folder of a state."""
     import torch
 
@@ -106,7 +106,7 @@ def _write(folder: Path, generator: Any, state: Any, model: Any, recipe: Generat
     from composition.weights import save_peft
 
     weights = adapter_of(generator.cpu(), state, model, dtype=getattr(torch, recipe.dtype), strength=recipe.strength)
-    save_peft(weights, folder, base_model=base)
+    save_peft(weights, folder, base_model=base.name, layout=recipe.layout, base_shapes=base.shapes)
 
 
 def _texts(job: Job) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ def merge(attempt: Attempt, worker: Worker) -> None:
     from composition.weights import save_peft
 
     with result_folder(worker) as folder:
-        save_peft(result.weights, folder, base_model=job.base.name)
+        save_peft(result.weights, folder, base_model=job.base.name, layout=recipe.layout, base_shapes=job.base.shapes)
         publish_folder(
             attempt,
             worker,

@@ -32,6 +32,8 @@ from workers.worker import Worker
 
 def transfer(attempt: Attempt, worker: Worker) -> None:
     """Move the job's adapter. Raises what the method refuses, and LostLease when the attempt is over."""
+    from composition.formats.peft.save import lay_out
+
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
     (row,) = inputs_of(job)
     source = read_source(attempt, worker, row)
@@ -39,6 +41,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
     with result_folder(worker) as folder:
         made, rows, report = _by_data(attempt, worker, recipe, row, source, work)
         shutil.copytree(made, folder, dirs_exist_ok=True)
+        lay_out(folder, recipe.layout, job.base.shapes)
         facts = {"rows": len(rows), "source": attempt.telling.name(row.version), "job": job.pk}
         beside = lambda: [Beside(kind=SYNTHETIC, entry=_store(rows), facts=facts)]  # noqa: E731
         publish_moved(attempt, worker, row, folder, report, beside)

@@ -31,7 +31,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
     function = METHODS[job.kind].load()
     result = function([adapter], recipe, base_name=job.base.name, **given, progress=attempt.progress)
     with result_folder(worker) as folder:
-        save_peft(result.weights, folder, base_model=job.base.name)
+        save_peft(result.weights, folder, base_model=job.base.name, layout=recipe.layout, base_shapes=job.base.shapes)
         publish_moved(attempt, worker, row, folder, result.report)
 
 

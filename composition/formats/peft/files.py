@@ -177,6 +177,7 @@ def _facts(
         parameters=sum(tensor.elements for tensor in header.tensors.values()),
         bytes=size,
         target_modules=last_names(modules),
+        r=config.r if config.is_lora else None,
         lora_alpha=config.lora_alpha if config.is_lora else None,
         use_rslora=config.use_rslora,
         task_type=config.task_type,

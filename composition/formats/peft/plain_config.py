@@ -21,6 +21,7 @@ def plain_config(
     task_type: str | None = None,
     suffixes: Sequence[str] = (),
     fan_in_fan_out: bool = False,
+    revision: str | None = None,
 ) -> bytes:
     """The file: alpha and r per module by patterns where they differ, rsLoRA folded into alpha.
 
@@ -46,7 +47,7 @@ def plain_config(
         "peft_type": "LORA",
         "r": r,
         "rank_pattern": {keys[m]: value for m, value in ranks.items() if value != r},
-        "revision": None,
+        "revision": revision,
         "target_modules": _targets(list(facts), tuple(suffixes)),
         "task_type": task_type,
         "use_dora": False,

@@ -1,10 +1,12 @@
 """Writes LoraWeights as a PEFT folder: two files, the same bytes every time, one module in memory.
 
-The config is `plain_config`'s; its alpha is positive, so the sign of a negative scale, or a scale of zero, goes into B.
+The compact layout is written first, and the uniform one is made of its files (`layout`, `uniform`). The compact config
+is `plain_config`'s; its alpha is positive, so the sign of a negative scale, or a scale of zero, goes into B.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -12,9 +14,14 @@ import torch
 
 from composition.errors import CompositionError
 from composition.factors import Factors, LoraWeights
+from composition.formats.peft.completing import Shapes
+from composition.formats.peft.layout import COMPACT, laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
 from composition.formats.peft.plain_config import plain_config
 from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes
+from composition.formats.sources import LocalFile
+
+BLOCK = 1 << 20
 
 
 def save_peft(
@@ -24,12 +31,16 @@ def save_peft(
     *,
     dtype: torch.dtype | None = None,
     extra_metadata: Mapping[str, str] | None = None,
+    layout: str = COMPACT,
+    base_shapes: Shapes | None = None,
 ) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors`, which `PeftModel.from_pretrained` loads.
 
     `base_model` (default: the weights' own) is written as the base's id. Tensors keep their dtype unless `dtype` says
     otherwise; modules are read and written one at a time; equal weights make equal bytes. `extra_metadata` goes into
-    the safetensors header. Raises CompositionError where a value doesn't fit the dtype.
+    the safetensors header. Layout `uniform` writes the form that every server reads right, `auto` where compact would
+    not be; both need `base_shapes` ({module: [out, in]}) to know which layers are missing. Raises CompositionError
+    where a value doesn't fit the dtype.
     """
     if not len(weights):
         raise CompositionError("weights.empty", "There is no module to save; expected at least one.")
@@ -44,6 +55,16 @@ def save_peft(
     )
     replace_file(path / WEIGHTS_FILE, _safetensors(weights, dtype, extra_metadata or {}))
     replace_file(path / CONFIG_FILE, iter([config]))
+    lay_out(path, layout, base_shapes)
+
+
+def lay_out(folder: str | PathLike[str], layout: str, base_shapes: Shapes | None = None) -> None:
+    """Rewrite an adapter's two files in this layout, where they are not in it. Raises what `laid_out` raises."""
+    path = Path(folder)
+    files = {name: LocalFile(path / name) for name in (WEIGHTS_FILE, CONFIG_FILE)}
+    for name, made in laid_out(files, layout, base_shapes).items():
+        with made.open() as stream:
+            replace_file(path / name, iter(partial(stream.read, BLOCK), b""))
 
 
 def _safetensors(weights: LoraWeights, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Files: the manifest behind a ref, and each file's bytes; of mixtures also one expert's, or all as one LoRA."""
+"""Files: the manifest behind a ref, and each file's bytes; as they are stored, or in another form."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -9,7 +9,7 @@ from hub import access, queries
 from hub.api.view import DOWNLOAD, View
 from hub.http.file_responses import bytes_response
 from hub.services.content.downloads import count_download
-from hub.services.content.mixture_parts import file_of, part_of
+from hub.services.content.forms import FORMS, Asked, file_of, part_of
 from hub.services.noting import note_download
 
 TAGS = ["files"]
@@ -17,7 +17,16 @@ BYTES = OpenApiResponse(OpenApiTypes.BINARY, "The bytes; ETag is their SHA-256."
 RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="bytes=start-end")
 PARTS = [
     OpenApiParameter("expert", OpenApiTypes.STR, description="of a mixture: the files of this expert, a plain LoRA"),
-    OpenApiParameter("as", OpenApiTypes.STR, enum=["cat"], description="of a mixture: one LoRA, the experts' sum"),
+    OpenApiParameter(
+        "as", OpenApiTypes.STR, enum=[*FORMS], description="; ".join(f"{r.name}: {r.help}" for r in FORMS.values())
+    ),
+    OpenApiParameter(
+        "uniform",
+        OpenApiTypes.STR,
+        enum=["1", "0"],
+        description="1: of a plain LoRA, an expert or as=cat: the form that every server reads right, ΔW unchanged. "
+        "0: as=cat as compact as can be; by default it is uniform where some server needs it",
+    ),
 ]
 
 
@@ -36,8 +45,11 @@ class ManifestShape(serializers.Serializer):
     version = serializers.CharField(allow_null=True)
     message = serializers.CharField()
     files = FileShape(many=True)
-    source = serializers.CharField(required=False, help_text="with expert: its version, ns/name@v1; null if cut out")
-    warning = serializers.CharField(required=False, help_text="with as: how it differs from the mixture")
+    source = serializers.CharField(required=False, help_text="with a form: whose files, ns/name@v1; null if cut out")
+    warning = serializers.CharField(required=False, help_text="with a form: how it differs from the version")
+    forms = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="with a form: the rows that made it, in their order"
+    )
 
 
 class Files(View):
@@ -48,7 +60,7 @@ class Files(View):
     @extend_schema(operation_id="files_list", tags=TAGS, parameters=PARTS, responses=ManifestShape)
     def get(self, request, namespace, name, ref):
         revision = access.resolve(access.repository(self.viewer, namespace, name, "download"), ref)
-        part = part_of(self.viewer, revision, **wanted(request))
+        part = part_of(self.viewer, revision, Asked.of(request.query_params))
         shown = {
             "revision": revision.oid,
             "version": revision.version and revision.version.label,
@@ -56,7 +68,7 @@ class Files(View):
             "files": part.listing() if part else queries.files(revision),
         }
         if part:
-            shown |= {"source": part.source and str(part.source), "warning": part.warning}
+            shown |= {"source": part.source and str(part.source), "warning": part.warning, "forms": part.forms}
         return Response(shown)
 
 
@@ -73,11 +85,11 @@ class File(View):
     )
     def get(self, request, namespace, name, ref, path):
         revision = access.resolve(access.repository(self.viewer, namespace, name, "download"), ref)
-        content, repository = file_of(self.viewer, revision, path, **wanted(request))
-        response = bytes_response(request._request, content, path)
+        found = file_of(self.viewer, revision, path, Asked.of(request.query_params))
+        response = bytes_response(request._request, found.content, path)
         if request.method == "GET" and response.status_code in (200, 206):
-            count_download(repository=repository, path=path, start=response.start)
-            note_download(actor=self.viewer.user, repository=repository, path=path, revision=revision.oid)
+            count_download(repository=found.repository, path=path, start=response.start, counts=found.counts)
+            note_download(actor=self.viewer.user, repository=found.repository, path=path, revision=revision.oid)
         return response
 
     @extend_schema(
@@ -87,8 +99,3 @@ class File(View):
     )
     def head(self, request, namespace, name, ref, path):
         return self.get(request, namespace, name, ref, path)
-
-
-def wanted(request) -> dict:
-    """The part of a mixture that the query names, as `hub.services.content.mixture_parts` takes it."""
-    return {"expert": request.query_params.get("expert"), "form": request.query_params.get("as")}

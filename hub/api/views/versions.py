@@ -45,6 +45,21 @@ class RelativeShape(serializers.Serializer):
     recipe = serializers.JSONField(required=False, allow_null=True)
 
 
+class ServerShape(serializers.Serializer):
+    """What an inference server makes of the adapter."""
+
+    server = serializers.CharField(help_text="vllm, vllm-0.31, sglang, llama.cpp, lorax")
+    label = serializers.CharField()
+    answer = serializers.ChoiceField(["right", "wrong", "refuses"], help_text="of the files as they are stored")
+    why = serializers.CharField(allow_blank=True)
+    factors = serializers.ListField(
+        child=serializers.FloatField(), allow_null=True, help_text="ΔW served / ΔW in PEFT, least and greatest"
+    )
+    modules = serializers.IntegerField(help_text="how many modules that is")
+    uniform = serializers.BooleanField(help_text="whether it reads the uniform form right (?uniform=1)")
+    rank = serializers.IntegerField(help_text="the largest rank it has to hold then")
+
+
 class VersionDetailShape(VersionShape):
     """A version with everything known about it."""
 
@@ -56,10 +71,11 @@ class VersionDetailShape(VersionShape):
     parents = serializers.SerializerMethodField()
     children = serializers.SerializerMethodField()
     evaluations = serializers.SerializerMethodField(help_text="on datasets the viewer may see")
+    servers = serializers.SerializerMethodField(help_text="of an adapter: which servers read it right")
 
     class Meta(VersionShape.Meta):
         fields = ("repository", *VersionShape.Meta.fields)
-        fields += ("facts", "recipe", "report", "environment", "parents", "children", "evaluations")
+        fields += ("facts", "recipe", "report", "environment", "parents", "children", "evaluations", "servers")
 
     @extend_schema_field(serializers.JSONField(allow_null=True))
     def get_report(self, version) -> dict | None:
@@ -76,6 +92,10 @@ class VersionDetailShape(VersionShape):
     @extend_schema_field(EvaluationShape(many=True))
     def get_evaluations(self, version) -> list:
         return EvaluationShape(self.context["evaluations"], many=True).data
+
+    @extend_schema_field(ServerShape(many=True))
+    def get_servers(self, version) -> list:
+        return queries.servers(version)
 
 
 class Versions(View):

@@ -142,11 +142,13 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
     experts = mixture_parts.experts(viewer, page.revision) if page.version and page.version.is_mixture else []
+    servers = queries.servers(page.version)
     return context | {
         "experts": experts,
         "cat_warning": CAT_WARNING,
         "format": row,
-        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, row, experts),
+        "snippets": snippets.of_adapter(site, page.repository, page.version, page.facts, row, experts, servers),
+        "servers": servers,
         "lineage": lineage,
         "graph": lineage_graph.graph(page.version, lineage),
         "evaluations": queries.evaluations(viewer, page.version),

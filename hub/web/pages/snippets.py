@@ -13,13 +13,29 @@ from hub.models import Repository, Version
 # The ranks vLLM accepts for --max-lora-rank.
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
+COMMANDS = {
+    "vllm": "vllm serve {base} --enable-lora --max-lora-rank {rank} \\\n  --lora-modules {name}=./{folder}",
+    "vllm-0.31": "vllm serve {base} --enable-lora --max-lora-rank {rank} \\\n  --lora-modules {name}=./{folder}",
+    "sglang": "python -m sglang.launch_server --model-path {base} \\\n  --enable-lora --lora-paths {name}=./{folder}",
+    "llama.cpp": "python convert_lora_to_gguf.py {folder} --base-model-id {base} --outfile {name}.gguf\n"
+    "llama-server -m base.gguf --lora {name}.gguf",
+    "lorax": "text-generation-launcher --model-id {base} --lora-adapters {name}=./{folder}",
+}
+"""Server → the command that serves `folder`; they are their projects' own, of November 2026."""
+
 
 def of_adapter(
-    site: str, repository: Repository, version: Version, facts: AdapterFacts, row: Format, experts: Sequence[dict] = ()
+    site: str,
+    repository: Repository,
+    version: Version,
+    facts: AdapterFacts,
+    row: Format,
+    experts: Sequence[dict] = (),
+    servers: Sequence[dict] = (),
 ) -> list[dict[str, str]]:
     """[{"label", "code" or "note"}] for one version of the format `row`.
 
-    `site` is the hub's own address, `experts` are a mixture's.
+    `site` is the hub's own address, `experts` are a mixture's, `servers` are `queries.servers`' rows.
     """
     base = version.base.name if version.base else facts.base_model_name or "org/base"
     folder = f"{repository.name}-{version.label}"
@@ -46,7 +62,7 @@ def of_adapter(
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
         *by_curl,
         *taken_apart,
-        {"label": "vLLM", **_vllm(base, repository.name, folder, facts)},
+        *_served(base, name, repository.name, version.label, facts, servers),
     ]
 
 
@@ -82,24 +98,40 @@ def _taken_apart(base: str, name: str, short: str, experts: Sequence[dict]) -> l
     return [*rows, {"label": "Arrow", "note": "PEFT's Arrow needs experts of one rank; these have several."}]
 
 
-def _vllm(base: str, name: str, folder: str, facts: AdapterFacts) -> dict[str, str]:
-    """vLLM knows one scale for all modules and plain LoRA; for anything else it would be silently wrong."""
-    scales = {round(module.scale, 9) for module in facts.modules.values()}
+def _served(
+    base: str, name: str, short: str, label: str, facts: AdapterFacts, rows: Sequence[dict]
+) -> list[dict[str, str]]:
+    """The servers' snippets; of a mixture, and of what is no plain LoRA, one note for all."""
     if facts.peft_type in MIXTURES:
-        return {
-            "note": "vLLM, llama.cpp and other servers can't route tokens to adapters yet. Serve one expert, or all "
+        note = (
+            "vLLM, llama.cpp and other servers can't route tokens to adapters yet. Serve one expert, or all "
             "as one LoRA, which gives other answers."
-        }
+        )
+        return [{"label": "Servers", "note": note}]
     if facts.needs_base:
-        return {"note": f"Not for vLLM as it is: {facts.needs_base[0]['reason']}"}
-    if len(scales) > 1:
-        return {
-            "note": "vLLM applies one scale to all modules, and this adapter has several: it would load and answer "
-            "wrongly. Use PEFT, or compress it to one rank by an SVD merge first."
-        }
-    rank = next((rank for rank in VLLM_RANKS if rank >= facts.ranks[1]), None)
-    if rank is None:
-        return {"note": f"vLLM takes ranks up to {VLLM_RANKS[-1]}; this adapter has {facts.ranks[1]}."}
-    return {
-        "code": f"vllm serve {base} --enable-lora --max-lora-rank {rank} \\\n  --lora-modules {name}=./{folder}",
-    }
+        return [{"label": "Servers", "note": f"Not for servers as it is: {facts.needs_base[0]['reason']}"}]
+    return _servers(base, name, short, label, rows)
+
+
+def _servers(base: str, name: str, short: str, label: str, rows: Sequence[dict]) -> list[dict[str, str]]:
+    """How each server is given the adapter: its files where it reads them right, else the uniform form, else why not.
+
+    `rows` are `queries.servers`'; `label` is the version's.
+    """
+    made = []
+    for row in rows:
+        command = COMMANDS.get(row["server"])
+        if command is None:
+            continue
+        title = row["label"]
+        if row["answer"] != "right" and not row["uniform"]:
+            made.append({"label": title, "note": f"Not for {title}: {row['why']}"})
+            continue
+        right = row["answer"] == "right"
+        folder = f"{short}-{label}" if right else f"{short}-{label}-uniform"
+        pull = f"hubctl pull {name} {'' if right else '--uniform '}-o {folder}"
+        why = "" if right else textwrap.fill(f"As it is: {row['why']}", 76, initial_indent="# ", subsequent_indent="# ")
+        rank = next((rank for rank in VLLM_RANKS if rank >= row["rank"]), row["rank"])
+        code = command.format(base=base, name=short, folder=folder, rank=rank)
+        made.append({"label": title, "code": "\n".join(filter(None, [why, pull, code]))})
+    return made

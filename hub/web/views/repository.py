@@ -10,7 +10,7 @@ from hub.http.file_responses import bytes_response
 from hub.services import refs, repositories
 from hub.services.content import card_edits, companions, publishing
 from hub.services.content.downloads import count_download
-from hub.services.content.mixture_parts import file_of
+from hub.services.content.forms import Asked, file_of
 from hub.services.noting import note_download
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
@@ -42,14 +42,14 @@ def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResp
 @require_safe
 def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
     """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
-    viewer, asked = access.viewer_of(request), request.GET
+    viewer = access.viewer_of(request)
     revision = access.resolve(access.repository(viewer, namespace, name), ref)
-    content, found = file_of(viewer, revision, path, expert=asked.get("expert"), form=asked.get("as"))
+    content, found, counts = file_of(viewer, revision, path, Asked.of(request.GET))
     response = bytes_response(request, content, path)
     if picture := repository_page.picture_type(path):
         response["Content-Type"] = picture
     if request.method == "GET" and response.status_code in (200, 206):
-        count_download(repository=found, path=path, start=response.start)
+        count_download(repository=found, path=path, start=response.start, counts=counts)
         note_download(actor=viewer.user, repository=found, path=path, revision=revision.oid)
     return response
 

@@ -7,12 +7,13 @@ import pytest
 from django.utils import timezone
 
 from composition.facts import AdapterFacts, ModuleFacts
+from composition.formats.peft.layout import advice
 from hub.web import tags
 from hub.web.charts import composition, loss
 from hub.web.charts import modules as module_chart
 from hub.web.charts import routing as routing_chart
 from hub.web.pages import compare_table
-from hub.web.pages.snippets import _vllm
+from hub.web.pages.snippets import _served
 
 
 def facts(ranks: dict[str, int], scale: float | dict = 2.0, norms: dict | None = None, **more) -> AdapterFacts:
@@ -79,14 +80,23 @@ def test_shares_count_units_and_clusters_fed_alone():
     assert (second["name"], second["share"], second["fed"], second["alone"]) == ("adapter 2", 62.5, 2, 1)
 
 
-def test_vllm_is_offered_only_where_it_would_answer_rightly():
-    plain = _vllm("org/base", "a", "a-v1", facts({"x": 12}))
-    assert "--max-lora-rank 16" in plain["code"]
-    assert "--lora-modules a=./a-v1" in plain["code"]
-    assert "several" in _vllm("b", "a", "f", facts({"x": 8, "y": 8}, {"x": 2.0, "y": 1.0}))["note"]
-    assert "up to 512" in _vllm("b", "a", "f", facts({"x": 600}))["note"]
+def served(of):
+    rows = _served("org/base", "me/a@v1", "a", "v1", of, [row.to_dict() for row in advice(of)])
+    return {row["label"]: row for row in rows}
+
+
+def test_each_server_is_given_the_form_that_it_reads_rightly():
+    plain = served(facts({"x": 12}))["vLLM up to 0.31"]["code"]
+    assert plain.startswith("hubctl pull me/a@v1 -o a-v1\nvllm serve org/base --enable-lora --max-lora-rank 16")
+    assert plain.endswith("--lora-modules a=./a-v1")
+    several = served(facts({"x": 8, "y": 8}, {"x": 2.0, "y": 1.0}))
+    code = several["vLLM up to 0.31"]["code"]
+    assert code.startswith("# As it is: The update is ×2 on y.\nhubctl pull me/a@v1 --uniform -o a-v1-uniform\n")
+    assert code.endswith("--lora-modules a=./a-v1-uniform")
+    assert "--uniform" not in several["vLLM 0.32 and newer"]["code"]
+    assert "up to 512" in served(facts({"x": 600}))["vLLM up to 0.31"]["note"]
     dora = facts({"x": 8}, needs_base=[{"code": "dora", "reason": "DoRA needs it.", "do": ""}])
-    assert "DoRA needs it." in _vllm("b", "a", "f", dora)["note"]
+    assert "DoRA needs it." in served(dora)["Servers"]["note"]
 
 
 @pytest.mark.parametrize(

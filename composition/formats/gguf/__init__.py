@@ -1,0 +1,1 @@
+"""Writing a plain LoRA as a GGUF file for llama.cpp; torch-free."""

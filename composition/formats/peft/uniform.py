@@ -1,0 +1,208 @@
+"""The form of a plain LoRA that every server reads right: one rank, one scale, no gaps. Bytes to bytes, torch-free.
+
+    R       the largest rank, rounded up to a power of two, 16 at least; every module has it
+    A, B    zero rows below A, zero columns right of B: ΔW = scale · B @ A stays what it is
+    scale   folded into B, so that lora_alpha = r = R; no rsLoRA, no patterns
+    gaps    zero factors where a kind of module is missing in some layer, or q, k, v (gate, up) are not all there
+
+What folding does to the bits of B: nothing where the scale is 1 or -1. A power of two is exact in float32, bfloat16 and
+float64, and these dtypes stay; float16 may run out of range, so its B is written as float32, where it is exact. Any
+other scale is multiplied in float64 and rounded once to float32 (float64 stays): at most 2^-24 = 6e-8 of each value.
+
+docs/inference-servers.md says which server needs which of these.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from composition.errors import CompositionError
+from composition.facts import ModuleFacts
+from composition.formats.made_files import FLOATS, Block, MadeFile, Zeros, tensor_rows, widened
+from composition.formats.peft.completing import Shapes, missing
+from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names, parse_factor
+from composition.formats.peft.plain_config import plain_config
+from composition.formats.peft.types import reason_for
+from composition.formats.safetensors_header import (
+    DTYPE_BYTES,
+    HIGHEST_MAX_HEADER,
+    SafetensorsHeader,
+    TensorInfo,
+    parse_header,
+    write_header,
+)
+from composition.formats.sources import Files, FileSource, MemoryFile, read_start
+
+LEAST_RANK = 16
+DTYPES = ("BF16", *FLOATS)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLora:
+    """A plain LoRA's config, the header of its weights, its factors by module, and where their bytes are."""
+
+    config: PeftConfig
+    header: SafetensorsHeader
+    pairs: Mapping[str, tuple[TensorInfo, TensorInfo]]
+    source: FileSource
+
+    def scale(self, module: str) -> float:
+        """The s of ΔW = s · B @ A."""
+        return self.config.scale(module, self.pairs[module][0].shape[0])
+
+    def facts(self) -> dict[str, ModuleFacts]:
+        """Module → rank, features, scale, sorted by name."""
+        return {
+            module: ModuleFacts(r=a.shape[0], in_features=a.shape[1], out_features=b.shape[0], scale=self.scale(module))
+            for module, (a, b) in self.pairs.items()
+        }
+
+
+def read_stored(files: Files) -> StoredLora:
+    """The plain LoRA among these files, by its headers alone.
+
+    Raises CompositionError `config.*`, `safetensors.*`, and `form.not_plain` with the reason where the adapter is more
+    than A, B and a scale, or its factors are no matrices.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if name not in files:
+            raise _not_plain(f"there is no {name}")
+    config = parse_peft_config(read_start(files[CONFIG_FILE], MAX_CONFIG + 1), size=files[CONFIG_FILE].size)
+    needs = config.needs_base()
+    if needs:
+        raise _not_plain(needs[0]["reason"], needs[0]["do"])
+    source = files[WEIGHTS_FILE]
+    with source.open() as stream:
+        header = parse_header(stream, size=source.size, max_header=HIGHEST_MAX_HEADER, file=WEIGHTS_FILE)
+    factors = {name: parse_factor(name) for name in header.tensors}
+    tables = [factor.module for factor in factors.values() if factor and factor.table]
+    if tables:
+        raise _not_plain(reason_for("embedding", tables[0])["reason"])
+    halves: dict[str, dict[str, TensorInfo]] = {}
+    for name, tensor in header.tensors.items():
+        factor = factors[name]
+        if factor is None:
+            raise _not_plain(f"it holds {name}, which is no LoRA factor")
+        halves.setdefault(factor.module, {})[factor.half] = tensor
+    pairs = {}
+    for module, pair in sorted(halves.items()):
+        a, b = pair.get("A"), pair.get("B")
+        if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1]:
+            raise _not_plain(f"the factors of {module} are not two matrices A [r, in] and B [out, r]")
+        if a.dtype not in DTYPES or b.dtype not in DTYPES:
+            raise _not_plain(f"{module} is stored as {a.dtype} and {b.dtype}; expected {', '.join(DTYPES)}")
+        pairs[module] = (a, b)
+    if not pairs:
+        raise _not_plain("it holds no LoRA factors")
+    return StoredLora(config, header, pairs, source)
+
+
+def uniform_files(files: Files, base_shapes: Shapes | None = None) -> dict[str, FileSource]:
+    """The two files of the adapter in the uniform form: path → file, made as it is read.
+
+    `base_shapes` ({module: [out, in]}, `base_models.module_shapes`) say where modules are missing; without them only
+    gaps between the adapter's own layers are filled. Raises what `read_stored` raises.
+    """
+    stored = read_stored(files)
+    facts = stored.facts()
+    absent = missing(facts, base_shapes)
+    rank = uniform_rank(facts)
+    config = plain_config(
+        uniform_facts(facts, absent),
+        base_model=stored.config.base_model_name,
+        task_type=stored.config.task_type,
+        suffixes=_suffixes({*facts, *absent}, base_shapes),
+        fan_in_fan_out=stored.config.fan_in_fan_out,
+        revision=_text(stored.config.raw.get("revision")),
+    )
+    tensors: dict[str, tuple[str, tuple[int, int]]] = {}
+    blocks: list[Block] = []
+    filler = next(iter(stored.pairs.values()))[0].dtype
+    for module in sorted({*facts, *absent}):
+        a_name, b_name = factor_names(module)
+        if module in absent:
+            high, wide = absent[module]
+            kinds, made = (filler, filler), [Zeros((high + wide) * rank * DTYPE_BYTES[filler])]
+        else:
+            (a, b), scale = stored.pairs[module], facts[module].scale
+            high, wide = b.shape[0], a.shape[1]
+            kinds, made = (a.dtype, folded_dtype(b.dtype, scale)), _blocks(stored, module, rank)
+        tensors[a_name], tensors[b_name] = (kinds[0], (rank, wide)), (kinds[1], (high, rank))
+        blocks += made
+    head = write_header(tensors, {**stored.header.metadata, "format": "pt"})
+    return {CONFIG_FILE: MemoryFile(config), WEIGHTS_FILE: MadeFile(head, blocks, stored.source)}
+
+
+def uniform_rank(facts: Mapping[str, ModuleFacts]) -> int:
+    """The largest rank rounded up to a power of two, 16 at least."""
+    return max(LEAST_RANK, 1 << (max(fact.r for fact in facts.values()) - 1).bit_length())
+
+
+def uniform_facts(facts: Mapping[str, ModuleFacts], absent: Mapping[str, tuple[int, int]]) -> dict[str, ModuleFacts]:
+    """What the uniform form's modules are: one rank, scale 1, the absent ones (module → (out, in)) among them."""
+    shapes = {module: (fact.out_features, fact.in_features) for module, fact in facts.items()} | dict(absent)
+    rank = uniform_rank(facts)
+    return {
+        module: ModuleFacts(r=rank, in_features=wide, out_features=high, scale=1.0)
+        for module, (high, wide) in sorted(shapes.items())
+    }
+
+
+def folded_dtype(dtype: str, scale: float) -> str:
+    """The dtype that B is written in with its scale folded in; see the module's text."""
+    if abs(scale) in (0.0, 1.0) or dtype == "F64":
+        return dtype
+    return dtype if math.frexp(abs(scale))[0] == 0.5 and dtype != "F16" else "F32"
+
+
+def _blocks(stored: StoredLora, module: str, rank: int) -> list[Block]:
+    """A and its zero rows, B with its zero columns and the scale in it."""
+    a, b = stored.pairs[module]
+    start, scale = stored.header.data_start, stored.scale(module)
+    kind = folded_dtype(b.dtype, scale)
+    below = (rank - a.shape[0]) * a.shape[1] * DTYPE_BYTES[a.dtype]
+    change = partial(_folded, b.dtype, kind, scale, rank)
+    if scale == 1.0 and b.shape[1] == rank:
+        return [tensor_rows(start, a), Zeros(below), tensor_rows(start, b)]
+    return [tensor_rows(start, a), Zeros(below), tensor_rows(start, b, given=rank * DTYPE_BYTES[kind], change=change)]
+
+
+def _folded(dtype: str, kind: str, scale: float, rank: int, block: np.ndarray) -> np.ndarray:
+    """Rows of B in `dtype` → the same times `scale` in `kind`, with zeros up to `rank` columns."""
+    high = len(block)
+    if scale == 1.0:
+        made = np.zeros((high, rank * DTYPE_BYTES[dtype]), np.uint8)
+        made[:, : block.shape[1]] = block
+        return made
+    values = widened(dtype, block)
+    if kind == "BF16":  # a power of two, zero or -1: the product is a bfloat16, the low half of its float32 is zero
+        bits = (values * np.float32(scale)).view(np.uint32) >> 16
+        made = np.zeros((high, rank), np.uint16)
+        made[:, : bits.shape[1]] = bits
+        return made
+    made = np.zeros((high, rank), FLOATS[kind])
+    made[:, : values.shape[1]] = values.astype(np.float64, copy=False) * scale
+    return made
+
+
+def _suffixes(modules: set[str], base_shapes: Shapes | None) -> tuple[str, ...]:
+    """The modules' last names, where they pick no other module of the base; else none, and full names are written."""
+    last = {module.rpartition(".")[2] for module in modules}
+    others = (name for name in base_shapes or {} if name not in modules)
+    return () if any(name.rpartition(".")[2] in last for name in others) else tuple(sorted(last))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _not_plain(reason: str, do: str = "Take its files as they are.") -> CompositionError:
+    return CompositionError(
+        "form.not_plain",
+        f"Only a plain LoRA (A, B and a scale for each module) can be written in another form. This adapter is none: "
+        f"{reason.rstrip('.')}. {do}",
+    )
