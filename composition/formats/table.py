@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from composition.facts import AdapterFacts, DatasetFacts, GeneratorFacts
@@ -112,10 +113,13 @@ def _function(dotted: str) -> Callable[..., Any]:
 
 
 def _rows_at(place: str) -> Sequence[Format]:
+    """A sub-package's rows; none where it is a format that is only written."""
     package = import_module(place)
     if hasattr(package, "ROWS"):
         return package.ROWS
-    return [getattr(package, "ROW", None) or import_module(f"{place}.row").ROW]
+    if hasattr(package, "ROW"):
+        return [package.ROW]
+    return [import_module(f"{place}.row").ROW] if find_spec(f"{place}.row") else []
 
 
 class Table(Mapping[str, Format]):
