@@ -62,7 +62,7 @@ def module_shapes(config: Mapping[str, Any]) -> BaseShapes:
             shape = shape[::-1]
         plain = leaf == "weight" and len(list(module.parameters(recurse=False))) <= 2
         shapes[owner if plain else name] = shape
-    return BaseShapes(dict(sorted(shapes.items())), layout=layout_of(model))
+    return BaseShapes(dict(sorted(shapes.items())), layout=layout_of(model), config=config)
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:

@@ -4,7 +4,7 @@ A maker returns (files, deltas): what the tool would write, and the truth, ΔW [
 """
 
 from tests.foreign.common import peft_deltas
-from tests.foreign.image import diffusers, kohya, kohya_fused, kohya_pipeline, stand_in
+from tests.foreign.image import diffusers, image_factors, kohya, kohya_fused, kohya_pipeline, stand_in
 from tests.foreign.text import mlx_lm
 
-__all__ = ["diffusers", "kohya", "kohya_fused", "kohya_pipeline", "mlx_lm", "peft_deltas", "stand_in"]
+__all__ = ["diffusers", "image_factors", "kohya", "kohya_fused", "kohya_pipeline", "mlx_lm", "peft_deltas", "stand_in"]

@@ -10,7 +10,7 @@ Files = dict[str, bytes]
 
 
 def peft_deltas(files: Files) -> Deltas:
-    """ΔW of a PEFT LoRA by peft's formula: alpha / r · B @ A, both numbers from the pattern that is the module's name."""
+    """ΔW of a PEFT LoRA by peft's formula: alpha / r · B @ A, both from the pattern that is the module's name."""
     config, tensors = json.loads(files["adapter_config.json"]), load(files["adapter_model.safetensors"])
     found = {}
     for stem in sorted({name.partition(".lora_")[0] for name in tensors}):

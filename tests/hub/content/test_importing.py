@@ -1,17 +1,18 @@
 """An adapter of another tool is pushed: a version in PEFT's form, the originals beside it, the same ids every time."""
 
-import json
-
 import numpy as np
 import pytest
-from safetensors.numpy import load
 
-from hub.models import Ref
+from hub import broker
+from hub.models import BaseModel, Job, Ref
 from hub.services.content.manifest import content_of, manifest_of
 from hub.storage import blobs
 from tests import foreign
+from tests.composition.foreign.bases import SMALL_XL
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
+from workers.runner import run
+from workers.worker import Worker
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
 
@@ -20,18 +21,7 @@ def stored(result) -> dict[str, bytes]:
     return {path: blobs.open(entry.sha256).read() for path, entry in manifest_of(result.revision).items()}
 
 
-def deltas_of(files: dict[str, bytes]) -> dict[str, np.ndarray]:
-    """ΔW of a plain PEFT adapter of one rank and alpha, by peft's formula."""
-    config, tensors = json.loads(files["adapter_config.json"]), load(files["adapter_model.safetensors"])
-    assert not config["rank_pattern"], config["alpha_pattern"]
-    stems = {name.rpartition(".lora_")[0] for name in tensors}
-    scale = config["lora_alpha"] / config["r"]
-    return {
-        stem.removeprefix("base_model.model."): scale
-        * tensors[f"{stem}.lora_B.weight"].astype(np.float64)
-        @ tensors[f"{stem}.lora_A.weight"].astype(np.float64)
-        for stem in stems
-    }
+deltas_of = foreign.peft_deltas
 
 
 class TestAFolderOfMlx:
@@ -113,13 +103,69 @@ class TestAFolderOfMlx:
         assert not Ref.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 class TestAnImageModel:
-    """A base by its diffusers config; LoRAs of sd-scripts for it are stored, merged, and not run."""
+    """A base by its diffusers config; LoRAs of sd-scripts for it are stored, browsed, merged, and not run."""
 
     @pytest.fixture
-    def image(self, owner, work) -> str:
-        api = Api(owner)
-        made = api.post("/bases", {"name": "ada/xl", "config": {**SMALL_XL, "block_out_channels": [16, 32]}}).json()
-        work(made["job"])
-        assert api.get("/bases/ada/xl").json()["ready"]
-        return "ada/xl"
+    def api(self, owner, settings, tmp_path) -> Api:
+        settings.WORKER_CACHE, settings.WORKER_THREADS = tmp_path / "cache", 1
+        return Api(owner)
+
+    @pytest.fixture
+    def image(self, api) -> str:
+        made = api.post("/bases", {"name": "owner/xl", "config": SMALL_XL}).json()
+        self.work(made["job"]["id"] if isinstance(made["job"], dict) else made["job"])
+        return "owner/xl"
+
+    def work(self, job: str) -> Job:
+        worker = Worker("here", [broker.CPU])
+        run(worker.claim(job), worker)
+        done = Job.objects.get(pk=job)
+        assert (done.state, done.error) == ("done", None)
+        return done
+
+    def linear(self) -> dict:
+        found = BaseModel.objects.get(name="owner/xl").shapes
+        return {name: shape for name, shape in found.items() if len(shape) == 2 and "attn" in name}
+
+    def test_two_are_pushed_and_merged(self, api, image, owner):
+        expected = {}
+        for name, alpha in (("one", 2.0), ("two", 4.0)):
+            factories.make_repository(owner, name)
+            files, deltas = foreign.kohya(self.linear(), style="stability", alpha=alpha)
+            pushed = api.push(f"owner/{name}", files, base=image)
+            assert pushed["version"] == "v1"
+            expected = {module: expected.get(module, 0) + delta / 2 for module, delta in deltas.items()}
+        facts = api.get("/repositories/owner/one/versions/v1").json()["facts"]
+        assert (facts["needs_base"], facts["task_type"]) == ([], None)
+        assert [row["full_name"] for row in api.get(f"/repositories?base={image}").json()["results"]]
+        ask = {"kind": "cat", "recipe": {}, "inputs": ["owner/one", "owner/two"], "output": "owner/both"}
+        ask["recipe"] = {"weights": [0.5, 0.5]}
+        checked = api.post("/jobs/check", ask).json()
+        assert checked["ok"], checked
+        done = self.work(api.post("/jobs", ask).json()["id"])
+        found = deltas_of({p: blobs.open(e.sha256).read() for p, e in manifest_of(done.result.revisions.get()).items()})
+        assert found.keys() == expected.keys()
+        for module, delta in expected.items():
+            np.testing.assert_allclose(found[module], delta, rtol=1e-4, atol=1e-5)
+
+    def test_a_job_that_runs_the_base_says_that_it_can_t(self, api, image, owner):
+        factories.make_repository(owner, "one")
+        api.push("owner/one", foreign.kohya(self.linear())[0], base=image)
+        data = factories.make_repository(owner, "sums", kind="dataset")
+        factories.publish(owner, data, factories.dataset_files())
+        ask = {"kind": "evaluate", "recipe": {}, "inputs": ["owner/one"], "datasets": ["owner/sums"]}
+        (refused,) = api.post("/jobs/check", ask).json()["problems"]
+        assert refused["code"] == "base.not_run"
+        assert "image model (UNet2DConditionModel)" in refused["message"]
+
+    def test_a_file_without_a_base_is_named(self, api, image, owner):
+        factories.make_repository(owner, "one")
+        files, _ = foreign.kohya(self.linear())
+        upload = api.begin("owner/one", files).json()
+        for name, data in files.items():
+            api.send(upload["id"], name, data, 0)
+        refused = problem(api.post(f"/uploads/{upload['id']}/commit"), 422, "base.unknown")
+        assert "kohya" in refused["detail"]
+        assert "--base" in refused["detail"]
