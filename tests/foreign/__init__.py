@@ -5,6 +5,16 @@ A maker returns (files, deltas): what the tool would write, and the truth, ΔW [
 
 from tests.foreign.common import peft_deltas
 from tests.foreign.image import diffusers, image_factors, kohya, kohya_fused, kohya_pipeline, stand_in
-from tests.foreign.text import mlx_lm
+from tests.foreign.text import mlx_lm, native
 
-__all__ = ["diffusers", "image_factors", "kohya", "kohya_fused", "kohya_pipeline", "mlx_lm", "peft_deltas", "stand_in"]
+__all__ = [
+    "diffusers",
+    "image_factors",
+    "kohya",
+    "kohya_fused",
+    "kohya_pipeline",
+    "mlx_lm",
+    "native",
+    "peft_deltas",
+    "stand_in",
+]

@@ -65,3 +65,55 @@ def mlx_lm(
     }
     files = {"adapters.safetensors": save(tensors), "adapter_config.json": json.dumps(said | config).encode()}
     return files, deltas(pairs, scale)
+
+
+META = {
+    "self_attn.q_proj": "attention.wq",
+    "self_attn.k_proj": "attention.wk",
+    "self_attn.v_proj": "attention.wv",
+    "self_attn.o_proj": "attention.wo",
+    "mlp.gate_proj": "feed_forward.w1",
+    "mlp.down_proj": "feed_forward.w2",
+    "mlp.up_proj": "feed_forward.w3",
+}
+TUNE = {
+    "self_attn.q_proj": "attn.q_proj",
+    "self_attn.k_proj": "attn.k_proj",
+    "self_attn.v_proj": "attn.v_proj",
+    "self_attn.o_proj": "attn.output_proj",
+    "mlp.gate_proj": "mlp.w1",
+    "mlp.down_proj": "mlp.w2",
+    "mlp.up_proj": "mlp.w3",
+}
+
+
+def interleaved(rows: np.ndarray, heads: int) -> np.ndarray:
+    """A weight of transformers as Meta's code has it: torchtune's `hf_to_tune`, `_permute`."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+
+
+def native(
+    shapes: Mapping[str, tuple[int, int]],
+    *,
+    heads: tuple[int, int],
+    tool: str = "mistral",
+    r: int = 4,
+    scale: float = 2.0,
+    turned: bool = True,
+) -> tuple[Files, Deltas]:
+    """mistral-finetune (lora.safetensors, params.json) or torchtune (its own names, adapter_config.json)."""
+    pairs, tensors = factors(shapes, r), {}
+    names, halves = (META, ("lora_A", "lora_B")) if tool == "mistral" else (TUNE, ("lora_a", "lora_b"))
+    for module, (a, b) in pairs.items():
+        _, _, layer, name = module.split(".", 3)
+        if turned and name[-6:] in ("q_proj", "k_proj"):
+            b = interleaved(b, heads[0] if name.endswith("q_proj") else heads[1])
+        stem = f"layers.{layer}.{names[name]}"
+        tensors |= {f"{stem}.{halves[0]}.weight": a, f"{stem}.{halves[1]}.weight": np.ascontiguousarray(b)}
+    params = {"n_heads": heads[0], "n_kv_heads": heads[1], "lora": {"enable": True, "rank": r, "scaling": scale}}
+    config = {"r": r, "lora_alpha": scale * r, "target_modules": ["q_proj"], "peft_type": "LORA"}
+    if tool == "mistral":
+        files = {"lora.safetensors": save(tensors), "params.json": json.dumps(params).encode()}
+    else:
+        files = {"adapter_model.safetensors": save(tensors), "adapter_config.json": json.dumps(config).encode()}
+    return files, deltas(pairs, scale)

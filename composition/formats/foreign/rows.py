@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from composition.facts import AdapterFacts
-from composition.formats.foreign import diffusers, gguf, kohya, mlx, sharded
+from composition.formats.foreign import diffusers, gguf, kohya, mistral, mlx, sharded, torchtune
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.gate import check_content
 from composition.formats.peft.files import is_content, validate_peft
@@ -14,7 +14,15 @@ from composition.formats.peft.names import CONFIG_FILE
 from composition.formats.sources import Files
 from composition.formats.table import ADAPTER, Format
 
-MODULES: dict[str, ModuleType] = {"diffusers": diffusers, "gguf": gguf, "kohya": kohya, "mlx": mlx, "sharded": sharded}
+MODULES: dict[str, ModuleType] = {
+    "diffusers": diffusers,
+    "gguf": gguf,
+    "kohya": kohya,
+    "mistral": mistral,
+    "mlx": mlx,
+    "sharded": sharded,
+    "torchtune": torchtune,
+}
 
 
 def validate_made(files: Files, module: ModuleType, base_shapes: Mapping[str, Sequence[int]] | None) -> AdapterFacts:
