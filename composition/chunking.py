@@ -3,7 +3,6 @@
 Free of torch: the page's preview cuts by the same rule as the worker.
 """
 
-import math
 from collections.abc import Sequence
 
 
@@ -11,7 +10,8 @@ def boundaries(length: int, window: int) -> list[tuple[int, int]]:
     """[(begin, end)] of the chunks of a text of so many tokens; none is longer than the window."""
     if length <= 0:
         return []
-    width = math.ceil(length / math.ceil(length / window))
+    count = -(-length // window)
+    width = -(-length // count)
     return [(begin, min(begin + width, length)) for begin in range(0, length, width)]
 
 

@@ -122,7 +122,7 @@ REDIS_URL = env("REDIS_URL") or _embedded_redis()
 
 
 def _blob_storage(url: str) -> dict:
-    """Django's storage for blobs: `file:///folder` or `s3://bucket/prefix?endpoint=…`."""
+    """Django's storage for blobs: `file:///folder` or `s3://bucket/prefix` with `STORAGE_ENDPOINT`."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return {

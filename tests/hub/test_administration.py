@@ -345,6 +345,13 @@ class TestWhatIsNotedOnce:
         assert {event.detail["name"] for event in found} == {"ci"}
 
 
+@pytest.mark.parametrize("own", ["", "https://hub.example"])
+def test_a_password_link_is_an_address_that_can_be_sent_on(own, people, root, settings):
+    settings.HUB_URL = own
+    given = Api(root).post(f"/admin/users/{people.stranger.username}/password-link", {}).json()["url"]
+    assert given.startswith(f"{own or 'http://testserver'}/sign-in/reset/")
+
+
 def test_limits_are_set_by_administrators_on_the_page_and_by_rest(people, root):
     client = Client()
     client.force_login(root)

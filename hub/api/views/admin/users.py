@@ -84,6 +84,8 @@ class PasswordLink(AdminView):
     def post(self, request, username):
         user, wanted = queries.any_user(self.viewer, username), self.read(ReasonBody)
         url = administration.reset_link(actor=self.actor(), user=user, **wanted)
-        answer = Response({"url": url, "valid_seconds": settings.PASSWORD_RESET_TIMEOUT}, status=201)
+        answer = Response(
+            {"url": request.build_absolute_uri(url), "valid_seconds": settings.PASSWORD_RESET_TIMEOUT}, status=201
+        )
         answer["Cache-Control"] = "no-store"
         return answer
