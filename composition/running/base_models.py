@@ -66,11 +66,8 @@ def module_shapes(config: Mapping[str, Any]) -> BaseShapes:
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:
-    """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`.
-
-    Of an image model, its matrices and convolutions are counted.
-    """
-    if "_class_name" in config:
+    """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`."""
+    if "_class_name" in config:  # without norms and biases
         return sum(math.prod(shape) for shape in module_shapes(config).values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

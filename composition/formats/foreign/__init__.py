@@ -2,7 +2,7 @@
 
     detect → plan → adapter_config.json + adapter_model.safetensors, the originals under original/
 
-A hub that receives such a folder publishes both forms (`hub.services.content.importing`); everything after that, from
+A hub that receives such a folder publishes both forms (`hub.services.importing`); everything after that, from
 merges to downloads, sees a PEFT adapter. Torch-free but for `read`.
 """
 

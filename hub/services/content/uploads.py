@@ -17,9 +17,9 @@ from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User
-from hub.services import protections, quotas
+from hub.services import importing, protections, quotas
 from hub.services.audit import record
-from hub.services.content import importing, publishing, reuse, staging
+from hub.services.content import publishing, reuse, staging
 from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult

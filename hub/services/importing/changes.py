@@ -5,7 +5,6 @@ sent. They are written next to what was received, a tensor at a time, and go wit
 """
 
 import contextlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +20,12 @@ from composition.formats.sources import LocalFile
 from composition.formats.table import Format
 from hub import disk
 from hub.models import BaseModel, Repository, Revision
-from hub.services.content.cards import MAX_CARD
 from hub.services.content.change import Change
 from hub.services.content.checking import CHECKS, LARGE, Checked
 from hub.services.content.manifest import CARD, Entry, Source, manifest_of, sources_of
+from hub.services.importing.card import card_of
 from hub.services.known_bases import match_base, require_shapes, unknown_base
 from hub.storage import digest
-
-BEGIN, END = "<!-- imported: written by the hub -->", "<!-- /imported -->"
-_SECTION = re.compile(rf"\n*{re.escape(BEGIN)}.*?{re.escape(END)}\n*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ def _write(plan: Any, files: Mapping[str, Source], folder: Path) -> dict[str, Lo
     """The two files of PEFT and the card, in `folder` under names that no received file has."""
     disk.require_room(plan.size)
     folder.mkdir(parents=True, exist_ok=True)
-    chunks = {CONFIG_FILE: [plan.config()], WEIGHTS_FILE: plan.weights(files), CARD: [_card(plan, files.get(CARD))]}
+    chunks = {CONFIG_FILE: [plan.config()], WEIGHTS_FILE: plan.weights(files), CARD: [card_of(plan, files.get(CARD))]}
     made = {}
     for name, content in chunks.items():
         path = folder / f"made-{name}"
@@ -116,22 +112,3 @@ def _write(plan: Any, files: Mapping[str, Source], folder: Path) -> dict[str, Lo
 def _entry(source: LocalFile) -> Entry:
     with source.open() as stream:
         return Entry(*digest(stream))
-
-
-def _card(plan: Any, given: Source | None) -> bytes:
-    """The card as it was pushed, with a section that names the originals; an earlier such section is replaced."""
-    names = "".join(f"- `{ORIGINAL}{path}`\n" for path in plan.originals)
-    notes = "".join(f"\n{warning}\n" for warning in plan.warnings)
-    section = (
-        f"{BEGIN}\n## Imported from {plan.label}\n\n`{WEIGHTS_FILE}` and `{CONFIG_FILE}` say the same as the files "
-        f"that were pushed, value for value. Those are kept as they were:\n\n{names}{notes}{END}\n"
-    ).encode()
-    if given is None:
-        return b"# Adapter\n\n" + section
-    with given.open() as stream:
-        data = stream.read(MAX_CARD + 1)
-    try:
-        text = _SECTION.sub("\n\n", data.decode("utf-8")).rstrip() + "\n\n"
-    except UnicodeDecodeError:
-        return data  # the card's own check refuses it
-    return text.encode() + section
