@@ -25,7 +25,8 @@ from composition.formats.sources import Files
 from composition.formats.table import BaseName
 
 LABEL = "llama.cpp (GGUF LoRA)"
-ALPHA, ARCHITECTURE, KIND = "adapter.lora.alpha", "general.architecture", "general.type"
+ARCHITECTURE, KIND, ADAPTER = "general.architecture", "general.type", "adapter"
+ALPHA, TYPE, INVOCATION = (f"{ADAPTER}.{key}" for key in ("lora.alpha", "type", "alora.invocation_tokens"))
 _FACTOR = re.compile(r"(?P<tensor>.+)\.lora_(?P<half>[ab])")
 _EXPERTS = re.compile(r"blk\.(?P<layer>\d+)\.ffn_(?P<which>gate|up|down)_exps\.weight")
 _MIXTRAL = {"gate": "w1", "up": "w3", "down": "w2"}
@@ -77,8 +78,6 @@ def plan(files: Files, base: Base) -> Plan:
                 "unpaired", LABEL, f"{tensor} has lora_{next(iter(pair))} only", "Convert it again.", tensors=[tensor]
             )
         loras += [check_lora(lora, LABEL) for lora in _loras(tensor, pair, alpha, modules, names, base)]
-    if not loras:
-        refuse("no_factors", LABEL, "it holds no tensors", "Convert it again.")
     return Plan(
         label=LABEL,
         originals=tuple(found),
@@ -90,16 +89,16 @@ def plan(files: Files, base: Base) -> Plan:
 
 def _alpha(head: GgufHead, file: str) -> float:
     metadata = head.metadata
-    if metadata.get(KIND, "adapter") != "adapter" or metadata.get("adapter.type", "lora") != "lora":
+    if metadata.get(KIND, ADAPTER) != ADAPTER or metadata.get(TYPE, "lora") != "lora":
         refuse(
             "kind",
             LABEL,
-            f"{file} says {KIND} {metadata.get(KIND)!r}, adapter.type {metadata.get('adapter.type')!r}",
+            f"{file} says {KIND} {metadata.get(KIND)!r}, {TYPE} {metadata.get(TYPE)!r}",
             "A model is registered as a base (docs/bases.md); here a LoRA is expected.",
         )
     if not any(name.endswith((".lora_a", ".lora_b")) for name in (*head.tensors, *head.other)):
         refuse("kind", LABEL, f"{file} holds no LoRA", "A model is registered as a base (docs/bases.md).")
-    if metadata.get("adapter.alora.invocation_tokens"):
+    if metadata.get(INVOCATION):
         refuse("kind", LABEL, "it is an aLoRA, which acts after certain tokens only", "Push PEFT's files of it.")
     if head.other:
         name, kind = next(iter(head.other.items()))

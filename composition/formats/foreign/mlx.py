@@ -117,7 +117,7 @@ def _scale(config: dict, halves: dict[str, dict[str, Stored]]) -> tuple[float, l
         return float(scale), []
     rank = given.get("rank")
     if not _number(rank) or rank <= 0:
-        rank = next(iter(halves.values()))["lora_b"].shape[0]
+        rank = next((found["lora_b"].shape[0] for found in halves.values() if found.get("lora_b")), 1)
     old = float(scale) * float(alpha) / float(rank)
     if "fine_tune_type" in config:
         told = f"Its config has alpha {alpha:g} beside scale; read as mlx-lm 0.20 does: the scale is {scale:g}."

@@ -70,6 +70,15 @@ class Plan:
     warnings: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        if not self.loras:
+            refuse("no_factors", self.label, "it holds no factors", "Save it again.")
+        seen: set[str] = set()
+        for lora in self.loras:
+            if lora.module in seen:
+                refuse("tensor_twice", self.label, f"two pairs adapt {lora.module}", "Save it again.")
+            seen.add(lora.module)
+
     def config(self) -> bytes:
         """The adapter_config.json."""
         facts = {}
@@ -132,7 +141,7 @@ def check_lora(lora: Lora, label: str) -> Lora:
                 "Save it as float16 or float32.",
                 tensors=[part.stored.name],
             )
-    fits = len(a.shape) == len(b.shape) and len(a.shape) >= 2 and a.shape[0] == b.shape[1]
+    fits = len(a.shape) == len(b.shape) and len(a.shape) >= 2 and a.shape[0] == b.shape[1] and all((*a.shape, *b.shape))
     if not fits or any(extent != 1 for extent in b.shape[2:]) or not math.isfinite(lora.scale):
         refuse(
             "shape",

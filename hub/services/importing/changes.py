@@ -71,7 +71,8 @@ def imported(
         plan = row.converter()(files, known)
         made = _write(plan, files, folder)
     entries = {path: _entry(source) for path, source in made.items()}
-    moved = {path: (f"{ORIGINAL}{path}" if path in plan.originals else path) for path in files}
+    replaced = {path for path in (CONFIG_FILE, WEIGHTS_FILE) if change.files.get(path, entries[path]) != entries[path]}
+    moved = {path: (f"{ORIGINAL}{path}" if path in {*plan.originals, *replaced} else path) for path in files}
     kept = {moved[path]: entry for path, entry in change.files.items()} | entries
     sources = {moved[path]: source for path, source in received.items()} | made
     return Imported(replace(change, files=kept), sources, base, (imported_from(plan), *plan.warnings))

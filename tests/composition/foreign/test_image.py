@@ -181,6 +181,13 @@ def test_what_is_no_lora_of_this_base_is_refused_and_named(tensors, code, says):
     assert code.startswith("adapter") or "kohya" in refusal.value.message
 
 
+def test_without_a_base_there_are_no_names():
+    files, _ = foreign.kohya({"conv_in": (16, 4, 3, 3)})
+    with pytest.raises(CompositionError) as refusal:
+        validate_adapter({name: MemoryFile(data) for name, data in files.items()})
+    assert refusal.value.code == "import.needs_base"
+
+
 def test_two_files_are_two_adapters():
     files, _ = foreign.kohya({"conv_in": (16, 4, 3, 3)})
     data = next(iter(files.values()))

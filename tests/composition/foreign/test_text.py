@@ -159,6 +159,24 @@ class TestMlx:
             validate_adapter(sources(foreign.mlx_lm(LINEARS, **change)[0]), base_shapes=field.shapes("llama"))
         assert (refusal.value.code, says in refusal.value.message) == (code, True)
 
+    @pytest.mark.parametrize(
+        ("tensors", "code"),
+        [
+            ({}, "import.no_factors"),
+            ({"a.lora_a": np.ones((4, 2), np.int32), "a.lora_b": np.ones((2, 4), np.int32)}, "import.dtype"),
+            ({"a.lora_a": np.ones((4, 2)), "a.lora_b": np.ones((3, 4))}, "import.shape"),
+            ({"a.lora_a": np.ones((4, 0)), "a.lora_b": np.ones((0, 4))}, "import.shape"),
+            ({"a.lora_a": np.ones(4), "a.lora_b": np.ones(4)}, "import.shape"),
+            ({"a.lora_a": np.ones((4, 2))}, "import.unpaired"),
+            ({"a.lora_a": np.ones((4, 2)), "a.weight": np.ones((4, 4))}, "import.tensor_unknown"),
+        ],
+    )
+    def test_weights_that_are_no_factors(self, tensors, code):
+        files = foreign.mlx_lm()[0] | {"adapters.safetensors": save(tensors)}
+        with pytest.raises(CompositionError) as refusal:
+            validate_adapter(sources(files))
+        assert refusal.value.code == code
+
     def test_a_config_alone_is_named(self):
         files, _ = foreign.mlx_lm()
         del files["adapters.safetensors"]

@@ -76,6 +76,13 @@ class TestAFolderOfMlx:
         assert not [path for path in stored(result) if path.startswith("original/")]
         assert result.version.label == "v2"
 
+    def test_nothing_that_was_pushed_is_lost(self, owner, repository, base):
+        """A config that the format doesn't read, under the name of PEFT's."""
+        files, _ = foreign.native({"model.layers.0.self_attn.v_proj": (8, 16)}, heads=(2, 1))
+        files["adapter_config.json"] = b'{"note": "mine"}'
+        made = stored(factories.push(owner, repository, files, base=base))
+        assert all(made[f"original/{name}"] == data for name, data in files.items())
+
     def test_what_was_pulled_can_be_pushed_to_another_place(self, owner, people, repository, base):
         made = stored(factories.push(owner, repository, foreign.mlx_lm()[0]))
         other = factories.make_repository(owner, "copy")
