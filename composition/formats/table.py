@@ -180,12 +180,13 @@ class Table(Mapping[str, Format]):
             raise ValueError(f"No format is kept in a {kind!r}; expected one of {', '.join(KINDS)}.")
         return rows
 
-    def recognise(self, kind: str, files: Files) -> Format:
+    def recognise(self, kind: str, files: Files, *, stored: bool = False) -> Format:
         """The row that these files of a repository of this kind belong to: the first that detects them, or the last.
 
-        Where two rows detect the same files, the one whose name comes first has them, on every machine.
+        Where two rows detect the same files, the one whose name comes first has them, on every machine. `stored` files
+        are of a format that is stored: rows that convert are not asked.
         """
-        rows = self.holding(kind)
+        rows = [row for row in self.holding(kind) if not (stored and row.convert)]
         return next((row for row in rows if row.detect(files)), rows[-1])
 
     def may_be_content(self, kind: str, path: str) -> bool:

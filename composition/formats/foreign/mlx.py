@@ -35,7 +35,11 @@ def detect(files: Files) -> bool:
     config = json_object(files, CONFIG_FILE)
     if WEIGHTS in files or "lora_parameters" in config or "fine_tune_type" in config:
         return True
-    return bool(with_names(files, lambda name: name.endswith((".lora_a", ".lora_b"))))
+    return bool(with_names(files, _is_factor, hint=b".lora_"))
+
+
+def _is_factor(name: str) -> bool:
+    return name.endswith((".lora_a", ".lora_b"))
 
 
 def base_of(files: Files) -> BaseName | None:
@@ -88,7 +92,7 @@ def plan(files: Files, base: Base) -> Plan:
 def _weights(files: Files) -> str:
     if WEIGHTS in files:
         return WEIGHTS
-    found = with_names(files, lambda name: name.endswith((".lora_a", ".lora_b")))
+    found = with_names(files, _is_factor, hint=b".lora_")
     if len(found) != 1:
         there = ", ".join(found) or "none"
         refuse(

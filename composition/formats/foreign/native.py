@@ -28,13 +28,19 @@ class Names:
     """One tool: its label, the form of its tensors' names, its layers in the words of transformers."""
 
     label: str
+    hint: bytes
     factor: re.Pattern[str]
     layers: Mapping[str, str]
     outside: Mapping[str, str]
 
     def weights(self, files: Files) -> list[str]:
         """The files at the top with such names."""
-        return with_names(files, lambda name: (match := self.factor.fullmatch(name)) and self.module(match["module"]))
+
+        def matches(name: str) -> bool:
+            match = self.factor.fullmatch(name)
+            return bool(match and self.module(match["module"]))
+
+        return with_names(files, matches, hint=self.hint)
 
     def module(self, name: str) -> str | None:
         """transformers' name of a layer; None where the tool has no such layer."""
@@ -48,6 +54,7 @@ class Names:
 
 MISTRAL = Names(
     label="mistral-finetune",
+    hint=b".lora_A.weight",
     factor=re.compile(r"(?P<module>.+)\.lora_(?P<half>[AB])\.weight"),
     layers={
         "attention.wq": "self_attn.q_proj",
@@ -63,6 +70,7 @@ MISTRAL = Names(
 )
 TORCHTUNE = Names(
     label="torchtune",
+    hint=b".lora_a",
     factor=re.compile(r"(?P<module>.+)\.(?P<half>lora_a|lora_b|magnitude)(?:\.weight)?"),
     layers={
         "attn.q_proj": "self_attn.q_proj",

@@ -56,6 +56,8 @@ def of_adapter(
     by_curl = [{"label": "curl", "code": curl}] if row.files else []
     if not row.loads_in_peft:
         return fetch + by_curl
+    if image := version.base and version.base.config.get("_class_name"):
+        return [*fetch, *_image(base, image, folder, pull), *by_curl]
     taken_apart = _taken_apart(base, name, repository.name, experts) if experts else []
     return [
         *fetch,
@@ -64,6 +66,19 @@ def of_adapter(
         *taken_apart,
         *_served(base, name, repository.name, version.label, facts, servers),
     ]
+
+
+def _image(base: str, model: str, folder: str, pull: str) -> list[dict[str, str]]:
+    """An image model's part in PEFT; of a whole pipeline, whose modules are named by parts, nothing loads it at once."""
+    part = "unet" if model.startswith("UNet") else "transformer"
+    if model.endswith("Pipeline"):
+        return [{"label": "PEFT", "note": "It adapts several parts of a pipeline; PEFT loads an adapter of one model."}]
+    code = (
+        f"# {pull}\nfrom diffusers import {model}\nfrom peft import PeftModel\n\n"
+        f'{part} = {model}.from_pretrained("{base}", subfolder="{part}")\n'
+        f'{part} = PeftModel.from_pretrained({part}, "{folder}")'
+    )
+    return [{"label": "PEFT", "code": code}]
 
 
 def of_dataset(site: str, repository: Repository, version: Version) -> list[dict[str, str]]:

@@ -136,7 +136,7 @@ class TestAnImageModel:
         found = BaseModel.objects.get(name="owner/xl").shapes
         return {name: shape for name, shape in found.items() if len(shape) == 2 and "attn" in name}
 
-    def test_two_are_pushed_and_merged(self, api, image, owner):
+    def test_two_are_pushed_and_merged(self, api, image, owner, client):
         expected = {}
         for name, alpha in (("one", 2.0), ("two", 4.0)):
             factories.make_repository(owner, name)
@@ -147,6 +147,10 @@ class TestAnImageModel:
         facts = api.get("/repositories/owner/one/versions/v1").json()["facts"]
         assert (facts["needs_base"], facts["task_type"]) == ([], None)
         assert [row["full_name"] for row in api.get(f"/repositories?base={image}").json()["results"]]
+        page = client.get("/owner/one").content.decode()
+        assert "from diffusers import UNet2DConditionModel" in page
+        assert "AutoModelForCausalLM" not in page
+        assert "vllm" not in page
         ask = {"kind": "cat", "recipe": {}, "inputs": ["owner/one", "owner/two"], "output": "owner/both"}
         ask["recipe"] = {"weights": [0.5, 0.5]}
         checked = api.post("/jobs/check", ask).json()
