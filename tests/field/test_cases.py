@@ -84,6 +84,7 @@ NAMES = [
 IMPORTED = [
     ("b09_sharded_index", "llama", "accepted", "", ()),
     ("b10_sharded", "llama", "refused", "import.tensor_twice", ("PEFT in several files",)),
+    ("b11_nemo_grouped_experts", "qwen3moe", "accepted", "target_parameters", ("Imported from NeMo AutoModel",)),
     ("b14_gguf_lora", "llama", "accepted", "", ("Imported from llama.cpp",)),
     ("b14_gguf_lora", "qwen2-tied", "refused", "import.base", ("llama.cpp", "'llama'")),
     ("f05_mlx_lm", "llama", "accepted", "", ("Imported from mlx-lm",)),

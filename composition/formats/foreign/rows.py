@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from composition.facts import AdapterFacts
-from composition.formats.foreign import diffusers, gguf, kohya, mistral, mlx, sharded, torchtune
+from composition.formats.foreign import diffusers, gguf, grouped, kohya, megatron, mistral, mlx, sharded, torchtune
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.gate import check_content
 from composition.formats.peft.files import is_content, validate_peft
@@ -17,7 +17,9 @@ from composition.formats.table import ADAPTER, Format
 MODULES: dict[str, ModuleType] = {
     "diffusers": diffusers,
     "gguf": gguf,
+    "grouped": grouped,
     "kohya": kohya,
+    "megatron": megatron,
     "mistral": mistral,
     "mlx": mlx,
     "sharded": sharded,

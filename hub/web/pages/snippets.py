@@ -69,7 +69,7 @@ def of_adapter(
 
 
 def _image(base: str, model: str, folder: str, pull: str) -> list[dict[str, str]]:
-    """An image model's part in PEFT; of a whole pipeline, whose modules are named by parts, nothing loads it at once."""
+    """An image model's part in PEFT; of a pipeline, whose modules are named by parts, PEFT loads nothing at once."""
     part = "unet" if model.startswith("UNet") else "transformer"
     if model.endswith("Pipeline"):
         return [{"label": "PEFT", "note": "It adapts several parts of a pipeline; PEFT loads an adapter of one model."}]

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from composition.errors import CompositionError
 from composition.formats import read_adapter
-from composition.formats.foreign import mistral, mlx, torchtune
+from composition.formats.foreign import grouped, megatron, mistral, mlx, torchtune
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.sources import MemoryFile
 from composition.formats.validate import validate_adapter
@@ -233,6 +233,76 @@ class TestNative:
         with pytest.raises(CompositionError) as refusal:
             mistral.plan(sources(files), Base(shapes=field.shapes("llama"), config={"model_type": "olmo"}))
         assert refusal.value.code == "import.base"
+
+
+class TestMegatron:
+    """NeMo's exporters: `split_qkv` (groups of heads), `split_fc1` (halves), the same A for all of a layer."""
+
+    def files(self, *, canonical: bool = False) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
+        heads, kv = config_heads()
+        size = LINEARS["model.layers.0.self_attn.q_proj"][0] // heads
+        random, tensors, deltas, alpha, r = np.random.default_rng(3), {}, {}, 6.0, 3
+        for layer in range(2):
+            stem, out = f"module.decoder.layers.{layer}", f"model.layers.{layer}"
+            for linear, names in (
+                ("self_attention.linear_qkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+                ("self_attention.linear_proj", ("self_attn.o_proj",)),
+                ("mlp.linear_fc1", ("mlp.gate_proj", "mlp.up_proj")),
+                ("mlp.linear_fc2", ("mlp.down_proj",)),
+            ):
+                a = random.standard_normal((r, LINEARS[f"{out}.{names[0]}"][1])).astype(np.float32)
+                b = {n: random.standard_normal((LINEARS[f"{out}.{n}"][0], r)).astype(np.float32) for n in names}
+                deltas |= {f"{out}.{n}": alpha / r * part.astype(np.float64) @ a for n, part in b.items()}
+                if canonical and len(names) > 1:
+                    for n, part in b.items():
+                        word = n.rpartition(".")[2].removesuffix("_proj")
+                        tensors[f"{stem}.{linear}.adapter.adapter_{word}.linear_in.weight"] = a
+                        tensors[f"{stem}.{linear}.adapter.adapter_{word}.linear_out.weight"] = part
+                    continue
+                whole = np.concatenate(list(b.values()))
+                if len(names) == 3:
+                    q, k, v = (part.reshape(-1, size, r) for part in b.values())
+                    each = heads // kv
+                    groups = [np.concatenate([q[g * each :][:each], k[g : g + 1], v[g : g + 1]]) for g in range(kv)]
+                    whole = np.concatenate(groups).reshape(-1, r)
+                tensors[f"{stem}.{linear}.adapter.linear_in.weight"] = a
+                tensors[f"{stem}.{linear}.adapter.linear_out.weight"] = whole
+        config = json.dumps({"r": r, "lora_alpha": alpha}).encode()
+        return {"adapter.safetensors": save(tensors), "adapter_config.json": config}, deltas
+
+    @pytest.mark.parametrize("canonical", [False, True])
+    def test_layers_are_taken_apart(self, canonical):
+        files, deltas = self.files(canonical=canonical)
+        assert_equal(foreign.peft_deltas(made(files, megatron)), deltas)
+        assert validate_adapter(sources(files), base_shapes=field.kept_shapes("llama")).needs_base == []
+
+    def test_without_alpha_it_is_not_guessed(self):
+        files, _ = self.files()
+        del files["adapter_config.json"]
+        with pytest.raises(CompositionError) as refusal:
+            validate_adapter(sources(files), base_shapes=field.kept_shapes("llama"))
+        assert (refusal.value.code, "NeMo" in refusal.value.message) == ("import.config", True)
+
+
+def test_grouped_experts_are_nemo_s_own_split():
+    """nemo_automodel: A of gate and up the same, transposed; B's first half the gate's, its second the up's."""
+    folder = field.HERE / "cases" / "b11_nemo_grouped_experts"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    tensors, scale = load(files["adapter_model.safetensors"]), 8 / 4
+    expected = {}
+    for layer in range(2):
+        stem = f"base_model.model.model.layers.{layer}"
+        experts = {key: tensors[f"{stem}.mlp.experts.lora_{key}"].astype(np.float64) for key in (
+            "gate_and_up_A", "gate_and_up_B", "down_A", "down_B"
+        )}  # fmt: skip
+        for e in range(4):
+            both = scale * (experts["gate_and_up_A"][e] @ experts["gate_and_up_B"][e]).T
+            name = f"model.layers.{layer}.mlp.experts.{e}"
+            expected |= {f"{name}.gate_proj": both[: len(both) // 2], f"{name}.up_proj": both[len(both) // 2 :]}
+            expected[f"{name}.down_proj"] = scale * (experts["down_A"][e] @ experts["down_B"][e]).T
+        a, b = (tensors[f"{stem}.self_attn.q_proj.lora_{half}.weight"].astype(np.float64) for half in "AB")
+        expected[f"model.layers.{layer}.self_attn.q_proj"] = scale * b @ a
+    assert_equal(foreign.peft_deltas(made(files, grouped, "qwen3moe")), expected)
 
 
 def test_shards_are_joined_to_the_file_that_peft_would_have_written():
