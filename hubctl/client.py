@@ -16,11 +16,14 @@ from urllib.parse import quote
 from hubctl.errors import Refused
 from hubctl.people import People
 from hubctl.requests import job_body, part_query, plain, split, version_path
-from hubctl.transport import Transport
+from hubctl.transport import Transport, ask_again
 
 if TYPE_CHECKING:
     from hubctl.companions import Companions
     from hubctl.protections import Protections
+
+# How long a worker that has just started may take to say what it holds.
+SECONDS_TO_LOOK = 60.0
 
 
 class Hub(People):
@@ -46,13 +49,19 @@ class Hub(People):
         """A base by its name or an alias."""
         return self._get(f"/bases/{quote(name)}")
 
-    def add_base(self, name: str, config: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-        """Register a base by its config.json; returns {"base", "job": id of the one that reads its shapes, or None}.
+    def held_bases(self) -> list[dict[str, Any]]:
+        """The models that workers hold and nobody has registered: name, revision, where, source, config."""
+        return self._get("/workers/bases")
+
+    def add_base(self, name: str, config: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Register a base by its config.json, or without one as a worker holds it; returns {"base", "job": id of the
+        one that reads its shapes, or None}.
 
         Fields: revision, derived_from, relation, aliases, license, source.
         """
         given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
-        return self._post("/bases", {"name": name, "config": dict(config), **given})
+        body = {"name": name, "config": config and dict(config), **given}
+        return ask_again("base.looking", lambda: self._post("/bases", body), seconds=SECONDS_TO_LOOK)
 
     def change_base(self, name: str, **changes: Any) -> dict[str, Any]:
         """Change a base, `org/name` or `org/name@revision`: owner, add_aliases, drop_aliases."""

@@ -66,6 +66,9 @@ def from_problem(status: int, body: Any, url: str) -> HubctlError:
     problem = body if isinstance(body, dict) else {}
     detail = str(problem.get("detail") or problem.get("title") or f"the hub answered {status} for {url}")
     facts = {key: value for key, value in problem.items() if key not in ("type", "title", "detail", "code")}
+    if str(facts.get("page", "")).startswith("/"):
+        # The hub names a page of its own that mends it, by its path.
+        facts["page"] = url.partition("/api/")[0] + facts["page"]
     kind = {401: Forbidden, 403: Forbidden, 404: NotFound}.get(status, Refused)
     if status >= 500 and not problem:
         detail = f"the hub failed with {status} for {url}; its log says why"

@@ -60,6 +60,8 @@ def report_error(error: HubctlError, as_json: bool) -> None:
         found = error.facts.get(name)
         for line in list(offences(found))[:OFFENDERS]:
             print(f"  {line}", file=sys.stderr)
+    if page := error.facts.get("page"):
+        print(f"  in a browser: {page}", file=sys.stderr)
 
 
 def offences(found: Any) -> Iterator[str]:

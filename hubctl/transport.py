@@ -4,7 +4,7 @@ httpx is imported at the first request, so that `hubctl --help` starts without i
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,18 @@ class Transport:
 
         why = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or repr(error)
         return Unreachable(f"{self.url} can't be reached: {why}. Is the hub running, and the address right?")
+
+
+def ask_again(code: str, ask: Callable[[], Any], *, seconds: float) -> Any:
+    """The answer; while the hub refuses with `code`, which passes by itself, it is asked again for `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except HubctlError as error:
+            if error.code != code or time.monotonic() > deadline:
+                raise
+        pause(3)
 
 
 def pause(attempt: int, retry_after: str | None = None) -> None:

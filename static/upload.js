@@ -77,7 +77,7 @@ function show() {
   if (kind.tagName === "SELECT" && paths.some((path) => path.endsWith(".jsonl"))) kind.value = "dataset";
   if (kind.tagName === "SELECT" && paths.includes("adapter_config.json")) kind.value = "adapter";
   if (kind.tagName === "SELECT" && paths.includes("generator_config.json")) kind.value = "generator";
-  for (const field of form.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
+  for (const field of document.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
 }
 
 function say(text, tone = "") {
@@ -85,6 +85,16 @@ function say(text, tone = "") {
   said.className = `notice ${tone}`;
   said.textContent = text;
   if (tone) said.scrollIntoView({ block: "nearest" });
+  mend();
+}
+
+// The hub names the page of its own that mends a refusal.
+function mend(page = "") {
+  const place = document.getElementById("upload-mend");
+  place.hidden = !page.startsWith("/");
+  if (place.hidden) return;
+  place.querySelector("a").href = page;
+  place.scrollIntoView({ block: "nearest" });
 }
 
 async function walk(entry, prefix) {
@@ -196,6 +206,7 @@ form.addEventListener("submit", async (event) => {
     const about = refusal.problem?.path;
     if (about && chosen.has(about)) chosen.get(about).note.textContent = "refused";
     say(refusal.status ? `${refusal.message} Nothing was published.` : "The connection is lost. Try again; the upload resumes where it stopped.", "error");
+    mend(refusal.problem?.page);
     start.disabled = false;
   }
 });

@@ -24,6 +24,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 else:
     DATABASES["default"]["TEST"] = {"NAME": f"test_hub_{os.getpid()}"}
     DATABASES["default"]["CONN_MAX_AGE"] = 0
+# Looking for models in folders, packages and caches costs each worker seconds; tests of it ask for it.
+WORKER_OFFERS = False
 # How full this machine's disk is decides no test.
 MIN_FREE_MB = 0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -52,10 +52,11 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
     from composition.running.base_models import convert_gguf
 
     say(f"Converting {gguf.name}; this happens once")
-    return convert_gguf(gguf, _home(base, _roots()[0]), base_id=base.name)
+    return convert_gguf(gguf, _home(base, bases_roots()[0]), base_id=base.name)
 
 
-def _roots() -> list[Path]:
+def bases_roots() -> list[Path]:
+    """The folders in which this machine keeps bases: HUB_BASES."""
     return [Path(root) for root in str(settings.WORKER_BASES).split(os.pathsep)]
 
 
@@ -68,7 +69,7 @@ def _home(base: BaseModel, root: Path) -> Path:
 
 
 def _folder(base: BaseModel) -> Path | None:
-    homes = [home for root in _roots() for home in (_home(base, root), _named(base, root)) if home]
+    homes = [home for root in bases_roots() for home in (_home(base, root), _named(base, root)) if home]
     return next((h for h in homes if (h / "config.json").is_file() and any(h.glob("*.safetensors"))), None)
 
 
@@ -86,7 +87,7 @@ def _named(base: BaseModel, root: Path) -> Path | None:
 
 def _gguf(base: BaseModel) -> Path | None:
     """`<bases>/org/name.gguf`, a GGUF in `<bases>/org/name`, or one that an installed package ships."""
-    for root in _roots():
+    for root in bases_roots():
         home = _home(base, root)
         beside = home.with_name(home.name + ".gguf")
         for path in [beside, *sorted(home.glob("*.gguf"))]:

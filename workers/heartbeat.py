@@ -122,6 +122,10 @@ class Heartbeat(threading.Thread):
                 held.over.set()
         report_worker(**self.worker.facts(), current_job=held.job.pk if held else None, started_at=self.started_at)
 
+    def soon(self) -> None:
+        """Beat at the next look: there is something new to report."""
+        self._next_beat = 0.0
+
     def sweep(self) -> None:
         """Send what is due in the outbox, in a separate thread: a slow receiver must not cost the job its lease."""
         if (self._sweeper is None or not self._sweeper.is_alive()) and outbox.is_due():

@@ -23,6 +23,7 @@ from workers.cache import Cache
 from workers.heartbeat import Heartbeat
 from workers.listening.watch import Watch
 from workers.models import LoadedBases
+from workers.offers import Offers
 
 MB = 1_000_000
 
@@ -43,6 +44,7 @@ class Worker:
         self.has_message = False
         self.watch = Watch(self)
         self.heartbeat = Heartbeat(self)
+        self.offers = Offers(self.heartbeat.soon)
         devices.fix_threads()
 
     @cached_property
@@ -59,6 +61,7 @@ class Worker:
             "device": devices.device_name(),
             "bases": bases.held_bases(),
             "loaded": self.models.ids(),
+            "offers": self.offers.latest(),
             "model_bytes": self.models.budget,
             "environment": self.environment,
             "memory": devices.memory_now(),

@@ -3,8 +3,9 @@
 What one may not see answers `NotFound`, worded the same as what does not exist.
 """
 
-from hub.access.bases import base, may_change_base
+from hub.access.bases import base, is_admin, may_change_base
 from hub.access.companions import companion, companions, named, visible_companions
+from hub.access.offers import is_anyone_there, is_looking, offers
 from hub.access.repositories import may, member_of, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
     ANONYMOUS,
@@ -32,6 +33,9 @@ __all__ = [
     "companions",
     "delivery",
     "identity",
+    "is_admin",
+    "is_anyone_there",
+    "is_looking",
     "job",
     "limited_to",
     "may",
@@ -40,6 +44,7 @@ __all__ = [
     "missing",
     "named",
     "namespace",
+    "offers",
     "parse_input",
     "repository",
     "require_no_limit",

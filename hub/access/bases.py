@@ -1,5 +1,6 @@
 """Base models: everyone may see them, their owners and administrators change them."""
 
+from hub.access.base_advice import how_to_register
 from hub.access.viewer import Viewer
 from hub.errors import NotFound
 from hub.models import BaseAlias, BaseModel, User, fold
@@ -14,10 +15,8 @@ def base(name: str, revision: str | None = None) -> BaseModel:
     if match is None and revision is None and "@" in name:
         return base(*name.rsplit("@", 1))
     if match is None:
-        raise NotFound(
-            f"No base model is registered as {name!r}. Register it: hubctl base add {name} --config config.json",
-            code="base_not_found",
-        )
+        advice = how_to_register(f"{name}@{revision}" if revision else name)
+        raise NotFound(f"No base model is registered as {name!r}. {advice}.", code="base_not_found", **advice.facts)
     return match
 
 

@@ -103,6 +103,7 @@ urlpatterns = [
     path("jobs/<number:pk>/cancel", jobs.Cancel.as_view()),
     path("jobs/<number:pk>/retry", jobs.Retry.as_view()),
     path("workers", workers.Workers.as_view()),
+    path("workers/bases", bases.Offers.as_view()),
     path("compare", evaluations.Compare.as_view()),
     path("admin/users", admin_users.Users.as_view()),
     path("admin/users/<name:name>/quota", admin_quotas.UserQuota.as_view()),

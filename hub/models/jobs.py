@@ -175,6 +175,11 @@ class WorkerNode(models.Model):
     device = models.CharField(max_length=100)
     bases = models.JSONField(default=list, help_text="ids of the bases whose weights it can find")
     loaded = models.JSONField(default=list, help_text="ids of the bases in its memory")
+    offers = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="models it could load, as `workers.offers` describes them; null where it does not say",
+    )
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
     memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")

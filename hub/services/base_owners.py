@@ -24,7 +24,7 @@ def require_owner(actor: User, base: BaseModel, what: str, *, site_admin: bool |
         owner = base.owner.username if base.owner else "an administrator"
         raise PermissionDenied(
             f"{base} belongs to {owner}; only they or an administrator may {what}. Ask them, or register your own "
-            "under a name of yours: hubctl base add YOURS/NAME --config config.json.",
+            "under a name of yours: hubctl base add YOU/NAME --config config.json.",
             code="base.owner",
         )
 

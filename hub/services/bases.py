@@ -12,20 +12,19 @@ from django.db import transaction
 from django.db.models.functions import Lower
 
 from composition.formats.strict_json import shorten
-from hub.access.bases import alias_named, is_admin
+from hub.access.bases import alias_named, is_admin, may_change
 from hub.errors import Conflict, HubError, Invalid, PermissionDenied
-from hub.models import BaseAlias, BaseModel, Job, User, fold
-from hub.names import BASE_NAME
+from hub.models import FINAL, BaseAlias, BaseModel, Job, User, fold
+from hub.names import BASE_NAME, BASE_REVISION
 from hub.services import quotas
 from hub.services.audit import record
-from hub.services.base_configs import checked_config
+from hub.services.base_configs import checked_config, held_config
 from hub.services.base_owners import drop_alias, refuse_reserved, require_owner, transfer_base
 from hub.services.content.manifest import canonical_json
 from hub.services.jobs.queue import queue_job
 from hub.services.jobs.request import JobRequest
 from hub.services.known_bases import hold, set_shapes
 
-REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PART = re.compile(r"\w[\w.@-]*", re.ASCII)
 MAX_ALIASES = 50
 MAIN = "main"
@@ -36,7 +35,7 @@ def register_base(
     *,
     actor: User,
     name: str,
-    config: Mapping[str, object],
+    config: Mapping[str, object] | None = None,
     revision: str = "main",
     derived_from: BaseModel | None = None,
     relation: str = "",
@@ -47,13 +46,18 @@ def register_base(
     site_admin: bool | None = None,
 ) -> tuple[BaseModel, Job | None]:
     """The base and the job that reads its shapes (None where they are known). Registering it again changes nothing.
+    Without `config` it is that of the base as it is registered, else of the model that a worker holds under the name.
     `known` are the shapes, fingerprint and parameters that another hub has read, as `set_shapes` takes them.
 
-    Conflict where the name and revision stand for another config, or a name for another base. Only its owner and
+    Conflict where the name and revision stand for another config (one that no worker could read is replaced, if its
+    owner asks), or a name for another base. Only its owner and
     administrators say where its weights are and what else it is called: `base.owner` for others. `base.reserved` for
     names below HUB_RESERVED_BASES. `site_admin` False: the actor does not act as an administrator here.
     """
     _check_names(name, revision)
+    if config is None:
+        config, held = held_config(name, revision, administrator=is_admin(actor, site_admin))
+        source = source or held
     config = checked_config(config)
     _check_relation(derived_from, relation)
     source = _checked_source(source)
@@ -76,11 +80,7 @@ def register_base(
     if created:
         record(actor, "base.register", base, relation=relation, derived_from=str(derived_from or ""))
     elif canonical_json(base.config) != canonical_json(config) and not _same_when_checked(base.config, config):
-        raise Conflict(
-            f"{base} is registered with another config. Register yours under another revision, "
-            f"hubctl base add {name} --revision NAME, or under a name of yours.",
-            code="base.config",
-        )
+        _replace_config(actor, base, config, site_admin)
     if source and (source != base.source or (administrator and not base.source_by_admin)):
         require_owner(actor, base, "say where its weights are", site_admin=site_admin)
         _refuse_another_s_folder(base, source, administrator)
@@ -138,6 +138,24 @@ def add_aliases(*, actor: User, base: BaseModel, aliases: Sequence[str], site_ad
             raise Conflict(f"{alias!r} already stands for {row.base}.", code="base.alias", field="aliases")
 
 
+def _replace_config(actor: User, base: BaseModel, config: Mapping[str, object], site_admin: bool | None) -> None:
+    """Another config for a base whose own could not be read, from its owner; a Conflict for any other base.
+
+    Without shapes no adapter was ever checked against the base, so that it may still become what it is to be.
+    """
+    reading = Job.objects.filter(kind="fingerprint", base=base).exclude(state__in=FINAL).exists()
+    if not base.error or base.shapes is not None or reading or not may_change(actor, base, site_admin=site_admin):
+        raise Conflict(
+            f"{base} is registered with another config. Register yours under another revision, "
+            f"hubctl base add {base.name} --revision NAME --config config.json, or under a name of yours.",
+            code="base.config",
+            field="name",
+        )
+    base.config, base.error = dict(config), ""
+    base.save(update_fields=["config", "error"])
+    record(actor, "base.config", base)
+
+
 def _settle_name(actor: User, name: str, revision: str, site_admin: bool | None) -> str:
     """The name as its first revision spells it; refused where it is reserved, another base's alias, or another's name.
 
@@ -189,7 +207,7 @@ def _check_names(name: str, revision: str) -> None:
         raise Invalid(
             f"{name!r} can't name a base: write org/name, as in HuggingFaceTB/SmolLM2-135M-Instruct.", field="name"
         )
-    if not REVISION.fullmatch(revision):
+    if not BASE_REVISION.fullmatch(revision):
         raise Invalid(f"{revision!r} can't be a base's revision: use letters, digits, '.', '_', '-'.", field="revision")
 
 

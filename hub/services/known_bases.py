@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
+from hub.access.base_advice import how_to_register
 from hub.access.bases import alias_named
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Job
-from hub.names import BASE_NAME
 
 
 @transaction.atomic
@@ -30,15 +30,18 @@ def set_shapes_error(*, base: BaseModel, error: str) -> None:
 
 
 def match_base(name: str | None, revision: str | None = None) -> BaseModel | None:
-    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias."""
+    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias, else
+    as `name@revision`."""
     if not name:
         return None
     named = list(BaseModel.objects.filter(name__iexact=name).order_by("pk"))
     if named:
         by_revision = {base.revision: base for base in named}
         return by_revision.get(revision or "main") or (named[0] if len(named) == 1 and not revision else None)
-    alias = alias_named(name)
-    return alias.base if alias else None
+    if alias := alias_named(name):
+        return alias.base
+    plain, _, written = name.rpartition("@")
+    return match_base(plain, written) if plain and not revision else None
 
 
 def hold(base: BaseModel) -> BaseModel:
@@ -59,14 +62,10 @@ def unknown_base(name: str | None, config: str) -> Invalid:
         else f"{config} names no base model (base_model_name_or_path)"
     )
     there = f"Registered are: {', '.join(known)}." if known else "No base is registered yet."
-    return Invalid(
-        f"{said}. {there} Name one of them with --base, or register it: "
-        f"hubctl base add {name if name and BASE_NAME.fullmatch(name) else 'ORG/NAME'} --config config.json",
-        code="base.unknown",
-        field="base",
-        given=name,
-        known=known,
-    )
+    advice = how_to_register(name)
+    instead = " If it is one of them, name that with --base." if known else ""
+    facts = {"field": "base", "given": name, "known": known, **advice.facts}
+    return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **facts)
 
 
 def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
@@ -74,15 +73,21 @@ def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
     if base.shapes is not None:
         return base.shapes
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
+    facts: dict[str, str] = {}
     if base.error:
-        say = f"they could not be read: {base.error} Register it again with a config.json that transformers can read"
+        advice = how_to_register(str(base))
+        facts = advice.facts
+        say = f"they could not be read: {base.error} Its owner mends that with another config.json. {advice}"
     elif job:
         say = f"job {job.pk} is still reading them. Wait for it (hubctl jobs watch {job.pk}) and commit again"
     else:
-        say = f"nobody has read them yet. Register it again: hubctl base add {base.name} --config config.json"
+        advice = how_to_register(str(base))
+        facts = advice.facts
+        say = f"nobody has read them yet. {advice}"
     raise Invalid(
         f"The shapes of the base {base} are not known: {say}.",
         code="base.not_ready",
         base=str(base),
         job=job and job.pk,
+        **facts,
     )

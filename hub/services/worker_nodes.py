@@ -17,6 +17,7 @@ def report_worker(
     device: str,
     bases: Sequence[int],
     loaded: Sequence[int],
+    offers: Sequence[Mapping[str, object]] | None = None,
     model_bytes: int = 0,
     environment: dict,
     memory: Mapping[str, int] = MappingProxyType({}),
@@ -24,7 +25,11 @@ def report_worker(
     started_at,
     trouble: str = "",
 ) -> None:
-    """Record that worker `name` is alive, and what it reads, holds and does, and what is wrong with it."""
+    """Record that worker `name` is alive, and what it reads, holds and does, and what is wrong with it.
+
+    `offers` are the models that it could load, with their configs: what may be registered as a base without one. None
+    is that it doesn't know yet.
+    """
     WorkerNode.objects.update_or_create(
         name=name,
         defaults={
@@ -33,6 +38,7 @@ def report_worker(
             "device": device[:100],
             "bases": list(bases),
             "loaded": list(loaded),
+            "offers": None if offers is None else list(offers),
             "model_bytes": model_bytes,
             "environment": environment,
             "memory": dict(memory),

@@ -45,6 +45,7 @@ urlpatterns = [
     path("jobs/<number:pk>/again", jobs.act, {"action": "again"}, name="again_job"),
     path("workers", jobs.workers, name="workers"),
     path("bases", bases.bases, name="bases"),
+    path("bases/new", bases.new_base, name="new_base"),
     path("bases/<anypath:name>/-/change", bases.change_base, name="change_base"),
     path("bases/<anypath:name>/-/delete", bases.delete_base, name="delete_base"),
     path("bases/<anypath:name>", bases.base, name="base"),

@@ -9,6 +9,7 @@ from hubctl.errors import Refused
 from hubctl.options.common import follow, need_token, with_hub
 from hubctl.output import emit, table
 
+LARGEST_CONFIG = 1_000_000  # bytes
 RELATIONS = ["finetune", "quantized", "pruned", "linearized", "merged"]
 
 
@@ -20,8 +21,8 @@ def base_command() -> None:
 @base_command.command("add")
 @click.argument("name")
 @click.option(
-    "--config", "config_path", required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH",
-    help="The model's config.json, or the folder that holds it.",
+    "--config", "config_path", type=click.Path(path_type=Path), metavar="PATH",
+    help="The model's config.json, or the folder that holds it; without it, that of the model which a worker holds.",
 )  # fmt: skip
 @click.option("--revision", default="main", show_default=True)
 @click.option("--derived-from", metavar="BASE", help="The base it was made from.")
@@ -35,14 +36,17 @@ def base_command() -> None:
 def add(
     hub, name, config_path, revision, derived_from, relation, aliases, license_, gguf, weights, wait, as_json
 ) -> int:
-    """Register the base NAME (org/name). Its shapes are read from config.json by a worker; no weights are sent."""
+    """Register the base NAME (org/name). Its shapes are read from config.json by a worker; no weights are sent.
+
+    `hubctl base held` lists the models for which no --config is needed.
+    """
     need_token(hub)
     if gguf and weights:
         raise click.UsageError("give --gguf or --weights, not both.")
     source = {"kind": "gguf", "package": gguf} if gguf else {"kind": "folder", "path": weights} if weights else {}
     made = hub.add_base(
         name,
-        read_config(config_path),
+        read_config(config_path) if config_path else None,
         revision=revision,
         derived_from=derived_from,
         relation=relation,
@@ -61,10 +65,20 @@ def add(
 def read_config(path: Path) -> dict:
     """The config.json at `path` or in the folder `path`."""
     file = path / "config.json" if path.is_dir() else path
+    if (file.is_file() and file.stat().st_size > LARGEST_CONFIG) or file.suffix == ".gguf":
+        raise Refused(
+            f"{file} is no config.json: give the file of that name beside the model's weights. A GGUF needs none: put "
+            "it where a worker looks, as HUB_BASES/ORG/NAME.gguf on its machine, and run "
+            "hubctl base add ORG/NAME --wait."
+        )
     try:
         config = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise Refused(f"{path} holds no config.json.") from None
+        said = f"{path} holds no config.json" if path.is_dir() else f"there is no file {str(path)!r} here"
+        raise Refused(
+            f"{said}. Give the config.json of the base model, the file beside its weights. `hubctl base held` lists "
+            "models that need none, because a worker holds them."
+        ) from None
     except ValueError as error:
         raise Refused(f"{file} is not JSON: {error}.") from None
     if not isinstance(config, dict):
@@ -86,7 +100,24 @@ def list_(hub, as_json) -> None:
     table(
         rows,
         ["base", "revision", "parameters", "derived from", "owner", "adapters"],
-        "No bases yet: register one with `hubctl base add`.",
+        "No bases yet. Register one: hubctl base add ORG/NAME --config config.json --wait; "
+        "`hubctl base held` lists those that need no --config.",
+    )
+
+
+@base_command.command("held")
+@with_hub
+def held(hub, as_json) -> None:
+    """List the models that workers hold and nobody has registered: `hubctl base add NAME` registers one."""
+    need_token(hub)
+    found = hub.held_bases()
+    if as_json:
+        return emit(found, True)
+    rows = [[b["name"], b["revision"], b["config"].get("model_type"), b["where"]] for b in found]
+    table(
+        rows,
+        ["model", "revision", "type", "where"],
+        "No running worker holds a model that is not registered. They look in HUB_BASES/<org>/<name> on their machine.",
     )
 
 

@@ -15,6 +15,7 @@ The only administrator of the site, a member of nothing, gets what a stranger ge
 `to` fills the address: words, or the keys of the world in `test_routes.world` (job, cancelled, token, upload).
 """
 
+import json
 from dataclasses import dataclass, field
 
 from tests.hub.factories import PASSWORD, PICO_CONFIG
@@ -266,6 +267,7 @@ API_ROWS = [
         to={"pk": "cancelled"},
     ),
     row(API + "workers", "GET", SIGNED_IN, limits="200 200 200 403"),
+    row(API + "workers/bases", "GET", SIGNED_IN, limits="200 200 200 403"),
     row(API + "compare", "GET", MEMBERS, limits="200 404 200 403", query="version=lab/secret@v1"),
     row(API + "admin/users", "GET", NO_ADMIN, site="200"),
     row(API + "admin/users/<name:username>", "GET", NO_ADMIN, site="200"),
@@ -343,6 +345,8 @@ PAGE_ROWS = [
     row("metrics", "GET", "404 404 404 404 404", site="200"),
     row("workers", "GET", IN),
     row("bases", "GET", ALL),
+    row("bases/new", "GET", IN),
+    row("bases/new", "POST", "in 302 302 302 302", form={"name": "org/new", "config": json.dumps(PICO_CONFIG)}),
     row("bases/<anypath:name>", "GET", ALL, to={"name": "pico/llama"}),
     row(
         "bases/<anypath:name>/-/change",

@@ -57,6 +57,7 @@ class Nursery:
             "REDIS_URL": redis_url,
             "HUB_DATA": str(settings.HUB_DATA),
             "HUB_WORKER_THREADS": "1",
+            "HUB_WORKER_OFFERS": "False",
             "HUB_JOB_LEASE_SECONDS": str(LEASE),
             "OMP_NUM_THREADS": "1",
             **environment,

@@ -20,7 +20,9 @@ class BaseBody(Body):
 
     name = Text(max_length=200, help_text="org/name")
     revision = Text(max_length=64, default="main")
-    config = Object()
+    config = Object(
+        default=None, allow_null=True, help_text="without it, that of the model which a worker holds under the name"
+    )
     derived_from = Text(max_length=300, default=None, allow_null=True)
     relation = serializers.ChoiceField(BaseModel.Relation.choices, default="", allow_blank=True)
     aliases = serializers.ListField(child=Text(max_length=300), default=list, max_length=bases.MAX_ALIASES)
@@ -88,6 +90,28 @@ class RegisteredShape(serializers.Serializer):
 
     base = BaseShape()
     job = serializers.IntegerField(allow_null=True)
+
+
+class OfferShape(serializers.Serializer):
+    """A model that a worker holds and nobody has registered; `config` is its config.json."""
+
+    name = serializers.CharField()
+    revision = serializers.CharField()
+    where = serializers.CharField(help_text="how the worker has it")
+    source = serializers.JSONField()
+    config = serializers.JSONField()
+
+
+class Offers(View):
+    """What workers hold and nobody has registered."""
+
+    within_limit = READS
+
+    @extend_schema(operation_id="bases_held", tags=TAGS, responses=OfferShape(many=True))
+    def get(self, request):
+        actor = self.actor()
+        found = access.offers(administrator=access.is_admin(actor, self.viewer.is_site_admin))
+        return Response(OfferShape(found, many=True).data)
 
 
 class Bases(View):

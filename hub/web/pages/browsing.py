@@ -77,6 +77,11 @@ class Browsing:
                 groups.append({"name": name, "label": label, "values": values[:SHOWN], "more": values[SHOWN:]})
         return groups
 
+    @property
+    def is_as_it_opens(self) -> bool:
+        """The first of the kinds, and nothing searched or filtered."""
+        return self.kind == next(iter(KINDS)) and not self.chips()
+
     def chips(self) -> list[dict]:
         """What narrows the list now, each with the link that removes it."""
         chips = [

@@ -3,7 +3,7 @@
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from hub import access, queries
 from hub.errors import Conflict, Invalid
@@ -11,15 +11,20 @@ from hub.models import Kind
 from hub.services import base_owners
 from hub.services import bases as services
 from hub.web import basket
+from hub.web.forms import register_base
 from hub.web.pages import base_tree
+from hub.web.pages.first_steps import first_steps
 from hub.web.paging import page
 
 
 @require_safe
 def bases(request: HttpRequest) -> HttpResponse:
     """All bases as the tree they form."""
-    rows = base_tree.flat(queries.bases(access.viewer_of(request)))
-    return render(request, "bases/list.html", {"here": "bases", "rows": rows})
+    viewer = access.viewer_of(request)
+    context = {"here": "bases", "rows": base_tree.flat(queries.bases(viewer))}
+    if not context["rows"]:
+        context["steps"] = first_steps(viewer, request.build_absolute_uri("/").rstrip("/"))
+    return render(request, "bases/list.html", context)
 
 
 @require_safe
@@ -37,11 +42,24 @@ def base(request: HttpRequest, name: str) -> HttpResponse:
         "family": base_tree.family(rows, found.pk),
         "config": base_tree.described(found.config),
         "modules": len(found.shapes or {}),
+        "workers": access.is_anyone_there(),
         "repositories": repositories,
         "next": following,
         "ticked": basket.repositories(request),
     }
     return render(request, "bases/base.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def new_base(request: HttpRequest) -> HttpResponse:
+    """Register a base: by its config.json, or by choosing what a worker holds."""
+    sent = request.method == "POST"
+    access.require_user(access.viewer_of(request))
+    form = register_base.read(request, sent=sent)
+    if sent and not form.refused and (made := form.register()):
+        messages.success(request, f"{made} is registered.")
+        return redirect("base", str(made))
+    return form.refused.on(render(request, "bases/new.html", form.context()))
 
 
 @require_POST

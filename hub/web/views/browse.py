@@ -7,6 +7,7 @@ from django.views.decorators.http import require_POST, require_safe
 from hub import access, queries
 from hub.web import basket
 from hub.web.pages.browsing import SORTS, Browsing
+from hub.web.pages.first_steps import first_steps
 from hub.web.paging import page
 from hub.web.way_back import lead_back
 
@@ -27,6 +28,8 @@ def browse(request: HttpRequest) -> HttpResponse:
         "sorts": SORTS,
         "ticked": basket.repositories(request),
     }
+    if not rows and browsing.is_as_it_opens:
+        context["steps"] = first_steps(viewer, request.build_absolute_uri("/").rstrip("/"))
     return render(request, "browse/page.html", context)
 
 

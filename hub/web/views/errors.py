@@ -33,7 +33,7 @@ def refusal_page(request: HttpRequest, error: HubError | CompositionError) -> Ht
     if status == 401:
         back = request.get_full_path() if request.method == "GET" else "/"
         return redirect_to_login(back)
-    page = _page(request, status, error.message, error.code)
+    page = _page(request, status, error.message, error.code, mend=error.facts.get("page", ""))
     for name, value in getattr(error, "headers", {}).items():
         page[name] = value
     return page
@@ -72,6 +72,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return render(request, "errors/broken.html", {"incident": incident}, status=500)
 
 
-def _page(request: HttpRequest, status: int, message: str, code: str = "") -> HttpResponse:
-    page = {"status": status, "title": TITLES.get(status, "Refused"), "message": message, "code": code}
+def _page(request: HttpRequest, status: int, message: str, code: str = "", mend: object = "") -> HttpResponse:
+    page = {"status": status, "title": TITLES.get(status, "Refused"), "message": message, "code": code, "mend": mend}
     return render(request, "errors/refusal.html", page, status=status)

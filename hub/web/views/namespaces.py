@@ -13,6 +13,7 @@ from hub.services import accounts, repositories
 from hub.services.upkeep.purge import purge_repository
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
+from hub.web.pages.first_steps import first_steps
 from hub.web.paging import page
 
 
@@ -50,6 +51,8 @@ def namespace(request: HttpRequest, namespace: str) -> HttpResponse:
         "rules": queries.protections(found) if mine else [],
         "ticked": basket.repositories(request),
     }
+    if mine and not rows:
+        context["steps"] = first_steps(viewer, request.build_absolute_uri("/").rstrip("/"))
     return render(request, "accounts/namespace.html", context)
 
 

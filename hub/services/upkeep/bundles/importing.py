@@ -13,6 +13,7 @@ from django.db import transaction
 
 from composition.errors import CompositionError
 from composition.formats.strict_json import strict_loads
+from hub.access.base_advice import how_to_register
 from hub.errors import Conflict, HubError, Invalid
 from hub.models import BaseModel, User
 from hub.services import bases
@@ -125,10 +126,12 @@ def _base(actor: User, claim: ClaimedBase, trusted: bool) -> BaseModel:
     if found and found.shapes is not None:
         return found
     if not trusted:
+        advice = how_to_register(claim.name if claim.revision == "main" else f"{claim.name}@{claim.revision}")
         raise Invalid(
             f"The bundle needs the base {claim.name}, whose shapes aren't known here; no trusted hub has signed it. "
-            f"Register the base first: hubctl base add {claim.name} --config config.json",
+            f"{advice}, and import again.",
             code="base.unknown",
+            **advice.facts,
         )
     shapes = {"shapes": claim.shapes, "fingerprint": claim.fingerprint, "parameters": claim.parameters}
     named = {"name": claim.name, "revision": claim.revision, "config": claim.config, "license": claim.license}
