@@ -22,6 +22,7 @@ _TABLES = frozenset(
     position_embedding embed_positions shared embed_in tok_embeddings relative_attention_bias embeddings pos_embed
     """.split()
 )
+_BARE = frozenset({"class_embedding", "latents", "query_tokens"})
 _NO_LAYER = frozenset({"ln_1", "ln_2", "ln_f", "act_fn", "rotary_emb", "dropout"})
 
 
@@ -44,6 +45,12 @@ class Layout:
     transposed: frozenset[str] | None = None
     heads: frozenset[str] = frozenset()
     exact: bool = False
+
+    @property
+    def places(self) -> int:
+        """How many matrices an adapter can have factors for; experts count one by one, twice where two are fused."""
+        stacked = [shape for own in self.others.values() for shape in own.values() if len(shape) > 2]
+        return len(self.kinds) + sum(2 * shape[0] for shape in stacked)
 
     def looks_bare(self, target: str) -> bool:
         """Whether an unknown target is named like a module without a matrix, such as a norm, which peft refuses."""
@@ -105,7 +112,7 @@ def layout_from(shapes: Shapes, config: Mapping[str, Any]) -> Layout:
     routed = {name.rpartition(".experts.")[0] for name in shapes if ".experts." in name and len(shapes[name]) > 2}
     for name, shape in shapes.items():
         owner, _, leaf = name.rpartition(".")
-        if len(shape) > 2 and owner.rpartition(".")[2] == "experts":
+        if owner.rpartition(".")[2] == "experts" or leaf in _BARE or leaf.endswith("_weight"):
             others.setdefault(owner, {})[leaf] = shape
         elif leaf in ("gate", "router") and owner in routed:
             others[name] = {"weight": shape}

@@ -190,6 +190,10 @@ def adapters() -> Rows:
     )
     two = {name.replace("lora_A", "lora_A.a").replace("lora_B", "lora_B.b"): value for name, value in tensors().items()}
     yield "two adapters in one", adapter(two), "adapter.tensor_unknown"
+    bare = {name.removeprefix(PREFIX): array for name, array in tensors().items()}
+    yield "without peft's prefix", adapter(bare), "adapter.names"
+    one = {name.replace(".weight", ".sft.weight"): array for name, array in tensors().items()}
+    yield "the adapter's name inside", adapter(one), "adapter.names"
 
 
 def misfits() -> Rows:
@@ -204,6 +208,8 @@ def misfits() -> Rows:
     )
     other = {name.replace("model.layers", "transformer.h"): array for name, array in tensors().items()}
     yield "other names", adapter(other), "adapter.module_unknown"
+    yield "a container", adapter(target_modules=[*TARGETS, "self_attn"]), "adapter.does_not_load"
+    yield "a wrapper", adapter({f"_orig_mod.{name}": array for name, array in tensors().items()}), "adapter.names"
 
 
 def datasets() -> Rows:

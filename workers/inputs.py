@@ -12,6 +12,7 @@ from composition.formats.dataset.seed_rows import read_seeds
 from composition.weights import LoraWeights
 from hub.models import ADAPTER, BaseModel, Job, JobInput, Version
 from hub.services.jobs import files as job_files
+from hub.services.known_bases import known_shapes
 from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.worker import Worker
@@ -30,7 +31,7 @@ def versions(rows: Sequence[JobInput]) -> list[Version]:
 def adapter_of(attempt: Attempt, worker: Worker, row: JobInput, name: str) -> LoraWeights:
     """An input adapter, with the name that the result may use for it."""
     attempt.say(f"Reading {row.version}")
-    adapter = read_adapter(worker.input_folder(row))
+    adapter = read_adapter(worker.input_folder(row), base=known_shapes(row.version.base))
     adapter.name = name
     return adapter
 

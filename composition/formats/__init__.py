@@ -12,14 +12,17 @@ from composition.formats.sources import LocalFile
 from composition.formats.table import ADAPTER, FORMATS
 
 if TYPE_CHECKING:
+    from composition.base_shapes import BaseShapes
     from composition.factors import LoraWeights
 
 __all__ = ["FORMATS", "read_adapter"]
 
 
-def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":
+def read_adapter(folder: str | PathLike[str], *, base: "BaseShapes | None" = None) -> "LoraWeights":
     """The adapter in a folder, of any known format, its weights read when asked for.
 
+    With a `base` (`module_shapes`), modules have the base's present names also where the files have those of an older
+    release, so that both can be merged.
     Raises CompositionError `adapter.*` or `config.*`, saying what was found, what was expected and what to do.
     """
     path = Path(folder)
@@ -31,7 +34,7 @@ def read_adapter(folder: str | PathLike[str]) -> "LoraWeights":
     readable = [row for row in FORMATS.holding(ADAPTER) if row.read]
     for row in readable:
         if row.detect(files):
-            return row.reader()(path)
+            return row.reader()(path, base) if row.by_base else row.reader()(path)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
     raise CompositionError(
         "adapter.unknown_format",

@@ -72,9 +72,12 @@ def parse_header(
     size: int | None = None,
     max_header: int = MAX_HEADER,
     max_metadata: int = MAX_METADATA,
+    max_tensors: int = MAX_TENSORS,
     file: str | None = None,
 ) -> SafetensorsHeader:
     """Read and check the header of a file of `size` bytes (found by seeking where not given).
+
+    At most `max_header` bytes of header (never over `HIGHEST_MAX_HEADER`) and `max_tensors` tensors are read.
 
     A stream is read from its current position, which must be the file's start; `file` names it in errors.
     Raises CompositionError `safetensors.*` with the fact `file`, and `tensors` where single ones are to blame.
@@ -82,8 +85,9 @@ def parse_header(
     if isinstance(stream_or_path, str | Path):
         path = Path(stream_or_path)
         with path.open("rb") as stream:
-            return _Parser(file or path.name, max_metadata).parse(stream, size, max_header)
-    return _Parser(file or "the safetensors file", max_metadata).parse(stream_or_path, size, max_header)
+            return _Parser(file or path.name, max_tensors, max_metadata).parse(stream, size, max_header)
+    parser = _Parser(file or "the safetensors file", max_tensors, max_metadata)
+    return parser.parse(stream_or_path, size, max_header)
 
 
 def write_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]) -> bytes:
@@ -99,9 +103,8 @@ def write_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Map
 
 
 class _Parser:
-    def __init__(self, file: str, max_metadata: int = MAX_METADATA) -> None:
-        self.file = file
-        self.max_metadata = max_metadata
+    def __init__(self, file: str, max_tensors: int, max_metadata: int) -> None:
+        self.file, self.max_tensors, self.max_metadata = file, max_tensors, max_metadata
 
     def error(self, code: str, problem: str, **facts: object) -> CompositionError:
         return CompositionError(f"safetensors.{code}", f"{self.file}: {problem}", file=self.file, **facts)
@@ -144,9 +147,12 @@ class _Parser:
         if not isinstance(raw, dict):
             raise self.error("not_json", "its header is no JSON object.")
         metadata = self.metadata(raw.pop(METADATA_KEY, {}))
-        if len(raw) > MAX_TENSORS:
+        if len(raw) > self.max_tensors:
             raise self.error(
-                "too_many_tensors", f"it holds {len(raw):,} tensors; at most {MAX_TENSORS:,} are read.", count=len(raw)
+                "too_many_tensors",
+                f"it holds {len(raw):,} tensors; at most {self.max_tensors:,} are read here. "
+                "Push it for its base: what a base can hold is read.",
+                count=len(raw),
             )
         tensors = {name: self.tensor(name, entry) for name, entry in raw.items()}
         ordered = sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end, item[0]))

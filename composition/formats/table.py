@@ -47,9 +47,10 @@ class Format:
     or rows. `config` is the file that counts by its JSON value and not by its bytes; `weights` is the name of the
     weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where the file
     that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
-    asked for. `convert` is "module:function" for a format that isn't stored as it is: (files, base) → Plan of the PEFT
-    files that say the same (`composition.formats.foreign`). The `fallback` row of a kind judges the files that no row
-    recognises: its refusal says what is missing.
+    asked for; with `by_base` it also takes the base, whose names it gives the modules. `convert` is "module:function"
+    for a format that isn't stored as it is: (files, base) → Plan of the PEFT files that say the same
+    (`composition.formats.foreign`). The `fallback` row of a kind judges the files that no row recognises: its refusal
+    says what is missing.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Format:
     base_of: Callable[[Files], BaseName | None] | None = None
     read: str | None = None
     convert: str | None = None
+    by_base: bool = False
     merges: bool = False
     loads_in_peft: bool = False
     fallback: bool = False

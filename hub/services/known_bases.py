@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
+from composition.base_shapes import BaseShapes
 from hub.access.base_advice import how_to_register
 from hub.access.bases import alias_named
 from hub.errors import Conflict, Invalid, NotFound
@@ -68,10 +69,16 @@ def unknown_base(name: str | None, config: str) -> Invalid:
     return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **facts)
 
 
-def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
-    """The base's shapes, or Invalid saying what to wait for."""
-    if base.shapes is not None:
-        return base.shapes
+def known_shapes(base: BaseModel | None) -> BaseShapes | None:
+    """The base's shapes with what its config says of it; None where there is no base, or nobody has read them yet."""
+    return BaseShapes(base.shapes, config=base.config) if base is not None and base.shapes is not None else None
+
+
+def require_shapes(base: BaseModel) -> BaseShapes:
+    """The base's shapes with what its config says of it, or Invalid saying what to wait for."""
+    known = known_shapes(base)
+    if known is not None:
+        return known
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     facts: dict[str, str] = {}
     if base.error:

@@ -5,18 +5,11 @@ an accepted case the reason code that keeps it from being merged ("" where it me
 the message, or in one of the warnings. Rows may repeat a case on another base.
 """
 
-import json
-from functools import cache
-from pathlib import Path
-
 import pytest
 
-from composition.base_models import module_shapes
-from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.validate import local_files, validate_adapter
-
-HERE = Path(__file__).parent
+from tests.field.pico_bases import HERE, kept_shapes, shapes
 
 NAMES = [
     ("b12_3d_expert_factors", "qwen3moe", "refused", "adapter.module_unknown", ("a parameter that holds all experts",)),
@@ -96,23 +89,6 @@ IMPORTED = [
 
 
 ROWS = [*NAMES, *IMPORTED]
-
-
-def config(base: str) -> dict:
-    """The config.json of one of `bases`."""
-    return json.loads((HERE / "bases" / f"{base}.json").read_text())
-
-
-@cache
-def shapes(base: str):
-    """The shapes of one of `bases`, with their layout."""
-    return module_shapes(config(base))
-
-
-@cache
-def kept_shapes(base: str):
-    """The shapes as the hub's database keeps them, and the config they came from."""
-    return BaseShapes(json.loads(json.dumps(shapes(base))), config=config(base))
 
 
 @pytest.mark.parametrize(("case", "base", "verdict", "code", "what"), ROWS, ids=[f"{row[0]}-{row[1]}" for row in ROWS])

@@ -7,6 +7,7 @@ from composition.recipes import ShortcutRecipe
 from composition.registry import METHODS, recipe_from_dict
 from hub.models import JobInput, State
 from hub.services.jobs.kinds.transfer_shortcuts import INDEX
+from hub.services.known_bases import known_shapes
 from workers.attempt import Attempt
 from workers.inputs import inputs_of, private_bytes
 from workers.kinds import WorkerKind
@@ -24,7 +25,7 @@ def transfer(attempt: Attempt, worker: Worker) -> None:
 
     job, recipe = attempt.job, recipe_from_dict(attempt.job.recipe)
     (row,) = inputs_of(job)
-    adapter = read_adapter(read_source(attempt, worker, row))
+    adapter = read_adapter(read_source(attempt, worker, row), base=known_shapes(row.version.base))
     adapter.name = public_names(job, [row.version])[0]
     given = _wanted(attempt, recipe, row)
     attempt.advance(State.RUNNING)

@@ -12,21 +12,24 @@ from composition.formats.peft.read import read as read_peft
 from composition.formats.sources import LocalFile
 
 if TYPE_CHECKING:
+    from composition.base_shapes import BaseShapes
     from composition.factors import LoraWeights
 
 
-def read(name: str, folder: Path, *, base: Base | None = None) -> "LoraWeights":
-    """The adapter of the format `name` in `folder`. Raises `import.*`; `import.needs_base` where the names or the order
-    of the rows depend on a base that wasn't given."""
+def read(name: str, folder: Path, base: "BaseShapes | None" = None) -> "LoraWeights":
+    """The adapter of the format `name` in `folder`.
+
+    Raises `import.*`; `import.needs_base` where names or rows depend on a base, and none was given.
+    """
     files = {entry.name: LocalFile(entry) for entry in sorted(folder.iterdir()) if entry.is_file()}
-    plan = MODULES[name].plan(files, base or Base())
+    plan = MODULES[name].plan(files, Base.of(base))
     with tempfile.TemporaryDirectory(prefix="imported-") as place:
         made = Path(place) / folder.name
         made.mkdir()
         (made / CONFIG_FILE).write_bytes(plan.config())
         with (made / WEIGHTS_FILE).open("wb") as out:
             out.writelines(plan.weights(files))
-        return read_peft(made)  # mapped, so it outlives its name
+        return read_peft(made, base)  # mapped, so it outlives its name
 
 
 def __getattr__(name: str) -> Any:

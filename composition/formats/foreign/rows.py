@@ -59,6 +59,7 @@ def _row(name: str, module: ModuleType) -> Format:
         config=CONFIG_FILE,
         base_of=module.base_of,
         read=f"composition.formats.foreign.read:read_{name}",
+        by_base=True,
         convert=f"{module.__name__}:plan",
         merges=True,
     )

@@ -18,10 +18,13 @@ from composition.formats.peft.names import CONFIG_FILE, ORIGINAL, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm
 from composition.formats.peft.tensors import Tensors, first_three
 from composition.formats.peft.types import MIXTURES, reason_for
-from composition.formats.safetensors_header import SafetensorsHeader, parse_header
+from composition.formats.safetensors_header import MAX_HEADER, MAX_TENSORS, SafetensorsHeader, parse_header
 from composition.formats.sources import Files, read_start
 from composition.formats.table import BaseName
 
+TENSORS_A_PLACE = 3
+"""A, B, and one more for what some methods add."""
+BYTES_A_TENSOR = 200
 WEIGHT_ENDINGS = (".safetensors", ".gguf")
 
 Judge = Callable[[SafetensorsHeader, PeftConfig, list[str]], Tensors]
@@ -34,19 +37,22 @@ def validate_peft(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | No
     Raises what `check_folder` raises; facts name `file`, and `tensors` (the first three offenders).
     """
 
+    base = None if base_shapes is None else BaseShapes.of(base_shapes)
+
     def judge(header: SafetensorsHeader, config: PeftConfig, warnings: list[str]) -> Tensors:
         if config.is_lora:
-            base = None if base_shapes is None else BaseShapes.of(base_shapes)
             return check_lora(header, config, base, warnings)
         if base_shapes is not None:
             warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
         return Tensors(config)
 
-    return check_folder(files, judge)
+    return check_folder(files, judge, places=base.layout.places if base is not None else 0)
 
 
-def check_folder(files: Files, judge: Judge) -> AdapterFacts:
+def check_folder(files: Files, judge: Judge, *, places: int = 0) -> AdapterFacts:
     """What every folder of PEFT's layout passes; `judge` says what the tensors in the header are.
+
+    `places` is how many matrices of the base can have factors: one with many experts lets a larger header in.
 
     Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
     """
@@ -55,7 +61,9 @@ def check_folder(files: Files, judge: Judge) -> AdapterFacts:
     config = read_config(files)
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
-        header = parse_header(stream, size=source.size, file=WEIGHTS_FILE)
+        most = max(MAX_TENSORS, places * TENSORS_A_PLACE)
+        most_bytes = max(MAX_HEADER, most * BYTES_A_TENSOR if most > MAX_TENSORS else 0)
+        header = parse_header(stream, size=source.size, max_header=most_bytes, max_tensors=most, file=WEIGHTS_FILE)
         _check_some(header)
         warnings = list(config.warnings)
         found = judge(header, config, warnings)

@@ -94,10 +94,10 @@ def check_base(found: Tensors, base: BaseShapes, budget: Budget) -> list[str]:
     if unknown:
         raise _no_module(unknown, base)
     check_pairs(found, budget, file=WEIGHTS_FILE)
-    warnings = _check_targets_of_base(found, chosen)
+    warnings = _check_targets_of_base(found, chosen, base)
     check_magnitudes(found, config)
     _check_shapes(found, chosen, base)
-    return warnings + check_whole(found, base) + _unadapted(found, chosen)
+    return warnings + check_whole(found, chosen, base) + _unadapted(found, chosen)
 
 
 def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
@@ -115,13 +115,13 @@ def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
     return CompositionError("adapter.module_unknown", told, tensors=unknown[:3], count=len(unknown))
 
 
-def _check_targets_of_base(found: Tensors, chosen: Picked) -> list[str]:
+def _check_targets_of_base(found: Tensors, chosen: Picked, base: BaseShapes) -> list[str]:
     config = found.config
     unexpected = [name for name in found.pairs if name not in chosen.modules and name not in chosen.parameters]
     misnamed = [
         name
         for name, pair in found.pairs.items()
-        if name in chosen.modules and pair.table > is_table(chosen.modules[name])
+        if base.layout.exact and name in chosen.modules and pair.table != is_table(chosen.modules[name])
     ]
     if unexpected or misnamed:
         raise _unexpected(unexpected or misnamed)

@@ -12,10 +12,13 @@ from composition.formats.peft import fit
 from composition.formats.peft.config import PeftConfig
 from composition.formats.peft.matching import effective
 from composition.formats.peft.names import WEIGHTS_FILE
-from composition.formats.peft.patterns import Budget, check_names
+from composition.formats.peft.patterns import MAX_SECONDS, Budget, check_names
 from composition.formats.peft.renaming import Renaming, renamings
 from composition.formats.peft.tensors import Tensors, check_pairs, sort_tensors
 from composition.formats.safetensors_header import SafetensorsHeader
+
+TENSORS_A_SECOND = 5000
+"""What a file of many tensors adds to the time that matching its names may take."""
 
 MISNAMED = frozenset(
     f"adapter.{code}" for code in ("names", "tensor_unknown", "module_unknown", "target_unexpected", "target_missing")
@@ -29,7 +32,7 @@ def check_lora(header: SafetensorsHeader, config: PeftConfig, base: BaseShapes |
     Raises `adapter.*`; `adapter.names` where other names would make all of it right, with the steps (`renaming`).
     """
     check_names(config.expressions, max(map(len, header.tensors)))
-    budget = Budget()
+    budget = Budget(MAX_SECONDS + len(header.tensors) / TENSORS_A_SECOND)
     try:
         return _judge(header, config, base, warnings, budget)
     except CompositionError as refusal:

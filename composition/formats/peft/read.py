@@ -4,27 +4,31 @@ What rank and alpha mean is asked of `config`; here names are paired, and an ada
 refused with the reason. peft stores A as [r, in] and B as [out, r] for Linear and Conv1D alike.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.factors import Factors, LazyFactors, LoraWeights
 from composition.facts import ModuleFacts
 from composition.formats.peft.config import PeftConfig, parse_peft_config
+from composition.formats.peft.matching import effective
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, parse_factor
 from composition.formats.safetensors_writer import TORCH_DTYPES
 
 
-def read(folder: Path) -> LoraWeights:
+def read(folder: Path, base: BaseShapes | None = None) -> LoraWeights:
     """The adapter in `folder`; weights are read when asked for.
 
-    Raises CompositionError: `config.*`, `adapter.*` for files that are missing, cut, incomplete or at odds with the
+    With a `base`, modules have the base's present names, whichever release the file's names are of. Raises CompositionError: `config.*`, `adapter.*` for files that are missing, cut, incomplete or at odds with the
     config, `adapter.needs_base` for what depends on its base weight (DoRA, PiSSA, modules_to_save, bias).
     """
     config = parse_peft_config((folder / CONFIG_FILE).read_bytes())
+    config = config if base is None else effective(config, base)
     needs = config.needs_base()
     if needs:
         raise CompositionError(
@@ -45,7 +49,10 @@ def read(folder: Path) -> LoraWeights:
         raise CompositionError(
             "adapter.broken", f"{path.name} of {folder.name} can't be read ({error}). Download or save it again."
         ) from error
-    modules = {module: _entry(source, module, pair, config) for module, pair in _pairs(source, folder.name).items()}
+    modules = {
+        _of_base(module, base): _entry(source, module, pair, config)
+        for module, pair in _pairs(source, folder.name, base).items()
+    }
     return LoraWeights(
         modules,
         base_model=config.base_model_name,
@@ -56,11 +63,30 @@ def read(folder: Path) -> LoraWeights:
     )
 
 
-def _pairs(source: safe_open, name: str) -> dict[str, dict[str, str]]:
+def _places(source: safe_open, base: BaseShapes | None) -> Iterator[tuple[str, str]]:
+    """(the file's name of a tensor, the name that peft gives it on the base)."""
+    keys = list(source.keys())
+    if base is None or base.layout.rules is None:
+        yield from ((key, key) for key in keys)
+        return
+    landed, lost = base.layout.rules.land(keys)
+    yield from ((landing.names[0], place) for place, landing in landed.items())
+    yield from ((key, key) for key in (*lost, *(key for key in keys if ".lora_" not in key)))
+
+
+def _of_base(module: str, base: BaseShapes | None) -> str:
+    """The base's own name of a module; a feature extractor's lacks the prefix of the model below the head."""
+    if base is None or module in base.layout.kinds:
+        return module
+    inner = f"{base.layout.prefix}.{module}"
+    return inner if inner in base.layout.kinds else module
+
+
+def _pairs(source: safe_open, name: str, base: BaseShapes | None) -> dict[str, dict[str, str]]:
     """Module → {"A": tensor name, "B": tensor name}."""
     pairs: dict[str, dict[str, str]] = {}
-    for key in source.keys():  # noqa: SIM118 - safe_open is not a mapping
-        factor = parse_factor(key)
+    for key, place in _places(source, base):
+        factor = parse_factor(place)
         if factor is None or factor.table:
             raise CompositionError(
                 "adapter.unknown_tensor",

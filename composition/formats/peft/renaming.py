@@ -162,15 +162,17 @@ def _leading(name: str) -> int:
 
 
 def _substitutions(names: Collection[str], modules: Collection[str]) -> list[tuple[str, str]]:
-    """(old, new) beginnings of the modules' names, the longest common rest first, text models before others."""
+    """(old, new) beginnings of the modules' names before the list of layers, text models before others."""
     asked = sorted({factor.module for name in names if (factor := parse_factor(name))})
     if not asked or not modules or all(module in modules for module in asked):
         return []
-    first = next(module for module in asked if module not in modules)
+    first = next((name for name in asked if name not in modules and _numbered(name)), None)
+    if first is None:
+        return []
     parts = first.split(".")
     known = set(modules)
     tried: dict[tuple[str, str], None] = {}
-    for cut in range(len(parts)):
+    for cut in range(_numbered(first)):
         old, rest = ".".join((*parts[:cut], "")), ".".join(parts[cut:])
         ends = [module for module in modules if module == rest or module.endswith(f".{rest}")]
         for module in sorted(ends, key=lambda end: (not any(word in end for word in _TEXT), end)):
@@ -181,6 +183,12 @@ def _substitutions(names: Collection[str], modules: Collection[str]) -> list[tup
         if ends:
             break
     return list(tried)
+
+
+def _numbered(module: str) -> int:
+    """Where the list of layers stands in the name, counted from 1, so that the layers stay the same; 0 without one."""
+    parts = module.split(".")
+    return next((place for place, part in enumerate(parts) if part.isdigit()), 0)
 
 
 def _word(old: str, new: str) -> str:

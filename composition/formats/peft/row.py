@@ -15,6 +15,7 @@ ROW = Format(
     weights=WEIGHTS_FILE,
     base_of=base_of,
     read="composition.formats.peft.read:read",
+    by_base=True,
     merges=True,
     loads_in_peft=True,
     fallback=True,

@@ -95,6 +95,8 @@ def sort_tensors(
         if factor is None:
             if not _sort_other(name, arrival.tensor, config, found, base):
                 unknown.append(stored)
+            elif name == arrival.name:
+                bare.append(stored)
             continue
         if name == arrival.name:
             bare.append(stored)
@@ -145,9 +147,11 @@ def _sort_other(name: str, tensor: TensorInfo, config: PeftConfig, found: Tensor
         return "trainable_tokens" in config.variants
     found.saved[name] = tensor
     owner = name.rpartition(".")[0].replace(".modules_to_save.default", "").removesuffix(".base_layer")
+    last = owner.rpartition(".")[2]
+    if last in EMBEDDINGS and base is not None and owner not in base.layout.kinds and owner not in base.layout.others:
+        return False
     if any(saved_module_regex(key).match(owner) for key in config.modules_to_save):
         return True
-    last = owner.rpartition(".")[2]
     if last in HEADS and config.task_type in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"):
         found.whole.setdefault("modules_to_save", []).append(owner)
         return True

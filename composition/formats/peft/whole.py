@@ -4,18 +4,19 @@ from collections.abc import Iterator, Sequence
 
 from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
-from composition.formats.peft.matching import does_not_load
+from composition.formats.peft.matching import Picked, does_not_load
 from composition.formats.peft.names import CONFIG_FILE, PREFIX
 from composition.formats.peft.tensors import EMBEDDINGS, Tensors, first_three
 
 
-def check_whole(found: Tensors, base: BaseShapes) -> list[str]:
+def check_whole(found: Tensors, chosen: Picked, base: BaseShapes) -> list[str]:
     """Whole tensors have the base's shapes, and all that modules_to_save picks is there. Returns the warnings.
 
     Only the rows of an embedding or a head may differ: the vocabulary was resized, which the user of the adapter must
     do as well. Raises `adapter.shape` and `adapter.does_not_load`.
     """
     _check_saved(found, base)
+    _check_places(found, chosen)
     wrong, resized = [], []
     for name, tensor in found.saved.items():
         owner, given = _owner(name), list(tensor.shape)
@@ -42,6 +43,31 @@ def check_whole(found: Tensors, base: BaseShapes) -> list[str]:
         f"The vocabulary was resized: {told}. Call model.resize_token_embeddings({rows}) on the base first, or peft "
         "can't load this adapter; the hub can't evaluate or try it on the base as it is."
     ]
+
+
+def _check_places(found: Tensors, chosen: Picked) -> None:
+    """An adapted layer's own weight is named with `.base_layer`, every other one without."""
+    below = ".base_layer"
+    misplaced = [
+        name
+        for name in found.saved
+        if (owner := name.rpartition(".")[0]).removesuffix(below) in chosen.modules
+        and ".lora_" not in name
+        and not owner.endswith(below)
+    ]
+    misplaced += [
+        name
+        for name in found.saved
+        if (owner := name.rpartition(".")[0]).endswith(below) and owner.removesuffix(below) not in chosen.modules
+    ]
+    if misplaced:
+        raise does_not_load(
+            f"it holds {first_three(misplaced)}, and peft keeps a layer's own weight under "
+            f"{below[1:]} where it adapts the layer, and only there",
+            "Save the adapter with peft's save_pretrained.",
+            tensors=misplaced[:3],
+            count=len(misplaced),
+        )
 
 
 def _owner(name: str) -> str:

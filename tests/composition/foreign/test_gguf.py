@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from composition.base_models import module_shapes
 from composition.errors import CompositionError
+from composition.formats import read_adapter
 from composition.formats.foreign import gguf as importer
 from composition.formats.foreign.gguf_file import read_head
 from composition.formats.foreign.plan import Base, made_in_memory
@@ -20,7 +21,7 @@ from composition.formats.gguf.lora import gguf_files
 from composition.formats.sources import MemoryFile
 from composition.formats.validate import local_files, validate_adapter
 from tests import foreign
-from tests.field import test_cases as field
+from tests.field import pico_bases as field
 
 LLAMA = field.config("llama")
 
@@ -116,6 +117,16 @@ def test_q8_0_is_read_to_the_numbers_that_llama_cpp_computes_with(tmp_path):
     found = made({"q.gguf": MemoryFile((tmp_path / "q.gguf").read_bytes())}, LLAMA)
     a, b = (gguf.quants.dequantize(data, gguf.GGMLQuantizationType.Q8_0) for data in quantised)
     np.testing.assert_allclose(found["model.layers.0.self_attn.v_proj"], b.astype(np.float64) @ a, rtol=1e-6)
+
+
+def test_a_folder_is_read_here_with_the_base_and_refused_without():
+    folder = field.HERE / "cases" / "b14_gguf_lora"
+    assert sorted(read_adapter(folder, base=field.shapes("llama"))) == [
+        f"model.layers.{layer}.self_attn.q_proj" for layer in range(2)
+    ]
+    with pytest.raises(CompositionError) as refusal:
+        read_adapter(folder)
+    assert refusal.value.code == "import.needs_base"
 
 
 def test_an_embedding_is_transposed_as_llama_cpp_has_it(tmp_path):

@@ -19,7 +19,7 @@ from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.sources import MemoryFile
 from composition.formats.validate import validate_adapter
 from tests import foreign
-from tests.field import test_cases as field
+from tests.field import pico_bases as field
 from tests.pico import ALL_LINEAR, pico_llama
 
 HEADS = (4, 2)
