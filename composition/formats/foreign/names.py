@@ -1,7 +1,8 @@
 """Module names of other tools in the words of the base: by its own list of modules, never by guessing.
 
 Most tools keep the names of the model's code and differ in what comes before them. A name is therefore looked up whole,
-then by its end, which counts only where one module of the base has it.
+then by its end, from the word before the layer's number on (`layers.0.self_attn.q_proj`); an end counts only where one
+module of the base has it.
 """
 
 from collections import Counter
@@ -30,7 +31,7 @@ class Modules:
             if name in self._shapes:
                 return name
         for name in candidates:
-            for end in _ends(name):
+            for end in _ends(name)[: _before_number(name) + 1]:
                 if "." in end and end in self._by_end:
                     return self._by_end[end]
         return candidates[0]
@@ -38,6 +39,12 @@ class Modules:
     def is_table(self, name: str) -> bool:
         """Whether the module is an embedding table."""
         return name.rpartition(".")[2] in TABLES
+
+
+def _before_number(name: str) -> int:
+    """The place of the word before the first number in a name; 0 where it has none."""
+    words = name.split(".")
+    return max(next((place for place, word in enumerate(words) if word.isdigit()), 1) - 1, 0)
 
 
 def _ends(name: str) -> list[str]:

@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 from composition.errors import CompositionError
 from composition.formats import read_adapter
 from composition.formats.foreign import grouped, megatron, mistral, mlx, torchtune
+from composition.formats.foreign.names import Modules
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.sources import MemoryFile
 from composition.formats.validate import validate_adapter
@@ -95,6 +96,19 @@ class TestMlx:
         assert json.loads(built["adapter_config.json"])["target_modules"] == sorted(few)
         built = made(foreign.mlx_lm(LINEARS)[0], mlx)
         assert json.loads(built["adapter_config.json"])["target_modules"] == sorted(ALL_LINEAR)
+
+    @pytest.mark.parametrize(
+        ("name", "found"),
+        [
+            ("language_model.model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_proj"),
+            ("layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_proj"),
+            ("encoder.blocks.1.self_attn.q_proj", "encoder.blocks.1.self_attn.q_proj"),
+            ("self_attn.q_proj", "self_attn.q_proj"),
+            ("head", "head"),
+        ],
+    )
+    def test_names_are_found_by_their_end_from_the_layer_s_number_on(self, name, found):
+        assert Modules(Base(shapes=LINEARS)).named([name]) == found
 
     def test_dora_is_peft_s(self, tmp_path):
         """mlx: m / ‖W + ΔW‖ · (W + ΔW), norms over a row; the same as peft's merged weight."""
