@@ -3,7 +3,7 @@
     lora_unet_{module}.lora_down.weight [r, in(, k, k)]   .lora_up.weight [out, r(, 1, 1)]   .alpha   (.dora_scale)
     unet.{module}.lora_A.weight                           unet.{module}.lora_B.weight        (…alpha)
 
-ΔW = alpha / r · up @ down, and alpha = r where none is given (sd-scripts `networks/lora.py`, diffusers
+ΔW = alpha / r · up @ down, and alpha = r where none or 0 is given (sd-scripts `networks/lora.py`; diffusers
 `get_peft_kwargs`); a file of diffusers may carry its LoraConfig in the header (`lora_adapter_metadata`). `image_names`
 knows what the modules are called.
 """
@@ -180,7 +180,7 @@ def _scale(
         alpha = halves["alpha"]
         if math.prod(alpha.shape) != 1 or alpha.dtype not in ("F64", "F32", "F16", "BF16"):
             refuse("config", label, f"{alpha.name} is no single number", "Save it again.", tensors=[alpha.name])
-        return alpha.scalar(originals.stream(alpha.file)) / max(rank, 1)
+        return (alpha.scalar(originals.stream(alpha.file)) or rank) / max(rank, 1)
     return config.scale(inside, rank) if config else 1.0
 
 

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 from peft import PeftModel
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from composition.errors import CompositionError
 from composition.formats.foreign import diffusers, kohya
@@ -84,6 +84,15 @@ def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
 def test_every_module_of_a_u_net_is_found_and_keeps_its_update(style):
     files, deltas = foreign.kohya(shapes(SMALL_XL), style=style)
     assert_equal(made_deltas(files, SMALL_XL), deltas)
+
+
+def test_an_alpha_of_zero_is_the_rank_as_in_sd_scripts():
+    files, deltas = foreign.kohya({"conv_in": (16, 4, 3, 3)}, alpha=0.0)
+    found = made_deltas(files, SMALL_XL)["conv_in"]
+    tensors = load(files["style.safetensors"])
+    down, up = (tensors[f"lora_unet_conv_in.lora_{half}.weight"].astype(np.float64) for half in ("down", "up"))
+    np.testing.assert_allclose(found, np.tensordot(up[:, :, 0, 0], down, axes=(1, 0)), rtol=1e-6)
+    assert not deltas["conv_in"].any()
 
 
 @pytest.mark.parametrize("config", [SMALL_FLUX, SMALL_SD3], ids=["flux", "sd3"])
