@@ -53,7 +53,6 @@ def check_folder(files: Files, judge: Judge, *, places: int = 0) -> AdapterFacts
     """What every folder of PEFT's layout passes; `judge` says what the tensors in the header are.
 
     `places` is how many matrices of the base can have factors: one with many experts lets a larger header in.
-
     Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
     """
     check_content(files)

@@ -14,7 +14,7 @@ from composition.formats.peft.matching import effective
 from composition.formats.peft.names import WEIGHTS_FILE
 from composition.formats.peft.patterns import MAX_SECONDS, Budget, check_names
 from composition.formats.peft.renaming import Renaming, renamings
-from composition.formats.peft.tensors import Tensors, check_pairs, sort_tensors
+from composition.formats.peft.tensors import Tensors, check_pairs, first_three, sort_tensors
 from composition.formats.safetensors_header import SafetensorsHeader
 
 TENSORS_A_SECOND = 5000
@@ -104,7 +104,7 @@ def _names(renaming: Renaming, header: SafetensorsHeader) -> CompositionError:
     return CompositionError(
         "adapter.names",
         f"peft would not load {WEIGHTS_FILE} under the names of its tensors: {renaming.told()}. An example is "
-        f"{old}; the name that peft asks for is {renaming(old)}. "
+        f"{first_three([old])}; the name that peft asks for is {first_three([renaming(old)])}. "
         "This mends it in a copy and pushes that: hubctl push FOLDER NAME --rename",
         file=WEIGHTS_FILE,
         found=[word for word, _ in renaming.found],

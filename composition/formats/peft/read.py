@@ -24,8 +24,9 @@ from composition.formats.safetensors_writer import TORCH_DTYPES
 def read(folder: Path, base: BaseShapes | None = None) -> LoraWeights:
     """The adapter in `folder`; weights are read when asked for.
 
-    With a `base`, modules have the base's present names, whichever release the file's names are of. Raises CompositionError: `config.*`, `adapter.*` for files that are missing, cut, incomplete or at odds with the
-    config, `adapter.needs_base` for what depends on its base weight (DoRA, PiSSA, modules_to_save, bias).
+    With a `base`, modules have the base's present names, whichever release the file's names are of. Raises
+    CompositionError: `config.*`, `adapter.*` for files that are missing, cut, incomplete or at odds with the config,
+    `adapter.needs_base` for what depends on its base weight (DoRA, PiSSA, modules_to_save, bias, fused experts).
     """
     config = parse_peft_config((folder / CONFIG_FILE).read_bytes())
     config = config if base is None else effective(config, base)
