@@ -18,7 +18,7 @@ from composition.errors import RecipeError
 from composition.recipes.base import Recipe
 from composition.recipes.method import Method, Needs
 
-__all__ = ["METHODS", "Homes", "Method", "Needs", "methods_of", "recipe_from_dict", "registered"]
+__all__ = ["METHODS", "Homes", "Method", "Needs", "brought_forward", "methods_of", "recipe_from_dict", "registered"]
 
 
 class HasRecipe(Protocol):
@@ -125,6 +125,18 @@ def methods_of(verb: str) -> list[Method]:
     return [method for method in METHODS.values() if method.verb == verb]
 
 
+def brought_forward(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe's JSON in the words of today's version: what it lacks is said as it was meant then.
+
+    What names no method, or no version that has an `earlier` meaning, is left as it is.
+    """
+    method = METHODS.get(str(data.get("kind")))
+    version = data.get("version")
+    if method is None or type(version) is not int or version not in method.recipe.earlier:
+        return dict(data)
+    return {**method.recipe.earlier[version], **data, "version": method.recipe.version}
+
+
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
     """Build the recipe that `data["kind"]` names; RecipeError with the field for anything unknown, missing or wrong."""
     kind = data.get("kind")
@@ -132,14 +144,13 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
         known = ", ".join(row.kind for row in METHODS.values() if row.offered)
         raise RecipeError("kind", f"There is no method {kind!r}. Use one of: {known}.")
     cls = METHODS[str(kind)].recipe
+    data = brought_forward(data)
     version = data.get("version", cls.version)
-    if version != cls.version and (not isinstance(version, int) or version not in cls.earlier):
+    if version != cls.version:
         known = ", ".join(map(str, [*sorted(cls.earlier), cls.version]))
         raise RecipeError("version", f"This hub knows version {known} of the {kind} recipe, not {version!r}.")
     own = {field.name: field for field in fields(cls)}
     values = {name: value for name, value in data.items() if name not in ("kind", "version")}
-    if version != cls.version:
-        values = {**cls.earlier[version], **values}
     for name in values:
         if name not in own:
             has = f"It has: {', '.join(own)}." if own else "It has no fields."

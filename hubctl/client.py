@@ -159,6 +159,14 @@ class Hub(People):
 
         return export_merged(self, name, base_folder, out, **options)
 
+    def check_merged(
+        self, name: str, base_folder: str | Path, merged_folder: str | Path, **options: Any
+    ) -> dict[str, Any]:
+        """Say whether a folder is base + adapter; see `hubctl.export.check_merged`."""
+        from hubctl.export import check_merged
+
+        return check_merged(self, name, base_folder, merged_folder, **options)
+
     def companions(self, name: str) -> "Companions":
         """What is kept beside a repository; see `hubctl.companions`."""
         from hubctl.companions import Companions

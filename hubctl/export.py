@@ -1,7 +1,9 @@
-"""`export_merged`: fetch an adapter, then write it together with its base; see `hubctl.merged_model`."""
+"""`export_merged` and `check_merged`: an adapter and its base as one folder; see `hubctl.merged_model`."""
 
 import importlib.util
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,24 +29,49 @@ def export_merged(
     `name` is `ns/name[@ref]`, or the path of an adapter's folder that begins with `.`, `/` or `~`. Refuses what can't
     be merged exactly, with the reason.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise Refused('a merge computes with torch, which is not installed: pip install "adapter-hub[export]"')
-    base = Path(base_folder).expanduser()
-    if name.startswith(PLACES):
-        folder = Path(name).expanduser()
-        return _write(base, folder, Path(out or f"{folder.resolve().name}-merged"), name, moved)
-    with tempfile.TemporaryDirectory(prefix="hubctl-") as fetched:
-        manifest = pull(hub, name, fetched, moved=moved)
-        called = f"{name.partition('@')[0]}@{manifest.get('version') or manifest['revision'][:10]}"
-        target = Path(out or f"{name.partition('@')[0].rpartition('/')[2]}-merged")
-        return _write(base, Path(fetched), target, called, moved)
-
-
-def _write(base: Path, adapter: Path, out: Path, called: str, moved: Moved) -> dict[str, Any]:
-    from hubctl.merged_model.refusal import ExportRefused
     from hubctl.merged_model.write import export_merged as write
 
+    with fetched(hub, name, moved) as (folder, called), refusals():
+        short = folder.resolve().name if name.startswith(PLACES) else name.partition("@")[0].rpartition("/")[2]
+        target = Path(out or f"{short}-merged").expanduser()
+        return {"adapter": called, **write(Path(base_folder).expanduser(), folder, target, name=called, moved=moved)}
+
+
+def check_merged(
+    hub: "Hub",
+    name: str,
+    base_folder: str | Path,
+    merged_folder: str | Path,
+    *,
+    moved: Moved = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Whether `merged_folder` is base + adapter: {"adapter", "answer", counts, "tensors"}; any tool may have merged."""
+    with fetched(hub, name, moved) as (folder, called), refusals():
+        from hubctl.merged_model.check import check_merged as check
+
+        given = Path(base_folder).expanduser(), folder, Path(merged_folder).expanduser()
+        return {"adapter": called, **check(*given, moved=moved)}
+
+
+@contextmanager
+def fetched(hub: "Hub", name: str, moved: Moved) -> Iterator[tuple[Path, str]]:
+    """(the adapter's folder, what it is called), fetched for the time being unless it lies here."""
+    if importlib.util.find_spec("torch") is None:
+        raise Refused('a merge computes with torch, which is not installed: pip install "adapter-hub[export]"')
+    if name.startswith(PLACES):
+        yield Path(name).expanduser(), name
+        return
+    with tempfile.TemporaryDirectory(prefix="hubctl-") as folder:
+        manifest = pull(hub, name, folder, moved=moved)
+        yield Path(folder), f"{name.partition('@')[0]}@{manifest.get('version') or manifest['revision'][:10]}"
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What `merged_model` refuses, as the client's own refusal."""
+    from hubctl.merged_model.refusal import ExportRefused
+
     try:
-        return {"adapter": called, **write(base, adapter, out.expanduser(), name=called, moved=moved)}
+        yield
     except ExportRefused as refusal:
         raise Refused(refusal.message, code=refusal.code) from None

@@ -6,9 +6,15 @@ clock, so that the same job makes the same bytes.
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
+from composition.errors import CompositionError
+from composition.formats.peft.completing import Shapes
+from composition.formats.peft.layout import advice_on, served_stored
+from composition.formats.peft.uniform import read_stored
+from composition.formats.sources import local_files
 from composition.registry import Method
 from hub.licences import combined, conflicts
 from hub.models import Job, Version
@@ -141,6 +147,22 @@ def _card(
         "",
     ]
     return "\n".join(lines)
+
+
+def servers_section(folder: Path, base_shapes: Shapes | None, output: str) -> str:
+    """The card's lines on which servers read the adapter in `folder` right; "" for what is no plain LoRA."""
+    try:
+        stored = read_stored(local_files(folder))
+    except CompositionError:
+        return ""
+    rows = advice_on(served_stored(stored, base_shapes), base_shapes)
+    right = [row.verdict.label for row in rows if row.verdict.answer == "right"]
+    lines = ["## Servers", "", f"Read as in PEFT by {', '.join(right)}."] if right else ["## Servers"]
+    for row in rows:
+        if row.verdict.answer != "right":
+            do = f" `hubctl pull {output} --uniform` makes the form that it reads right." if row.uniform else ""
+            lines += ["", f"{row.verdict.label}, {row.verdict.answer}: {row.verdict.why}{do}"]
+    return "\n".join(["", *lines, ""])
 
 
 def _shares(report: dict) -> list[str]:

@@ -12,6 +12,7 @@ from hub.services.content.manifest import CARD
 from hub.services.jobs.results import Beside, publish_result
 from hub.storage import blobs
 from workers.attempt import Attempt
+from workers.cards import servers_section
 from workers.telling import Telling
 from workers.worker import Worker
 
@@ -50,7 +51,8 @@ def publish_folder(
     kept with the result, once nobody can cancel any more.
     """
     attempt.advance(State.SAVING)
-    telling = attempt.telling
+    telling, job = attempt.telling, attempt.job
+    card += servers_section(folder, job.base.shapes if job.base else None, job.output_path)
     (folder / CARD).write_text(telling.text(card), encoding="utf-8")
     for path in folder.glob("*.json"):
         _tell(path, telling)

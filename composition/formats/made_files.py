@@ -56,12 +56,17 @@ class Rows:
 
     def read(self, stream: BinaryIO, begin: int, end: int) -> bytes:
         """From `begin`, up to `end` or as many as READ source bytes make."""
+        if self.change is _same:
+            stream.seek(self.start + begin)
+            return exactly(stream, min(end - begin, READ))
         first = begin // self.given
         last = min(-(-end // self.given), first + max(1, READ // self.taken))
         stream.seek(self.start + first * self.taken)
         data = exactly(stream, (last - first) * self.taken)
         made = self.change(np.frombuffer(data, np.uint8).reshape(last - first, self.taken))
-        return made.tobytes()[begin - first * self.given : end - first * self.given]
+        data = made.tobytes()
+        skipped = begin - first * self.given
+        return data[skipped : end - first * self.given] if skipped or end < last * self.given else data
 
 
 @dataclass(frozen=True, slots=True)

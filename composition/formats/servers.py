@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from composition.facts import AdapterFacts, ModuleFacts
-from composition.formats.peft.completing import Shapes, kind_of, missing
+from composition.formats.peft.completing import Shapes, kind_of, missing, shown
 
 Answer = Literal["right", "wrong", "refuses"]
 LARGEST_RANK = 512
@@ -129,7 +129,7 @@ def lorax(served: Served) -> dict[str, float]:
             continue
         padded = {lorax_rank(served.modules[module].r) for module in kinds[kind]}
         if len(padded) > 1:
-            raise Refused(f"All layers of {kind} must have one rank; they have several.")
+            raise Refused(f"All layers of {shown(kind)} must have one rank; they have several.")
         scale = served.alpha / (math.sqrt(r) if served.use_rslora else r)
         scales |= dict.fromkeys(kinds[kind], scale)
         (r,) = padded

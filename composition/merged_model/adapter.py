@@ -77,10 +77,17 @@ def read_adapter_folder(folder: Path) -> Adapter:
     _check_method(config)
     adapter = Adapter(folder, config)
     tensors, _ = read_header(folder / WEIGHTS)
+    bare = next((name for name in tensors if not name.startswith(PREFIX)), None)
+    if bare is not None:
+        raise ExportRefused(
+            "adapter",
+            f"{folder / WEIGHTS} holds {bare}, which does not begin with {PREFIX}: PEFT would not load it. "
+            "Rename its tensors, or save the adapter with peft's save_pretrained.",
+        )
     for name, tensor in tensors.items():
         _sort(adapter, name.removeprefix(PREFIX), tensor)
     for module, low in adapter.low.items():
-        _check_pair(module, low)
+        _check_pair(module, low, rank_of(config, module))
         low.scale = scale_of(config, module)
         if low.magnitude is not None and low.table:
             raise ExportRefused("method", f"{module} is an embedding with DoRA, which is not merged here. {_BY_PEFT}")
@@ -133,22 +140,31 @@ def _sort(adapter: Adapter, name: str, tensor: Stored) -> None:
         setattr(low, match["half"] or match["table"], tensor)
 
 
-def _check_pair(module: str, low: LowRank) -> None:
+def _check_pair(module: str, low: LowRank, rank: int) -> None:
     if low.A is None or low.B is None:
         raise ExportRefused("adapter", f"{module} has only one of its two factors. Fetch the adapter again.")
     if low.A.dtype not in FLOATS or low.B.dtype not in FLOATS:
         raise ExportRefused("adapter", f"{module} is stored as {low.A.dtype}; expected one of {', '.join(FLOATS)}.")
     if len(low.A.shape) != 2 or len(low.B.shape) != 2:
         raise ExportRefused("method", f"{module} is a convolution, which is not merged here. {_BY_PEFT}")
-    if low.A.shape[0] != low.B.shape[1]:
-        raise ExportRefused("adapter", f"{module}: A is {list(low.A.shape)} and B {list(low.B.shape)}.")
+    if not low.A.shape[0] == low.B.shape[1] == rank:
+        raise ExportRefused(
+            "adapter",
+            f"{module}: A is {list(low.A.shape)} and B {list(low.B.shape)}, and the config says rank {rank}. "
+            f"Use the {CONFIG} that the adapter was saved with.",
+        )
 
 
 def scale_of(config: Mapping[str, Any], module: str) -> float:
     """alpha / r, or alpha / √r for rsLoRA, with the patterns' values; computed as peft does, in double precision."""
-    rank = _by_pattern(config.get("rank_pattern") or {}, module, config.get("r", 8))
+    rank = rank_of(config, module)
     alpha = _by_pattern(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def rank_of(config: Mapping[str, Any], module: str) -> int:
+    """The module's rank by `rank_pattern` and `r`."""
+    return _by_pattern(config.get("rank_pattern") or {}, module, config.get("r", 8))
 
 
 def _by_pattern(pattern: Mapping[str, Any], module: str, default: Any) -> Any:

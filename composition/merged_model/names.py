@@ -36,8 +36,8 @@ class BaseNames:
         if name in self._all:
             return name
         words = name.split(".")
-        scored = [(_closeness(words, other.split(".")), other) for other in self._by_end.get(tuple(words[-2:]), ())]
-        scored = [row for row in scored if row[0] is not None]
+        ending = self._by_end.get(tuple(words[-2:]), ())
+        scored = [(score, other) for other in ending if (score := _closeness(words, other.split(".")))]
         if not scored:
             return None
         best = max(score for score, _ in scored)

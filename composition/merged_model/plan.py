@@ -6,6 +6,7 @@ says so; with `ensure_weight_tying` they stay one.
 """
 
 import copy
+import math
 from array import array
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -61,6 +62,12 @@ class Plan:
     def total(self) -> int:
         """Bytes of all tensors."""
         return sum(target.size for targets in self.shards.values() for target in targets)
+
+    @property
+    def more_numbers(self) -> int:
+        """How many numbers the result has beyond the base: a parted head, a larger vocabulary."""
+        ours = (target.source.shape for targets in self.shards.values() for target in targets)
+        return sum(map(math.prod, ours)) - sum(math.prod(tensor.shape) for tensor in self.base.tensors.values())
 
 
 def make_plan(base: BaseFolder, adapter: Adapter) -> Plan:

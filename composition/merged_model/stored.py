@@ -15,6 +15,7 @@ from .refusal import ExportRefused
 
 MAX_HEADER = 256 * 1024 * 1024
 METADATA = "__metadata__"
+POINTER = b"version https://git-lfs"
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -71,13 +72,17 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
         if any(tensor.end > size for tensor in found):
             raise ValueError("it ends before its last tensor does")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        what = path.open("rb").read(64) if path.is_file() else b""
-        hint = "It is a Git LFS pointer; run: git lfs pull" if what.startswith(b"version https://git-lfs") else ""
-        raise ExportRefused(
-            "weights", f"{path} is no whole safetensors file: {error}. {hint or 'Fetch the file again.'}"
-        ) from None
+        do = "It is a Git LFS pointer; run: git lfs pull" if _is_pointer(path) else "Fetch the file again."
+        raise ExportRefused("weights", f"{path} is no whole safetensors file: {error}. {do}") from None
     found.sort(key=lambda tensor: (tensor.begin, tensor.end, tensor.name))
     return {tensor.name: tensor for tensor in found}, metadata
+
+
+def _is_pointer(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(POINTER)) == POINTER
 
 
 def _stored(path: Path, name: str, entry: Mapping[str, Any], start: int) -> Stored:

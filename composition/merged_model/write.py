@@ -121,6 +121,8 @@ def _write_rest(plan: Plan, part: Path, name: str) -> None:
     if plan.base.index is not None:
         placed = {target.name: shard for shard, targets in plan.shards.items() for target in targets}
         metadata = {**(plan.base.index.get("metadata") or {}), "total_size": plan.total}
+        if isinstance(metadata.get("total_parameters"), int):
+            metadata["total_parameters"] += plan.more_numbers
         _write_json(part / INDEX, {"metadata": metadata, "weight_map": dict(sorted(placed.items()))})
     for path in plan.base.others:
         shutil.copyfile(path, part / path.name)

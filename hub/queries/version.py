@@ -33,7 +33,7 @@ def servers(version: Version) -> list[dict]:
     if not version.repository.is_adapter:
         return []
     base = version.base
-    key = f"servers:{RULES}:{version.pk}:{base.fingerprint if base else ''}"
+    key = f"servers:{RULES}:{version.pk}:{version.content_digest}:{base.fingerprint if base else ''}"
     found = cache.get(key)
     if found is None:
         rows = advice(AdapterFacts.from_dict(version.facts), base.shapes if base else None)

@@ -1,4 +1,6 @@
-"""Fetching a version."""
+"""Fetching a version, as it is or together with its base."""
+
+from pathlib import Path
 
 import click
 
@@ -13,8 +15,9 @@ from hubctl.output import emit, size, transfer_bars
 @click.option(
     "--as",
     "form",
-    type=click.Choice(["cat", "gguf"]),
-    help="cat: of a mixture, all experts summed into one plain LoRA. gguf: one file for llama.cpp.",
+    type=click.Choice(["cat", "gguf", "kohya"]),
+    help="cat: of a mixture, all experts summed into one plain LoRA. gguf: one file for llama.cpp. "
+    "kohya: of an image model, one file under the names of sd-scripts.",
 )
 @click.option(
     "--uniform/--compact",
@@ -41,3 +44,68 @@ def pull_command(hub, name, out, expert, form, uniform, as_json) -> None:
     if result.get("warning"):
         click.echo(f"hubctl: {result['warning']}", err=True)
     emit(result, as_json, text)
+
+
+@click.group("export")
+def export_command() -> None:
+    """Write an adapter in another form."""
+
+
+FOLDER = click.Path(path_type=Path)
+base_option = click.option(
+    "--base-folder",
+    required=True,
+    type=FOLDER,
+    metavar="FOLDER",
+    help="The base model: config.json and its safetensors files.",
+)
+
+
+@export_command.command("merged")
+@click.argument("name")
+@base_option
+@click.option("--to", "out", type=FOLDER, metavar="FOLDER", help="Default: NAME-merged, here.")
+@with_hub
+def merged(hub, name, base_folder, out, as_json) -> None:
+    """Write base + NAME as one model folder, which loads without peft.
+
+    NAME is namespace/name[@ref], or an adapter's folder given as ./folder. The weights are those of peft's
+    merge_and_unload, bit by bit, written shard by shard: memory holds one tensor and its change at a time. An export
+    that was cut is taken up again where it stopped, and its folder has its name only when it is whole.
+
+    Needs torch: pip install "adapter-hub[export]".
+    """
+    with transfer_bars(quiet=as_json) as moved:
+        result = hub.export_merged(name, base_folder, out, moved=moved)
+    for note in result["notes"]:
+        click.echo(f"hubctl: {note}", err=True)
+    what = result["adapter"]
+    emit(
+        result,
+        as_json,
+        f"{what} added to {base_folder}: {result['changed']} tensors changed, {size(result['bytes'])}, "
+        f"in {result['folder']}",
+    )
+
+
+@export_command.command("check")
+@click.argument("name")
+@base_option
+@click.option("--merged", required=True, type=FOLDER, metavar="FOLDER", help="The folder that some tool merged.")
+@with_hub
+def check(hub, name, base_folder, merged, as_json) -> int:
+    """Say whether a merged folder holds NAME, tensor by tensor; exit code 1 if it doesn't.
+
+    Needs torch: pip install "adapter-hub[export]".
+    """
+    with transfer_bars(quiet=as_json) as moved:
+        result = hub.check_merged(name, base_folder, merged, moved=moved)
+    counts = ("same", "rounded", "base", "other", "missing", "untouched")
+    words = ("the same bits", "rounded otherwise", "the base's", "something else", "missing", "changed for no reason")
+    said = [f"{result[count]} {word}" for count, word in zip(counts, words, strict=True) if result[count]]
+    lines = [f"{result['adapter']} in {merged}: {result['answer']} ({', '.join(said) or 'no tensor changes'})"]
+    for row in result["tensors"]:
+        factor = f", about {row['factor']:g} times the update" if row["is"] == "other" and row["factor"] else ""
+        lines.append(f"  {row['tensor']}: {words[counts.index(row['is'])]}{factor}")
+    emit(result, as_json, "\n".join(lines))
+    return 0 if result["answer"] == "merged" else 1

@@ -18,6 +18,7 @@ from composition.formats.sources import local_files
 from tests.pico import KINDS, pico_gpt2, write_adapter, write_kind
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+LLAMA |= {"hidden_size": 32}
 LLAMA_NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -138,6 +139,8 @@ def test_the_rows_of_rotary_attention_are_what_the_halves_of_a_head_become():
     assert names.row_order("blk.0.attn_q.weight", 24).tolist() == [0, 3, 1, 4, 2, 5]
     assert names.row_order("blk.0.attn_k.weight", 24).tolist() == [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]
     assert names.row_order("blk.0.attn_v.weight", 24) is None
+    unsaid = {name: value for name, value in LLAMA.items() if name != "num_key_value_heads"} | {"head_dim": 4}
+    assert GgufNames(unsaid).row_order("blk.0.attn_k.weight", 8).tolist() == [0, 2, 1, 3]
     assert GgufNames(LLAMA | {"model_type": "qwen2"}).row_order("blk.0.attn_q.weight", 24) is None
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, LlavaForConditionalGeneration
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, LlavaForConditionalGeneration, MixtralConfig, MixtralForCausalLM
 
 from composition.merged_model import write
 from composition.merged_model.names import BaseNames
 from composition.merged_model.refusal import ExportRefused
 from composition.merged_model.write import export_merged
-from tests.composition.test_merged_model import assert_same_bits, rewrite, save_base, stored
+from tests.composition.test_merged_model import assert_same_bits, by_peft, rewrite, save_base, stored
 from tests.pico import pico_llama, write_adapter, write_kind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,24 @@ class TestNames:
         merged.save_pretrained(tmp_path / "theirs")
         assert_same_bits(stored(tmp_path / "ours"), stored(tmp_path / "theirs"))
 
+    def test_experts_one_by_one_as_transformers_4_trained_them(self, tmp_path):
+        """PEFT fuses their factors for transformers 5's layers; the files of the base still hold one expert each."""
+        sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "vocab_size": 32}
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_local_experts": 3}
+        torch.manual_seed(0)
+        base = save_base(tmp_path / "base", MixtralForCausalLM(MixtralConfig(**sizes, **heads)))
+        (tmp_path / "adapter").mkdir()
+        tensors = {}
+        for expert in range(3):
+            for name, wide, high in (("w1", 16, 24), ("w2", 24, 16), ("w3", 16, 24)):
+                stem = f"base_model.model.model.layers.0.block_sparse_moe.experts.{expert}.{name}.lora"
+                tensors |= {f"{stem}_A.weight": torch.randn(4, wide), f"{stem}_B.weight": torch.randn(high, 4)}
+        save_file(tensors, tmp_path / "adapter/adapter_model.safetensors")
+        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["w1", "w2", "w3"]}
+        (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(config))
+        assert export_merged(base, tmp_path / "adapter", tmp_path / "ours")["changed"] == 9
+        assert_same_bits(stored(tmp_path / "ours"), by_peft(base, tmp_path / "adapter", tmp_path / "theirs"))
+
     def test_two_that_fit_equally_well_are_refused(self):
         names = BaseNames(["a.layers.0.q_proj.weight", "b.layers.0.q_proj.weight", "a.layers.1.q_proj.weight"])
         assert names.find("a.layers.0.q_proj.weight") == "a.layers.0.q_proj.weight"
@@ -138,6 +157,14 @@ class TestRefusals:
     def test_a_method_that_a_sum_can_not_express(self, fields, code, base, adapter, tmp_path):
         rewrite(adapter, **fields)
         assert refusal(base, adapter, tmp_path / "out").code == f"export.{code}"
+
+    def test_what_peft_would_not_load(self, base, adapter, tmp_path):
+        rewrite(adapter, r=3)
+        assert "config says rank 3" in refusal(base, adapter, tmp_path / "out").message
+        rewrite(adapter, r=4)
+        path = adapter / "adapter_model.safetensors"
+        save_file({name.removeprefix("base_model.model."): t for name, t in load_file(path).items()}, path)
+        assert "base_model.model." in refusal(base, adapter, tmp_path / "out").message
 
     def test_a_quantised_base(self, base, adapter, tmp_path):
         config = json.loads((base / "config.json").read_text())

@@ -174,3 +174,28 @@ def test_weights_must_be_one_an_adapter_and_none_zero(weights):
     with pytest.raises(RecipeError) as caught:
         LegoRecipe(rank=4, weights=weights).check([ONE, TWO])
     assert caught.value.field == "weights"
+
+
+WITH_LAYOUT = ("lego", "svd", "cat", "average", "generate", "portllm", "cross-lora", "loram", "trans-lora")
+
+
+@pytest.mark.parametrize("kind", WITH_LAYOUT)
+def test_recipes_of_before_there_were_layouts_mean_the_compact_one(kind):
+    old = {name: value for name, value in recipe_from_dict({"kind": kind}).to_dict().items() if name != "layout"}
+    assert old["version"] == 2
+    stored = recipe_from_dict({**old, "version": 1})
+    assert (stored.layout, stored.to_dict()["version"]) == ("compact", 2)
+    assert recipe_from_dict(old).layout == recipe_from_dict({"kind": kind}).layout == "auto"
+    with pytest.raises(RecipeError, match="auto, compact, uniform"):
+        recipe_from_dict({"kind": kind, "layout": "loose"})
+    for version in (0, 3, "1", True, None):
+        with pytest.raises(RecipeError, match="version"):
+            recipe_from_dict({**old, "version": version})
+
+
+def test_what_is_no_plain_lora_is_not_laid_out_uniformly():
+    for peft_type in ("dora", "ia3"):
+        assert recipe_from_dict({"kind": "trans-lora", "peft_type": peft_type}).layout == "auto"
+        with pytest.raises(RecipeError, match=peft_type) as refusal:
+            recipe_from_dict({"kind": "trans-lora", "peft_type": peft_type, "layout": "uniform"})
+        assert refusal.value.field == "layout"

@@ -9,6 +9,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from composition.facts import AdapterFacts, ModuleFacts
@@ -27,7 +29,7 @@ from composition.moe.save import save_assembly
 from composition.moe.unstack import cat_of
 from composition.recipes import CatRecipe, CrossLoraRecipe, PortLlmRecipe, SmoraRecipe, SvdRecipe
 from composition.running.base_models import module_shapes
-from composition.weights import save_peft
+from composition.weights import Factors, LoraWeights, save_peft
 from tests import pico
 from transfer.shortcuts.cross_lora import cross_lora
 from transfer.shortcuts.portllm import portllm
@@ -78,11 +80,12 @@ def generated(at):
     from tests.composition.generators import pico_generator
 
     generator = pico_generator(rank=8, alpha=8.0)
-    state = State.zero(generator)
-    weights = adapter_of(generator, state, pico.pico_llama())
-    return weights.__class__(
-        {m: weights[m] for m in weights if ".layers.1." in m}, base_model=pico.BASE, target_modules=None
-    )
+    shape = State.zero(generator).S.shape
+    drawn = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = adapter_of(generator, State(drawn, 9, generator.digest()), pico.pico_llama())
+    upper = {module: weights[module] for module in weights if ".layers.1." in module}
+    assert all(factors.delta().any() for factors in upper.values())
+    return LoraWeights(upper, base_model=pico.BASE)
 
 
 def uploaded(**config):
@@ -195,22 +198,62 @@ def test_uniform_is_right_on_every_server(row):
             assert not made.delta().any()
 
 
+def compare_with_loaders(folder):
+    """Rule by rule against the loader's own steps on the tensors."""
+    truth, (_, found) = read_adapter(folder), judged(folder)
+    for server, load in LOADERS.items():
+        try:
+            served = load(folder)
+        except (AssertionError, KeyError, ValueError, RuntimeError):
+            assert found[server].answer == "refuses", (server, folder.name)
+            continue
+        assert found[server].answer != "refuses", (server, folder.name)
+        for module in truth:
+            wanted = truth[module].delta() * found[server].factors.get(module, 1.0)
+            assert torch.allclose(served.get(module, wanted * 0), wanted, rtol=1e-4, atol=1e-5), (server, module)
+
+
 def test_the_rules_do_what_the_servers_loaders_do(row):
-    """Rule by rule against the loader's own steps on the tensors, of the compact and the uniform files."""
     _, *folders = row
     for folder in folders:
-        truth, (_, found) = read_adapter(folder), judged(folder)
-        for server, load in LOADERS.items():
-            try:
-                served = load(folder)
-            except (AssertionError, KeyError, ValueError, RuntimeError):
-                assert found[server].answer == "refuses", (server, folder.name)
-                continue
-            assert found[server].answer != "refuses", (server, folder.name)
-            for module in truth:
-                factor = found[server].factors.get(module, 1.0)
-                wanted = truth[module].delta() * factor
-                assert torch.allclose(served.get(module, wanted * 0), wanted, rtol=1e-4, atol=1e-6), (server, module)
+        compare_with_loaders(folder)
+
+
+MODULES = [name for name in SHAPES if ".layers." in name]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chosen=st.lists(st.sampled_from(MODULES), min_size=1, unique=True),
+    ranks=st.lists(st.sampled_from([1, 4, 8, 12, 16, 17, 32]), min_size=1, max_size=2),
+    scales=st.lists(st.sampled_from([1.0, 2.0, 0.75, -1.0, 3.3]), min_size=1, max_size=2),
+    seed=st.integers(0, 999),
+)
+def test_any_adapter_is_judged_as_it_is_loaded_and_right_once_it_is_uniform(
+    chosen, ranks, scales, seed, tmp_path_factory
+):
+    folder, random = tmp_path_factory.mktemp("any"), torch.Generator().manual_seed(seed)
+
+    def drawn(values):
+        return values[int(torch.randint(len(values), (1,), generator=random))]
+
+    modules = {}
+    for name in chosen:
+        (high, wide), r = SHAPES[name], drawn(ranks)
+        A, B = (torch.randn(*shape, generator=random) for shape in ((r, wide), (high, r)))
+        modules[name] = Factors(A, B, drawn(scales))
+    weights = LoraWeights(modules, base_model=pico.BASE)
+    for layout in ("compact", "uniform", "auto"):
+        save_peft(weights, folder / layout, layout=layout, base_shapes=SHAPES)
+        compare_with_loaders(folder / layout)
+    answers = {
+        name: {one.answer for one in judged(folder / name)[1].values()} for name in ("compact", "uniform", "auto")
+    }
+    assert answers["uniform"] == answers["auto"] == {OK}
+    same = (folder / "auto" / "adapter_config.json").read_bytes() == (
+        folder / "compact" / "adapter_config.json"
+    ).read_bytes()
+    assert same == (answers["compact"] == {OK})
 
 
 def stored(folder):

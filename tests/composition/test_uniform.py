@@ -1,22 +1,28 @@
 """The uniform form: the same ΔW, one rank, one scale, no gaps; and peft loads all of it."""
 
+import itertools
 import json
 import math
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from composition.errors import CompositionError
+from composition.facts import ModuleFacts
 from composition.formats import made_files, read_adapter
-from composition.formats.peft.completing import kind_of, missing, module_at, place_of
+from composition.formats.peft import plain_config
+from composition.formats.peft.completing import kind_of, missing, module_at, place_of, shown
 from composition.formats.peft.layout import laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
+from composition.formats.peft.save import lay_out
 from composition.formats.peft.uniform import uniform_files
 from composition.formats.sources import local_files
 from composition.formats.validate import validate_adapter
@@ -117,9 +123,35 @@ def test_a_module_outside_keeps_full_names_as_targets(tmp_path):
 
 
 def test_kinds_and_places_are_inverse():
-    for name in (*SHAPES, "a.0.b.11.c", "experts.3.w1", "lm_head"):
+    for name in (*SHAPES, "a.0.b.11.c", "experts.3.w1", "lm_head", "a.0.1.b", "a.*.b", "a.007.b", "0.a", "a.1"):
         assert module_at(kind_of(name), place_of(name)) == name
-    assert kind_of("a.0.b.11.c") == "a.*.b.*.c"
+    assert shown(kind_of("a.0.b.11.c")) == "a.*.b.*.c"
+
+
+def facts_of(names):
+    return dict.fromkeys(names, ModuleFacts(r=4, in_features=6, out_features=5, scale=1.0))
+
+
+def test_experts_are_not_completed():
+    """An adapter of one expert would grow to all of them, in all layers."""
+    expert = "model.layers.{}.mlp.experts.{}.up_proj"
+    base = {expert.format(layer, number): [5, 6] for layer in range(4) for number in range(8)}
+    assert missing(facts_of([expert.format(2, 3)]), base) == {}
+
+
+def test_a_second_number_may_be_a_part_of_the_layer():
+    """T5: layer.0 of a block is its own attention, layer.1 of the decoder's that to the encoder."""
+    own, cross = "decoder.block.{}.layer.0.SelfAttention.q", "decoder.block.{}.layer.1.EncDecAttention.q"
+    base = {name.format(block): [5, 6] for name in (own, cross) for block in range(3)}
+    assert list(missing(facts_of([own.format(1)]), base)) == [own.format(0), own.format(2)]
+
+
+def test_strange_names_that_would_grow_without_bound_are_left_alone():
+    few = facts_of(["x.0.a", "x.1.b", "x.3.*.c", "x.y.1.2.d"])
+    assert list(missing(few, None)) == sorted(["x.0.b", "x.3.b", "x.1.a", "x.3.a", "x.0.*.c", "x.1.*.c"])
+    begin = time.process_time()
+    assert missing(facts_of(f"x.{number}.kind{number}" for number in range(20_000)), None) == {}
+    assert time.process_time() - begin < 2
 
 
 def test_nothing_is_missing_of_a_whole_adapter(tmp_path):
@@ -170,6 +202,31 @@ def test_float16_neither_overflows_nor_loses_its_small_values(tmp_path):
         assert torch.equal(made.B[:, :1].double(), ends.double() * scale)
 
 
+PIECES = st.lists(st.sampled_from(["a", "b", "ab", "a.b", "aXb", "q[", "1"]), min_size=1, max_size=4).map(".".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(modules=st.lists(PIECES, min_size=1, max_size=8, unique=True))
+def test_a_patterns_key_picks_its_module_alone(modules):
+    """Against peft's own rule, `(.*\\.)?(key)$`, run on all names."""
+    for module, key in plain_config._pattern_keys(modules, modules).items():
+        assert [other for other in modules if re.match(rf"(.*\.)?({key})$", other)] == [module]
+        alone = re.fullmatch(r"[\w.-]+", module) and all(
+            other == module or not re.match(rf"(.*\.)?({module})$", other) for other in modules
+        )
+        assert (key == module) == bool(alone)
+
+
+def test_a_config_of_many_modules_is_written_in_time():
+    """36,096 modules of two ranks: all against all would be a billion matches."""
+    rows = itertools.product(range(94), range(128), ("gate_proj", "up_proj", "down_proj"))
+    names = [f"model.layers.{layer}.mlp.experts.{expert}.{last}" for layer, expert, last in rows]
+    facts = {n: ModuleFacts(r=8 + (i % 3 == 0), in_features=4, out_features=4, scale=1.0) for i, n in enumerate(names)}
+    begin = time.process_time()
+    assert len(json.loads(plain_config.plain_config(facts, base_model=None))["rank_pattern"]) == 12032
+    assert time.process_time() - begin < 5
+
+
 def test_conv1d_keeps_its_mark_and_its_answers(tmp_path):
     model = pico.pico_gpt2()
     shapes = module_shapes(model.config.to_dict())
@@ -210,6 +267,22 @@ def test_auto_keeps_what_every_server_reads_right(tmp_path):
         laid_out(local_files(tmp_path / "a"), "loose", SHAPES)
 
 
+def test_a_folder_that_peft_wrote_is_laid_out_where_it_lies(tmp_path):
+    """What a transfer ends with: rsLoRA becomes uniform, DoRA stays with auto and is refused with uniform."""
+    pico.write_kind(tmp_path / "rs", "rslora")
+    before = pico.peft_logits(tmp_path / "rs")
+    lay_out(tmp_path / "rs", "auto", SHAPES)
+    assert (config_of(tmp_path / "rs")["r"], config_of(tmp_path / "rs")["use_rslora"]) == (16, False)
+    assert torch.allclose(pico.peft_logits(tmp_path / "rs"), before, atol=2e-6)
+    assert not list((tmp_path / "rs").glob("*.part"))
+    pico.write_adapter(tmp_path / "dora", r=4, use_dora=True)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "dora").iterdir()}
+    lay_out(tmp_path / "dora", "auto", SHAPES)
+    with pytest.raises(CompositionError, match="DoRA"):
+        lay_out(tmp_path / "dora", "uniform", SHAPES)
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "dora").iterdir()}
+
+
 def test_any_range_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(made_files, "READ", 300)
     pico.write_kind(tmp_path / "a", "both_patterns")
@@ -237,6 +310,31 @@ def test_what_is_no_plain_lora_is_refused_with_the_reason(config, reason, tmp_pa
         uniform_files(local_files(tmp_path / "a"), SHAPES)
     assert refusal.value.code == "form.not_plain"
     assert laid_out(local_files(tmp_path / "a"), "auto", SHAPES) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors, config: config.update(r=5), "rank 4, and the config says 5"),
+        (lambda tensors, config: tensors.update(extra=torch.ones(2)), "extra, which is no LoRA factor"),
+        (lambda tensors, config: tensors.pop(next(iter(tensors))), "not two matrices"),
+        (
+            lambda tensors, config: tensors.update(
+                {next(iter(tensors)).replace(".weight", ".default.weight"): torch.ones(4, 32)}
+            ),
+            "twice",
+        ),
+    ],
+)
+def test_files_that_peft_would_not_load_as_they_are_have_no_other_form(change, reason, tmp_path):
+    pico.write_adapter(tmp_path / "a", r=4)
+    tensors, config = load_file(tmp_path / "a" / WEIGHTS_FILE), config_of(tmp_path / "a")
+    change(tensors, config)
+    save_file(tensors, tmp_path / "a" / WEIGHTS_FILE)
+    (tmp_path / "a" / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(CompositionError, match=reason) as refusal:
+        uniform_files(local_files(tmp_path / "a"), SHAPES)
+    assert refusal.value.code == "form.not_plain"
 
 
 def test_it_needs_no_torch():

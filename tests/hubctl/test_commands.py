@@ -244,6 +244,11 @@ class TestMerging:
         assert done.json["result"] == "ada/both@v1"
         assert done.json["recipe"]["weights"] == [1.0, 0.5]
         assert hubctl("pull", "ada/both@v1", "-o", tmp_path / "out").code == 0
+        made = json.loads((tmp_path / "out/adapter_config.json").read_text())
+        assert (made["r"], made["lora_alpha"], made["rank_pattern"]) == (16, 16, {})  # LoRAX would misread rank 3
+        again = hubctl("merge", "lego", "ada/one@v1", "ada/two", *options, "--layout", "compact")
+        assert again.json["result"] == "ada/both@v2"
+        assert hubctl("pull", "ada/both@v2", "-o", tmp_path / "out").code == 0
         assert json.loads((tmp_path / "out/adapter_config.json").read_text())["r"] == 3
 
     def test_the_same_key_is_the_same_job(self, hubctl, signed_in, pair):

@@ -47,3 +47,19 @@ def test_refusals_have_the_codes_of_the_client(hubctl, ada, base, adapter, tmp_p
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     shown = hubctl("export", "merged", str(adapter), "--base-folder", tmp_path)
     assert shown.code == 1 and 'pip install "adapter-hub[export]"' in shown.err
+
+
+def test_pull_as_gguf(hubctl, ada, base, tmp_path):
+    factories.make_version(ada, "mine", base=base, rank=4, seed=1)
+    shown = hubctl("pull", "ada/mine", "--as", "gguf", "-o", tmp_path / "out")
+    assert shown.code == 0, shown.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter.gguf"]
+
+
+def test_check_says_what_a_folder_holds(hubctl, adapter, base_folder, tmp_path):
+    merged = tmp_path / "merged"
+    assert hubctl("export", "merged", str(adapter), "--base-folder", base_folder, "--to", merged).code == 0
+    shown = hubctl("export", "check", str(adapter), "--base-folder", base_folder, "--merged", merged)
+    assert (shown.code, "merged (4 the same bits)" in shown.out) == (0, True), shown.out
+    shown = hubctl("export", "check", str(adapter), "--base-folder", base_folder, "--merged", base_folder)
+    assert (shown.code, "not merged (4 the base's)" in shown.out) == (1, True), shown.out

@@ -7,7 +7,7 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.formats import read_adapter
-from hub.models import JobLog, Origin, Repository, Revision, State, Version, Visibility
+from hub.models import Job, JobLog, Origin, Repository, Revision, State, Version, Visibility
 from hub.services.content.manifest import manifest_of
 from hub.storage import blobs
 from tests.hub import asking, factories
@@ -62,6 +62,28 @@ def test_the_card_names_parents_recipe_licence_and_how_to_load(queue, work, tmp_
     assert set(front["tags"]) >= {"lora", "svd"}
     assert "PeftModel.from_pretrained" in card
     assert version.repository.license == "mit"
+
+
+def test_the_layout_is_the_recipes(queue, work, tmp_path):
+    """Rank 3 is read wrongly by LoRAX; a recipe of before there were layouts still means the compact form."""
+    made = {layout: work(queue("svd", rank=3, output=layout, layout=layout)).result for layout in ("compact", "auto")}
+    old = queue("svd", rank=3, output="old")
+    stored = {name: value for name, value in old.recipe.items() if name != "layout"}
+    Job.objects.filter(pk=old.pk).update(recipe={**stored, "version": 1})
+    made["old"] = work(Job.objects.get(pk=old.pk)).result
+    ranks = {name: version.facts["ranks"] for name, version in made.items()}
+    assert ranks == {"compact": [2, 3], "old": [2, 3], "auto": [16, 16]}
+    weights = [manifest_of(made[name].revisions.get())["adapter_model.safetensors"] for name in ("compact", "old")]
+    assert weights[0] == weights[1]
+    compact, auto = (read_adapter(files_of(made[name], tmp_path / name)) for name in ("compact", "auto"))
+    for module in compact:
+        assert torch.allclose(compact[module].delta(), auto[module].delta(), atol=1e-6)
+    cards = {name: (files_of(made[name], tmp_path / name) / "README.md").read_text() for name in made}
+    wrong = "LoRAX and TGI, wrong: The update is ×0.375 on down_proj, v_proj. `hubctl pull ada/compact --uniform` makes"
+    assert (
+        wrong in cards["compact"] and "SGLang, refuses: Every module must have the config's rank 3" in cards["compact"]
+    )
+    assert "Read as in PEFT by vLLM 0.32 and newer, vLLM up to 0.31, SGLang, llama.cpp, LoRAX and TGI." in cards["auto"]
 
 
 @pytest.mark.parametrize(("kind", "recipe"), [("lego", {"rank": 4}), ("svd", {"rank": 4}), ("cat", {})])

@@ -349,7 +349,7 @@ def test_the_real_stages_move_a_pico_adapter(held, ask, work, tmp_path, chosen):
 
 def test_the_same_update_on_a_base_of_equal_shapes_needs_no_worker_that_holds_it(ask, work, adapter):
     """PortLLM reads no base: a worker without one moves the adapter, and its tensors are the old ones."""
-    job = work(ask("portllm"))
+    job = work(ask("portllm", recipe={"layout": "compact"}))
     assert (job.state, job.error) == (State.DONE, None)
     old, new = (manifest_of(version.revisions.order_by("pk").first()) for version in (adapter, job.result))
     before, after = (load(blobs.open(m["adapter_model.safetensors"].sha256).read()) for m in (old, new))
@@ -378,7 +378,7 @@ def test_loram_puts_a_pruned_adapter_back(ask, work, owner, base, target):
     version = factories.make_version(owner, "small", base=pruned, tensors=tensors, targets=("q_proj",))
     kept = list(range(0, 16, 2))
     index = {f"model.layers.{layer}.self_attn.q_proj": {"out": kept} for layer in (0, 1)}
-    job = work(ask("loram", files={"index": json.dumps(index)}, inputs=[version]))
+    job = work(ask("loram", files={"index": json.dumps(index)}, inputs=[version], recipe={"layout": "compact"}))
     assert (job.state, job.error) == (State.DONE, None)
     manifest = manifest_of(job.result.revisions.get())
     made = load(blobs.open(manifest["adapter_model.safetensors"].sha256).read())

@@ -36,11 +36,11 @@ def gguf_head(metadata: Mapping[str, str | int | float], tensors: Sequence[GgufT
     """All bytes up to the first tensor's. A str is written as string, an int as uint32, a float as float32."""
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
     for key, value in metadata.items():
-        parts += [_string(key), _value(value)]
+        parts += [gguf_string(key), _value(value)]
     offset = 0
     for tensor in tensors:
         dimensions = tensor.shape[::-1]
-        parts.append(_string(tensor.name))
+        parts.append(gguf_string(tensor.name))
         parts.append(struct.pack(f"<I{len(dimensions)}Q", len(dimensions), *dimensions))
         parts.append(struct.pack("<IQ", GGML_TYPES[tensor.dtype], offset))
         offset += tensor.size + padding(tensor.size)
@@ -48,14 +48,15 @@ def gguf_head(metadata: Mapping[str, str | int | float], tensors: Sequence[GgufT
     return head + bytes(padding(len(head)))
 
 
-def _string(text: str) -> bytes:
+def gguf_string(text: str) -> bytes:
+    """A string as GGUF writes it: u64 length, UTF-8."""
     data = text.encode()
     return struct.pack("<Q", len(data)) + data
 
 
 def _value(value: str | int | float) -> bytes:
     if isinstance(value, str):
-        return struct.pack("<I", STRING) + _string(value)
+        return struct.pack("<I", STRING) + gguf_string(value)
     if isinstance(value, int):
         return struct.pack("<II", UINT32, value)
     return struct.pack("<If", FLOAT32, value)

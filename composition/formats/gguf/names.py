@@ -100,7 +100,8 @@ class GgufNames:
         heads = self._number("num_attention_heads", "n_head")
         last = tensor.split(".")[-2]
         if self.architecture.order == "rotary" and last in ("attn_q", "attn_k"):
-            count = heads if last == "attn_q" else int(self.config.get("num_key_value_heads") or heads)
+            width = self.config.get("head_dim") or self._number("hidden_size") // heads
+            count = heads if last == "attn_q" else int(self.config.get("num_key_value_heads") or rows // width)
             return np.arange(rows // count).reshape(2, -1).T.reshape(-1)
         if self.architecture.order == "fused" and last == "attn_qkv":
             return np.arange(rows).reshape(heads, 3, -1).swapaxes(0, 1).reshape(-1)
@@ -110,6 +111,8 @@ class GgufNames:
         found = next((self.config[name] for name in names if isinstance(self.config.get(name), int)), None)
         if found is None:
             raise CompositionError(
-                "form.gguf_architecture", f"The base's config says no {names[0]}. Register the base again."
+                "form.gguf_architecture",
+                f"The base's config says no {names[0]}, which llama.cpp's order needs. "
+                "Register the base with a config.json that says it.",
             )
         return found

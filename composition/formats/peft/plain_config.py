@@ -13,6 +13,8 @@ from typing import Any
 
 from composition.facts import ModuleFacts
 
+_PLAIN = re.compile(r"[\w.\-]+")
+
 
 def plain_config(
     facts: Mapping[str, ModuleFacts],
@@ -30,7 +32,8 @@ def plain_config(
     ranks = {module: fact.r for module, fact in facts.items()}
     alphas = {module: alpha_of(fact.scale, fact.r) for module, fact in facts.items()}
     r, alpha = _commonest(ranks.values()), _commonest(alphas.values())
-    keys = _pattern_keys(list(facts))
+    unlike = [module for module in facts if ranks[module] != r or alphas[module] != alpha]
+    keys = _pattern_keys(list(facts), unlike)
     fields = {
         "alpha_pattern": {keys[m]: value for m, value in alphas.items() if value != alpha},
         "auto_mapping": None,
@@ -70,17 +73,32 @@ def _commonest(values: Any) -> Any:
     return max(Counter(values).items(), key=lambda item: (item[1], item[0]))[0]
 
 
-def _pattern_keys(modules: list[str]) -> dict[str, str]:
-    """Each module's key: its name, or an anchored escaped regex where the name would match another module too."""
-    keys = {}
+def _pattern_keys(modules: list[str], wanted: list[str]) -> dict[str, str]:
+    """The key of each wanted module: its name, or an anchored escaped regex where the name matches another module too.
+
+    As a key a name matches those that end with it, with any character for each of its dots; names are looked up by
+    that, for each length and place of dots, instead of matching all against all.
+    """
+    plain = {module for module in wanted if _PLAIN.fullmatch(module)}
+    forms = {(len(module), _dots(module)) for module in plain}
+    matched = Counter[str]()
     for module in modules:
-        loose = re.compile(rf"(.*\.)?({module})$") if re.fullmatch(r"[\w.\-]+", module) else None
-        alone = loose is not None and sum(1 for other in modules if loose.match(other)) == 1
-        keys[module] = module if alone else f"^{re.escape(module)}"
-    return keys
+        for length, dots in forms:
+            if len(module) == length or (len(module) > length and module[-length - 1] == "."):
+                tail = list(module[-length:])
+                for dot in dots:
+                    tail[dot] = "."
+                name = "".join(tail)
+                matched.update([name] if name in plain and _dots(name) == dots else [])
+    return {module: module if matched[module] == 1 else f"^{re.escape(module)}" for module in wanted}
+
+
+def _dots(module: str) -> tuple[int, ...]:
+    return tuple(place for place, character in enumerate(module) if character == ".")
 
 
 def _targets(modules: list[str], suffixes: tuple[str, ...]) -> list[str]:
-    if suffixes and all(m in suffixes or m.endswith(tuple(f".{suffix}" for suffix in suffixes)) for m in modules):
+    endings = tuple(f".{suffix}" for suffix in suffixes)
+    if suffixes and all(m in suffixes or m.endswith(endings) for m in modules):
         return sorted(suffixes)
     return modules

@@ -87,12 +87,16 @@ def read_stored(files: Files) -> StoredLora:
         factor = factors[name]
         if factor is None:
             raise _not_plain(f"it holds {name}, which is no LoRA factor")
-        halves.setdefault(factor.module, {})[factor.half] = tensor
+        if factor.half in halves.setdefault(factor.module, {}):
+            raise _not_plain(f"it holds lora_{factor.half} of {factor.module} twice")
+        halves[factor.module][factor.half] = tensor
     pairs = {}
     for module, pair in sorted(halves.items()):
         a, b = pair.get("A"), pair.get("B")
         if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1]:
             raise _not_plain(f"the factors of {module} are not two matrices A [r, in] and B [out, r]")
+        if a.shape[0] != config.rank(module):
+            raise _not_plain(f"{module} has rank {a.shape[0]}, and the config says {config.rank(module)}")
         if a.dtype not in DTYPES or b.dtype not in DTYPES:
             raise _not_plain(f"{module} is stored as {a.dtype} and {b.dtype}; expected {', '.join(DTYPES)}")
         pairs[module] = (a, b)
@@ -101,11 +105,14 @@ def read_stored(files: Files) -> StoredLora:
     return StoredLora(config, header, pairs, source)
 
 
-def uniform_files(files: Files, base_shapes: Shapes | None = None) -> dict[str, FileSource]:
+def uniform_files(
+    files: Files, base_shapes: Shapes | None = None, *, base_model: str | None = None
+) -> dict[str, FileSource]:
     """The two files of the adapter in the uniform form: path → file, made as it is read.
 
     `base_shapes` ({module: [out, in]}, `base_models.module_shapes`) say where modules are missing; without them only
-    gaps between the adapter's own layers are filled. Raises what `read_stored` raises.
+    gaps between the adapter's own layers are filled. `base_model` is the base's id, where the config has another name
+    for it. Raises what `read_stored` raises.
     """
     stored = read_stored(files)
     facts = stored.facts()
@@ -113,7 +120,7 @@ def uniform_files(files: Files, base_shapes: Shapes | None = None) -> dict[str, 
     rank = uniform_rank(facts)
     config = plain_config(
         uniform_facts(facts, absent),
-        base_model=stored.config.base_model_name,
+        base_model=base_model or stored.config.base_model_name,
         task_type=stored.config.task_type,
         suffixes=_suffixes({*facts, *absent}, base_shapes),
         fan_in_fan_out=stored.config.fan_in_fan_out,
@@ -185,7 +192,8 @@ def _folded(dtype: str, kind: str, scale: float, rank: int, block: np.ndarray) -
         made[:, : bits.shape[1]] = bits
         return made
     made = np.zeros((high, rank), FLOATS[kind])
-    made[:, : values.shape[1]] = values.astype(np.float64, copy=False) * scale
+    exact = kind if math.frexp(abs(scale))[0] == 0.5 else "F64"
+    np.multiply(values, FLOATS[exact](scale), out=made[:, : values.shape[1]], dtype=FLOATS[exact], casting="same_kind")
     return made
 
 

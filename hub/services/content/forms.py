@@ -17,6 +17,7 @@ from django.core.cache import cache
 
 from composition.errors import CompositionError
 from composition.formats.gguf.lora import GGUF_FILE, gguf_files
+from composition.formats.kohya_writer import KOHYA_FILE, kohya_files
 from composition.formats.mixture.parts import CAT_WARNING, cat_files, read_stack
 from composition.formats.peft.layout import AUTO, laid_out
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
@@ -50,6 +51,11 @@ class Given:
         """{module: [out, in]} of the base, None where they aren't known."""
         return self.base.shapes if self.base else None
 
+    @property
+    def base_model(self) -> str | None:
+        """The base's id: what a served config names, whatever the pushed one called it."""
+        return self.base.name if self.base else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
@@ -79,14 +85,27 @@ def _gguf(given: Given) -> Made:
     return gguf_files(given.files, given.base.config, given.base.name)
 
 
+def _kohya(given: Given) -> Made:
+    if given.base is None:
+        raise CompositionError("form.no_base", "sd-scripts' names follow from a base, and this revision has none.")
+    return kohya_files(given.files, given.base.config)
+
+
 ROWS = (
     Form(name="cat", help="of a mixture: one LoRA, the experts' sum", stage=OF_MIXTURE, make=_cat, warning=CAT_WARNING),
     Form(
         name="uniform",
         help="a plain LoRA as every server reads it right",
         stage=LAYOUT,
-        make=lambda given: uniform_files(given.files, given.base_shapes),
+        make=lambda given: uniform_files(given.files, given.base_shapes, base_model=given.base_model),
         alone=False,
+    ),
+    Form(
+        name="kohya",
+        help="of an image model: the names of sd-scripts",
+        stage=EXPORT,
+        make=_kohya,
+        weights=(KOHYA_FILE,),
     ),
     Form(name="gguf", help="a GGUF LoRA for llama.cpp", stage=EXPORT, make=_gguf, weights=(GGUF_FILE,)),
 )
@@ -95,7 +114,7 @@ LAID_OUT = Form(
     name="auto",
     help="uniform where some server needs it",
     stage=LAYOUT,
-    make=lambda given: laid_out(given.files, AUTO, given.base_shapes) or given.files,
+    make=lambda given: laid_out(given.files, AUTO, given.base_shapes, base_model=given.base_model) or given.files,
 )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest
 
-from composition.registry import METHODS, methods_of
+from composition.registry import METHODS, brought_forward, methods_of
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid
@@ -97,7 +97,7 @@ def opened(request: HttpRequest) -> MergeForm:
     recipe, kind, typed_in = {}, form.get("kind", ""), typed(viewer, form)
     if again := form.get("again", ""):
         job = access.job(viewer, int(again) if again.isdigit() and len(again) < 19 else 0)
-        recipe, typed_in["name"], kind = job.recipe, job.output_name, kind or job.kind
+        recipe, typed_in["name"], kind = brought_forward(job.recipe), job.output_name, kind or job.kind
     method = recipe_fields.method_of(kind or methods_of("merge")[0].kind, *VERBS)
     versions = basket.versions(viewer, basket.names(request))
     recipe = recipe | recipe_fields.read(method, form, partly=True)

@@ -2,9 +2,11 @@
 
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from composition.facts import AdapterFacts
+from composition.formats.gguf.lora import GGUF_FILE
+from composition.formats.gguf.names import ARCHITECTURES
 from composition.formats.mixture.parts import CAT_WARNING, arrow_snippet
 from composition.formats.peft.types import MIXTURES
 from composition.formats.table import Format
@@ -22,6 +24,8 @@ COMMANDS = {
     "lorax": "text-generation-launcher --model-id {base} --lora-adapters {name}=./{folder}",
 }
 """Server → the command that serves `folder`; they are their projects' own, of November 2026."""
+GGUF = {"llama.cpp": f"llama-server -m base.gguf --lora {{folder}}/{GGUF_FILE}"}
+"""The same for servers that are given a GGUF file, where the base's architecture is known to us."""
 
 
 def of_adapter(
@@ -64,7 +68,7 @@ def of_adapter(
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
         *by_curl,
         *taken_apart,
-        *_served(base, name, repository.name, version.label, facts, servers),
+        *_served(base, name, repository.name, version.label, facts, servers, _by_gguf(version)),
     ]
 
 
@@ -114,7 +118,13 @@ def _taken_apart(base: str, name: str, short: str, experts: Sequence[dict]) -> l
 
 
 def _served(
-    base: str, name: str, short: str, label: str, facts: AdapterFacts, rows: Sequence[dict]
+    base: str,
+    name: str,
+    short: str,
+    label: str,
+    facts: AdapterFacts,
+    rows: Sequence[dict],
+    by_gguf: Mapping[str, str],
 ) -> list[dict[str, str]]:
     """The servers' snippets; of a mixture, and of what is no plain LoRA, one note for all."""
     if facts.peft_type in MIXTURES:
@@ -125,16 +135,29 @@ def _served(
         return [{"label": "Servers", "note": note}]
     if facts.needs_base:
         return [{"label": "Servers", "note": f"Not for servers as it is: {facts.needs_base[0]['reason']}"}]
-    return _servers(base, name, short, label, rows)
+    return _servers(base, name, short, label, rows, by_gguf)
 
 
-def _servers(base: str, name: str, short: str, label: str, rows: Sequence[dict]) -> list[dict[str, str]]:
+def _by_gguf(version: Version) -> Mapping[str, str]:
+    """GGUF where the version's base is of an architecture that we can write it for."""
+    config = version.base.config if version.base else {}
+    return GGUF if config.get("model_type") in ARCHITECTURES else {}
+
+
+def _servers(
+    base: str, name: str, short: str, label: str, rows: Sequence[dict], by_gguf: Mapping[str, str]
+) -> list[dict[str, str]]:
     """How each server is given the adapter: its files where it reads them right, else the uniform form, else why not.
 
-    `rows` are `queries.servers`'; `label` is the version's.
+    `rows` are `queries.servers`'; `label` is the version's; `by_gguf` is `_by_gguf`'s.
     """
     made = []
     for row in rows:
+        if row["server"] in by_gguf:
+            folder = f"{short}-{label}-gguf"
+            code = f"hubctl pull {name} --as gguf -o {folder}\n{by_gguf[row['server']].format(folder=folder)}"
+            made.append({"label": row["label"], "code": code})
+            continue
         command = COMMANDS.get(row["server"])
         if command is None:
             continue

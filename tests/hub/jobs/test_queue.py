@@ -35,7 +35,7 @@ def test_a_queued_job_keeps_the_whole_recipe_and_its_inputs_digests(ask, pair, b
     job = asking.queue_job(**ask)
     assert (job.state, job.queue, job.base) == (State.QUEUED, "cpu", base)
     assert job.recipe["kind"] == "svd"
-    assert job.recipe["version"] == 1
+    assert (job.recipe["version"], job.recipe["layout"]) == (2, "auto")
     assert job.recipe["dtype"] == "float32"
     kept = [(row.role, row.position, row.version, row.digest) for row in job.inputs.all()]
     assert kept == [("adapter", n, version, version.content_digest) for n, version in enumerate(pair)]
@@ -158,8 +158,12 @@ def test_the_dry_run_tells_ranks_size_cost_and_visibility(ask, pair):
     assert report["ok"], report["problems"]
     assert report["ranks"]["model.layers.0.self_attn.q_proj"] == 4
     assert report["rank"] == 4
-    # Rank 4, float32, two layers of q [16,16] and v [8,16].
-    assert report["bytes"] == 4 * 4 * 2 * (32 + 24)
+    # Float32, two layers of q [16,16], v [8,16]: LoRAX misreads rank 4, so it is written as 16, with k [8,16] beside.
+    assert report["bytes"] == 4 * 16 * 2 * (32 + 24 + 24)
+    assert "at rank 16, because some inference servers would misread" in report["notes"][0]
+    compact = asking.check_job(**{**ask, "recipe": {"rank": 4, "layout": "compact"}})
+    assert compact["notes"] == []
+    assert compact["bytes"] == 4 * 4 * 2 * (32 + 24)
     assert report["seconds"] > 0
     assert report["memory"] > 0
     assert report["visibility"] == "public"

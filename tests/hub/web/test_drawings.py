@@ -13,7 +13,7 @@ from hub.web.charts import composition, loss
 from hub.web.charts import modules as module_chart
 from hub.web.charts import routing as routing_chart
 from hub.web.pages import compare_table
-from hub.web.pages.snippets import _served
+from hub.web.pages.snippets import GGUF, _served
 
 
 def facts(ranks: dict[str, int], scale: float | dict = 2.0, norms: dict | None = None, **more) -> AdapterFacts:
@@ -80,8 +80,8 @@ def test_shares_count_units_and_clusters_fed_alone():
     assert (second["name"], second["share"], second["fed"], second["alone"]) == ("adapter 2", 62.5, 2, 1)
 
 
-def served(of):
-    rows = _served("org/base", "me/a@v1", "a", "v1", of, [row.to_dict() for row in advice(of)])
+def served(of, by_gguf=GGUF):
+    rows = _served("org/base", "me/a@v1", "a", "v1", of, [row.to_dict() for row in advice(of)], by_gguf)
     return {row["label"]: row for row in rows}
 
 
@@ -94,6 +94,9 @@ def test_each_server_is_given_the_form_that_it_reads_rightly():
     assert code.startswith("# As it is: The update is ×2 on y.\nhubctl pull me/a@v1 --uniform -o a-v1-uniform\n")
     assert code.endswith("--lora-modules a=./a-v1-uniform")
     assert "--uniform" not in several["vLLM 0.32 and newer"]["code"]
+    lines = ["hubctl pull me/a@v1 --as gguf -o a-v1-gguf", "llama-server -m base.gguf --lora a-v1-gguf/adapter.gguf"]
+    assert several["llama.cpp"]["code"].splitlines() == lines
+    assert "convert_lora_to_gguf.py" in served(facts({"x": 12}), {})["llama.cpp"]["code"]
     assert "up to 512" in served(facts({"x": 600}))["vLLM up to 0.31"]["note"]
     dora = facts({"x": 8}, needs_base=[{"code": "dora", "reason": "DoRA needs it.", "do": ""}])
     assert "DoRA needs it." in served(dora)["Servers"]["note"]

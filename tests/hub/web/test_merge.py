@@ -153,6 +153,16 @@ def test_a_job_runs_again_with_changes_from_its_recipe(people, three):
     assert 'name="rank" value="4"' in text
 
 
+def test_a_job_of_before_there_were_layouts_runs_again_as_it_was(people, three):
+    member = signed_in(people.member)
+    member.post("/merge", form())
+    job = Job.objects.get()
+    old = {name: value for name, value in job.recipe.items() if name != "layout"}
+    Job.objects.update(recipe={**old, "version": 1})
+    opened = member.get(member.post(f"/jobs/{job.pk}/again").headers["Location"])
+    assert opened.context["merging"].recipe["layout"] == "compact"
+
+
 def test_the_json_beside_the_form_is_what_the_api_takes(people, three):
     member = signed_in(people.member)
     fill(member, "lab/a", "lab/b")

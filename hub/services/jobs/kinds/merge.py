@@ -1,6 +1,10 @@
 """Merging: adapters of one base become one, from their files alone."""
 
-from composition.facts import AdapterFacts
+from collections.abc import Mapping
+from dataclasses import replace
+
+from composition.facts import AdapterFacts, ModuleFacts
+from composition.formats.peft.layout import AUTO, written
 from composition.recipes import MergeRecipe, Recipe
 from composition.recipes.method import Method
 from hub.models import Version
@@ -27,7 +31,9 @@ class Merge(JobKind):
         shapes = {name: module for fact in facts for name, module in fact.modules.items()}
         pooled = {name: sum(f.modules[name].r for f in facts if name in f.modules) for name in shapes}
         widths = {name: module.in_features + module.out_features for name, module in shapes.items()}
-        size = sum(ranks[name] * widths[name] for name in ranks) * ITEMSIZE.get(draft.recipe.dtype, 4)
+        _, made = self._results(draft)
+        size = sum(fact.r * (fact.in_features + fact.out_features) for fact in made.values())
+        size *= ITEMSIZE.get(draft.recipe.dtype, 4)
         flops = sum(4 * widths[name] * pooled[name] ** 2 for name in shapes)
         read = sum(fact.bytes for fact in facts)
         seconds = SECONDS_TO_START + flops / FLOPS + read / BYTES_READ + len(shapes) * SECONDS_A_MODULE
@@ -39,6 +45,26 @@ class Merge(JobKind):
             "seconds": round(seconds, 1),
             "memory": memory,
         }
+
+    def notes(self, draft: Draft, visibility: str) -> list[str]:
+        if draft.problems or draft.recipe.layout != AUTO:
+            return []
+        compact, made = self._results(draft)
+        if made is compact:
+            return []
+        rank = max(fact.r for fact in made.values())
+        return [
+            f"It is written in the uniform form, at rank {rank}, because some inference servers would misread the "
+            "compact one. layout=compact keeps it small."
+        ]
+
+    def _results(self, draft: Draft) -> tuple[Mapping[str, ModuleFacts], Mapping[str, ModuleFacts]]:
+        """The result's modules: compact, and as its layout writes them. A scale is taken for 1, as most merges have."""
+        inputs = self.facts(draft.request)
+        shapes = {name: module for _, fact in inputs for name, module in fact.modules.items()}
+        compact = {n: replace(shapes[n], r=r, scale=1.0) for n, r in draft.recipe.output_ranks(inputs).items()}
+        base = draft.request.adapters[0].base if compact else None
+        return compact, written(compact, draft.recipe.layout, base.shapes if base else None) if compact else compact
 
 
 HOME = Merge()
