@@ -62,6 +62,9 @@ def test_the_commands_of_the_docs_register_image_models_and_push_for_them(hubctl
             python = command.replace("python ", f"{sys.executable} ", 1)
             assert subprocess.run(python, shell=True, check=False).returncode == 0
     assert hubctl("info", "ada/my-style").code == 0
+    pulled = hubctl(*"pull ada/my-style@v1 --as kohya -o my-style-v1".split())  # as the version's page says
+    assert pulled.code == 0, pulled.err
+    assert list((tmp_path / "my-style-v1").glob("*.safetensors"))
     known = hubctl("base", "list").out
     assert "ada/sdxl" in known
     assert "ada/sdxl-whole" in known

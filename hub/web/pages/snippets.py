@@ -61,7 +61,9 @@ def of_adapter(
     if not row.loads_in_peft:
         return fetch + by_curl
     if image := version.base and version.base.config.get("_class_name"):
-        return [*fetch, *_image(base, image, folder, pull), *by_curl]
+        scripts = {"label": "sd-scripts", "code": f"hubctl pull {name} --as kohya -o {folder}"}
+        whole = not facts.needs_base and (image.startswith("UNet") or "unet" in version.base.config)
+        return [*fetch, *_image(base, image, folder, pull), *([scripts] if whole else []), *by_curl]
     taken_apart = _taken_apart(base, name, repository.name, experts) if experts else []
     return [
         *fetch,

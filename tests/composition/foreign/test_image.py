@@ -16,6 +16,7 @@ from composition.errors import CompositionError
 from composition.formats.foreign import diffusers, kohya
 from composition.formats.foreign.image_names import ImageModules
 from composition.formats.foreign.plan import Base, made_in_memory
+from composition.formats.kohya_writer import kohya_files
 from composition.formats.sources import MemoryFile
 from composition.formats.validate import validate_adapter
 from tests import foreign
@@ -125,6 +126,19 @@ def test_text_encoders_of_a_pipeline():
     found = made_deltas(files, PIPELINE)
     assert {name.partition(".")[0] for name in found} == {"unet", "text_encoder", "text_encoder_2"}
     assert_equal(found, deltas)
+
+
+@pytest.mark.parametrize(("make", "config"), [(foreign.kohya, SMALL_XL), (foreign.kohya_pipeline, PIPELINE)])
+def test_what_the_hub_writes_for_sd_scripts_it_reads_back_to_the_same_bytes(make, config):
+    """`kohya_writer` of the made files, imported again; U-Net alone, and a pipeline with its text encoders."""
+    plan, sources = planned(make(shapes(config))[0], config)
+    made = made_in_memory(plan, sources)
+    (written,) = kohya_files(made, config).values()
+    with written.open() as stream:
+        again, found = planned({"lora.safetensors": stream.read()}, config)
+    assert {name: file.data for name, file in made_in_memory(again, found).items()} == {
+        name: file.data for name, file in made.items()
+    }
 
 
 def test_a_text_encoder_alone_is_a_base_too():

@@ -149,6 +149,7 @@ class TestAnImageModel:
         assert [row["full_name"] for row in api.get(f"/repositories?base={image}").json()["results"]]
         page = client.get("/owner/one").content.decode()
         assert "from diffusers import UNet2DConditionModel" in page
+        assert "hubctl pull owner/one@v1 --as kohya -o one-v1" in page
         assert "AutoModelForCausalLM" not in page
         assert "vllm" not in page
         ask = {"kind": "cat", "recipe": {}, "inputs": ["owner/one", "owner/two"], "output": "owner/both"}
