@@ -6,7 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from composition.facts import AdapterFacts
-from composition.formats.foreign import diffusers, gguf, grouped, kohya, megatron, mistral, mlx, sharded, torchtune
+from composition.formats.foreign import gguf, grouped, megatron, mistral, mlx, sharded, torchtune
+from composition.formats.foreign.image import diffusers, kohya
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.gate import check_content
 from composition.formats.peft.files import is_content, validate_peft

@@ -12,7 +12,7 @@ FIELD = (Path(__file__).parents[2] / "field" / "test_cases.py").read_text()
 
 
 def raised() -> set[str]:
-    source = "".join(path.read_text() for path in FOLDER.glob("*.py"))
+    source = "".join(path.read_text() for path in FOLDER.rglob("*.py"))
     imports = {f"import.{code}" for code in re.findall(r'refuse\(\s*"([a-z_]+)"', source)}
     return imports | {"gguf.broken", "gguf.too_large"}
 

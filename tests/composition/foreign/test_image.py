@@ -13,8 +13,8 @@ from peft import PeftModel
 from safetensors.numpy import load, save
 
 from composition.errors import CompositionError
-from composition.formats.foreign import diffusers, kohya
-from composition.formats.foreign.image_names import ImageModules
+from composition.formats.foreign.image import diffusers, kohya
+from composition.formats.foreign.image.names import ImageModules
 from composition.formats.foreign.plan import Base, made_in_memory
 from composition.formats.kohya_writer import kohya_files
 from composition.formats.sources import MemoryFile

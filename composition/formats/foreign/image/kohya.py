@@ -1,7 +1,7 @@
-"""LoRAs of sd-scripts (kohya_ss) and LyCORIS, the form that most image tools write. See `image`."""
+"""LoRAs of sd-scripts (kohya_ss) and LyCORIS, the form that most image tools write. See `lora`."""
 
-from composition.formats.foreign import image
-from composition.formats.foreign.image_names import PREFIXES
+from composition.formats.foreign.image import lora
+from composition.formats.foreign.image.names import PREFIXES
 from composition.formats.foreign.plan import Base, Plan
 from composition.formats.sources import Files
 from composition.formats.table import BaseName
@@ -11,7 +11,7 @@ LABEL = "kohya (sd-scripts)"
 
 def detect(files: Files) -> bool:
     """By names such as lora_unet_….lora_down.weight."""
-    return bool(image.looks(files, tuple(PREFIXES)))
+    return bool(lora.looks(files, tuple(PREFIXES)))
 
 
 def base_of(files: Files) -> BaseName | None:
@@ -20,5 +20,5 @@ def base_of(files: Files) -> BaseName | None:
 
 
 def plan(files: Files, base: Base) -> Plan:
-    """See `image.plan_of`."""
-    return image.plan_of(files, base, image.looks(files, tuple(PREFIXES)), LABEL)
+    """See `lora.plan_of`."""
+    return lora.plan_of(files, base, lora.looks(files, tuple(PREFIXES)), LABEL)

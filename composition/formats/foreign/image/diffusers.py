@@ -1,7 +1,7 @@
-"""LoRAs as diffusers saves them, `pytorch_lora_weights.safetensors`, in its older and newer names. See `image`."""
+"""LoRAs as diffusers saves them, `pytorch_lora_weights.safetensors`, in its older and newer names. See `lora`."""
 
-from composition.formats.foreign import image
-from composition.formats.foreign.image_names import DOTTED
+from composition.formats.foreign.image import lora
+from composition.formats.foreign.image.names import DOTTED
 from composition.formats.foreign.plan import Base, Plan
 from composition.formats.sources import Files
 from composition.formats.table import BaseName
@@ -11,7 +11,7 @@ LABEL = "diffusers"
 
 def detect(files: Files) -> bool:
     """By names such as transformer.….lora_A.weight or unet.….lora.down.weight."""
-    return bool(image.looks(files, tuple(DOTTED)))
+    return bool(lora.looks(files, tuple(DOTTED)))
 
 
 def base_of(files: Files) -> BaseName | None:
@@ -20,5 +20,5 @@ def base_of(files: Files) -> BaseName | None:
 
 
 def plan(files: Files, base: Base) -> Plan:
-    """See `image.plan_of`."""
-    return image.plan_of(files, base, image.looks(files, tuple(DOTTED)), LABEL)
+    """See `lora.plan_of`."""
+    return lora.plan_of(files, base, lora.looks(files, tuple(DOTTED)), LABEL)

@@ -4,7 +4,7 @@
     unet.{module}.lora_A.weight                           unet.{module}.lora_B.weight        (…alpha)
 
 ΔW = alpha / r · up @ down, and alpha = r where none or 0 is given (sd-scripts `networks/lora.py`; diffusers
-`get_peft_kwargs`); a file of diffusers may carry its LoraConfig in the header (`lora_adapter_metadata`). `image_names`
+`get_peft_kwargs`); a file of diffusers may carry its LoraConfig in the header (`lora_adapter_metadata`). `names`
 knows what the modules are called.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from composition.errors import CompositionError
-from composition.formats.foreign.image_names import DOTTED, PREFIXES, ImageModules
+from composition.formats.foreign.image.names import DOTTED, PREFIXES, ImageModules
 from composition.formats.foreign.looks import header_of, is_peft, with_names
 from composition.formats.foreign.parts import Originals, Part, Stored, stored_tensors
 from composition.formats.foreign.plan import Base, Lora, Plan, check_lora, refuse
