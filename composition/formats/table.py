@@ -96,7 +96,7 @@ class Format:
             return replace(facts, needs_base=[reason])
         return facts
 
-    def reader(self) -> Callable[[Any], Any]:
+    def reader(self) -> Callable[..., Any]:
         """The function that `read` names."""
         if self.read is None:
             raise ValueError(f"{self.name} has no reader; ask for rows with `read`.")

@@ -34,5 +34,5 @@ def plan(files: Files, base: Base) -> Plan:
             f"Push {PARAMS} as mistral-finetune wrote it beside the weights.",
             file=PARAMS,
         )
-    given = {"scale": float(scaling), "by_alpha": None, "originals": {PARAMS}, "heads": heads_of(params)}
-    return plan_of(files, base, MISTRAL, **given)
+    heads = heads_of(params)
+    return plan_of(files, base, MISTRAL, scale=float(scaling), by_alpha=None, originals={PARAMS}, heads=heads)

@@ -10,6 +10,7 @@ scale was scale · alpha / rank; such configs have `alpha` and no `fine_tune_typ
 
 import re
 from collections import defaultdict
+from typing import TypeGuard
 
 from composition.formats.foreign.looks import header_of, is_peft, json_object, with_names
 from composition.formats.foreign.names import Modules
@@ -129,7 +130,7 @@ def _scale(config: dict, halves: dict[str, dict[str, Stored]]) -> tuple[float, l
     return old, [f"Read as mlx-lm before 0.20 did: the scale is scale · alpha / rank = {old:g}."]
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -119,8 +119,8 @@ def _check_names(files: Files) -> None:
                 file=name,
                 files=sorted(files)[:20],
             )
-    there = (name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and not name.startswith(ORIGINAL))
-    others = sorted(name for name in there if name != WEIGHTS_FILE)
+    weights = (name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and not name.startswith(ORIGINAL))
+    others = sorted(name for name in weights if name != WEIGHTS_FILE)
     if others:
         raise CompositionError(
             "adapter.extra_weights",
