@@ -69,7 +69,7 @@ class BaseShapes(dict[str, list[int]]):
     ) -> None:
         super().__init__({name: list(shape) for name, shape in shapes.items()})
         self._layout = layout
-        self._config = config or {}
+        self.config = config or {}
 
     @classmethod
     def of(cls, shapes: Shapes) -> "BaseShapes":
@@ -78,7 +78,7 @@ class BaseShapes(dict[str, list[int]]):
 
     @cached_property
     def layout(self) -> Layout:
-        return self._layout or layout_from(self, self._config)
+        return self._layout or layout_from(self, self.config)
 
     def without_head(self) -> "BaseShapes | None":
         """The encoder that AutoModel loads of this base: its modules below the prefix, under their names there."""

@@ -71,6 +71,7 @@ def parse_header(
     *,
     size: int | None = None,
     max_header: int = MAX_HEADER,
+    max_metadata: int = MAX_METADATA,
     max_tensors: int = MAX_TENSORS,
     file: str | None = None,
 ) -> SafetensorsHeader:
@@ -84,8 +85,9 @@ def parse_header(
     if isinstance(stream_or_path, str | Path):
         path = Path(stream_or_path)
         with path.open("rb") as stream:
-            return _Parser(file or path.name, max_tensors).parse(stream, size, max_header)
-    return _Parser(file or "the safetensors file", max_tensors).parse(stream_or_path, size, max_header)
+            return _Parser(file or path.name, max_tensors, max_metadata).parse(stream, size, max_header)
+    parser = _Parser(file or "the safetensors file", max_tensors, max_metadata)
+    return parser.parse(stream_or_path, size, max_header)
 
 
 def write_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]) -> bytes:
@@ -101,8 +103,8 @@ def write_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Map
 
 
 class _Parser:
-    def __init__(self, file: str, max_tensors: int) -> None:
-        self.file, self.max_tensors = file, max_tensors
+    def __init__(self, file: str, max_tensors: int, max_metadata: int) -> None:
+        self.file, self.max_tensors, self.max_metadata = file, max_tensors, max_metadata
 
     def error(self, code: str, problem: str, **facts: object) -> CompositionError:
         return CompositionError(f"safetensors.{code}", f"{self.file}: {problem}", file=self.file, **facts)
@@ -163,9 +165,10 @@ class _Parser:
         if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
             raise self.error("metadata", f"{METADATA_KEY} must map strings to strings. Save the file with safetensors.")
         length = sum(len(key.encode()) + len(value.encode()) for key, value in entry.items())
-        if length > MAX_METADATA:
+        if length > self.max_metadata:
             raise self.error(
-                "metadata", f"{METADATA_KEY} has {length:,} bytes; at most {MAX_METADATA:,} are allowed. Shorten it."
+                "metadata",
+                f"{METADATA_KEY} has {length:,} bytes; at most {self.max_metadata:,} are allowed. Shorten it.",
             )
         return entry
 

@@ -3,7 +3,8 @@
     recognise → validate → read
 
 A row is kept next to its format as `ROW`: in `row.py` of the format's sub-package, or in its `__init__.py` where one
-module is enough. The table finds the rows by itself, so a format is added by adding its sub-package.
+module is enough. A sub-package of several formats offers `ROWS` instead. The table finds the rows by itself, so a
+format is added by adding its sub-package.
 """
 
 import pkgutil
@@ -44,10 +45,12 @@ class Format:
 
     `holds` is the kind of repository that keeps it. `content` says which paths make a version: weights and config,
     or rows. `config` is the file that counts by its JSON value and not by its bytes; `weights` is the name of the
-    weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where
-    the file that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it
-    is asked for; with `by_base` it also takes the base, whose names it gives the modules. The `fallback` row of a kind
-    judges the files that no row recognises: its refusal says what is missing.
+    weights, where the format fixes one. `base_of` is None where the format has no base, and returns None where the file
+    that names it is missing. `read` is "module:function", folder → LoraWeights for an adapter, loaded when it is
+    asked for; with `by_base` it also takes the base, whose names it gives the modules. `convert` is "module:function"
+    for a format that isn't stored as it is: (files, base) → Plan of the PEFT files that say the same
+    (`composition.formats.foreign`). The `fallback` row of a kind judges the files that no row recognises: its refusal
+    says what is missing.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Format:
     weights: str | None = None
     base_of: Callable[[Files], BaseName | None] | None = None
     read: str | None = None
+    convert: str | None = None
     by_base: bool = False
     merges: bool = False
     loads_in_peft: bool = False
@@ -92,12 +96,32 @@ class Format:
             return replace(facts, needs_base=[reason])
         return facts
 
-    def reader(self) -> Callable[[Any], Any]:
+    def reader(self) -> Callable[..., Any]:
         """The function that `read` names."""
         if self.read is None:
             raise ValueError(f"{self.name} has no reader; ask for rows with `read`.")
-        module, _, function = self.read.partition(":")
-        return getattr(import_module(module), function)
+        return _function(self.read)
+
+    def converter(self) -> Callable[[Files, Any], Any]:
+        """The function that `convert` names."""
+        if self.convert is None:
+            raise ValueError(f"{self.name} is stored as it is; ask for rows with `convert`.")
+        return _function(self.convert)
+
+
+def _function(dotted: str) -> Callable[..., Any]:
+    module, _, function = dotted.partition(":")
+    return getattr(import_module(module), function)
+
+
+def _rows_at(place: str) -> Sequence[Format]:
+    """A sub-package's rows; none where it is a format that is only written."""
+    package = import_module(place)
+    if hasattr(package, "ROWS"):
+        return package.ROWS
+    if hasattr(package, "ROW"):
+        return [package.ROW]
+    return [import_module(f"{place}.row").ROW] if find_spec(f"{place}.row") else []
 
 
 class Table(Mapping[str, Format]):
@@ -121,10 +145,8 @@ class Table(Mapping[str, Format]):
         package = import_module(self._package)
         for found in pkgutil.iter_modules(package.__path__):
             if found.ispkg:
-                place = f"{self._package}.{found.name}"
-                row = getattr(import_module(place), "ROW", None)
-                if row is not None or find_spec(f"{place}.row"):  # else a format that is only written
-                    self._add(rows, row or import_module(f"{place}.row").ROW)
+                for row in _rows_at(f"{self._package}.{found.name}"):
+                    self._add(rows, row)
         return rows
 
     @staticmethod
@@ -160,12 +182,13 @@ class Table(Mapping[str, Format]):
             raise ValueError(f"No format is kept in a {kind!r}; expected one of {', '.join(KINDS)}.")
         return rows
 
-    def recognise(self, kind: str, files: Files) -> Format:
+    def recognise(self, kind: str, files: Files, *, stored: bool = False) -> Format:
         """The row that these files of a repository of this kind belong to: the first that detects them, or the last.
 
-        Where two rows detect the same files, the one whose name comes first has them, on every machine.
+        Where two rows detect the same files, the one whose name comes first has them, on every machine. `stored` files
+        are of a format that is stored: rows that convert are not asked.
         """
-        rows = self.holding(kind)
+        rows = [row for row in self.holding(kind) if not (stored and row.convert)]
         return next((row for row in rows if row.detect(files)), rows[-1])
 
     def may_be_content(self, kind: str, path: str) -> bool:

@@ -8,6 +8,7 @@ the folder a fraction of one, and a model read from GGUF can neither be saved no
 import hashlib
 import importlib.util
 import json
+import math
 import shutil
 import tempfile
 import warnings
@@ -23,6 +24,7 @@ from composition.errors import CompositionError
 from composition.formats.model_config import look_at
 from composition.formats.special_floats import untagged
 from composition.running.attaching import adapter_attached
+from composition.running.diffusion import diffusion_shapes
 from composition.running.layouts import layout_of
 
 __all__ = [
@@ -49,10 +51,13 @@ def module_shapes(config: Mapping[str, Any]) -> BaseShapes:
     Linear and (transposed) transformers Conv1D give `[out, in]`, embeddings `[num, dim]`, convolution kernels their
     stored shape, fused experts and other bare parameters of two or more dimensions their stored shape under the
     parameter's own name. Names have no `.weight`. Vectors (norms, biases) are left out.
+    A diffusers config (`_class_name`) gives the shapes of an image model, see `composition.running.diffusion`.
     The result is a dict that also carries the base's `layout`, which peft's matching asks for.
     No weight is made, no file is read and no code that a repository ships is run.
     Errors: `base.unknown_architecture`, `base.config`.
     """
+    if "_class_name" in config:
+        return BaseShapes(diffusion_shapes(look_at(config).config, module_shapes), config=config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _meta_model(config)
@@ -67,11 +72,13 @@ def module_shapes(config: Mapping[str, Any]) -> BaseShapes:
             shape = shape[::-1]
         plain = leaf == "weight" and len(list(module.parameters(recurse=False))) <= 2
         shapes[owner if plain else name] = shape
-    return BaseShapes(dict(sorted(shapes.items())), layout=layout_of(model))
+    return BaseShapes(dict(sorted(shapes.items())), layout=layout_of(model), config=config)
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:
     """How many numbers the base of this `config.json` has; tied weights count once. Errors as `module_shapes`."""
+    if "_class_name" in config:  # without norms and biases
+        return sum(math.prod(shape) for shape in module_shapes(config).values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return sum(parameter.numel() for parameter in _meta_model(config).parameters())

@@ -17,6 +17,7 @@ from hub.errors import Invalid
 from hub.models import BaseModel
 from hub.services.content.manifest import canonical_json
 
+KINDS = ("model_type", "_class_name")
 MAX_CONFIG = 1_000_000  # bytes of its canonical JSON
 
 
@@ -30,8 +31,12 @@ def read_config(data: bytes) -> object:
 
 def checked_config(config: object) -> dict[str, object]:
     """The config as it is stored: without the fields that are dropped. Invalid with the field `config` otherwise."""
-    if not isinstance(config, Mapping) or not isinstance(config.get("model_type"), str):
-        raise Invalid("A base needs its config.json: an object with at least a model_type.", field="config")
+    if not isinstance(config, Mapping) or not any(isinstance(config.get(key), str) for key in KINDS):
+        raise Invalid(
+            "A base needs its config.json: an object with at least a model_type, or for an image model the _class_name "
+            "that diffusers writes.",
+            field="config",
+        )
     try:
         size = len(canonical_json(tagged(config)))
     except (ValueError, TypeError, RecursionError):

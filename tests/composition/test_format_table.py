@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save
 
 import composition.formats
+import composition.formats.foreign
 from composition.errors import CompositionError
 from composition.formats import FORMATS, read_adapter
 from composition.formats.sources import MemoryFile
@@ -24,6 +25,7 @@ from composition.recipes import SvdRecipe
 from composition.weights import LoraWeights, save_peft
 from tests import toy_format, uploads
 
+FOREIGN = [row.name for row in composition.formats.foreign.ROWS]
 ROOT = Path(__file__).resolve().parents[2]
 Q0 = "model.layers.0.self_attn.q_proj"
 
@@ -53,10 +55,10 @@ def row(**fields) -> Format:
 
 class TestRows:
     def test_particular_rows_come_first_and_fallbacks_last(self):
-        assert list(FORMATS) == ["mixture", "dataset", "generator", "peft"]
-        assert [one.name for one in FORMATS.holding("adapter")] == ["mixture", "peft"]
+        assert list(FORMATS) == [*sorted([*FOREIGN, "mixture"]), "dataset", "generator", "peft"]
+        assert [one.name for one in FORMATS.holding("adapter")] == [*sorted([*FOREIGN, "mixture"]), "peft"]
 
-    @pytest.mark.parametrize("name", ["dataset", "generator", "mixture", "peft"])
+    @pytest.mark.parametrize("name", ["dataset", "generator", "mixture", "peft", *FOREIGN])
     def test_a_row_says_what_it_reads_and_counts_its_own_files(self, name):
         one = FORMATS[name]
         assert one.name == name
@@ -98,7 +100,7 @@ class TestAddedFormat:
         monkeypatch.setattr(composition.formats, "toy", None, raising=False)
         try:
             table = Table("composition.formats")
-            assert list(table) == ["mixture", "toy", "dataset", "generator", "peft"]
+            assert list(table) == [*sorted([*FOREIGN, "mixture", "toy"]), "dataset", "generator", "peft"]
             assert table["toy"].read == "composition.formats.toy:read"
             assert callable(table["toy"].reader())
         finally:
@@ -172,7 +174,8 @@ def literals(path: Path) -> list[tuple[int, str]]:
 
 
 def test_file_names_stand_at_their_formats_alone():
-    homes = [Path(import_module(f"composition.formats.{name}").__file__).parent for name in FORMATS]
+    names = {"foreign" if row.convert else row.name for row in FORMATS.values()}
+    homes = [Path(import_module(f"composition.formats.{name}").__file__).parent for name in names]
     found = []
     for room in ("hub", "workers", "transfer", "composition"):
         for path in sorted((ROOT / room).rglob("*.py")):

@@ -111,9 +111,24 @@ FILES = [
 """Files that are broken, not what their names say, or too many."""
 
 
-@pytest.mark.parametrize(
-    ("case", "base", "verdict", "code", "what"), NAMES + FILES, ids=[f"{row[0]}-{row[1]}" for row in NAMES + FILES]
-)
+IMPORTED = [
+    ("b09_sharded_index", "llama", "accepted", "", ()),
+    ("b10_sharded", "llama", "refused", "import.tensor_twice", ("PEFT in several files",)),
+    ("b11_nemo_grouped_experts", "qwen3moe", "accepted", "target_parameters", ("Imported from NeMo AutoModel",)),
+    ("b14_gguf_lora", "llama", "accepted", "", ("Imported from llama.cpp",)),
+    ("b14_gguf_lora", "qwen2-tied", "refused", "import.base", ("llama.cpp", "'llama'")),
+    ("f05_mlx_lm", "llama", "accepted", "", ("Imported from mlx-lm",)),
+    ("f06_kohya", "clip", "accepted", "", ("Imported from kohya",)),
+    ("f06_kohya", "llama", "refused", "import.module_unknown", ("kohya", "--base")),
+    ("f06b_diffusers", "llama", "refused", "import.module_unknown", ("diffusers", "--base")),
+]
+"""Formats of other tools: what is made of them is judged."""
+
+
+ROWS = [*NAMES, *FILES, *IMPORTED]
+
+
+@pytest.mark.parametrize(("case", "base", "verdict", "code", "what"), ROWS, ids=[f"{row[0]}-{row[1]}" for row in ROWS])
 @pytest.mark.parametrize("known", [shapes, kept_shapes])
 def test_the_door_says_what_is_right(case, base, verdict, code, what, known):
     try:

@@ -16,7 +16,7 @@ from composition.formats.peft.checks.folder import check_beside, not_finite
 from composition.formats.peft.checks.folder import check_names as check_folder_names
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft.judging import check_lora
-from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.peft.names import CONFIG_FILE, ORIGINAL, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm
 from composition.formats.peft.tensors import Tensors, first_three
 from composition.formats.peft.types import MIXTURES, reason_for
@@ -99,8 +99,8 @@ def base_of(files: Files) -> BaseName | None:
 
 
 def is_content(path: str) -> bool:
-    """Whether a file makes a version: the config at the top, and weights in any folder."""
-    return path == CONFIG_FILE or path.lower().endswith(".safetensors")
+    """Whether a file makes a version: the config at the top, and weights in any folder but that of the originals."""
+    return path == CONFIG_FILE or (path.lower().endswith(".safetensors") and not path.startswith(ORIGINAL))
 
 
 def _check_some(header: SafetensorsHeader) -> None:

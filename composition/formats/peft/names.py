@@ -13,6 +13,8 @@ from typing import NamedTuple
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
+ORIGINAL = "original/"
+"""Where an imported adapter keeps the files that it was made from; they are no content of PEFT's form."""
 
 _FACTOR = re.compile(
     r"(?P<module>.+)\.(?:lora_(?P<half>[AB])(?:\.default)?\.weight"

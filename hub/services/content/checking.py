@@ -84,7 +84,7 @@ def _check(
             return Checked(
                 manifest=manifest, card=card, digest=digest, base=version.base, facts=version.facts, same_as=version
             )
-    row = FORMATS.recognise(kind, every)
+    row = FORMATS.recognise(kind, every, stored=True)
     base = (base or _base_of(row, every, versions)) if row.base_of else None
     facts = row.check(every, base_shapes=require_shapes(base) if base else None)
     if row.base_of and base is None:

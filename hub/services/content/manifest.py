@@ -108,7 +108,7 @@ def sources_of(manifest: Manifest) -> dict[str, Source]:
 
 def format_of(kind: str, manifest: Manifest) -> Format:
     """The format of a stored manifest in a repository of this kind; it may read the config."""
-    return FORMATS.recognise(kind, sources_of(manifest))
+    return FORMATS.recognise(kind, sources_of(manifest), stored=True)
 
 
 def content_of(kind: str, manifest: Manifest) -> Manifest:
@@ -122,7 +122,7 @@ def content_digest(kind: str, manifest: Manifest, sources: Mapping[str, Source])
 
     Weights and rows count by their bytes, the config by its values: a new indentation does not make a new version.
     """
-    row = FORMATS.recognise(kind, sources)
+    row = FORMATS.recognise(kind, sources, stored=True)
     content: dict[str, object] = {path: entry.sha256 for path, entry in manifest.items() if row.content(path)}
     if row.config in content:
         content[row.config] = _value(row.config, read_whole(sources[row.config])) or content[row.config]

@@ -17,7 +17,7 @@ from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User
-from hub.services import protections, quotas
+from hub.services import importing, protections, quotas
 from hub.services.audit import record
 from hub.services.content import first_push, publishing, reuse, staging
 from hub.services.content.blob_claims import gone
@@ -188,7 +188,13 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     for row in staged.values():
         check_digest(row, sources[row.path])
     repository = first_push.target(upload)
-    checked = publishing.check_change(repository=repository, change=change, base=upload.base, sources=sources)
+    base, folder = upload.base, staging.folder(upload)
+    made = importing.imported(repository, change, sources, base=base, folder=folder)
+    if made:
+        change, sources, base = made.change, made.sources, made.base
+    change = importing.without_stale_originals(change, upload.parent)
+    checked = publishing.check_change(repository=repository, change=change, base=base, sources=sources)
+    checked = made.told(checked) if made else checked
     for source in sources.values():
         blobs.add(source.path, link=True)
     with transaction.atomic():
@@ -199,7 +205,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
             deletions=change.deletions,
             message=upload.message,
             branch=upload.branch,
-            base=upload.base,
+            base=base,
             since=upload.parent,
             checked=checked,
             may_protected=may_protected,

@@ -55,7 +55,8 @@ class _Steps:
         completed = self.step(self.complete)
         self.step(self.check_keep)
         readable = self.step(lambda: check_visibility(self.draft.request.visibility))
-        whole = parsed and completed and self.step(self.add_data)
+        runs = completed and self.step(self.check_base)
+        whole = parsed and runs and self.step(self.add_data)
         if whole:
             self.step(lambda: self.kind.check(self.draft))
         found = parsed and self.step(self.find_files)
@@ -90,6 +91,20 @@ class _Steps:
             if role.name in request.others:
                 check_repository_kind(request.others[role.name], role.kind, role.name)
         self.draft.request = self.kind.completed(self.draft.viewer, request)
+
+    def check_base(self) -> None:
+        """Refuse to run a base that isn't a language model: image models are stored and merged, nothing more."""
+        request = self.draft.request
+        bases = [version.base for version in request.versions] + [request.base]
+        image = next((base for base in bases if base and "_class_name" in base.config), None)
+        if image and self.draft.method.needs.base_model:
+            raise Invalid(
+                f"{self.draft.method.label} runs the base, and {image} is an image model "
+                f"({image.config['_class_name']}), which this hub stores and merges adapters for but does not run. "
+                "Try the adapter in your own pipeline.",
+                code="base.not_run",
+                field="base",
+            )
 
     def check_keep(self) -> None:
         request, may = self.draft.request, self.kind.keeps

@@ -6,6 +6,7 @@ from hub.models import BaseModel
 
 DESCRIBED = {
     "model_type": "Architecture",
+    "_class_name": "Model",
     "num_hidden_layers": "Layers",
     "hidden_size": "Hidden size",
     "intermediate_size": "Feed-forward size",

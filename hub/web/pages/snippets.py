@@ -60,6 +60,10 @@ def of_adapter(
     by_curl = [{"label": "curl", "code": curl}] if row.files else []
     if not row.loads_in_peft:
         return fetch + by_curl
+    if image := version.base and version.base.config.get("_class_name"):
+        scripts = {"label": "sd-scripts", "code": f"hubctl pull {name} --as kohya -o {folder}"}
+        whole = not facts.needs_base and (image.startswith("UNet") or "unet" in version.base.config)
+        return [*fetch, *_image(base, image, folder, pull), *([scripts] if whole else []), *by_curl]
     taken_apart = _taken_apart(base, name, repository.name, experts) if experts else []
     return [
         *fetch,
@@ -68,6 +72,19 @@ def of_adapter(
         *taken_apart,
         *_served(base, name, repository.name, version.label, facts, servers, _by_gguf(version)),
     ]
+
+
+def _image(base: str, model: str, folder: str, pull: str) -> list[dict[str, str]]:
+    """An image model's part in PEFT; of a pipeline, whose modules are named by parts, PEFT loads nothing at once."""
+    part = "unet" if model.startswith("UNet") else "transformer"
+    if model.endswith("Pipeline"):
+        return [{"label": "PEFT", "note": "It adapts several parts of a pipeline; PEFT loads an adapter of one model."}]
+    code = (
+        f"# {pull}\nfrom diffusers import {model}\nfrom peft import PeftModel\n\n"
+        f'{part} = {model}.from_pretrained("{base}", subfolder="{part}")\n'
+        f'{part} = PeftModel.from_pretrained({part}, "{folder}")'
+    )
+    return [{"label": "PEFT", "code": code}]
 
 
 def of_dataset(site: str, repository: Repository, version: Version) -> list[dict[str, str]]:

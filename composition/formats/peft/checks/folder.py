@@ -4,12 +4,12 @@ What is missing or too much is told by what the folder looks like: adapters in f
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from shlex import quote
 
 from composition.errors import CompositionError
 from composition.formats import finite
-from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
+from composition.formats.peft.names import CONFIG_FILE, ORIGINAL, WEIGHTS_FILE
 from composition.formats.peft.tensors import first_three
 from composition.formats.safetensors_header import parse_header
 from composition.formats.sources import Files
@@ -29,16 +29,17 @@ _FACTOR = re.compile(r"lora|lokr_|hada_|\boft_", re.IGNORECASE)
 def check_names(files: Files) -> list[str]:
     """The names of whole layers beside the adapter (a value head), each a safetensors file that holds no factor.
 
-    Raises CompositionError `adapter.file_missing`, `.extra_weights`, and what a broken file of them raises.
+    What lies in the folder of an import's originals is not asked. Raises CompositionError `adapter.file_missing`, `.extra_weights`, and what a broken file of them raises.
     """
-    missing = next((name for name in (CONFIG_FILE, WEIGHTS_FILE) if name not in files), None)
+    own = sorted(name for name in files if not name.startswith(ORIGINAL))
+    missing = next((name for name in (CONFIG_FILE, WEIGHTS_FILE) if name not in own), None)
     if missing:
-        raise _missing(missing, sorted(files))
-    others = sorted(name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and name != WEIGHTS_FILE)
+        raise _missing(missing, own)
+    others = [name for name in own if name.lower().endswith(WEIGHT_ENDINGS) and name != WEIGHTS_FILE]
     beside = [name for name in others if _may_be_beside(name)]
     extra = sorted({*others} - {*beside} | {name for name in beside if _holds_factors(files, name)})
     if extra:
-        raise _extra(extra, files)
+        raise _extra(extra, own)
     return beside
 
 
@@ -110,8 +111,8 @@ def _missing(name: str, paths: list[str]) -> CompositionError:
     return CompositionError("adapter.file_missing", f"{problem} {do}", **facts)
 
 
-def _extra(extra: list[str], files: Mapping[str, object]) -> CompositionError:
-    folders = adapter_folders(files)
+def _extra(extra: list[str], paths: list[str]) -> CompositionError:
+    folders = adapter_folders(paths)
     inside = sorted({path.rpartition("/")[0] for path in extra})
     facts: dict[str, object] = {"file": extra[0], "files": extra[:3], "count": len(extra)}
     if folders and {*inside} <= {*folders}:

@@ -1,0 +1,1 @@
+"""LoRAs of image models, as sd-scripts (kohya), LyCORIS and diffusers write them."""
