@@ -1,7 +1,8 @@
 """The recipes of the data-free merges: LoRA-LEGO, truncated SVD, concatenation, rank-wise average."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.recipes import checks
 from composition.recipes.base import Inputs, Recipe, option
@@ -30,6 +31,13 @@ class MergeRecipe(Recipe):
         label="Precision",
         help="How the result is stored; auto takes the widest of the inputs. Computed in float32 or better.",
     )
+    across_quantisations: bool = option(
+        "boolean",
+        default=False,
+        label="Across quantisations",
+        help="Take adapters of quantised copies of one base as adapters of that base, which the result is for; they "
+        "learnt on rounded weights, so they are slightly off on it.",
+    )
 
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""
@@ -47,6 +55,7 @@ class LegoRecipe(MergeRecipe):
     """
 
     kind: ClassVar[str] = "lego"
+    version: ClassVar[int] = 2
     name: ClassVar[str] = "LoRA-LEGO"
     min_inputs: ClassVar[int] = 1
 
@@ -83,6 +92,11 @@ class LegoRecipe(MergeRecipe):
         label="Restarts",
         help="How many k-means starts are tried; the tightest clustering wins.",
     )
+
+    @classmethod
+    def knows(cls, data: Mapping[str, Any]) -> bool:
+        """Version 1 drew the units of the profile `nsc` in another order; all else in it means the same."""
+        return (data.get("version") == 1 and data.get("profile") != "nsc") or super(LegoRecipe, cls).knows(data)
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)

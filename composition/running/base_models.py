@@ -21,6 +21,7 @@ from torch import nn
 from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
+from composition.formats.special_floats import untagged
 from composition.running.attaching import adapter_attached
 from composition.running.layouts import layout_of
 
@@ -242,7 +243,8 @@ def _meta_model(config: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    fields = look_at({key: value for key, value in config.items() if key != "auto_map"}).config
+    given = {key: untagged(value) for key, value in config.items() if key != "auto_map"}
+    fields = look_at(given).config
     fields.pop("quantization_config", None)
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:

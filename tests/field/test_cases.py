@@ -74,9 +74,42 @@ NAMES = [
 ]
 """Names, shapes and matching."""
 
+FILES = [
+    ("b01_lfs_pointer", "llama", "refused", "content.lfs_pointer", ("Git LFS pointer", "git lfs pull", "435,852,734")),
+    ("b02_empty_file", "llama", "refused", "content.empty", ("0 bytes",)),
+    ("b03_truncated", "llama", "refused", "safetensors.truncated", ("3,484 of 3,584 bytes",)),
+    ("b04_html_page", "llama", "refused", "content.web_page", ("web page", "'Sign in'")),
+    ("b05_json_error", "llama", "refused", "content.answer", ("server's answer", "'Repository not found'")),
+    ("b06_zip", "llama", "refused", "content.zip", ("ZIP archive",)),
+    ("b07_torch_zip_renamed", "llama", "refused", "content.zip", ("adapter_model.bin",)),
+    ("b15_loha_peft", "llama", "accepted", "not_lora", ()),
+    ("b17_future_fields", "llama", "accepted", "unknown_fields", ("use_brand_new_variant", "0.22.0", "not merged")),
+    ("b18_eva_init", "llama", "accepted", "", ()),
+    ("b19_loftq_empty", "llama", "accepted", "loftq", ()),
+    ("b19b_loftq_config", "llama", "accepted", "", ()),
+    ("b20_alpha_zero_or_negative", "llama", "refused", "config.field", ("lora_alpha is 0",)),
+    ("b20b_alpha_negative", "llama", "refused", "config.field", ("lora_alpha is -8",)),
+    ("b21_megatron_config", "llama", "accepted", "", ()),
+    ("b22_unsloth_auto_mapping", "llama", "accepted", "", ()),
+    ("b23_rank_pattern_of_frozen", "llama", "accepted", "", ("rank_pattern has keys",)),
+    ("b26_trailing_comma", "llama", "refused", "config.json", ()),
+    ("c12_mergekit_extract_norms", "llama", "accepted", "full_weights", ()),
+    ("f02_deepspeed_checkpoint", "llama", "refused", "content.pickle", ("Leave it out",)),
+    ("f04_multi_adapter", "llama", "refused", "adapter.extra_weights", ("hubctl push FOLDER/reference NAME",)),
+    ("f04b_only_subfolder", "llama", "refused", "adapter.file_missing", ("hubctl push FOLDER/default NAME",)),
+    ("f07_bin_only", "llama", "refused", "content.pickle", ("as_safetensors", "python -c")),
+    ("f07b_bin_beside", "llama", "refused", "content.pickle", ("Leave it out", "--exclude adapter_model.bin")),
+    ("f11_tokenizer_files", "llama", "accepted", "", ()),
+    ("f11b_spm", "llama", "accepted", "", ()),
+    ("f17_lfs_tokenizer", "llama", "refused", "content.lfs_pointer", ("tokenizer.json", "git lfs pull")),
+    ("f19_value_head", "llama", "accepted", "", ("value_head.safetensors", "stored beside")),
+    ("f20_llava", "llama", "refused", "content.pickle", ("non_lora_trainables.bin", "python -c")),
+]
+"""Files that are broken, not what their names say, or too many."""
+
 
 @pytest.mark.parametrize(
-    ("case", "base", "verdict", "code", "what"), NAMES, ids=[f"{row[0]}-{row[1]}" for row in NAMES]
+    ("case", "base", "verdict", "code", "what"), NAMES + FILES, ids=[f"{row[0]}-{row[1]}" for row in NAMES + FILES]
 )
 @pytest.mark.parametrize("known", [shapes, kept_shapes])
 def test_the_door_says_what_is_right(case, base, verdict, code, what, known):

@@ -1,4 +1,4 @@
-"""One LoRA an expert, as transformers 4 names them, on architectures that the field cases don't hold: peft's verdict."""
+"""One LoRA an expert, as transformers 4 names them, on architectures beside the field cases': the verdict is peft's."""
 
 import json
 

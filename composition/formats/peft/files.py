@@ -12,6 +12,8 @@ from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import finite
 from composition.formats.gate import check_content
+from composition.formats.peft.checks.folder import check_beside, not_finite
+from composition.formats.peft.checks.folder import check_names as check_folder_names
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft.judging import check_lora
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
@@ -25,7 +27,6 @@ from composition.formats.table import BaseName
 TENSORS_A_PLACE = 3
 """A, B, and one more for what some methods add."""
 BYTES_A_TENSOR = 200
-WEIGHT_ENDINGS = (".safetensors", ".gguf")
 
 Judge = Callable[[SafetensorsHeader, PeftConfig, list[str]], Tensors]
 """(header, config, warnings to add to) → the factors found."""
@@ -56,7 +57,7 @@ def check_folder(files: Files, judge: Judge, *, places: int = 0) -> AdapterFacts
     Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
     """
     check_content(files)
-    _check_names(files)
+    beside = check_folder_names(files)
     config = read_config(files)
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
@@ -75,17 +76,11 @@ def check_folder(files: Files, judge: Judge, *, places: int = 0) -> AdapterFacts
                 "safetensors.truncated", f"{WEIGHTS_FILE} ends early. Upload it again.", file=WEIGHTS_FILE
             ) from None
     if broken:
-        raise CompositionError(
-            "adapter.not_finite",
-            f"{WEIGHTS_FILE} holds NaN or infinity in {first_three(broken)}. The training diverged, or float16 was too "
-            "narrow: save a healthy checkpoint, or save as float32.",
-            file=WEIGHTS_FILE,
-            tensors=broken[:3],
-            count=len(broken),
-        )
+        raise not_finite(WEIGHTS_FILE, broken)
     if found.pairs and all(zero.issuperset(pair.stored["B"]) for pair in found.pairs.values()):
         warnings.append("Every lora_B is zero, so the adapter changes nothing. Was it trained?")
-    return _facts(header, config, found, sizes, [*warnings, *found.warnings], source.size)
+    warnings += [*found.warnings, *check_beside(files, beside)]
+    return _facts(header, config, found, sizes, warnings, source.size)
 
 
 def read_config(files: Files) -> PeftConfig:
@@ -106,28 +101,6 @@ def base_of(files: Files) -> BaseName | None:
 def is_content(path: str) -> bool:
     """Whether a file makes a version: the config at the top, and weights in any folder."""
     return path == CONFIG_FILE or path.lower().endswith(".safetensors")
-
-
-def _check_names(files: Files) -> None:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if name not in files:
-            there = first_three(sorted(files)) or "nothing"
-            raise CompositionError(
-                "adapter.file_missing",
-                f"The upload has no {name} at its top; it has {there}. "
-                "Push the folder that peft's save_pretrained wrote.",
-                file=name,
-                files=sorted(files)[:20],
-            )
-    others = sorted(name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and name != WEIGHTS_FILE)
-    if others:
-        raise CompositionError(
-            "adapter.extra_weights",
-            f"There are weights in {first_three(others)} besides {WEIGHTS_FILE}. An adapter has one file of weights: "
-            "leave the others out, or push them as separate adapters.",
-            file=others[0],
-            files=others[:3],
-        )
 
 
 def _check_some(header: SafetensorsHeader) -> None:
