@@ -1,4 +1,4 @@
-"""One LoRA an expert, as transformers 4 names them, on architectures that no field case holds: peft's verdict."""
+"""One LoRA an expert, as transformers 4 names them, on architectures beside the field cases': the verdict is peft's."""
 
 import json
 

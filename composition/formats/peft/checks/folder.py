@@ -29,7 +29,9 @@ _FACTOR = re.compile(r"lora|lokr_|hada_|\boft_", re.IGNORECASE)
 def check_names(files: Files) -> list[str]:
     """The names of whole layers beside the adapter (a value head), each a safetensors file that holds no factor.
 
-    What lies in the folder of an import's originals is not asked. Raises CompositionError `adapter.file_missing`, `.extra_weights`, and what a broken file of them raises.
+    What lies in the folder of an import's originals is not asked.
+
+    Raises CompositionError `adapter.file_missing`, `.extra_weights`, and what a broken file of them raises.
     """
     own = sorted(name for name in files if not name.startswith(ORIGINAL))
     missing = next((name for name in (CONFIG_FILE, WEIGHTS_FILE) if name not in own), None)
