@@ -15,10 +15,10 @@ BENCHES := $(addprefix bench/,$(addsuffix .py,merge moe moe_gpu moe_toy transfer
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow soak test-kernels bench lint clean
+.PHONY: help setup demo up test test-slow test-stability soak test-kernels bench lint clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install the requirements, once
 	@:
@@ -47,6 +47,9 @@ test: setup ## run the whole suite on two cores, without the slow tests
 
 test-slow: setup ## run the tests that take minutes
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(TESTS)
+
+test-stability: setup ## run the tests that judge a training under ten seeds (STABILITY="--seeds 3"), and print their margins
+	$(ONE_THREAD) $(BIN)/python -m tests.stability $(STABILITY)
 
 soak: setup ## kill parts of a real hub at random under load for 20 minutes (SOAK="--hours 8"), then check everything
 	$(ONE_THREAD) $(BIN)/python -m tests.soak $(SOAK)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from composition import recipes
 from composition.errors import RecipeError
+from composition.formats.strict_json import shorten
 from composition.recipes.base import Recipe
 from composition.recipes.method import Method, Needs
 
@@ -132,9 +133,12 @@ def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:
         known = ", ".join(row.kind for row in METHODS.values() if row.offered)
         raise RecipeError("kind", f"There is no method {kind!r}. Use one of: {known}.")
     cls = METHODS[str(kind)].recipe
-    version = data.get("version", cls.version)
-    if version != cls.version:
-        raise RecipeError("version", f"This hub knows version {cls.version} of the {kind} recipe, not {version!r}.")
+    if not cls.knows(data):
+        raise RecipeError(
+            "version",
+            f"This hub knows version {cls.version} of the {kind} recipe, not {shorten(data['version'])}, which may "
+            "mean something else. Leave the version out to run it as this hub does.",
+        )
     own = {field.name: field for field in fields(cls)}
     values = {name: value for name, value in data.items() if name not in ("kind", "version")}
     for name in values:

@@ -8,6 +8,7 @@ from hub.errors import Invalid
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 BASE_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+BASE_REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 REF_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._/*-]{0,199}")
 VERSION = re.compile(r"v([1-9][0-9]{0,8})")

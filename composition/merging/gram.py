@@ -48,17 +48,26 @@ class Grams:
         return torch.stack([product[:, span, span].sum((-1, -2)) for span in spans], 1).clamp_min(0).sqrt()
 
 
-def grams(group: Sequence[Units], names: Sequence[str], *, exact: bool = False) -> Grams:
-    """Grams of the folded units of each module in the group; CompositionError where a unit is not finite."""
+def grams(
+    group: Sequence[Units], names: Sequence[str], *, exact: bool = False, orders: Sequence[Tensor] | None = None
+) -> Grams:
+    """Grams of the folded units of each module in the group; CompositionError where a unit is not finite.
+
+    A product rounds by the places of its rows. Where `orders` gives each module's units an order of their own, [R],
+    they are multiplied in that, so that the numbers follow from the units alone; the result is laid out as ever.
+    """
     dtype = torch.float64 if exact else torch.float32
     count = group[0].count
     both = torch.zeros(2, len(group), count, count, dtype=torch.float64)
     largest = torch.zeros(2, len(group), count, dtype=torch.float64)
     for m, units in enumerate(group):
-        for _, block in units.blocks_a(dtype):
-            _accumulate(both[0, m], largest[0, m], block)
-        for _, block in units.blocks_b(dtype):
-            _accumulate(both[1, m], largest[1, m], block.mT)
+        for side, blocks, dim in ((0, units.blocks_a(dtype), 0), (1, units.blocks_b(dtype), 1)):
+            for _, block in blocks:
+                rows = block if orders is None else block.index_select(dim, orders[m])
+                _accumulate(both[side, m], largest[side, m], rows.mT if dim else rows)
+        if orders is not None:
+            back = orders[m].argsort()
+            both[:, m], largest[:, m] = both[:, m][:, back[:, None], back], largest[:, m][:, back]
         both[0, m] *= torch.outer(units.fold, units.fold)
         both[1, m] *= torch.outer(units.fold * units.sign, units.fold * units.sign)
         largest[:, m] *= units.fold

@@ -33,18 +33,27 @@ class Clustering:
     total: Tensor
 
 
-def cluster(gram: Tensor, k: int, *, seeds: tuple[int, ...], n_init: int, max_iter: int = MAX_ITER) -> list[Clustering]:
+def cluster(
+    gram: Tensor,
+    k: int,
+    *,
+    seeds: tuple[int, ...],
+    n_init: int,
+    max_iter: int = MAX_ITER,
+    order: Tensor | None = None,
+) -> list[Clustering]:
     """The tightest of `n_init` clusterings for each seed, of points with Gram matrices [M, R, R], into k ≤ R clusters.
 
-    No cluster is empty. Points are drawn in order of their norm, so the partition doesn't depend on their order in G
-    (but for rounding); clusters are numbered by their first point.
+    No cluster is empty. Points are drawn in the given order [M, R], or in that of their norms, so the partition doesn't
+    depend on their places in G (but for rounding); clusters are numbered by their first point.
     """
     modules, count = gram.shape[0], gram.shape[1]
     total = inertia_about_mean(gram)
     if k == count:
         labels = torch.arange(count).repeat(modules, 1)
         return [Clustering(labels, torch.zeros(modules, dtype=gram.dtype), total) for _ in seeds]
-    order = torch.argsort(gram.diagonal(dim1=-2, dim2=-1), dim=-1, stable=True)
+    if order is None:
+        order = torch.argsort(gram.diagonal(dim1=-2, dim2=-1), dim=-1, stable=True)
     rows = torch.arange(modules)[:, None, None]
     gram = gram[rows, order[:, :, None], order[:, None, :]]
     trials = max(2 + int(math.log(k)), -(-2 * k // n_init))

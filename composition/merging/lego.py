@@ -16,6 +16,8 @@ of the raw units). Beyond or beside the paper, here:
 - `weights` are an extension: unit m_i enters as √|w| m_i with w's sign on b, so that ΔW_i enters as w·ΔW_i.
 - K-means++ starts, `n_init` restarts, Lloyd's iteration to its fixed point, in all profiles (the paper's start is not
   known; the `nsc` code runs 10 iterations from one random start). A cluster that empties takes the farthest unit.
+- The partition depends neither on the adapters' order nor on that of an adapter's ranks: units are multiplied in an
+  order of their content, and drawn in that of their raw norms (since version 2 of the recipe for `nsc`, too).
 - A module that only some adapters have is merged from those. A centroid that is zero stays zero.
 
 All is done on R × R Grams (R = Σr); only the k centroids and the L∞ norms are taken in the modules' own dimensions.
@@ -83,8 +85,13 @@ def _merge_group(
     k = min(recipe.rank, first.count)
     weights = first.scatter(recipe.weights or [1.0] * len(first.ranks))
     seeds = (recipe.seed, recipe.seed + 1)
-    gram, features = _features(group, grams(group, report.names), weights, recipe, report)
-    here, other = cluster(features, k, seeds=seeds, n_init=recipe.n_init)
+    content = [units.content_order(weights) for units in group]
+    gram = grams(group, report.names, orders=content)
+    if _coincide(gram.A) or _coincide(gram.B):
+        gram = grams(group, report.names, orders=content, exact=True)
+    features = _feature_gram(gram, weights, recipe.profile)
+    order = _draw_order(gram, weights, content)
+    here, other = cluster(features, k, seeds=seeds, n_init=recipe.n_init, order=order)
     output = _output_factor(first, k, recipe)
 
     results = []
@@ -107,16 +114,6 @@ def _merge_group(
     return results
 
 
-def _features(
-    group: list[Units], gram: Grams, weights: Tensor, recipe: LegoRecipe, report: diagnostics.Report
-) -> tuple[Grams, Tensor]:
-    """The folded Grams and the Gram [M, R, R] of what is clustered, by float64 products where units coincide."""
-    if _coincide(gram.A) or _coincide(gram.B):
-        gram = grams(group, report.names, exact=True)
-    features = _feature_gram(gram, weights, recipe.profile)
-    return gram, features
-
-
 def _coincide(gram: Tensor) -> bool:
     """Whether halves of two units lie so close that float32 products can't tell them apart well."""
     norms = gram.diagonal(dim1=-2, dim2=-1)
@@ -132,6 +129,16 @@ def _feature_gram(gram: Grams, weights: Tensor, profile: str) -> Tensor:
     root = weights.abs().sqrt()
     signed = root * weights.sign()
     return gram.A * torch.outer(root, root) + gram.B * torch.outer(signed, signed)
+
+
+def _draw_order(gram: Grams, weights: Tensor, content: list[Tensor]) -> Tensor:
+    """[M, R]: the order in which k-means draws units: by the norm of the raw unit, in all profiles, then by content.
+
+    The norms of half-normalised units are √2, all of them, and would leave the order to rounding.
+    """
+    first = torch.stack(content)
+    norms = _feature_gram(gram, weights, "paper").diagonal(dim1=-2, dim2=-1)
+    return first.gather(1, norms.gather(1, first).argsort(dim=-1, stable=True))
 
 
 def _unit_diagonal(gram: Tensor) -> Tensor:

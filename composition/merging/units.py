@@ -10,6 +10,7 @@ slices that fit a processor's cache, straight from the (mapped) files.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from composition.weights import Factors, LoraWeights
 
 GROUP_BYTES = 128 * 2**20
 BLOCK = 2048
+PEEK = 4
+"""How many numbers of each half are compared before whole units are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,28 @@ class Units:
             span = slice(begin, min(begin + BLOCK, self.out_features))
             yield span, torch.cat([f.B[span] for f in self.factors], 1).to(dtype)
 
+    def content_order(self, weights: Tensor) -> Tensor:
+        """[R]: the units from the smallest content to the largest, whatever order they come in.
+
+        Compared are scale, weight ([R]) and the numbers as stored: a few, and all of those units that agree in them.
+        Units that are equal in everything keep their order.
+        """
+        few = [torch.cat([f.A[:, :PEEK] for f in self.factors], 0), torch.cat([f.B[:PEEK] for f in self.factors], 1).mT]
+        keys = np.vstack([torch.cat([t.double() for t in few], 1).mT.numpy(), self.fold * self.sign, weights])
+        order = np.lexsort(keys)
+        equal = (keys[:, order[1:]] == keys[:, order[:-1]]).all(0)
+        for begin, end in _runs(equal):
+            order[begin:end] = sorted(order[begin:end], key=self._content)
+        return torch.from_numpy(order)
+
+    def _content(self, unit: int) -> bytes:
+        """All numbers of one unit."""
+        for f in self.factors:
+            if unit < f.rank:
+                return torch.cat([f.A[unit].double(), f.B[:, unit].double()]).numpy().tobytes()
+            unit -= f.rank
+        raise IndexError(unit)
+
     def combine(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """(B̂ @ left [out, k], right @ Â [k, in]) in float32, for left [R, k] and right [k, R]; ˆ means folded."""
         left = ((self.fold * self.sign)[:, None] * left).float()
@@ -83,6 +108,12 @@ class Units:
         A = torch.cat([f.A.double() for f in self.factors], 0) * self.fold[:, None]
         B = torch.cat([f.B.double() for f in self.factors], 1) * (self.fold * self.sign)
         return A, B
+
+
+def _runs(equal: np.ndarray) -> list[tuple[int, int]]:
+    """(begin, end) of every run of neighbours of which `equal` says that each is as the one before."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(int)))
+    return [(int(begin), int(end) + 1) for begin, end in edges.reshape(-1, 2)]
 
 
 def pool(adapters: Sequence[LoraWeights], module: str) -> Units:

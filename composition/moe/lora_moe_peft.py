@@ -14,8 +14,9 @@ SMoRA (arXiv:2501.15103): s = σ(W_r x), each entry for rank_partition ranks; q 
     g_j = activate_r · v_j / Σ_I v  for j in I, else 0     (v = q, or s where bias_in_gate is false)
     y = W_0 x + B (c ∘ g ∘ A x)     c = each rank's s_i    W_r = smora_gate [R/p, in], b = smora_bias [R]
 
-The parameters keep the dtype of the file; the router computes in its gate's. A and B are frozen unless `trained`
-says "experts" or "full". Per-token routing has no single ΔW, so merging raises.
+The parameters keep the dtype of the file; the router computes in its gate's, under autocast too, where the experts
+take autocast's. Of equal logits the first counts as the larger, for one token and for many. A and B are frozen unless
+`trained` says "experts" or "full". Per-token routing has no single ΔW, so merging raises.
 
 One mixture has four formulations, equal but for the order of sums; `MoELinear.form` names the wanted one, None lets
 the layer choose by what was measured (on a CPU without gradients, else always `stack`):
@@ -28,6 +29,7 @@ On a GPU a few tokens of MeteoRA may go through `decode_kernel`, where someone s
 
 import contextlib
 import math
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -187,7 +189,35 @@ class Blocks:
 
 def _router(x: Tensor, gate: Tensor) -> Tensor:
     """W x: of x [T, in] and gate [rows, in] the logits [T, rows] in float32, computed in the gate's dtype."""
-    return nn.functional.linear(x if x.dtype == gate.dtype else x.to(gate.dtype), gate).float()
+    x = x if x.dtype == gate.dtype else x.to(gate.dtype)
+    if not _autocast(x):
+        return nn.functional.linear(x, gate).float()
+    with torch.autocast(x.device.type, enabled=False):
+        return nn.functional.linear(x, gate).float()
+
+
+def _autocast(x: Tensor) -> bool:
+    """Whether products with x are cast to a lower precision."""
+    return torch.is_autocast_enabled(x.device.type)
+
+
+FEW = 4096
+
+
+def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(values [T, k], places [T, k]) of the k largest of scores [T, rows] float32; of equal ones the first.
+
+    torch.topk gives any of them, and another one for another number of rows. Where sorting is slow, scores are turned
+    into whole numbers of the same order, with the place behind them.
+    """
+    rows = scores.shape[-1]
+    if rows <= 16 or torch.compiler.is_compiling() or scores.numel() <= FEW:
+        values, places = scores.sort(dim=-1, descending=True, stable=True)
+        return values[..., :k], places[..., :k]
+    bits = (scores.detach() + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() * 2**32 + torch.arange(rows - 1, -1, -1, device=bits.device)
+    places = keys.topk(k, dim=-1).indices
+    return scores.gather(-1, places), places
 
 
 class RouterGroup:
@@ -255,6 +285,7 @@ class MoELinear(nn.Module, BaseTunerLayer):
     other_param_names: tuple[str, ...] = ("blocks",)
     form: str | None = None
     share_from: float = 24
+    logits_asked = False
     last_logits: Tensor | None
     last_experts: Tensor | None
     last_weights: Tensor | None
@@ -350,6 +381,7 @@ class MoELinear(nn.Module, BaseTunerLayer):
     def router_logits(self, x: Tensor, adapter: str | None = None) -> Tensor:
         """W x of the router (|W x| with router_abs): [tokens, n or R/p], float32."""
         adapter = adapter or self.active_adapters[0]
+        self.logits_asked = self.logits_asked or torch.is_grad_enabled()
         logits = _router(x.reshape(-1, self.in_features), self.gate[adapter])
         return logits.abs() if self.blocks[adapter].config.router_abs else logits
 
@@ -368,7 +400,7 @@ class MoELinear(nn.Module, BaseTunerLayer):
             return result
         trains = torch.is_grad_enabled() and any(t.requires_grad for t in (x, result, gate, A, B))
         runs = not trains and not torch.compiler.is_compiling()
-        eager = runs and x.device.type == "cpu"
+        eager = runs and x.device.type == "cpu" and not _autocast(x)  # products in place are not cast
         flat = x.reshape(-1, self.in_features)
         logits = None
         if runs and self.group is not None and (flat.shape[0] >= self.share_from or not eager):
@@ -430,18 +462,53 @@ UNMERGEABLE = (
 )
 
 
+TOP_1 = (
+    "With top_k = 1 the chosen expert's weight is 1, a constant: the language loss gives MeteoRA's gates no gradient, "
+    "so training on it alone teaches the router nothing. Add the gate loss, the cross-entropy of each layer's logits "
+    "to the expert that the row belongs to (`with record_routing(model, logits=True) as routing:` keeps them, and so "
+    "does `layer.router_logits(x)`), or use top_k = 2."
+)
+
+
+class _Top1(torch.autograd.Function):
+    """The identity; a backward pass that comes here says why it can't go on to the gate: an error where it is `alone`,
+    with nothing else behind it to learn."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, gate: Tensor, layer: "MeteoraLinear", alone: bool) -> Tensor:
+        ctx.layer, ctx.alone = layer, alone
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        if not ctx.layer.logits_asked:
+            if ctx.alone:
+                raise RuntimeError(TOP_1)
+            warnings.warn(TOP_1, stacklevel=2)
+        return gradients[0], None, None, None
+
+
 class MeteoraLinear(MoELinear):
     """y = W_0 x + Σ_{i∈I} w_i s_i B_i A_i x."""
 
     prefix = "meteora_"
     adapter_layer_names = ("meteora_A", "meteora_B", "meteora_gate")
 
+    def mix(self, x: Tensor, result: Tensor, adapter: str) -> Tensor:
+        out = super().mix(x, result, adapter)
+        if self.blocks[adapter].config.top_k > 1 or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return out
+        gate = self.weights(adapter)[2]
+        if not gate.requires_grad or self.routing is not None or not self.blocks[adapter].total:
+            return out
+        return _Top1.apply(out, gate, self, not out.requires_grad)  # type: ignore[no-any-return]
+
     def gate_rows(self, blocks: Blocks) -> int:
         return len(blocks.ranks)
 
     def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:
         config = self.blocks[adapter].config
-        values, experts = logits.topk(config.top_k, dim=-1)
+        values, experts = largest(logits, config.top_k)
         if config.top_k == 1:  # a constant: no gradient, and autograd leaves the base's backward out
             return experts, torch.ones_like(values)
         return experts, (values / config.router_temperature).softmax(-1)
@@ -496,7 +563,7 @@ class MeteoraLinear(MoELinear):
             if sizes[i] and rank:
                 hidden = nn.functional.linear(x.index_select(0, tokens[i]), A[offset : offset + rank])
                 hidden = hidden * (strengths[i] * blocks.scales[i])
-                out.index_add_(0, tokens[i], hidden @ B[:, offset : offset + rank].t())
+                out.index_add_(0, tokens[i], (hidden @ B[:, offset : offset + rank].t()).to(out.dtype))
         return out
 
 
@@ -528,7 +595,7 @@ class SmoraLinear(MoELinear):
         scores = logits.sigmoid()
         if config.rank_partition > 1:
             scores = scores.repeat_interleave(config.rank_partition, dim=-1)
-        values, ranks = (scores + bias).topk(min(config.activate_r, scores.shape[-1]), dim=-1, sorted=False)
+        values, ranks = largest(scores + bias, min(config.activate_r, scores.shape[-1]))
         return values if config.bias_in_gate else scores.gather(-1, ranks), ranks
 
     def route(self, logits: Tensor, adapter: str) -> tuple[Tensor, Tensor]:

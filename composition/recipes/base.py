@@ -8,7 +8,7 @@ Field types: integer, number, boolean, choice, string, numbers (a list of number
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from composition.errors import RecipeError
@@ -56,6 +56,11 @@ class Recipe:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return {"kind": self.kind, "version": self.version, **plain}
+
+    @classmethod
+    def knows(cls, data: Mapping[str, Any]) -> bool:
+        """Whether a stored recipe of this kind, {"version", fields}, means today what it meant when it was written."""
+        return data.get("version", cls.version) == cls.version
 
     def check(self, inputs: Inputs) -> None:
         """Raise CompositionError, naming adapter and module, if these (name, facts) inputs can't be used."""

@@ -1,7 +1,8 @@
 """The recipes of the data-free merges: LoRA-LEGO, truncated SVD, concatenation, rank-wise average."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.recipes import checks
 from composition.recipes.base import Inputs, Recipe, option
@@ -54,6 +55,7 @@ class LegoRecipe(MergeRecipe):
     """
 
     kind: ClassVar[str] = "lego"
+    version: ClassVar[int] = 2
     name: ClassVar[str] = "LoRA-LEGO"
     min_inputs: ClassVar[int] = 1
 
@@ -90,6 +92,11 @@ class LegoRecipe(MergeRecipe):
         label="Restarts",
         help="How many k-means starts are tried; the tightest clustering wins.",
     )
+
+    @classmethod
+    def knows(cls, data: Mapping[str, Any]) -> bool:
+        """Version 1 drew the units of the profile `nsc` in another order; all else in it means the same."""
+        return (data.get("version") == 1 and data.get("profile") != "nsc") or super(LegoRecipe, cls).knows(data)
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)

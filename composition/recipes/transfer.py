@@ -117,7 +117,7 @@ class TransLoraRecipe(SynthesisOptions):
         minimum=0.001,
         maximum=100_000.0,
         label="Alpha",
-        help="Of the new adapter. The paper: the default.",
+        help="Of the new adapter: a scale of 2 at rank 8. The paper says default configuration, which was 8.",
     )
     target_modules: str = targets_option("Modules")
     epochs: int = option(

@@ -1,4 +1,7 @@
-"""How a base that is not registered gets registered: the command and the page, fit for the name that was given."""
+"""How a base that is not registered gets registered: the command and the page, fit for the name that was given.
+
+The name may come from a stranger's file, and the command is there to be copied: whatever is no plain name is quoted.
+"""
 
 from dataclasses import dataclass
 from shlex import quote
@@ -7,8 +10,8 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from hub.access.offers import offer_of
-from hub.models import User, fold
-from hub.names import BASE_NAME
+from hub.models import BaseModel, User, fold
+from hub.names import BASE_NAME, BASE_REVISION
 
 PAGE = "/bases/new"
 CONFIG = "config.json"
@@ -37,16 +40,20 @@ def how_to_register(name: str | None) -> Advice:
 
     A name that no base may have becomes an alias of one; a reserved one is an administrator's, or becomes one's own.
     """
-    plain, _, revision = (name or "").partition("@")
-    if not BASE_NAME.fullmatch(plain):
-        alias = name if name and name.isprintable() and len(name) <= 300 else ""
-        after = "" if alias else " and name it with --base ORG/NAME"
-        return _advice("ORG/NAME", {"alias": alias}, after=after)
-    prefix = next((one for one in settings.RESERVED_BASES if fold(plain).startswith(fold(one))), None)
+    name = name or ""
+    plain, at, revision = name.partition("@")
+    fits = bool(BASE_NAME.fullmatch(plain)) and (not at or bool(BASE_REVISION.fullmatch(revision)))
+    prefix = next((one for one in settings.RESERVED_BASES if fold(name).startswith(fold(one))), None)
     if prefix and User.objects.count() > 1:
-        own = f"YOU/{plain.partition('/')[2]}"
+        own = f"YOU/{plain.partition('/')[2]}" if fits else "YOU/NAME"
         before = f"Names that begin with {prefix} are registered by an administrator: ask one, or use a name of yours. "
         return _advice(own, {}, before=before, after=f" and name it with --base {own}")
+    if not fits:
+        # What begins with a base's name and @ is never another name of another base.
+        taken = BaseModel.objects.filter(name__iexact=name.rpartition("@")[0]).exists()
+        alias = name if name.isprintable() and len(name) <= 300 and not taken else ""
+        after = "" if alias else " and name it with --base ORG/NAME"
+        return _advice("ORG/NAME", {"alias": alias}, after=after)
     held = offer_of(plain, revision or "main", administrator=False)
     given = {"name": plain, "revision": revision}
     return _advice(plain, given, before="A worker holds it. " if held else "", held=bool(held))

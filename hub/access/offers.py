@@ -7,6 +7,7 @@ holds, and folders that no base's name stands for, are for administrators.
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.models import BaseAlias, BaseModel, WorkerNode, fold
@@ -42,6 +43,6 @@ def _reported(administrator: bool) -> list[dict]:
     return [offer for row in rows for offer in row if administrator or offer["open"]]
 
 
-def _live():
+def _live() -> QuerySet[WorkerNode]:
     since = timezone.now() - timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
     return WorkerNode.objects.filter(seen_at__gte=since)

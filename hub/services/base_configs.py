@@ -6,8 +6,11 @@ It is sent, or it is that of a model that a worker holds.
 from collections.abc import Mapping
 
 from composition.errors import CompositionError
+from composition.formats.content import SNIFF_BYTES
+from composition.formats.disguises import unmask
 from composition.formats.model_config import look_at
 from composition.formats.special_floats import tagged, untagged
+from composition.formats.strict_json import strict_loads
 from hub.access.base_advice import PAGE
 from hub.access.offers import is_looking, offer_of, offers
 from hub.errors import Invalid
@@ -15,6 +18,14 @@ from hub.models import BaseModel
 from hub.services.content.manifest import canonical_json
 
 MAX_CONFIG = 1_000_000  # bytes of its canonical JSON
+
+
+def read_config(data: bytes) -> object:
+    """The JSON of a config.json, Infinity and NaN as tags. CompositionError where it is none, saying what it is."""
+    if disguise := unmask(".json", data[:SNIFF_BYTES], len(data)):
+        message = f"config.json {disguise.problem}. {disguise.do}"
+        raise CompositionError(f"content.{disguise.code}", message, field="config", **disguise.facts)
+    return strict_loads(data, area="base.config", what="config.json", of_a_base=True, field="config")
 
 
 def checked_config(config: object) -> dict[str, object]:

@@ -15,7 +15,7 @@ from composition.formats.strict_json import shorten
 from hub.access.bases import alias_named, is_admin, may_change
 from hub.errors import Conflict, HubError, Invalid, PermissionDenied
 from hub.models import FINAL, BaseAlias, BaseModel, Job, User, fold
-from hub.names import BASE_NAME
+from hub.names import BASE_NAME, BASE_REVISION
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.base_configs import checked_config, held_config
@@ -25,7 +25,6 @@ from hub.services.jobs.queue import queue_job
 from hub.services.jobs.request import JobRequest
 from hub.services.known_bases import hold, set_shapes
 
-REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PART = re.compile(r"\w[\w.@-]*", re.ASCII)
 MAX_ALIASES = 50
 MAIN = "main"
@@ -208,7 +207,7 @@ def _check_names(name: str, revision: str) -> None:
         raise Invalid(
             f"{name!r} can't name a base: write org/name, as in HuggingFaceTB/SmolLM2-135M-Instruct.", field="name"
         )
-    if not REVISION.fullmatch(revision):
+    if not BASE_REVISION.fullmatch(revision):
         raise Invalid(f"{revision!r} can't be a base's revision: use letters, digits, '.', '_', '-'.", field="revision")
 
 

@@ -32,15 +32,18 @@ def set_shapes_error(*, base: BaseModel, error: str) -> None:
 
 
 def match_base(name: str | None, revision: str | None = None) -> BaseModel | None:
-    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias."""
+    """The base a config's `base_model_name_or_path` means: by name (its `revision`, else main), else by alias, else
+    as `name@revision`."""
     if not name:
         return None
     named = list(BaseModel.objects.filter(name__iexact=name).order_by("pk"))
     if named:
         by_revision = {base.revision: base for base in named}
         return by_revision.get(revision or "main") or (named[0] if len(named) == 1 and not revision else None)
-    alias = alias_named(name)
-    return alias.base if alias else None
+    if alias := alias_named(name):
+        return alias.base
+    plain, _, written = name.rpartition("@")
+    return match_base(plain, written) if plain and not revision else None
 
 
 def hold(base: BaseModel) -> BaseModel:

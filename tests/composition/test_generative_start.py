@@ -13,6 +13,7 @@ from composition.generative.train import base_norms, linear_shapes, train_genera
 from composition.recipes import TrainGeneratorRecipe
 from tests.composition.generators import SMALL, Numbers, corpus
 from tests.pico import BASE, pico_llama
+from tests.stability.margins import at_least
 
 torch.set_num_threads(1)
 SIZES = {"inner": 24, "r": 24, "norm": "polar", "shift": 1, "start": "aligned"}
@@ -75,6 +76,7 @@ def test_keys_have_equal_weight_and_queries_are_their_ridge_regression_on_what_t
         assert torch.allclose(aligned.A1[number], wanted * scale, atol=2e-3), number
 
 
+@pytest.mark.trained
 def test_what_followed_a_token_is_likelier_at_the_first_step_under_the_text_s_own_adapter(base, aligned):
     """Without any training; a random start says the same under every adapter, for its B is zero."""
     base = pico_llama()
@@ -88,7 +90,7 @@ def test_what_followed_a_token_is_likelier_at_the_first_step_under_the_text_s_ow
                 return float(base(input_ids=texts, labels=texts).loss)
 
         own, other = loss(torch.arange(12)), loss(torch.arange(12).roll(1))
-    assert own < other
+    at_least(other - own, 0.0, "nats that the text's own adapter gains")
 
 
 def test_every_layer_gets_values_of_its_own_and_the_same_seed_the_same_bytes(base, aligned):

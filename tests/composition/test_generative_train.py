@@ -19,6 +19,7 @@ from composition.generative.train import kept_generator, train_generator
 from composition.recipes import GenerateRecipe, TrainGeneratorRecipe
 from tests.composition.generators import SIZES, SMALL, Numbers, corpus, pico_generator, text
 from tests.pico import BASE, pico_llama
+from tests.stability.margins import at_least, at_most
 
 torch.set_num_threads(1)
 
@@ -37,6 +38,7 @@ def trained(work, data=None, base=None, progress=train.ignore, start=None, save_
     )
 
 
+@pytest.mark.trained
 def test_only_the_generator_learns_and_the_base_is_left_as_it_was(tmp_path):
     base = pico_llama()
     base.model.layers[0].mlp.requires_grad_(False)
@@ -47,19 +49,20 @@ def test_only_the_generator_learns_and_the_base_is_left_as_it_was(tmp_path):
         assert parameter.grad is None
     fresh = trained(tmp_path / "b", base=base, steps=1, learning_rate=1e-8)
     for part in ("A1", "A2", "A3", "B"):
-        assert (getattr(generator, part) - getattr(fresh, part)).abs().max() > 1e-4, part
+        at_least((getattr(generator, part) - getattr(fresh, part)).abs().max(), 1e-4, f"{part} has learnt")
 
 
+@pytest.mark.trained
 def test_it_learns_what_stands_in_the_text_and_not_only_the_domain(tmp_path):
-    data = corpus(40)
-    sizes = {"inner": 24, "r": 24, "rank": 24, "alpha": 24.0, "norm": "polar"}
-    generator = trained(
-        tmp_path, data, steps=80, batch_tokens=96, shift=1, learning_rate=1e-2, measure_every=1000, **sizes
-    )
+    """An aligned start gains 0.01 to 0.03 nats by itself; a random one finds nothing in so few steps, on most seeds."""
+    sizes = {"inner": 24, "r": 24, "rank": 24, "alpha": 24.0, "norm": "polar", "shift": 1, "start": "aligned"}
+    more = {"steps": 80, "batch_tokens": 96, "learning_rate": 3e-3, "measure_every": 1000}
+    recipe = TrainGeneratorRecipe(**{**SIZES, **SMALL, **sizes, **more})
+    generator = train_generator(pico_llama(), Numbers(), recipe, corpus(40), base_model=BASE, work=tmp_path)
     documents = [Numbers()(words)["input_ids"] for words in corpus(48)[40:]]
     rows = held_out(pico_llama(), generator, documents, 8, continuation=8)
-    for row in rows.values():
-        assert row["own"] < row["other"] - 0.01, row
+    for name, row in rows.items():
+        at_least(row["other"] - row["own"], 0.05, f"nats that the text's own adapter gains, {name}")
 
 
 @pytest.mark.parametrize("save_every", [0.0, 1e9])
@@ -149,13 +152,14 @@ def test_documents_are_read_from_the_disk_when_they_are_asked_for(tmp_path):
         Documents([path])[0]
 
 
+@pytest.mark.trained
 def test_answers_are_learnt_from_contexts(tmp_path):
     rows = [{"context": text(20, i), "question": text(3, i), "answer": text(2, i)} for i in range(6)]
     start = pico_generator()
     figures = []
-    more = {"stage": "questions", "batch_tokens": 48, "holdout": 0, "learning_rate": 1e-2, "steps": 60, "shift": 0}
+    more = {"stage": "questions", "batch_tokens": 48, "holdout": 0, "learning_rate": 1e-2, "steps": 200, "shift": 0}
     trained(tmp_path, rows, start=start, progress=lambda f, m="", **told: figures.append(told), **more)
-    assert figures[-1]["completion"] < figures[0]["completion"] - 0.3
+    at_least(figures[0]["completion"] - figures[-1]["completion"], 0.3, "nats learnt")
     with pytest.raises(CompositionError) as caught:
         trained(tmp_path / "b", rows, **more)
     assert caught.value.code == "train.no_start"
@@ -200,13 +204,14 @@ def test_recipes_refuse_sizes_that_do_not_go_together(field, values):
     assert caught.value.field == field
 
 
+@pytest.mark.trained
 def test_low_precision_and_checkpointing_change_little_and_leave_nothing_behind(tmp_path):
     base = pico_llama()
     plain = trained(tmp_path / "a", base=base)
     for number, more in enumerate([{"gradient_checkpointing": True}, {"precision": "bfloat16"}]):
         other = trained(tmp_path / str(number), base=base, **more)
         close = 1e-5 if number == 0 else 0.1
-        assert (plain.B - other.B).abs().max() < close
+        at_most((plain.B - other.B).abs().max(), close, f"B with {next(iter(more))}")
         assert base.dtype == torch.float32 and not base.is_gradient_checkpointing
         assert not any(module.training for module in base.modules())
 

@@ -18,6 +18,7 @@ from composition.recipes import TrainGeneratorRecipe, TransLoraRecipe
 from composition.running.base_models import load_base
 from composition.training.parallel import Replicas, deal, launch
 from tests.composition.generators import SIZES, SMALL, Numbers, corpus
+from tests.stability.margins import at_least, at_most
 from tests.transfer import toy
 from transfer.adapters import lora_config, trainable
 from transfer.distillation import distil
@@ -79,6 +80,7 @@ RECIPE = TrainGeneratorRecipe(
 )
 
 
+@pytest.mark.trained
 def test_two_processes_train_the_generator_of_one(base, documents, tmp_path):
     model, tokenizer = toy.base(0), toy.tokenizer()
     alone = train_generator(model, tokenizer, RECIPE, documents, base_model="toy", work=tmp_path / "alone")
@@ -92,14 +94,17 @@ def test_two_processes_train_the_generator_of_one(base, documents, tmp_path):
         work=tmp_path / "two",
         progress=lambda fraction, message="", **figures: told.append((fraction, figures)),
     )
-    for part in ("A1", "A2", "A3", "B", "norm"):
-        assert torch.allclose(getattr(made, part), getattr(alone, part), atol=2e-5), part
+    apart = max(
+        float((getattr(made, part) - getattr(alone, part)).abs().max()) for part in ("A1", "A2", "A3", "B", "norm")
+    )
+    at_most(apart, 2e-5, "entries of the generator")
     assert [fraction for fraction, _ in told] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     curves = [generator.config.training["curve"] for generator in (made, alone)]
     assert [point["loss"] for point in curves[0]] == pytest.approx([point["loss"] for point in curves[1]], abs=1e-3)
     assert made.config.training["tokens"] == alone.config.training["tokens"]
 
 
+@pytest.mark.trained
 def test_processes_that_are_stopped_keep_their_state_for_any_number_of_them(base, documents, tmp_path):
     def stop(fraction, message="", **figures):
         if fraction >= 0.4:
@@ -115,7 +120,8 @@ def test_processes_that_are_stopped_keep_their_state_for_any_number_of_them(base
     )
     assert said[0].startswith("Taken up again at step")
     alone = train_generator(toy.base(0), tokenizer, RECIPE, documents, base_model="toy", work=tmp_path / "alone")
-    assert torch.allclose(later.A1, alone.A1, atol=2e-5) and torch.allclose(later.B, alone.B, atol=2e-5)
+    apart = max(float((later.A1 - alone.A1).abs().max()), float((later.B - alone.B).abs().max()))
+    at_most(apart, 2e-5, "entries of the generator")
 
 
 def test_a_refusal_in_a_process_is_raised_here(base, tmp_path):
@@ -138,6 +144,7 @@ def test_a_process_that_dies_ends_all_with_its_last_words():
         launch("tests.composition.test_parallel:broken", {}, processes=2)
 
 
+@pytest.mark.trained
 def test_two_processes_distil_the_adapter_of_one(base, tmp_path):
     rows = toy.rows(24, 1)
     learns = {"epochs": 3, "learning_rate": 1e-2, "target_modules": "all-linear"}
@@ -147,11 +154,12 @@ def test_two_processes_distil_the_adapter_of_one(base, tmp_path):
     parties = Parties(**given, target_folder=base, processes=2)
     two, shared = distil(parties, recipe, rows, work=tmp_path / "two", progress=lambda *_, **__: None)
     expected = load_file(one / "adapter_model.safetensors")
-    for name, tensor in load_file(two / "adapter_model.safetensors").items():
-        assert torch.allclose(tensor, expected[name], atol=1e-4), name
+    found = load_file(two / "adapter_model.safetensors")
+    at_most(max(float((found[name] - expected[name]).abs().max()) for name in found), 1e-4, "entries of the adapter")
     assert shared["steps"] == report["steps"] and shared["tokens"] == report["tokens"]
     held = [[epoch["loss"] for epoch in told["held_out"]] for told in (report, shared)]
-    assert held[0] == pytest.approx(held[1], abs=1e-4) and held[0][-1] < held[0][0]
+    assert held[0] == pytest.approx(held[1], abs=1e-4)
+    at_least(held[0][0] - held[0][-1], 0.0, "nats learnt, held out")
 
 
 def test_a_base_that_is_partly_elsewhere_answers_and_is_not_trained_on(base):

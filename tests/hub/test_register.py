@@ -1,6 +1,7 @@
 """Registering a base without its config.json, the page that does it, and the advice of every refusal."""
 
 import json
+import shlex
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -222,6 +223,30 @@ def test_the_advice_fits_the_name(people, name, command, page):
     advice = how_to_register(name)
     assert advice.facts == {"command": command, "page": page}
     assert command in str(advice) and page in str(advice)
+    assert signed_in(people.member).get(advice.page).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a/b@$(reboot)",
+        "a/b@`x`",
+        "a/b; reboot",
+        "a/b' --alias 'x",
+        "-x/--url",
+        "a/b@v2@v3",
+        "a/b@",
+        "Qwen/x;y",
+        "\n",
+        "a/b\n",
+    ],
+)
+def test_what_a_stranger_s_file_says_is_one_word_of_the_command(people, name):
+    advice = how_to_register(name)
+    words = shlex.split(advice.command, posix=True)
+    plain = "YOU/NAME" if name.startswith("Qwen/") else "ORG/NAME"
+    alias = ["--alias", name] if name.isprintable() and not name.startswith("Qwen/") else []
+    assert words == ["hubctl", "base", "add", plain, "--config", "config.json", *alias, "--wait"]
     assert signed_in(people.member).get(advice.page).status_code == 200
 
 

@@ -29,23 +29,25 @@ def filled(word: str) -> str:
     return word.replace("ORG/NAME", "mine/own").replace("YOU/", "ada/")
 
 
-@pytest.mark.parametrize("name", ["mine/tiny", "/models/my base", "C:\\models\\tiny", "tiny", None, "Qwen/tiny"])
-def test_the_command_of_the_refusal_makes_the_push_work(hubctl, signed_in, served, worker, here, name):
+NAMES = ["mine/tiny", "mine/tiny@v2", "mine/tiny@a b", "/models/my base", "C:\\models\\tiny", "tiny", None, "Qwen/tiny"]
+
+
+def test_the_command_of_the_refusal_makes_the_push_work(hubctl, signed_in, served, worker, here):
     factories.make_user("other")  # with a second account the official names are an administrator's
-    write(here / "adapter", factories.adapter_files(base_name=name))
-    refused = hubctl("push", "adapter", "ada/one")
-    assert refused.code == 1
-    assert refused.err.startswith("hubctl: base.unknown: ")
-    said = refused.err.splitlines()[0]
-    assert f"in a browser: {served}/bases/new" in refused.err
-    command = [filled(word) for word in shlex.split(COMMAND.search(said)[0])]
-    assert command[0] == "hubctl"
-    registered = hubctl(*command[1:])
-    assert registered.code == 0, registered.err
-    base = [filled(found[1]) for found in [BASE.search(said)] if found]
-    assert bool(base) == (name in (None, "Qwen/tiny"))
-    pushed = hubctl("push", "adapter", "ada/one", *(["--base", *base] if base else []))
-    assert (pushed.code, pushed.out) == (0, "ada/one@v1 pushed\n"), pushed.err
+    for number, name in enumerate(NAMES):
+        folder, to = write(here / f"a{number}", factories.adapter_files(base_name=name, seed=number)), f"ada/a{number}"
+        refused = hubctl("push", folder, to)
+        assert (refused.code, refused.err[:22]) == (1, "hubctl: base.unknown: ")
+        said = refused.err.splitlines()[0]
+        assert f"in a browser: {served}/bases/new" in refused.err
+        command = [filled(word) for word in shlex.split(COMMAND.search(said)[0])]
+        assert command[0] == "hubctl"
+        registered = hubctl(*command[1:])
+        assert registered.code == 0, (name, registered.err)
+        base = [filled(found[1]) for found in [BASE.search(said)] if found]
+        assert bool(base) == (name in (None, "Qwen/tiny", "mine/tiny@a b"))
+        pushed = hubctl("push", folder, to, *(["--base", *base] if base else []))
+        assert (pushed.code, pushed.out) == (0, f"{to}@v1 pushed\n"), (name, pushed.err)
 
 
 def test_what_a_worker_holds_needs_no_config(hubctl, signed_in, served, worker, tmp_path):

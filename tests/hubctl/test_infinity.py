@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from django.test import Client
 
 from hub.models import BaseModel
 from tests.hub.api_client import Api, problem
@@ -20,6 +21,25 @@ def test_the_client_registers_it_and_a_worker_reads_its_shapes(name, hubctl, sig
     assert base.config["time_step_limit"] == [0.0, {"__float__": "Infinity"}]
     again = hubctl("base", "add", f"pico/{name}", "--config", BASES / "mamba2.json", "--json")
     assert again.json["job"] is None, "both spellings are one config"
+
+
+@pytest.mark.parametrize("name", ["mamba2", "mamba2_v5"])
+def test_the_page_takes_both_spellings(name, ada, served):
+    page = Client()
+    page.force_login(ada)
+    done = page.post("/bases/new", {"name": f"pico/{name}", "config": (BASES / f"{name}.json").read_text()})
+    assert done.status_code == 302, done.content.decode()
+    assert BaseModel.objects.get().config["time_step_limit"] == [0.0, {"__float__": "Infinity"}]
+
+
+@pytest.mark.parametrize(("name", "word"), [("lfs", "git lfs pull"), ("bom", "byte order mark")])
+def test_what_is_no_config_is_named_by_page_and_client(name, word, hubctl, signed_in, served):
+    page = Client()
+    page.force_login(signed_in)
+    text = (BASES / f"{name}.json").read_text()
+    assert word in page.post("/bases/new", {"name": "pico/x", "config": text}).content.decode()
+    assert word in hubctl("base", "add", "pico/x", "--config", BASES / f"{name}.json").err
+    assert not BaseModel.objects.exists()
 
 
 def send(user, method, path, body):

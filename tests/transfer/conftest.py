@@ -10,6 +10,16 @@ from transfer.discriminator import train_discriminator
 torch.set_num_threads(1)
 
 
+RESTS_ON_TRAINING = {"adapter", "discriminator"}
+
+
+def pytest_collection_modifyitems(items):
+    """What is judged by a trained toy is a test of how its training went, too."""
+    for item in items:
+        if RESTS_ON_TRAINING & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.trained)
+
+
 @pytest.fixture(scope="session")
 def adapter(tmp_path_factory):
     return toy.adapter(tmp_path_factory.mktemp("toy") / "adapter")
@@ -26,7 +36,7 @@ def discriminator(adapter, seeds, tmp_path_factory):
     return train_discriminator(
         toy.loader(0),
         adapter,
-        toy.inputs(60, 5),
+        toy.inputs(120, 5),
         [seed["prompt"] for seed in seeds],
         DiscriminatorRecipe(**toy.DISCRIMINATOR),
         work=tmp_path_factory.mktemp("discriminator"),

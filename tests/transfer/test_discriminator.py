@@ -9,7 +9,9 @@ from peft import PeftModel
 from composition.errors import Cancelled, CompositionError
 from composition.recipes import DiscriminatorRecipe
 from composition.running.prompting import Prompting
+from tests.stability.margins import at_least, at_most
 from tests.transfer import toy
+from transfer import discriminator as discriminator_module
 from transfer.discriminator import Judge, answer_tokens, balanced_order, keeps, train_discriminator
 from transfer.stages import folder_digest
 from transfer.training import Plan, _Run
@@ -67,13 +69,20 @@ def test_batched_verdicts_are_those_of_each_text_alone(discriminator):
 
 def test_it_knows_real_inputs_and_says_so(discriminator, adapter):
     facts = discriminator.facts
-    assert facts["recall"] >= 0.9
-    assert facts["counts"]["real"] == {"train": 48, "held_out": 12}
+    at_least(facts["recall"], 0.8, "recall, of 24")
+    assert facts["counts"]["real"] == {"train": 96, "held_out": 24}
     assert facts["task"] == "toy" and facts["question"] == "main"
     assert facts["source_adapter"] == folder_digest(adapter) != folder_digest(discriminator.folder)
-    real = set(toy.COLOURS[: toy.REAL])
+    adapted = PeftModel.from_pretrained(toy.base(0), str(discriminator.folder)).eval()
+    verdicts = Judge(adapted, toy.tokenizer(), "toy", "main", 64).verdicts(toy.inputs(288, 0, len(toy.COLOURS)))
+    foreign = [
+        yes - no
+        for (yes, no), text in zip(verdicts, toy.inputs(288, 0, len(toy.COLOURS)), strict=True)
+        if text.split()[0] not in toy.COLOURS[: toy.REAL]
+    ]
+    at_most(max(foreign), 0.0, "log p(yes) − log p(no) of the likeliest foreign input")
     fooled = facts["examples"]["invented_taken_for_real"]
-    assert all(text.split()[0] in real for text in fooled), "what it takes for real is like the real ones"
+    assert all(text.split()[0] in toy.COLOURS[: toy.REAL] for text in fooled), "what it takes for real is like it"
     config = json.loads((discriminator.folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == toy.NAMES["source"]
     json.dumps(facts)
@@ -99,13 +108,14 @@ def test_negatives_come_from_the_source_base_without_its_adapter(adapter, seeds,
     assert not any(hasattr(model, "peft_config") for model in calls)
 
 
-def test_below_the_least_recall_it_is_refused_with_the_figure_and_what_to_do(adapter, seeds, tmp_path):
-    with pytest.raises(CompositionError, match="at least 100% is required") as caught:
-        made(adapter, seeds, tmp_path, steps=1, least_recall=1.0, learning_rate=1e-6)
-    assert caught.value.code == "discriminator.recall"
-    assert caught.value.facts["recall"] < 1
-    kept = made(adapter, seeds, tmp_path, load=lambda: 1 / 0, steps=1, least_recall=0.0, learning_rate=1e-6)
-    assert kept.facts["recall"] == caught.value.facts["recall"]
+def test_below_the_least_recall_it_is_refused_with_the_figure_and_what_to_do(adapter, seeds, tmp_path, monkeypatch):
+    measured = discriminator_module._measure
+    monkeypatch.setattr(discriminator_module, "_measure", lambda *args: measured(*args) | {"recall": 0.625})
+    with pytest.raises(CompositionError, match=r"only 62% of 8 .* at least 63% is required") as caught:
+        made(adapter, seeds, tmp_path, steps=1, least_recall=0.63, learning_rate=1e-6)
+    assert caught.value.code == "discriminator.recall" and caught.value.facts["recall"] == 0.625
+    kept = made(adapter, seeds, tmp_path, load=lambda: 1 / 0, steps=1, least_recall=0.625, learning_rate=1e-6)
+    assert kept.facts["recall"] == 0.625
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 9, 14])

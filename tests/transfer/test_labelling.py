@@ -11,6 +11,8 @@ from transfer.classes import check_classes, class_counts, quotas
 from transfer.labelling import Labels, usable
 from transfer.token_score import best_samples, span_scores, token_mask
 
+pytestmark = pytest.mark.trained
+
 
 def labels(adapter, texts, folder, *, chat=False, scored=False, batch=5, answer_tokens=4, load=None):
     load = load or toy.loader(0, chat)

@@ -12,6 +12,7 @@ from composition.formats import read_adapter
 from composition.recipes import EvaluateRecipe, TransLoraRecipe
 from composition.recipes.transfer import PEFT_TYPES
 from composition.running.evaluation import evaluate
+from tests.stability.margins import at_least, at_most
 from tests.transfer import toy
 from transfer import filtering, synthesis
 from transfer.pipeline import Parties, transfer
@@ -38,23 +39,18 @@ def recipe(**changes):
 
 
 def test_a_transfer_teaches_the_target_the_task(parties, tmp_path):
-    """One of three seeds must succeed: what a single training comes to may hang on how a processor rounds."""
     test, measure = toy.rows(40, 11), EvaluateRecipe(metrics=("exact_match",), max_new_tokens=3)
 
     def score(model):
         return evaluate(model, toy.tokenizer(), test, measure).metrics["exact_match"]
 
-    assert score(toy.base(1)) <= 0.6, "the bare target does not know the task"
-    scores = []
-    for seed in range(3):
-        options = recipe(samples=90, epochs=20, rank=8, target_modules="all-linear", holdout=0.0, seed=seed)
-        result = transfer(parties, options, work=tmp_path / str(seed))
-        scores.append(score(PeftModel.from_pretrained(toy.base(1), str(result.folder)).eval()))
-        assert read_adapter(result.folder).base_model == toy.NAMES["target"]
-        json.dumps(result.report)
-        if scores[-1] >= 0.9:
-            break
-    assert max(scores) >= 0.9, scores
+    options = recipe(samples=90, epochs=20, rank=8, learning_rate=1e-2, target_modules="all-linear", holdout=0.0)
+    result = transfer(parties, options, work=tmp_path)
+    taught = score(PeftModel.from_pretrained(toy.base(1), str(result.folder)).eval())
+    at_most(score(toy.base(1)), 0.6, "bare target")
+    at_least(taught, 0.9, "taught target")
+    assert read_adapter(result.folder).base_model == toy.NAMES["target"]
+    json.dumps(result.report)
 
 
 def test_stages_come_in_the_published_order_and_each_asks_its_own_base(parties, tmp_path):
@@ -192,12 +188,13 @@ def test_bases_are_left_as_they_were(parties, tmp_path):
 
 @pytest.mark.parametrize("kind", PEFT_TYPES)
 def test_the_target_gets_any_adapter_type_the_recipe_names(parties, tmp_path, kind):
-    result = transfer(parties, recipe(filter="none", peft_type=kind, samples=16, epochs=1), work=tmp_path)
+    options = recipe(filter="none", peft_type=kind, samples=16, epochs=1, holdout=0.0)  # else no epoch may be the best
+    result = transfer(parties, options, work=tmp_path)
     model = PeftModel.from_pretrained(toy.base(1), str(result.folder)).eval()
     ids = torch.tensor([toy.tokenizer()("red cat sings")["input_ids"]])
     with torch.no_grad():
-        assert not torch.allclose(model(ids).logits, toy.base(1)(ids).logits), "it has learnt something"
-    again = transfer(parties, recipe(filter="none", peft_type=kind, samples=16, epochs=1), work=tmp_path / "again")
+        at_least((model(ids).logits - toy.base(1)(ids).logits).abs().max(), 1e-4, "it has learnt something")
+    again = transfer(parties, options, work=tmp_path / "again")
     assert folder_digest(again.folder) == folder_digest(result.folder)
 
 
@@ -213,8 +210,8 @@ def test_gradient_checkpointing_and_small_passes_give_the_same_update(parties, t
     saving = transfer(parties, recipe(**options, gradient_checkpointing=True, micro_batch="2"), work=tmp_path / "b")
     one, other = (read_adapter(result.folder) for result in (plain, saving))
     assert saving.report["distillation"]["rows_at_once"] == 2
-    for module in one:
-        assert torch.allclose(one[module].delta(), other[module].delta(), atol=2e-4)
+    apart = max(float((one[module].delta() - other[module].delta()).abs().max()) for module in one)
+    at_most(apart, 2e-4, "entries of ΔW")
 
 
 def test_soft_targets_are_the_cross_entropy_to_the_teachers_distribution(parties, tmp_path):

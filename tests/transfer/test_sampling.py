@@ -8,6 +8,8 @@ from tests.transfer import toy
 from transfer import sampling
 from transfer.sampling import draw, sample
 
+pytestmark = pytest.mark.trained
+
 
 def slow_draw(logits, uniform, temperature, top_p):
     """Sort all, keep the smallest set that reaches top_p, walk along it."""

@@ -6,6 +6,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from composition.errors import Cancelled, CompositionError
 from tests.pico import pico_gpt2, pico_llama
+from tests.stability.margins import at_most
 from tests.transfer import toy
 from transfer import loss as loss_module
 from transfer import training
@@ -13,6 +14,8 @@ from transfer.adapters import lora_config, trainable
 from transfer.distillation import epoch_order, held_out
 from transfer.loss import AnswerLoss, Example
 from transfer.training import Plan, fit
+
+pytestmark = pytest.mark.trained
 
 
 def pico_gemma3(window=64):
@@ -156,6 +159,7 @@ def test_the_best_epoch_stays_and_patience_ends_the_run(tmp_path):
     losses = [epoch["loss"] for epoch in record.held]
     assert record.stopped_early and record.best_epoch == losses.index(min(losses))
     assert len(losses) - 1 == record.best_epoch + 2 == record.steps / 3
+    at_most(record.steps, 57, "steps, of 60, until it stopped")
     model = pico_llama()
     with trainable(model, lora_config(4, 8.0, "q_proj,v_proj"), 0) as adapted:
         for name, parameter in adapted.named_parameters():

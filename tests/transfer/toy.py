@@ -143,7 +143,8 @@ def loader(seed: int = 0, chat: bool = False, calls: list | None = None):
 
 
 SYNTHESIS = {"task": "toy", "max_new_tokens": 8, "similarity": 1.0, "temperature": 1.0, "synthesis_batch": 16}
-DISCRIMINATOR = {**SYNTHESIS, "epochs": 16, "learning_rate": 1e-2, "target_modules": "all-linear"}
+DISCRIMINATOR = {**SYNTHESIS, "epochs": 4, "learning_rate": 1e-2, "target_modules": "all-linear"}
+"""With `inputs(120)` as real rows: fewer rows read more often are learnt by heart, and others are then refused."""
 TRANSFER = {
     **SYNTHESIS,
     **{"samples": 24, "epochs": 2, "learning_rate": 5e-3, "answer_tokens": 3, "rank": 4, "labelling_batch": 8},

@@ -1,6 +1,7 @@
 """What a worker could load and tells the hub: folders, GGUF files, packages, the cache; no path, no broken file."""
 
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -139,12 +140,15 @@ def people(db):
 
 
 @pytest.mark.django_db
-def test_a_beat_tells_the_hub_once_something_was_found(root, worker, settings):
+def test_a_beat_tells_the_hub_once_something_was_found(root, worker, settings, monkeypatch):
     settings.WORKER_OFFERS, settings.WORKER_BASES = True, str(root)
     model(root / "pico" / "llama")
     worker.heartbeat._next_beat = 1e9
+    begun, scan = threading.Event(), worker.offers.scan
+    monkeypatch.setattr(worker.offers, "scan", lambda: begun.wait(30) and scan())
     worker.heartbeat.beat()
     assert WorkerNode.objects.get().offers is None  # it doesn't know yet
+    begun.set()
     worker.offers._thread.join()
     assert worker.heartbeat._next_beat == 0.0  # beats at once, not a third of a lease later
     worker.heartbeat.beat()

@@ -9,7 +9,7 @@ from composition.formats.mixture.config import LOADER_FILE
 from composition.formats.sources import FileSource
 
 LOADER = Path(__file__).resolve().parents[2] / "moe" / LOADER_FILE
-EARLIER_LOADERS: frozenset[str] = frozenset()
+EARLIER_LOADERS = frozenset({"92036bc1c554e4e0f9583b3109ed7e4f83a14298aff7545e839f5932b38bd891"})
 """SHA-256 of loaders that earlier releases put into assemblies."""
 MAX_LOADER = 1 << 20
 

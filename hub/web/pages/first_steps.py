@@ -11,7 +11,6 @@ from hub.models import Kind
 def first_steps(viewer: Viewer, address: str) -> list[dict]:
     """[{"title", "text", "label", "link", "command", "done", "next"}] in order; `next` is the first that is to do."""
     name = viewer.user.username if viewer.user else "you"
-    base = queries.bases(viewer).first()
     adapters = queries.repositories(viewer, kind=Kind.ADAPTER).exclude(versions=None)
     steps = [
         {
@@ -28,7 +27,7 @@ def first_steps(viewer: Viewer, address: str) -> list[dict]:
             "label": "Register a base",
             "link": reverse("new_base"),
             "command": f"hubctl login {address}\nhubctl base add org/model --config config.json --wait",
-            "done": base is not None,
+            "done": queries.bases(viewer).exists(),
         },
         {
             "title": "Push adapters of it",

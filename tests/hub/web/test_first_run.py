@@ -42,6 +42,17 @@ def place(live_server, settings, store, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def held(place) -> Path:
+    """The place, with the pico base in the folder where the worker looks."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    write_base(place / "bases" / "pico" / "llama", LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG)))
+    return place
+
+
+@pytest.fixture
 def worker(place) -> Iterator[None]:
     """A worker in a thread that shows itself and runs what is queued."""
     import torch
@@ -105,12 +116,7 @@ def upload(browser: Browser, folder: Path, name: str) -> None:
     browser.click("#start")
 
 
-def test_an_empty_hub_leads_to_an_adapter_that_answers(browser, live_server, place, worker):
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    write_base(place / "bases" / "pico" / "llama", LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG)))
+def test_an_empty_hub_leads_to_an_adapter_that_answers(browser, live_server, held, worker):
     browser.open(live_server.url)
     shown(browser, "01-empty")
     browser.click(".first-steps .next a")
@@ -129,11 +135,11 @@ def test_an_empty_hub_leads_to_an_adapter_that_answers(browser, live_server, pla
     shown(browser, "04-upload")
     assert browser.run("return document.querySelector('[name=base]').value") == "pico/llama"
 
-    upload(browser, adapter(place / "one", 1, "pico/llama"), "one")
+    upload(browser, adapter(held / "one", 1, "pico/llama"), "one")
     browser.until(lambda: browser.address_now.endswith("/ada/one/at/v1"), browser.text("#upload-said"))
     shown(browser, "05-uploaded")
     browser.click(".account a.button")
-    upload(browser, adapter(place / "two", 2, "pico/llama"), "two")
+    upload(browser, adapter(held / "two", 2, "pico/llama"), "two")
     browser.until(lambda: browser.address_now.endswith("/ada/two/at/v1"), browser.text("#upload-said"))
 
     browser.open(f"{live_server.url}/merge")
