@@ -32,9 +32,8 @@ def test_a_name_stands_in_the_answer_as_it_was_written(command, hubctl, signed_i
     arguments = [str(adapter) if word == "ADAPTER" else word for word in command.split()]
     done = hubctl(*arguments)
     assert done.code in (1, 4), done.err
-    said = re.sub(
-        r"\S+/bases/new\?\S+", "", done.err + done.out
-    )  # the address of a page is escaped once, as it must be
+    # The address of a page is escaped once, as it must be.
+    said = re.sub(r"\S+/bases/new\?\S+", "", done.err + done.out)
     assert "%D0" not in said
     assert "%25" not in done.err + done.out
     assert "route" not in done.err
