@@ -29,7 +29,7 @@ def with_way_on(error: Refused, folder: str, name: str, given: Sequence[str]) ->
     facts = _filled(error.facts, folder, name, given)
     message = _filled(error.message, folder, name, given)
     words = ["hubctl", "push", folder, name, *given]
-    if "rename" in facts:
+    if "rename" in facts and "--rename" not in given:
         facts["push"] = shlex.join([*words, "--rename"])
     elif paths := _can_stay(error):
         facts["push"] = shlex.join([*words, *(word for path in paths for word in ("--exclude", path))])

@@ -1,5 +1,7 @@
 """Names with letters that no name here may have are said as they were written, never escaped, with the rule."""
 
+import re
+
 import pytest
 
 from hub import names
@@ -30,7 +32,9 @@ def test_a_name_stands_in_the_answer_as_it_was_written(command, hubctl, signed_i
     arguments = [str(adapter) if word == "ADAPTER" else word for word in command.split()]
     done = hubctl(*arguments)
     assert done.code in (1, 4), done.err
-    assert "%D0" not in done.err + done.out
+    # The address of a page is escaped once, as it must be.
+    said = re.sub(r"\S+/bases/new\?\S+", "", done.err + done.out)
+    assert "%D0" not in said
     assert "%25" not in done.err + done.out
     assert "route" not in done.err
     assert any(word in done.err for word in ("лора", "тест", "тег", "a%20b")), done.err
