@@ -2,10 +2,14 @@
 
 import logging
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, IntegrityError
 from django.db.models import ProtectedError
+
+from composition.errors import CompositionError
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +96,50 @@ class Busy(HubError):
     def __init__(self, message: str, *, seconds: float, **facts: object) -> None:
         super().__init__(message, **facts)
         self.headers["Retry-After"] = str(math.ceil(seconds))
+
+
+NAMED = 5
+"""Files that the sentence on several names."""
+
+
+@contextmanager
+def collecting(problems: list[Exception]) -> Iterator[None]:
+    """Note what is refused in the block, and go on."""
+    try:
+        yield
+    except (CompositionError, Invalid) as problem:
+        problems.append(problem)
+
+
+def refuse_all(problems: Sequence[CompositionError | Invalid]) -> None:
+    """Raise nothing, the only problem, or the first one with all as its fact `problems` [{code, path, message}].
+
+    A file is named once, by the first problem that it has.
+    """
+    rows: dict[str, dict[str, object]] = {}
+    for problem in problems:
+        path = _file_of(problem)
+        row = {"path": path, "code": problem.code, "message": problem.message}
+        command = {"command": problem.facts["command"]} if "command" in problem.facts else {}
+        rows.setdefault(path or f"{len(rows)}", row | command)
+    if not problems:
+        return
+    first = problems[0]
+    if len(rows) == 1:
+        raise first
+    facts = {**first.facts, "problems": list(rows.values())}
+    named = ", ".join(row["path"] or "?" for row in list(rows.values())[:NAMED])
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    said = f"{len(rows)} files can't be stored here: {named}{more}."
+    if isinstance(first, CompositionError):
+        raise CompositionError(first.code, said, **facts)
+    raise Invalid(said, code=first.code, **facts)
+
+
+def _file_of(problem: CompositionError | Invalid) -> str | None:
+    """The file it is about; of two that can't be together, the second."""
+    found = problem.facts.get("file") or problem.facts.get("path")
+    return found or next(reversed(problem.facts.get("files", ())), None)
 
 
 def _in_words(seconds: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.people import People
-from hubctl.requests import job_body, part_query, plain, split, version_path
+from hubctl.requests import job_body, part_query, plain, ref_part, split, storable, version_path
 from hubctl.transport import Transport, ask_again
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Hub(People):
         Fields: revision, derived_from, relation, aliases, license, source.
         """
         given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
-        body = {"name": name, "config": config and dict(config), **given}
+        body = {"name": name, "config": config and storable(config), **given}
         return ask_again("base.looking", lambda: self._post("/bases", body), seconds=SECONDS_TO_LOOK)
 
     def change_base(self, name: str, **changes: Any) -> dict[str, Any]:
@@ -118,13 +118,11 @@ class Hub(People):
     def set_tag(self, name: str, tag: str) -> Any:
         """Point `tag` at the revision `name@ref`."""
         path, ref = split(name)
-        return self.transport.json(
-            "PUT", f"/repositories/{path}/tags/{quote(tag, safe='')}", json={"ref": ref or "latest"}
-        )
+        return self.transport.json("PUT", f"/repositories/{path}/tags/{ref_part(tag)}", json={"ref": ref or "latest"})
 
     def delete_tag(self, name: str, tag: str) -> None:
         """Delete a tag; the revision stays."""
-        self._delete(f"/repositories/{plain(name)}/tags/{quote(tag, safe='')}")
+        self._delete(f"/repositories/{plain(name)}/tags/{ref_part(tag)}")
 
     def protections(self, place: str) -> "Protections":
         """Which refs only admins move, of `ns/name` or all of `ns`, and refs' history; see `hubctl.protections`."""

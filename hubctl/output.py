@@ -9,7 +9,7 @@ from typing import Any
 from hubctl.errors import HubctlError
 
 OFFENDERS = 5
-SHOWN_FACTS = ("offenders", "problems", "errors")
+SHOWN_FACTS = {"offenders": OFFENDERS, "problems": 50, "errors": OFFENDERS}
 
 
 def emit(data: Any, as_json: bool, text: str = "") -> None:
@@ -56,10 +56,12 @@ def report_error(error: HubctlError, as_json: bool) -> None:
         return
     stated = f"{error.code}: " if error.code and not error.code.isdigit() else ""
     print(f"hubctl: {stated}{error.message}", file=sys.stderr)
-    for name in SHOWN_FACTS:
-        found = error.facts.get(name)
-        for line in list(offences(found))[:OFFENDERS]:
+    for name, shown in SHOWN_FACTS.items():
+        lines = list(offences(error.facts.get(name)))
+        for line in lines[:shown]:
             print(f"  {line}", file=sys.stderr)
+        if name == "problems" and len(lines) > shown:
+            print(f"  and {len(lines) - shown} more", file=sys.stderr)
     if page := error.facts.get("page"):
         print(f"  in a browser: {page}", file=sys.stderr)
 

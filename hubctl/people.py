@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
-from urllib.parse import quote
 
+from hubctl.requests import part
 from hubctl.transport import Transport
 
 
@@ -54,7 +54,7 @@ class People:
 
     def usage(self: Asks, namespace: str | None = None) -> dict[str, Any]:
         """What a namespace, or without a name the user, has used: {name, limits: [{name, used, limit}]}."""
-        return self._get(f"/namespaces/{quote(namespace, safe='')}/usage" if namespace else "/me/usage")
+        return self._get(f"/namespaces/{part(namespace)}/usage" if namespace else "/me/usage")
 
     def tokens(self: Asks) -> list[dict[str, Any]]:
         """The user's tokens, without their secrets."""

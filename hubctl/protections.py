@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.errors import Refused
-from hubctl.requests import plain
+from hubctl.requests import part, plain, ref_part
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -18,7 +18,7 @@ class Protections:
 
     def __init__(self, hub: "Hub", place: str) -> None:
         self.hub = hub
-        self.path = f"/repositories/{plain(place)}" if "/" in place else f"/namespaces/{quote(place, safe='')}"
+        self.path = f"/repositories/{plain(place)}" if "/" in place else f"/namespaces/{part(place)}"
 
     def rules(self) -> list[dict[str, Any]]:
         """The rules that hold here, a repository's with its namespace's."""
@@ -36,7 +36,7 @@ class Protections:
         """How a branch or tag of a repository moved, newest first."""
         if not self.path.startswith("/repositories/"):
             raise Refused("Only a repository's refs have a history; write namespace/name.")
-        return list(self.hub._pages(f"{self.path}/refs/{quote(ref, safe='')}/history", limit))
+        return list(self.hub._pages(f"{self.path}/refs/{ref_part(ref)}/history", limit))
 
     def _rule(self, pattern: str) -> str:
         return f"{self.path}/protections/{quote(pattern, safe='')}"

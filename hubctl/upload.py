@@ -5,6 +5,8 @@ an upload under way is remembered in the cache folder under a digest of what is 
 a crash or Ctrl-C finds it again. Nothing is visible on the hub before the commit.
 """
 
+import base64
+import contextlib
 import hashlib
 import itertools
 import json
@@ -17,6 +19,10 @@ from urllib.parse import quote
 
 from hubctl.config import cache_folder, read_json, write_private
 from hubctl.errors import HubctlError, NotFound, Refused
+from hubctl.folders.pick import pick
+from hubctl.folders.renaming import mended
+from hubctl.folders.rules import kind_of
+from hubctl.requests import plain
 from hubctl.transport import TRIES, pause
 
 if TYPE_CHECKING:
@@ -24,8 +30,10 @@ if TYPE_CHECKING:
 
 PIECE = 8 << 20
 BUSY_SECONDS = 900.0  # how long another request on the same upload is waited for, such as a commit of gigabytes
-IGNORED = frozenset({"__pycache__", ".git", ".cache", ".DS_Store", ".ipynb_checkpoints"})
+HEAD = 1024  # bytes at a file's start by which the hub tells what it is, before all of it is sent
+MANY = 2000  # files; of more the hub takes none
 Moved = Callable[[str, int, int], None]
+Said = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +44,26 @@ class LocalFile:
     local: Path
     size: int
     sha256: str
+    head: bytes = b""
 
     def entry(self) -> dict[str, Any]:
         """As the hub wants it."""
-        return {"path": self.path, "size": self.size, "sha256": self.sha256}
-
-
-def collect(source: str | Path | Mapping[str, Path]) -> dict[str, Path]:
-    """{path in the repository: file} of a folder (hidden and cache folders left out), of one file, or as given."""
-    if isinstance(source, Mapping):
-        found = {path: Path(local) for path, local in source.items()}
-    elif Path(source).is_file():
-        found = {Path(source).name: Path(source)}
-    elif Path(source).is_dir():
-        root = Path(source)
-        files = (path for path in sorted(root.rglob("*")) if path.is_file())
-        found = {path.relative_to(root).as_posix(): path for path in files if not _ignored(path.relative_to(root))}
-    else:
-        raise Refused(f"there is no folder or file {str(source)!r} here.")
-    if not found:
-        raise Refused(f"{str(source)!r} holds no file to push.")
-    return found
-
-
-def _ignored(path: Path) -> bool:
-    return any(part in IGNORED or (part.startswith(".") and part != ".gitattributes") for part in path.parts)
+        head = {"head": base64.b64encode(self.head).decode()} if self.head else {}
+        return {"path": self.path, "size": self.size, "sha256": self.sha256, **head}
 
 
 def hashed(files: Mapping[str, Path], moved: Moved) -> list[LocalFile]:
     """Size and SHA-256 of each, read once."""
     result = []
     for path, local in sorted(files.items()):
-        total, digest, done = local.stat().st_size, hashlib.sha256(), 0
+        total, digest, done, head = local.stat().st_size, hashlib.sha256(), 0, b""
         with local.open("rb") as file:
             while piece := file.read(PIECE):
+                head = head or piece[: HEAD if len(files) <= MANY else 0]
                 digest.update(piece)
                 done += len(piece)
                 moved(f"hash {path}", done, total)
-        result.append(LocalFile(path, local, done, digest.hexdigest()))
+        result.append(LocalFile(path, local, done, digest.hexdigest(), head))
     return result
 
 
@@ -82,26 +72,55 @@ def push(
     source: str | Path | Mapping[str, Path],
     name: str,
     *,
-    kind: str = "adapter",
+    kind: str | None = None,
     base: str | None = None,
     message: str = "",
     branch: str = "main",
     private: bool = False,
     deletions: Sequence[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    everything: bool = False,
+    rename: bool = False,
     moved: Moved = lambda what, done, total: None,
+    said: Said = lambda line: None,
 ) -> dict[str, Any]:
     """Push files to `ns/name`, made if it is missing. Files of the newest revision that are not named stay.
 
-    Returns {"revision", "version", "created"}; `created` is False where the hub held exactly this already.
-    `moved(what, done, total)` is told of bytes hashed and sent.
+    A refused push makes no repository. `kind` None: what the files are, or where they don't say, what is there.
+    `include`, `exclude` and `everything` as in `hubctl.folders.pick.pick`. Returns what the hub answers, {"revision",
+    "version", "created", …}, with "left_out"; `created` is False where the hub held exactly this already. With
+    `rename`, weights whose names the hub can mend are pushed as a mended copy, and "renamed" says what was changed.
+    `moved(what, done, total)` is told of bytes hashed and sent, `said(line)` of what was left out.
     """
-    from hubctl.requests import plain
-
     path = plain(name)
-    files = hashed(collect(source), moved)
-    ensure_repository(hub, path, kind, private=private)
-    wanted = {"files": [file.entry() for file in files], "message": message, "branch": branch, "base": base}
-    wanted["deletions"] = list(deletions)
+    picked = pick(source, include=include, exclude=exclude, everything=everything)
+    if picked.left_out:
+        said(picked.said())
+    make = {"kind": kind or kind_of(list(picked.files)), "visibility": "private" if private else "public"}
+    wanted: dict[str, Any] = {"message": message, "branch": branch, "base": base, "deletions": list(deletions)}
+    wanted["make"] = make
+    left = {"left_out": list(picked.left_out)}
+    try:
+        return {**_send_all(hub, path, hashed(picked.files, moved), wanted, moved), **left}
+    except Refused as refusal:
+        steps = refusal.facts.get("rename") if rename else None
+        if not steps:
+            raise
+        refused = refusal.facts.get("upload")
+    with mended(picked.files, steps) as (files, renamed):
+        said(renamed.said())
+        result = _send_all(hub, path, hashed(files, moved), wanted, moved)
+    with contextlib.suppress(HubctlError):
+        hub.transport.json("DELETE", f"/uploads/{refused}")
+    return {**result, **left, "renamed": renamed.to_dict()}
+
+
+def _send_all(
+    hub: "Hub", path: str, files: Sequence[LocalFile], wanted: dict[str, Any], moved: Moved
+) -> dict[str, Any]:
+    """Begin the upload, or take up the one that was cut; send what the hub lacks; commit."""
+    wanted = {"files": [file.entry() for file in files], **wanted}
     note = cache_folder() / "uploads" / f"{_digest(hub.url, path, wanted)}.json"
     upload = _resumed(hub, note) or hub.transport.json("POST", f"/repositories/{path}/uploads", json=wanted)
     write_private(note, {"id": upload["id"], "url": hub.url, "repository": path})
@@ -114,25 +133,10 @@ def push(
         # A new upload of mended files has the bytes that the hub has; only an unready base mends itself by waiting.
         if error.code != "base.not_ready":
             note.unlink(missing_ok=True)
+        error.facts["upload"] = upload["id"]
         raise
     note.unlink(missing_ok=True)
     return result
-
-
-def ensure_repository(hub: "Hub", name: str, kind: str = "adapter", *, private: bool = False) -> dict[str, Any]:
-    """The repository, made if it is missing; refuses one of another kind."""
-    try:
-        found = hub.repository(name)
-    except NotFound:
-        try:
-            return hub.create_repository(name, kind, private=private)
-        except Refused as refusal:
-            if refusal.facts.get("status") != 409:
-                raise
-            found = hub.repository(name)  # Made by another push in between.
-    if found["kind"] != kind:
-        raise Refused(f"{name} is a repository of kind {found['kind']}, not {kind}; choose another name.")
-    return found
 
 
 def _commit(hub: "Hub", upload_id: str) -> dict[str, Any]:

@@ -1,18 +1,23 @@
 // Uploading a folder through the REST API: digests first, then pieces with their offset, then the commit that checks.
 // After a lost connection it asks how much has arrived and resumes there; a reloaded page does so too.
 
+import { kindOf, leftOut } from "./folder_rules.js";
 import { sha256 } from "./sha256.js";
 
 const PIECE = 8 * 2 ** 20;
 const TRIES = 6;
-const IGNORED = /(^|\/)(\.DS_Store|Thumbs\.db|\.git(\/|$)|__MACOSX)/;
+const MANY = 2000; // files; of more the hub takes none
+const HEAD = 1024; // the bytes by which the hub tells what a file is, before all of it is sent
 
 const form = document.getElementById("upload");
 const drop = document.getElementById("drop");
 const list = document.getElementById("list");
 const said = document.getElementById("upload-said");
 const start = document.getElementById("start");
+const behind = document.getElementById("left-out");
 const chosen = new Map();
+const left = new Map();
+let everything = false;
 
 class Refusal extends Error {
   constructor(problem, status) {
@@ -49,8 +54,13 @@ function size(bytes) {
   return `${unit && bytes < 99.5 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
-function add(path, file) {
-  if (IGNORED.test(path) || path === "") return;
+function add(given, file) {
+  const path = given.normalize("NFC");
+  const stays = leftOut(path);
+  if (stays && !everything) {
+    left.set(stays, [...(left.get(stays) ?? []), [path, file]]);
+    return show();
+  }
   chosen.get(path)?.row.remove();
   const row = list.tBodies[0].insertRow();
   const [name, amount, bar, away] = [0, 1, 2, 3].map(() => row.insertCell());
@@ -64,19 +74,31 @@ function add(path, file) {
   note.className = "muted";
   const button = away.appendChild(document.createElement("button"));
   Object.assign(button, { type: "button", className: "quiet", textContent: "Leave out" });
-  button.onclick = () => (row.remove(), chosen.delete(path), show());
+  button.setAttribute("aria-label", `Leave out ${path}`);
+  button.onclick = () => {
+    const next = (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button");
+    leave(path);
+    (next ?? start).focus();
+  };
   chosen.set(path, { file, row, progress, note });
   show();
 }
 
+function leave(path) {
+  chosen.get(path)?.row.remove();
+  chosen.delete(path);
+  show();
+}
+
 function show() {
+  behind.hidden = !left.size;
+  behind.querySelector("span").textContent = [...left.keys()].join(", ");
   list.hidden = !chosen.size;
   start.disabled = !chosen.size;
   const paths = [...chosen.keys()];
   const kind = form.elements.kind;
-  if (kind.tagName === "SELECT" && paths.some((path) => path.endsWith(".jsonl"))) kind.value = "dataset";
-  if (kind.tagName === "SELECT" && paths.includes("adapter_config.json")) kind.value = "adapter";
-  if (kind.tagName === "SELECT" && paths.includes("generator_config.json")) kind.value = "generator";
+  const guess = kindOf(paths);
+  if (kind.tagName === "SELECT" && guess && !kind.dataset.chosen) kind.value = guess;
   for (const field of document.querySelectorAll("[data-for]")) field.hidden = field.dataset.for !== kind.value;
 }
 
@@ -84,7 +106,7 @@ function say(text, tone = "") {
   said.hidden = !text;
   said.className = `notice ${tone}`;
   said.textContent = text;
-  if (tone) said.scrollIntoView({ block: "nearest" });
+  if (tone) said.focus();
   mend();
 }
 
@@ -95,6 +117,27 @@ function mend(page = "") {
   if (place.hidden) return;
   place.querySelector("a").href = page;
   place.scrollIntoView({ block: "nearest" });
+}
+
+// All that stands in the way, and a button that leaves it out where the rest can go without.
+function complain(refusal) {
+  const problems = refusal.problem?.problems ?? [{ path: refusal.problem?.path ?? refusal.problem?.file }];
+  const paths = problems.map((row) => row.path).filter((path) => chosen.has(path));
+  for (const path of paths) chosen.get(path).note.textContent = "refused";
+  if (!refusal.status) return say("The connection is lost. Try again; the upload resumes where it stopped.", "error");
+  say(`${refusal.message} Nothing was published.`, "error");
+  mend(refusal.problem.page);
+  if (problems.length > 1) {
+    const all = said.appendChild(document.createElement("ul"));
+    for (const { message } of problems) all.appendChild(document.createElement("li")).textContent = message;
+  }
+  said.scrollIntoView({ block: "nearest" });
+  if (!paths.length || paths.length < problems.length || paths.length === chosen.size) return;
+  const button = said.appendChild(document.createElement("button"));
+  const which = paths.length === 1 ? "it" : `these ${paths.length}`;
+  Object.assign(button, { type: "button", className: "button small plain", textContent: `Leave ${which} out` });
+  button.onclick = () => (paths.forEach(leave), say(""), start.focus());
+  button.scrollIntoView({ block: "nearest" });
 }
 
 async function walk(entry, prefix) {
@@ -137,21 +180,30 @@ for (const input of form.querySelectorAll("input[type=file]")) {
   input.addEventListener("change", take);
   take({ target: input }); // chosen before this script was there
 }
-form.addEventListener("change", show);
+form.addEventListener("change", (event) => {
+  if (event.target === form.elements.kind) event.target.dataset.chosen = true;
+  show();
+});
 
-async function repository() {
+behind.querySelector("button").onclick = () => {
+  everything = true;
+  const files = [...left.values()].flat();
+  left.clear();
+  for (const [path, file] of files) add(path, file);
+  show();
+  start.focus();
+};
+
+// Where it goes: what is there, or what the commit is to make, so that a refused upload leaves nothing behind.
+function goal() {
   const fields = form.elements;
-  if (fields.target) return fields.target.value;
-  const [namespace, name] = [fields.namespace.value, fields.name.value.trim()];
-  try {
-    const visibility = fields.visibility.value;
-    await ask("POST", "repositories", { namespace, name, kind: fields.kind.value, visibility, description: "" });
-  } catch (refusal) {
-    if (refusal.status !== 409) throw refusal;
-    const there = await ask("GET", `repositories/${namespace}/${place(name)}`).catch(() => null);
-    if (!there || there.kind !== fields.kind.value) throw refusal;
-  }
-  return `${namespace}/${name}`;
+  if (fields.target) return { name: fields.target.value, make: null };
+  const name = `${fields.namespace.value}/${place(fields.name.value.trim())}`;
+  return { name, make: { kind: fields.kind.value, visibility: fields.visibility.value } };
+}
+
+async function head(file) {
+  return btoa(String.fromCharCode(...new Uint8Array(await file.slice(0, HEAD).arrayBuffer())));
 }
 
 async function send(id, path, received) {
@@ -182,18 +234,31 @@ async function publish() {
   const files = [];
   for (const [path, { file, progress, note }] of chosen) {
     note.textContent = "reading";
-    files.push({ path, size: file.size, sha256: await sha256(file, (done) => (progress.value = done)) });
+    const digest = await sha256(file, (done) => (progress.value = done));
+    files.push({ path, size: file.size, sha256: digest, head: chosen.size > MANY ? "" : await head(file) });
     note.textContent = "";
     progress.value = 0;
   }
-  const name = await repository();
+  const { name, make } = goal();
   const message = form.elements.message.value;
   const base = form.elements.base?.value || null;
-  const upload = await ask("POST", `repositories/${name}/uploads`, { files, message, base });
+  const upload = await ask("POST", `repositories/${name}/uploads`, { files, message, base, make });
   for (const row of upload.files) await send(upload.id, row.path, row.received);
   say("All files have arrived; checking them.");
   const done = await ask("POST", `uploads/${upload.id}/commit`);
-  location.assign(done.version ? `/${name}/at/${done.version}` : `/${name}`);
+  const page = done.version ? `/${name}/at/${done.version}` : `/${name}`;
+  if (done.warnings.length) tell(`${name}@${done.version} is published`, done.warnings, page);
+  else location.assign(page);
+}
+
+// Published, with what the check found and did not refuse; the version's page keeps it.
+function tell(what, warnings, page) {
+  say(`${what}, with ${warnings.length === 1 ? "a warning" : `${warnings.length} warnings`}.`, "warning");
+  const all = said.appendChild(document.createElement("ul"));
+  for (const warning of warnings) all.appendChild(document.createElement("li")).textContent = warning;
+  const link = said.appendChild(document.createElement("a"));
+  Object.assign(link, { href: page, className: "button small", textContent: "Go to the version" });
+  said.scrollIntoView({ block: "nearest" });
 }
 
 form.addEventListener("submit", async (event) => {
@@ -203,11 +268,8 @@ form.addEventListener("submit", async (event) => {
   try {
     await publish();
   } catch (refusal) {
-    const about = refusal.problem?.path;
-    if (about && chosen.has(about)) chosen.get(about).note.textContent = "refused";
-    say(refusal.status ? `${refusal.message} Nothing was published.` : "The connection is lost. Try again; the upload resumes where it stopped.", "error");
-    mend(refusal.problem?.page);
     start.disabled = false;
+    complain(refusal);
   }
 });
 show();

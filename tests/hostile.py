@@ -31,6 +31,8 @@ from tests.uploads import (
     zip_bytes,
 )
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 4096\n"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -117,7 +119,10 @@ def contents() -> Rows:
         "j.txt": (b"  " + page, "active"),
         "k.svg": (b"<svg onload='x'/>", "active"),
         "l.json": (b"<?xml version='1.0'?>", "active"),
-        "m.png": (b"not a png", "mismatch"),
+        "m.png": (b"\x89PNX\r\n\x1a\n", "mismatch"),
+        "n.png": (POINTER, "lfs_pointer"),
+        "o.json": (page, "web_page"),
+        "p.gguf": (b"Entry not found", "answer"),
         "n.exotic": (b"x", "extension"),
         "noextension": (b"x", "extension"),
     }
@@ -134,6 +139,7 @@ def contents() -> Rows:
     yield "only a .bin", {CONFIG: config(), "adapter_model.bin": zip_bytes()}, "content.pickle"
     yield "pickle named safetensors", adapter(pickle.dumps({"a": 1}, protocol=2)), "content.pickle"
     yield "zip named safetensors", adapter(zip_bytes()), "content.zip"
+    yield "empty weights", adapter(b""), "content.empty"
 
 
 def adapters() -> Rows:
@@ -190,6 +196,10 @@ def adapters() -> Rows:
     )
     two = {name.replace("lora_A", "lora_A.a").replace("lora_B", "lora_B.b"): value for name, value in tensors().items()}
     yield "two adapters in one", adapter(two), "adapter.tensor_unknown"
+    bare = {name.removeprefix(PREFIX): array for name, array in tensors().items()}
+    yield "without peft's prefix", adapter(bare), "adapter.names"
+    one = {name.replace(".weight", ".sft.weight"): array for name, array in tensors().items()}
+    yield "the adapter's name inside", adapter(one), "adapter.names"
 
 
 def misfits() -> Rows:
@@ -204,6 +214,8 @@ def misfits() -> Rows:
     )
     other = {name.replace("model.layers", "transformer.h"): array for name, array in tensors().items()}
     yield "other names", adapter(other), "adapter.module_unknown"
+    yield "a container", adapter(target_modules=[*TARGETS, "self_attn"]), "adapter.does_not_load"
+    yield "a wrapper", adapter({f"_orig_mod.{name}": array for name, array in tensors().items()}), "adapter.names"
 
 
 def datasets() -> Rows:

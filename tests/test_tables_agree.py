@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from composition.formats import FORMATS, folder_rules
 from composition.registry import METHODS
 from hub import bounds
 from hub.models import BaseModel, Kind, Origin, State, Token
@@ -20,6 +21,7 @@ from hub.services import administration
 from hub.services.jobs import kinds as hub_kinds
 from hub.services.webhooks.notices import EVENTS
 from hubctl.commands import bases, jobs, repositories, tokens
+from hubctl.folders import rules as client_rules
 from workers import kinds as worker_kinds
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -83,3 +85,18 @@ def test_the_client_offers_every_value_that_the_hub_knows():
     assert set(jobs.STATES) == set(State)
     assert set(bases.RELATIONS) == set(BaseModel.Relation.values)
     assert set(tokens.SCOPES) == set(Token.Scope.values)
+
+
+def test_the_client_leaves_out_what_the_hub_does():
+    copy = inspect.getsource(folder_rules)
+    assert Path(client_rules.__file__).read_text() == copy
+
+
+def test_a_folder_makes_the_kind_of_its_format():
+    for row in FORMATS.values():
+        if row.files:
+            assert folder_rules.kind_of([*row.files, "README.md"]) == row.holds
+    assert folder_rules.kind_of(["train.jsonl", "README.md"]) == "dataset"
+    assert folder_rules.kind_of(["README.md", "sub/adapter_config.json"]) is None
+    for row in FORMATS.values():
+        assert not any(folder_rules.left_out(path) for path in row.files), "content is never left out"

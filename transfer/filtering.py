@@ -60,7 +60,7 @@ class DiscriminatorFilter:
         self.verdicts: list[list[float]] = self.state["verdicts"]
 
     def run(self, progress: Progress) -> Filtered:
-        """Errors: `transfer.seeds_unfit`, `transfer.none_kept`, `transfer.no_inputs`, `transfer.wrong_base`."""
+        """Errors: `transfer.seeds_unfit`, `transfer.none_kept`, `transfer.no_inputs`, `adapter.does_not_load`."""
         recipe, stream = self.recipe, self.stream
         while True:
             kept = self.kept()

@@ -39,7 +39,7 @@ def transfer(parties: Parties, recipe: TransLoraRecipe, *, work: Path, progress:
 
     A killed run resumes from the folder `work` and ends with the same bytes. Nothing is loaded for a stage
     that is done. Errors: what `recipe.check_parties` refuses, `transfer.no_inputs`, `transfer.none_kept`,
-    `transfer.seeds_unfit`, `transfer.starved`, `transfer.no_answers`, `transfer.wrong_base`, `transfer.targets`,
+    `transfer.seeds_unfit`, `transfer.starved`, `transfer.no_answers`, `adapter.does_not_load`, `transfer.targets`,
     `transfer.too_long`, `transfer.memory`, `train.diverged`, and whatever `progress` raises. What was made stays.
     """
     recipe.check_parties(len(parties.seeds), parties.discriminator is not None)

@@ -85,7 +85,7 @@ class Clock:
 
 @contextmanager
 def attached(model: Any, folder: Path, what: str, base: str) -> Iterator[Any]:
-    """The base with the adapter on it, as it was afterwards. Error: `transfer.wrong_base` where they don't fit."""
+    """The base with the adapter on it, as it was afterwards. Error: `adapter.does_not_load`, which names `what`."""
     with unchanged(model), _attached(model, folder, what, base) as adapted:
         yield adapted
 
@@ -95,13 +95,11 @@ def _attached(model: Any, folder: Path, what: str, base: str) -> Iterator[Any]:
     context = adapter_attached(model, folder)
     try:
         adapted = context.__enter__()
-    except (RuntimeError, ValueError, KeyError) as error:
-        _detach(model)
-        raise CompositionError(
-            "transfer.wrong_base",
-            f"{what} does not fit {base or 'the source base'}: {_first_line(error)}. Give the base it was trained on.",
-            base=base,
-        ) from error
+    except CompositionError as error:
+        if error.code != "adapter.does_not_load":
+            raise
+        message = f"{what} does not fit {base or 'the source base'}. {error.message}"
+        raise CompositionError(error.code, message, **{**error.facts, "base": base}) from error
     try:
         yield adapted
     finally:
@@ -131,21 +129,3 @@ def forward_only(progress: Progress) -> Progress:
         progress(farthest, message, **figures)
 
     return tell
-
-
-def _detach(model: Any) -> None:
-    """A half-loaded adapter leaves layers and a config behind."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            owner, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, module.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    mismatch = [line for line in lines if "size mismatch" in line]
-    return (mismatch or lines or [type(error).__name__])[0].rstrip(".:")[:300]

@@ -80,7 +80,7 @@ class LoadedBases:
             attached = self._attach(base, model, folder)
         whole = False
         try:
-            yield attached, tokenizer
+            yield attached.model, tokenizer
             whole = True
         except (Cancelled, CompositionError):
             whole = True  # Raised between two steps of a method; nothing is half done.
@@ -94,12 +94,11 @@ class LoadedBases:
                 self._take_off(base.pk)
 
     def _attach(self, base: BaseModel, model: Any, folder: Path) -> Any:
-        from peft import PeftModel
-
         import composition.moe.lora_moe_peft  # noqa: F401 - mixtures are adapters that peft knows by this import
+        from composition.running.attaching import Attached
 
         try:
-            return PeftModel.from_pretrained(model, str(folder), is_trainable=False).eval()
+            return Attached(model, folder)
         except BaseException:
             self.drop(base)
             raise
@@ -107,10 +106,7 @@ class LoadedBases:
     def _take_off(self, pk: int) -> None:
         """Detach the adapter of a base in memory, if there is one."""
         if kept := self._kept.pop(pk, None):
-            kept[1].unload()
-            model = self._models[pk, FLOAT][0]
-            if hasattr(model, "peft_config"):
-                del model.peft_config
+            kept[1].take_off()
 
     def _make_room(self, needed: int) -> None:
         while self._models and sum(size for *_, size in self._models.values()) + needed > self.budget:

@@ -5,10 +5,12 @@ extension and by its first bytes, so that a renamed pickle is still a pickle. No
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from composition.errors import CompositionError
+from composition.formats.disguises import unmask
 from composition.formats.mixture.config import LOADER_FILE
+from composition.formats.pickles import pickle_advice, zip_advice
 from composition.formats.strict_json import shorten
 
 MAX_SEGMENT = 255
@@ -16,7 +18,9 @@ MAX_PATH = 1024
 MAX_FILES = 2000
 SNIFF_BYTES = 1024
 
-DOCUMENTS = frozenset({".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv"})
+DOCUMENTS = frozenset(
+    {".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv", ".tiktoken", ".vocab", ".codes"}
+)
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 ALLOWED = DOCUMENTS | IMAGES | {".safetensors", ".gguf"}
 ALLOWED_NAMES = frozenset({".gitattributes", ".gitignore", "license", "licence", "notice", "readme", "copying"})
@@ -27,14 +31,6 @@ PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".zst", ".whl", ".npz"})
 CODE = frozenset({".py", ".pyc", ".so", ".dll", ".exe", ".sh", ".bat", ".ps1", ".js", ".ipynb", ".jar", ".pyd"})
 ACTIVE = frozenset({".html", ".htm", ".xhtml", ".svg", ".xml"})
-
-TRAINING_RUN = frozenset({"training_args", "optimizer", "scheduler", "scaler", "rng_state"})
-
-CONVERT = (
-    'python -c "import sys, torch; from safetensors.torch import save_file; '
-    "w = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
-    "save_file({k: v.clone().contiguous() for k, v in w.items()}, 'adapter_model.safetensors')\" {path}"
-)
 
 _ARCHIVE_MAGIC = {
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -104,38 +100,49 @@ def _check_segment(name: str, segment: str) -> None:
 
 def check_paths(names: Iterable[str]) -> None:
     """Check each name, and that no two of them mean one file anywhere. Raises `path.*` with `file` or `files`."""
+    for problem in path_problems(names):
+        raise problem
+
+
+def path_problems(names: Iterable[str]) -> Iterator[CompositionError]:
+    """All that `check_paths` could raise, in its order."""
     names = list(names)
     if len(names) > MAX_FILES:
-        raise CompositionError(
+        yield CompositionError(
             "path.too_many",
             f"The upload has {len(names):,} files; at most {MAX_FILES:,} are allowed.",
             count=len(names),
         )
+        return
     seen: dict[str, str] = {}
     for name in names:
-        check_path(name)
+        try:
+            check_path(name)
+        except CompositionError as problem:
+            yield problem
+            continue
         other = seen.setdefault(_folded(name), name)
         if other is not name:
-            raise CompositionError(
+            yield CompositionError(
                 "path.collision",
                 f"{shorten(other)} and {shorten(name)} are one file where letter case does not count. Rename one.",
                 files=[other, name],
             )
     folders: dict[str, str] = {}
-    for name in names:
+    for name in seen.values():
         parts = name.split("/")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             clash = seen.get(_folded(folder))
             if clash is not None:
-                raise CompositionError(
+                yield CompositionError(
                     "path.clash",
                     f"{shorten(clash)} is a file, and {shorten(name)} needs a folder of that name. Rename one.",
                     files=[clash, name],
                 )
             other = folders.setdefault(_folded(folder), folder)
             if other != folder:
-                raise CompositionError(
+                yield CompositionError(
                     "path.collision",
                     f"The folders {shorten(other)} and {shorten(folder)} are one where letter case does not count. "
                     "Rename one.",
@@ -157,14 +164,25 @@ def extension(path: str) -> str:
     return f".{ending.lower()}" if dot and stem else ""
 
 
-def sniff(path: str, first_bytes: bytes, last_bytes: bytes = b"", *, size: int | None = None) -> None:
+def sniff(
+    path: str,
+    first_bytes: bytes,
+    last_bytes: bytes = b"",
+    *,
+    size: int | None = None,
+    beside: Collection[str] = (),
+) -> None:
     """Judge a file by extension and bytes: `first_bytes` up to `SNIFF_BYTES`, `last_bytes` the last few if known.
 
-    Raises CompositionError `content.*` with the fact `file`.
+    `beside` are the paths of the whole upload, for the advice. Raises CompositionError `content.*` with the fact
+    `file`.
     """
     ending = extension(path)
-    _check_magic(path, ending, first_bytes, last_bytes)
-    _check_extension(path, ending)
+    disguise = unmask(ending, first_bytes, size)
+    if disguise:
+        raise _content(disguise.code, path, disguise.problem, disguise.do, **disguise.facts)
+    _check_magic(path, ending, first_bytes, last_bytes, beside)
+    _check_extension(path, ending, beside)
     limit = MAX_IMAGE if ending in IMAGES else MAX_DOCUMENT if ending in DOCUMENTS - {".jsonl"} else None
     if size is not None and limit is not None and size > limit:
         raise _content("too_large", path, f"has {size:,} bytes; at most {limit:,} are allowed", "Make it smaller.")
@@ -174,12 +192,12 @@ def sniff(path: str, first_bytes: bytes, last_bytes: bytes = b"", *, size: int |
         raise _content("mismatch", path, "is no GGUF file", "Save it as what its name says.")
 
 
-def _check_extension(path: str, ending: str) -> None:
+def _check_extension(path: str, ending: str, beside: Collection[str]) -> None:
     name = path.rpartition("/")[2].lower()
     if ending in ALLOWED or name in ALLOWED_NAMES or path == LOADER_FILE:  # `check_loader` looks at that as a whole
         return
     if ending in PICKLES:
-        raise _pickle(path, f"{ending} files are pickles, and loading a pickle runs the code in it")
+        raise _pickle(path, f"{ending} files are pickles, and loading a pickle runs the code in it", beside)
     if ending in ARCHIVES:
         raise _content("archive", path, "is an archive, and archives are never unpacked here", "Push the files in it.")
     if ending in CODE:
@@ -194,15 +212,14 @@ def _check_extension(path: str, ending: str) -> None:
     )
 
 
-def _check_magic(path: str, ending: str, first: bytes, last: bytes) -> None:
+def _check_magic(path: str, ending: str, first: bytes, last: bytes, beside: Collection[str]) -> None:
     if first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and _not_a_header(ending, first):
-        raise _pickle(path, "it is a pickle by its first bytes, and loading a pickle runs the code in it")
+        raise _pickle(path, "it is a pickle by its first bytes, and loading a pickle runs the code in it", beside)
     if first.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         if ending in PICKLES:
-            raise _pickle(path, "PyTorch's .bin and .pt files are zipped pickles, and loading one runs the code in it")
-        raise _content(
-            "zip", path, "is a ZIP archive by its first bytes (or a renamed .pt)", "Push the files in it instead."
-        )
+            problem = "PyTorch's .bin and .pt files are zipped pickles, and loading one runs the code in it"
+            raise _pickle(path, problem, beside)
+        raise _content("zip", path, "is a ZIP archive by its first bytes (or a renamed .pt)", zip_advice(path))
     # A ZIP is read from its end: a directory there makes any file a ZIP as well.
     if b"PK\x05\x06" in last[-64 * 1024 :] and b"PK\x01\x02" in last and ending != ".safetensors":
         raise _content("zip", path, "ends as a ZIP archive", "Push the plain file.")
@@ -231,16 +248,9 @@ def _not_a_header(ending: str, first: bytes) -> bool:
     return not (ending == ".safetensors" and _is_header(first))
 
 
-def _pickle(path: str, problem: str) -> CompositionError:
-    if path.rpartition("/")[2].partition(".")[0].rstrip("_0123456789") in TRAINING_RUN:
-        do = "Leave it out: it belongs to the training run and not to the adapter."
-        return _content("pickle", path, f"is refused: {problem}", do)
-    command = CONVERT.replace("{path}", _quoted(path))
-    return _content("pickle", path, f"is refused: {problem}", f"On your own machine, run: {command}", command=command)
-
-
-def _quoted(path: str) -> str:
-    return "'" + path.replace("'", "'\\''") + "'"
+def _pickle(path: str, problem: str, beside: Collection[str]) -> CompositionError:
+    do, facts = pickle_advice(path, beside)
+    return _content("pickle", path, f"is refused: {problem}", do, **facts)
 
 
 def _content(code: str, path: str, problem: str, do: str, **facts: object) -> CompositionError:

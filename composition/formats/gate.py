@@ -3,6 +3,8 @@
 `content` says what may be uploaded at all; here its rules are applied to the bytes. Nothing is unpacked.
 """
 
+from collections.abc import Collection
+
 from composition.formats.content import SNIFF_BYTES, check_paths, extension, sniff
 from composition.formats.mixture.loader import check_loader
 from composition.formats.peft.fields import refuse_code
@@ -22,19 +24,22 @@ def check_content(files: Files) -> None:
     """
     check_paths(list(files))
     for path, source in files.items():
-        check_file(path, source)
+        check_file(path, source, beside=files)
         if path.rpartition("/")[2] in SIDE_CONFIGS and source.size <= MAX_SIDE_CONFIG:
             with source.open() as stream:
                 raw = strict_loads(stream.read(MAX_SIDE_CONFIG), area="content", what=path, file=path)
             refuse_code(raw if isinstance(raw, dict) else {"content": raw}, path)
 
 
-def check_file(path: str, source: FileSource) -> None:
-    """Refuse pickles, archives, programs and unknown kinds, judged by bytes and name. Raises `content.*`."""
+def check_file(path: str, source: FileSource, *, beside: Collection[str] = ()) -> None:
+    """Refuse pickles, archives, programs and unknown kinds, judged by bytes and name. Raises `content.*`.
+
+    `beside` are the paths of the whole upload, for the advice.
+    """
     with source.open() as stream:
         first, last = stream.read(SNIFF_BYTES), b""
         if extension(path) != ".safetensors":  # its header accounts for every byte
             stream.seek(max(0, source.size - TAIL_BYTES))
             last = stream.read(TAIL_BYTES)
-    sniff(path, first, last, size=source.size)
+    sniff(path, first, last, size=source.size, beside=beside)
     check_loader(path, source)

@@ -115,7 +115,7 @@ class _Parser:
         first = stream.read(8)
         if len(first) < 8 or size < 8:
             raise self.error(
-                "truncated", f"a safetensors file has at least 8 bytes, and this one has {size}. Upload it again."
+                "truncated", f"a safetensors file has at least 8 bytes, and this one has {size}. Save it again."
             )
         length = struct.unpack("<Q", first)[0]
         limit = min(max_header, HIGHEST_MAX_HEADER)
@@ -130,8 +130,10 @@ class _Parser:
         if length > size - 8:
             raise self.error(
                 "truncated",
-                f"its header should have {length:,} bytes, and only {size - 8:,} follow. "
-                "The file was cut; upload it again.",
+                f"{size - 8:,} of {length:,} bytes of its header are there, and nothing of its tensors. "
+                "The file was cut: save or download it again, and look at its size.",
+                given=size - 8,
+                expected=length,
             )
         header = stream.read(length)
         if len(header) != length:
@@ -190,6 +192,8 @@ class _Parser:
 
     def cover(self, ordered: Iterable[tuple[str, TensorInfo]], data_bytes: int) -> None:
         """The tensors must follow one another from the first byte of the data to the last, without gap or overlap."""
+        ordered = list(ordered)
+        whole = max((tensor.end for _, tensor in ordered), default=0)
         reached = 0
         for name, tensor in ordered:
             if tensor.begin != reached:
@@ -201,9 +205,11 @@ class _Parser:
             if reached > data_bytes:
                 raise self.error(
                     "truncated",
-                    f"tensor {shorten(name)} ends at byte {reached:,}, and {data_bytes:,} bytes of tensors are there. "
-                    "The file was cut; upload it again.",
+                    f"{data_bytes:,} of {whole:,} bytes of tensors are there; the first one cut is {shorten(name)}. "
+                    "The file was cut: save or download it again, and look at its size.",
                     tensors=[name],
+                    given=data_bytes,
+                    expected=whole,
                 )
         if reached != data_bytes:
             raise self.error(

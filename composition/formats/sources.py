@@ -48,10 +48,13 @@ Files = Mapping[str, FileSource]
 
 
 def local_files(folder: str | Path) -> dict[str, FileSource]:
-    """The regular files under a folder by their relative path with slashes; links are left out."""
+    """The files under a folder by their relative path with slashes.
+
+    A link to a file counts as the file: the snapshots of the Hugging Face cache hold nothing else. Links to folders
+    are not followed, and a link to nothing is left out.
+    """
     root = Path(folder)
-    found = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    return {path.relative_to(root).as_posix(): LocalFile(path) for path in found}
+    return {path.relative_to(root).as_posix(): LocalFile(path) for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def read_start(source: FileSource, count: int) -> bytes:

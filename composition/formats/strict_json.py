@@ -8,6 +8,7 @@ import json
 import math
 
 from composition.errors import CompositionError
+from composition.formats.special_floats import tag
 
 
 def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -39,6 +40,7 @@ class _Refused(Exception):
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant, parse_float=_finite_float
 )
+_OF_BASES = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=tag, parse_float=_finite_float)
 
 
 def shorten(value: object, limit: int = 80) -> str:
@@ -47,13 +49,18 @@ def shorten(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def strict_loads(data: bytes, *, area: str, what: str, **facts: object) -> object:
-    """Decode `data`; `what` names it in messages.
+def strict_loads(data: bytes, *, area: str, what: str, of_a_base: bool = False, **facts: object) -> object:
+    """Decode `data`; `what` names it in messages. `of_a_base` reads Infinity and NaN as `special_floats` tags them.
 
     Raises CompositionError `{area}.json`, `{area}.duplicate_key` or `{area}.not_finite`, carrying `facts`.
     """
+    if not data.strip():
+        raise CompositionError(f"{area}.json", f"{what} is empty. Save it again.", **facts)
+    if data.startswith(b"\xef\xbb\xbf"):
+        problem = "begins with a byte order mark, which JSON has none of. Save it as UTF-8 without BOM."
+        raise CompositionError(f"{area}.json", f"{what} {problem}", **facts)
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
+        value = (_OF_BASES if of_a_base else _DECODER).decode(data.decode("utf-8"))
         # A lone surrogate ("\ud800") decodes but can never be written out again.
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode("utf-8")

@@ -31,6 +31,13 @@ class MergeRecipe(Recipe):
         label="Precision",
         help="How the result is stored; auto takes the widest of the inputs. Computed in float32 or better.",
     )
+    across_quantisations: bool = option(
+        "boolean",
+        default=False,
+        label="Across quantisations",
+        help="Take adapters of quantised copies of one base as adapters of that base, which the result is for; they "
+        "learnt on rounded weights, so they are slightly off on it.",
+    )
 
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""

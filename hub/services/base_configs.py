@@ -6,7 +6,11 @@ It is sent, or it is that of a model that a worker holds.
 from collections.abc import Mapping
 
 from composition.errors import CompositionError
+from composition.formats.content import SNIFF_BYTES
+from composition.formats.disguises import unmask
 from composition.formats.model_config import look_at
+from composition.formats.special_floats import tagged, untagged
+from composition.formats.strict_json import strict_loads
 from hub.access.base_advice import PAGE
 from hub.access.offers import is_looking, offer_of, offers
 from hub.errors import Invalid
@@ -16,18 +20,26 @@ from hub.services.content.manifest import canonical_json
 MAX_CONFIG = 1_000_000  # bytes of its canonical JSON
 
 
+def read_config(data: bytes) -> object:
+    """The JSON of a config.json, Infinity and NaN as tags. CompositionError where it is none, saying what it is."""
+    if disguise := unmask(".json", data[:SNIFF_BYTES], len(data)):
+        message = f"config.json {disguise.problem}. {disguise.do}"
+        raise CompositionError(f"content.{disguise.code}", message, field="config", **disguise.facts)
+    return strict_loads(data, area="base.config", what="config.json", of_a_base=True, field="config")
+
+
 def checked_config(config: object) -> dict[str, object]:
     """The config as it is stored: without the fields that are dropped. Invalid with the field `config` otherwise."""
     if not isinstance(config, Mapping) or not isinstance(config.get("model_type"), str):
         raise Invalid("A base needs its config.json: an object with at least a model_type.", field="config")
     try:
-        size = len(canonical_json(config))
+        size = len(canonical_json(tagged(config)))
     except (ValueError, TypeError, RecursionError):
-        raise Invalid("config.json holds NaN, infinity or nests too deeply.", field="config") from None
+        raise Invalid("config.json nests too deeply, or holds what JSON can't.", field="config") from None
     if size > MAX_CONFIG:
         raise Invalid(f"config.json has {size:,} bytes; at most {MAX_CONFIG:,} are allowed.", field="config")
     try:
-        return look_at(config).config
+        return tagged(look_at(untagged(config)).config)
     except CompositionError as refusal:
         raise Invalid(refusal.message, code=refusal.code, field="config", **refusal.facts) from None
     except RecursionError:

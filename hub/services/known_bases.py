@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 
+from composition.base_shapes import BaseShapes
 from hub.access.base_advice import how_to_register
+from hub.access.base_guesses import guess
 from hub.access.bases import alias_named
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Job
@@ -53,9 +55,13 @@ def hold(base: BaseModel) -> BaseModel:
     return row
 
 
-def unknown_base(name: str | None, config: str) -> Invalid:
+def unknown_base(name: str | None, config: str, revision: str | None = None) -> Invalid:
     """The refusal of files whose base isn't known: what their config says, what there is, what to do."""
     known = list(BaseModel.objects.order_by("name").values_list("name", flat=True).distinct()[:20])
+    facts: dict[str, object] = {"field": "base", "given": name, "known": known}
+    if found := guess(name, revision):
+        said = f"{config} names the base {name!r}, {found.said}. {found.do}"
+        return Invalid(said, code="base.unknown", **{**facts, **found.facts})
     said = (
         f"{config} names the base {name!r}, which is not registered here"
         if name
@@ -63,15 +69,14 @@ def unknown_base(name: str | None, config: str) -> Invalid:
     )
     there = f"Registered are: {', '.join(known)}." if known else "No base is registered yet."
     advice = how_to_register(name)
-    instead = " If it is one of them, name that with --base." if known else ""
-    facts = {"field": "base", "given": name, "known": known, **advice.facts}
-    return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **facts)
+    instead = " If it is one of them, name that: hubctl push FOLDER NAME --base BASE." if known else ""
+    return Invalid(f"{said}. {there}{instead} {advice}.", code="base.unknown", **{**facts, **advice.facts})
 
 
-def require_shapes(base: BaseModel) -> Mapping[str, Sequence[int]]:
-    """The base's shapes, or Invalid saying what to wait for."""
+def require_shapes(base: BaseModel) -> BaseShapes:
+    """The base's shapes with what its config says of it, or Invalid saying what to wait for."""
     if base.shapes is not None:
-        return base.shapes
+        return BaseShapes(base.shapes, config=base.config)
     job = Job.objects.filter(kind="fingerprint", base=base).order_by("-pk").first()
     facts: dict[str, str] = {}
     if base.error:

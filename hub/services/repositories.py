@@ -23,16 +23,9 @@ def create_repository(
     description: str = "",
 ) -> Repository:
     """An empty repository; Conflict where the name is taken, also by one in the trash."""
-    check_repository(name)
-    if kind not in Kind.values:
-        raise Invalid(f"{kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
-    _check_visibility(visibility)
     # Whoever protects refs in the whole namespace is waited for, see `hub.services.protections`.
     Namespace.objects.select_for_update(of=("self",), no_key=True).get(pk=namespace.pk)
-    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
-    if taken:
-        where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""
-        raise Conflict(f"{namespace.name}/{taken.name} exists already{where}.", field="name")
+    check_new(namespace, name, kind=kind, visibility=visibility)
     quotas.require("repositories", namespace)
     try:
         with transaction.atomic():
@@ -51,6 +44,18 @@ def create_repository(
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)
     adopt(repository)
     return repository
+
+
+def check_new(namespace: Namespace, name: str, *, kind: str, visibility: str) -> None:
+    """Invalid for what can be no repository, Conflict where the name is taken, also by one in the trash."""
+    check_repository(name)
+    if kind not in Kind.values:
+        raise Invalid(f"{kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
+    _check_visibility(visibility)
+    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    if taken:
+        where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""
+        raise Conflict(f"{namespace.name}/{taken.name} exists already{where}.", field="name")
 
 
 @transaction.atomic

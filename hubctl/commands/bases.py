@@ -80,10 +80,22 @@ def read_config(path: Path) -> dict:
             "models that need none, because a worker holds them."
         ) from None
     except ValueError as error:
-        raise Refused(f"{file} is not JSON: {error}.") from None
+        raise Refused(f"{file} {_what_is_no_json(file) or f'is not JSON: {error}'}.") from None
     if not isinstance(config, dict):
         raise Refused(f"{file} does not hold a JSON object; give the model's config.json.")
     return config
+
+
+def _what_is_no_json(file: Path) -> str:
+    """What people have in the place of a config.json; "" where nothing is known of it."""
+    start = file.read_bytes()[:200].lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself. In the clone, run `git lfs pull` and try again"
+    if start[:1] == b"<":
+        return "is a web page or XML, saved in the place of the file. Download it again"
+    if start.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark, which JSON has none of. Save it as UTF-8 without BOM"
+    return "" if start else "is empty"
 
 
 @base_command.command("list")

@@ -38,7 +38,7 @@ def test_its_refusals_are_printed_and_leave_nothing(hubctl, lab, tmp_path):
     assert (refused.code, "The upload has no toy.safetensors" in refused.err) == (1, True)
     elsewhere = hubctl("push", write(tmp_path / "far", toy_files(base="nobody/knows")), "ada/toy")
     assert "toy.json names the base 'nobody/knows'" in elsewhere.err
-    assert "nothing valid has been pushed yet" in hubctl("info", "ada/toy").out
+    assert "There is no repository 'ada/toy'" in hubctl("info", "ada/toy").err
 
 
 def test_it_is_merged_with_a_peft_adapter(hubctl, lab, work, tmp_path):

@@ -37,7 +37,8 @@ class TestRest:
         listed = {method["kind"]: method for method in lab.api.get("/methods").json()}
         fields = {field["name"]: field for field in listed["fade"]["fields"]}
         assert list(listed)[:5] == ["lego", "svd", "cat", "average", "fade"]
-        assert set(fields) == {"weights", "dtype", "decay"}
+        shared = {field["name"] for field in listed["average"]["fields"]}
+        assert set(fields) == shared | {"decay"}
         assert (fields["decay"]["minimum"], fields["decay"]["maximum"], fields["decay"]["default"]) == (0.01, 1, 0.5)
 
     def test_the_dry_run_tells_what_comes_of_it(self, lab):

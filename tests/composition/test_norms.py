@@ -41,6 +41,6 @@ def test_no_size_of_numbers_breaks_a_norm(tmp_path, size, expected):
     save_file({name: torch.full(shape, size, dtype=torch.double) for name, shape in SHAPES.items()}, path)
     with path.open("rb") as stream:
         header = parse_header(stream, size=path.stat().st_size)
-        pair = Pair(table=False, names={}, A=header.tensors["A"], B=header.tensors["B"])
+        pair = Pair(table=False, A=header.tensors["A"], B=header.tensors["B"])
         found = update_norm(stream, header, pair)
     assert found is None if expected is None else found == pytest.approx(expected, rel=1e-5)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from composition.errors import CompositionError
 from composition.formats.peft import patterns
+from composition.formats.peft.checks.unknown_fields import LORA_FIELDS
 from composition.formats.peft.config import parse_peft_config
-from composition.formats.peft.fields import LORA_FIELDS
 from composition.formats.peft.types import MIXTURES, PEFT_TYPES, TASK_TYPES
 from tests.uploads import PICO_CONFIG, config
 

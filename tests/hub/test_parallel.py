@@ -18,6 +18,7 @@ from hub.models import (
     Namespace,
     Ref,
     RefMove,
+    Repository,
     Revision,
     Stored,
     Upload,
@@ -28,7 +29,7 @@ from hub.models import (
 )
 from hub.services import accounts, administration, base_owners, bases, leaving, protections, refs
 from hub.services.accounts import create_organisation, create_user
-from hub.services.content import collection, uploads
+from hub.services.content import collection, first_push, uploads
 from hub.services.content.companions import add_companion
 from hub.services.content.manifest import manifest_of
 from hub.services.jobs.lease import claim
@@ -114,6 +115,24 @@ def test_two_commits_of_the_same_bytes_are_one_version(people, repository, base)
         assert sorted(outcome.created for outcome in outcomes) == [False, True]
         assert len({outcome.revision.pk for outcome in outcomes}) == 1
     assert Version.objects.count() == Revision.objects.count() == ROUNDS
+
+
+def test_two_first_pushes_of_one_name_make_one_repository(people, base):
+    for number in range(ROUNDS):
+        wanted = first_push.wanted(people.lab, f"first{number}", kind="adapter")
+        commits = [ready(user, wanted, factories.adapter_files(seed=1)) for user in (people.owner, people.member)]
+        outcomes = at_once(*commits)
+        assert sorted(outcome.created for outcome in outcomes) == [False, True]
+        other = [ready(people.owner, replace_name(wanted, f"two{number}"), {"README.md": b"# %d" % n}) for n in (1, 2)]
+        outcomes = at_once(*other)
+        (refused,) = (outcome for outcome in outcomes if isinstance(outcome, Exception))
+        assert refused.code == "branch.moved", refused
+    assert Repository.objects.count() == 2 * ROUNDS
+
+
+def replace_name(wanted: Repository, name: str) -> Repository:
+    """The same repository-to-be under another name."""
+    return first_push.wanted(wanted.namespace, name, kind=wanted.kind)
 
 
 def test_results_of_many_jobs_for_one_repository_are_numbered_without_gap(people, repository, base):

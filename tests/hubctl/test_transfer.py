@@ -11,6 +11,7 @@ from hubctl import upload
 from hubctl.client import Hub
 from hubctl.download import local_path
 from hubctl.errors import Refused, Unreachable
+from hubctl.folders.pick import pick
 from tests.hub import factories
 from tests.hubctl.conftest import make_token, write
 
@@ -71,7 +72,7 @@ def test_files_that_are_not_named_stay(hubctl, signed_in, base, adapter, tmp_pat
 
 def test_hidden_and_cache_files_stay_at_home(tmp_path):
     write(tmp_path / "a", {"adapter_config.json": b"{}", ".git/x": b"x", "sub/.env": b"x", "__pycache__/y.pyc": b"x"})
-    assert set(upload.collect(tmp_path / "a")) == {"adapter_config.json"}
+    assert set(pick(tmp_path / "a").files) == {"adapter_config.json"}
 
 
 class TestRefusals:
@@ -135,8 +136,6 @@ class TestCuts:
 
     def test_a_cut_push_goes_on_where_it_stopped(self, signed_in, base, wire, big):
         hub = Hub(wire.url, make_token(signed_in))
-        upload.ensure_repository(hub, "ada/big")
-        hub.transport.close()
         wire.up, wire.cuts, wire.sent = 15_000, 1, 0
         assert hub.push(big, "ada/big")["version"] == "v1"
         assert wire.cuts == 0, "the wire was not cut"
@@ -161,8 +160,6 @@ class TestCuts:
 
     def test_a_hub_that_stays_away_is_said_so_and_the_upload_remembered(self, signed_in, base, wire, big):
         hub = Hub(wire.url, make_token(signed_in))
-        upload.ensure_repository(hub, "ada/big")
-        hub.transport.close()
         wire.up, wire.cuts = 3000, 10_000
         with pytest.raises(Unreachable):
             hub.push(big, "ada/big")

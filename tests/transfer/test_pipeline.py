@@ -294,9 +294,9 @@ def wide():
         (
             {"source": lambda: (toy.blank(3, hidden_size=64), toy.tokenizer())},
             {"filter": "none"},
-            "transfer.wrong_base",
+            "adapter.does_not_load",
         ),
-        ({"source": lambda: (toy.blank(3, hidden_size=64), toy.tokenizer())}, {}, "transfer.wrong_base"),
+        ({"source": lambda: (toy.blank(3, hidden_size=64), toy.tokenizer())}, {}, "adapter.does_not_load"),
         ({"seeds": [{"prompt": "red cat sings", "completion": "zoo"}]}, {"filter": "none"}, "transfer.starved"),
     ],
 )

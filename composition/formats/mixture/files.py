@@ -37,7 +37,7 @@ def validate_mixture(files: Files, *, base_shapes: Mapping[str, Sequence[int]] |
 
     def judge(header: SafetensorsHeader, config: PeftConfig, warnings: list[str]) -> Tensors:
         modules.update(check_assembly(header, config.raw, base_shapes, file=WEIGHTS_FILE))
-        return Tensors()
+        return Tensors(config)
 
     facts = check_folder(files, judge)
     return replace(facts, modules=modules, target_modules=last_names(modules))

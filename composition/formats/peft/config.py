@@ -45,6 +45,7 @@ class PeftConfig:
     task_type: str | None = None
     base_model_name: str | None = None
     variants: tuple[str, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -147,6 +148,8 @@ class PeftConfig:
             reasons.append(reason_for("bias", self.bias))
         if self.target_parameters:
             reasons.append(reason_for("target_parameters", _listed(self.target_parameters)))
+        if self.unknown_fields:
+            reasons.append(reason_for("unknown_fields", _listed([shorten(name) for name in self.unknown_fields])))
         return reasons
 
 

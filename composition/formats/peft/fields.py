@@ -11,6 +11,7 @@ from typing import Any
 
 from composition.errors import CompositionError
 from composition.formats.peft import patterns
+from composition.formats.peft.checks.unknown_fields import unknown_fields
 from composition.formats.peft.types import INITIALISATIONS, TASK_TYPES
 from composition.formats.strict_json import shorten
 
@@ -24,17 +25,6 @@ SOURCES = ("AVERAGE_SOURCE_TASKS", "EXACT_SOURCE_TASK", "ONLY_SOURCE_SHARED")
 # Fields by which peft reads another file, or another model, when the adapter is loaded; the value that does not.
 ELSEWHERE = {"prompt_tuning_init_state_dict_path": None, "shadow_model": "mirror"}
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
-
-LORA_FIELDS = frozenset(
-    """
-    alora_invocation_tokens alpha_pattern arrow_config auto_mapping base_model_name_or_path bias corda_config
-    ensure_weight_tying eva_config exclude_modules fan_in_fan_out inference_mode init_lora_weights kasa_config
-    layer_replication layers_pattern layers_to_transform loftq_config lora_alpha lora_bias lora_dropout
-    lora_ga_config megatron_config megatron_core modules_to_save monteclora_config peft_type peft_version
-    qalora_group_size r rank_pattern revision runtime_config target_modules target_parameters task_type
-    trainable_token_indices use_bdlora use_dora use_qalora use_rslora velora_config
-    """.split()
-)
 
 
 def refuse(name: str, given: object, expected: str, do: str = "") -> CompositionError:
@@ -102,10 +92,7 @@ def checked_fields(raw: dict[str, Any], *, lora: bool) -> dict[str, Any]:
 
 
 def _lora_fields(raw: dict[str, Any], shared: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
-    unknown = sorted(set(raw) - LORA_FIELDS)
-    if unknown:
-        shown = ", ".join(shorten(key) for key in unknown[:5])
-        warnings.append(f"adapter_config.json holds fields that peft will ignore: {shown}.")
+    unknown = unknown_fields(raw, warnings)
     if "r" not in raw:
         warnings.append("adapter_config.json has no r; peft uses 8.")
     if "lora_alpha" not in raw:
@@ -128,6 +115,7 @@ def _lora_fields(raw: dict[str, Any], shared: dict[str, Any], warnings: list[str
         "bias": _choice(raw, "bias", ("none", "all", "lora_only")) or "none",
         "init_lora_weights": _initialisation(raw),
         "target_parameters": parameters,
+        "unknown_fields": unknown,
     }
     dropout = raw.get("lora_dropout", 0.0)
     if not _is_number(dropout) or not 0 <= dropout < 1:

@@ -7,22 +7,22 @@ for NaN and infinity. Nothing is imported, unpacked or fetched.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import finite
 from composition.formats.gate import check_content
-from composition.formats.peft import fit
+from composition.formats.peft.checks.folder import check_beside, not_finite
+from composition.formats.peft.checks.folder import check_names as check_folder_names
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
+from composition.formats.peft.judging import check_lora
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.norms import update_norm
-from composition.formats.peft.patterns import Budget, check_names
-from composition.formats.peft.tensors import Tensors, check_pairs, first_three, is_target_parameter, sort_tensors
+from composition.formats.peft.tensors import Tensors, first_three
 from composition.formats.peft.types import MIXTURES, reason_for
 from composition.formats.safetensors_header import SafetensorsHeader, parse_header
 from composition.formats.sources import Files, read_start
 from composition.formats.table import BaseName
-
-WEIGHT_ENDINGS = (".safetensors", ".gguf")
 
 Judge = Callable[[SafetensorsHeader, PeftConfig, list[str]], Tensors]
 """(header, config, warnings to add to) → the factors found."""
@@ -36,10 +36,11 @@ def validate_peft(files: Files, *, base_shapes: Mapping[str, Sequence[int]] | No
 
     def judge(header: SafetensorsHeader, config: PeftConfig, warnings: list[str]) -> Tensors:
         if config.is_lora:
-            return _check_lora(header, config, base_shapes, warnings)
+            base = None if base_shapes is None else BaseShapes.of(base_shapes)
+            return check_lora(header, config, base, warnings)
         if base_shapes is not None:
             warnings.append(f"It is a {config.peft_type} adapter; whether it fits the base was not checked.")
-        return Tensors()
+        return Tensors(config)
 
     return check_folder(files, judge)
 
@@ -50,7 +51,7 @@ def check_folder(files: Files, judge: Judge) -> AdapterFacts:
     Raises CompositionError `path.*`, `content.*`, `config.*`, `safetensors.*`, `adapter.*`, and what `judge` raises.
     """
     check_content(files)
-    _check_names(files)
+    beside = check_folder_names(files)
     config = read_config(files)
     source = files[WEIGHTS_FILE]
     with source.open() as stream:
@@ -60,23 +61,18 @@ def check_folder(files: Files, judge: Judge) -> AdapterFacts:
         found = judge(header, config, warnings)
         try:
             broken, zero = finite.scan(stream, header)
-            sizes = {} if broken else {name: update_norm(stream, header, pair) for name, pair in found.pairs.items()}
+            plain = {name: pair for name, pair in found.pairs.items() if not found.is_parameter(name)}
+            sizes = {} if broken else {name: update_norm(stream, header, pair) for name, pair in plain.items()}
         except finite.Truncated:
             raise CompositionError(
                 "safetensors.truncated", f"{WEIGHTS_FILE} ends early. Upload it again.", file=WEIGHTS_FILE
             ) from None
     if broken:
-        raise CompositionError(
-            "adapter.not_finite",
-            f"{WEIGHTS_FILE} holds NaN or infinity in {first_three(broken)}. The training diverged, or float16 was too "
-            "narrow: save a healthy checkpoint, or save as float32.",
-            file=WEIGHTS_FILE,
-            tensors=broken[:3],
-            count=len(broken),
-        )
-    if found.pairs and all(pair.names["B"] in zero for pair in found.pairs.values()):
+        raise not_finite(WEIGHTS_FILE, broken)
+    if found.pairs and all(zero.issuperset(pair.stored["B"]) for pair in found.pairs.values()):
         warnings.append("Every lora_B is zero, so the adapter changes nothing. Was it trained?")
-    return _facts(header, config, found, sizes, [*warnings, *found.warnings], source.size)
+    warnings += [*found.warnings, *check_beside(files, beside)]
+    return _facts(header, config, found, sizes, warnings, source.size)
 
 
 def read_config(files: Files) -> PeftConfig:
@@ -99,28 +95,6 @@ def is_content(path: str) -> bool:
     return path == CONFIG_FILE or path.lower().endswith(".safetensors")
 
 
-def _check_names(files: Files) -> None:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if name not in files:
-            there = first_three(sorted(files)) or "nothing"
-            raise CompositionError(
-                "adapter.file_missing",
-                f"The upload has no {name} at its top; it has {there}. "
-                "Push the folder that peft's save_pretrained wrote.",
-                file=name,
-                files=sorted(files)[:20],
-            )
-    others = sorted(name for name in files if name.lower().endswith(WEIGHT_ENDINGS) and name != WEIGHTS_FILE)
-    if others:
-        raise CompositionError(
-            "adapter.extra_weights",
-            f"There are weights in {first_three(others)} besides {WEIGHTS_FILE}. An adapter has one file of weights: "
-            "leave the others out, or push them as separate adapters.",
-            file=others[0],
-            files=others[:3],
-        )
-
-
 def _check_some(header: SafetensorsHeader) -> None:
     if not header.tensors:
         raise CompositionError(
@@ -138,22 +112,6 @@ def _check_some(header: SafetensorsHeader) -> None:
         )
 
 
-def _check_lora(
-    header: SafetensorsHeader,
-    config: PeftConfig,
-    base_shapes: Mapping[str, Sequence[int]] | None,
-    warnings: list[str],
-) -> Tensors:
-    check_names(config.expressions, max(map(len, header.tensors)))
-    budget = Budget()
-    found = sort_tensors(header, config, budget, file=WEIGHTS_FILE)
-    check_pairs(found, config, budget, file=WEIGHTS_FILE)
-    fit.check_targets(found, config, budget)
-    if base_shapes is not None:
-        warnings += fit.check_base(found, config, base_shapes, budget)
-    return found
-
-
 def _facts(
     header: SafetensorsHeader,
     config: PeftConfig,
@@ -166,15 +124,14 @@ def _facts(
     for name, pair in found.pairs.items():
         assert pair.A is not None
         assert pair.B is not None
-        experts = is_target_parameter(name, config)
-        rank = config.rank(name) if experts else pair.A.shape[0]
-        scale, size_of = config.scale(name, rank), sizes[name]
+        rank = found.rank(name) if found.is_parameter(name) else pair.A.shape[0]
+        scale, size_of = found.scale(name, rank), sizes.get(name)
         modules[name] = ModuleFacts(
             r=rank,
             in_features=pair.A.shape[1],
             out_features=pair.B.shape[0],
             scale=scale,
-            norm=None if experts or size_of is None else abs(scale) * size_of,
+            norm=None if size_of is None else abs(scale) * size_of,
         )
     dtypes = Counter[str]()
     for tensor in header.tensors.values():
@@ -209,7 +166,7 @@ def _reasons(config: PeftConfig, found: Tensors) -> list[dict[str, str]]:
     """What the config says and what the tensors add, one entry a code."""
     tables = [name for name, pair in found.pairs.items() if pair.table]
     convolutions = [name for name, pair in found.pairs.items() if pair.A and len(pair.A.shape) > 2]
-    reasons = config.needs_base()
+    reasons = found.config.needs_base()
     named = {"embedding": tables, "conv": convolutions, **found.whole}
     reasons += [reason_for(code, first_three(names)) for code, names in named.items() if names]
     return list({entry["code"]: entry for entry in reversed(reasons)}.values())[::-1]

@@ -1,21 +1,23 @@
 """Does a LoRA say what it does, and does it fit: its modules against its own config and against a base's shapes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.peft.config import ALL_LINEAR, PeftConfig
-from composition.formats.peft.names import CONFIG_FILE
+from composition.formats.peft.matching import Picked, is_table, picked
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
 from composition.formats.peft.patterns import Budget
-from composition.formats.peft.tensors import Pair, Tensors, first_three, is_target_parameter
+from composition.formats.peft.tensors import Pair, Tensors, check_pairs, first_three, is_target_parameter
+from composition.formats.peft.whole import check_whole
 
-Shapes = Mapping[str, Sequence[int]]
 
-
-def check_targets(found: Tensors, config: PeftConfig, budget: Budget) -> None:
-    """Every adapted module is a target, and every target is adapted somewhere.
+def check_targets(found: Tensors, budget: Budget) -> None:
+    """Every adapted module is a target, and every target is adapted somewhere; for a base that is not known.
 
     Raises `adapter.target_unexpected`, `adapter.target_missing`, `adapter.magnitude`.
     """
+    config = found.config
     used: set[str] = set()
     unexpected = []
     for module in found.pairs:
@@ -25,26 +27,41 @@ def check_targets(found: Tensors, config: PeftConfig, budget: Budget) -> None:
         elif not is_target_parameter(module, config):
             unexpected.append(module)
     if unexpected:
-        raise CompositionError(
-            "adapter.target_unexpected",
-            f"The weights adapt {first_three(unexpected)}, which target_modules of {CONFIG_FILE} does not name; peft "
-            "would drop them. Push the config that the weights were saved with.",
-            file=CONFIG_FILE,
-            tensors=unexpected[:3],
-            count=len(unexpected),
-        )
-    declared = config.target_modules or ()
-    missing = sorted({declared} - used if isinstance(declared, str) else set(declared) - used)
-    if missing and not (isinstance(declared, str) and config.target_parameters):
-        raise CompositionError(
-            "adapter.target_missing",
-            f"target_modules of {CONFIG_FILE} names {first_three(missing)}, but no tensor adapts such a module. "
-            "Push all of the weights, or take the name out of target_modules.",
-            file=CONFIG_FILE,
-            targets=missing[:3],
-            count=len(missing),
-        )
+        raise _unexpected(unexpected)
+    missing = _unused(config, used)
+    if missing:
+        raise _missing(missing)
     check_magnitudes(found, config)
+
+
+def _unused(config: PeftConfig, used: set[str]) -> list[str]:
+    """The entries of target_modules that no module of the file matches."""
+    declared = config.target_modules or ()
+    if isinstance(declared, str):
+        return [] if used or config.target_parameters else [declared]
+    return sorted(set(declared) - used)
+
+
+def _unexpected(modules: list[str]) -> CompositionError:
+    return CompositionError(
+        "adapter.target_unexpected",
+        f"The weights adapt {first_three(modules)}, which target_modules of {CONFIG_FILE} does not name; peft "
+        "would drop them. Push the config that the weights were saved with.",
+        file=CONFIG_FILE,
+        tensors=modules[:3],
+        count=len(modules),
+    )
+
+
+def _missing(targets: list[str]) -> CompositionError:
+    return CompositionError(
+        "adapter.target_missing",
+        f"target_modules of {CONFIG_FILE} names {first_three(targets)}, but no tensor adapts such a module. "
+        "Push all of the weights, or take the name out of target_modules.",
+        file=CONFIG_FILE,
+        targets=targets[:3],
+        count=len(targets),
+    )
 
 
 def check_magnitudes(found: Tensors, config: PeftConfig) -> None:
@@ -59,29 +76,79 @@ def check_magnitudes(found: Tensors, config: PeftConfig) -> None:
         )
 
 
-def check_base(found: Tensors, config: PeftConfig, shapes: Shapes, budget: Budget) -> list[str]:
-    """Every module is in the base and of its shape; warnings for targets of the base that are left unadapted.
+def check_base(found: Tensors, base: BaseShapes, budget: Budget) -> list[str]:
+    """Peft fills all of it on this base: modules, names, targets, shapes, whole layers. Returns the warnings.
 
-    `shapes` gives [out, in] for linear layers, Conv1D turned the same way, and [entries, dim] for embeddings, so that
-    `fan_in_fan_out` changes nothing here. Raises `adapter.module_unknown`, `adapter.shape`.
+    `found.config` is the `effective` one. Shapes are [out, in] for linear layers, Conv1D turned the same way, and
+    [entries, dim] for embeddings, so that `fan_in_fan_out` changes nothing here. Raises `adapter.module_unknown`,
+    `.shape`, `.target_unexpected`, `.target_missing`, `.magnitude`, `.does_not_load`.
     """
+    config = found.config
     if "layer_replication" in config.variants:
+        check_pairs(found, budget, file=WEIGHTS_FILE)
+        check_targets(found, budget)
         return ["The base's layers are replicated (layer_replication), so shapes were not checked against it."]
-    linear = {name: pair for name, pair in found.pairs.items() if not is_target_parameter(name, config)}
-    unknown = sorted(name for name in linear if name not in shapes)
+    chosen = picked(config, base, budget)
+    found.parameters = chosen.parameters
+    unknown = sorted(name for name in found.pairs if name not in base.layout.kinds and name not in chosen.parameters)
     if unknown:
-        raise CompositionError(
-            "adapter.module_unknown",
-            f"The base has no module {first_three(unknown)}. Its modules are named like "
-            f"{first_three(_examples(shapes, unknown))}. Choose the base that the adapter was trained on.",
-            tensors=unknown[:3],
-            count=len(unknown),
+        raise _no_module(unknown, base)
+    check_pairs(found, budget, file=WEIGHTS_FILE)
+    warnings = _check_targets_of_base(found, chosen)
+    check_magnitudes(found, config)
+    _check_shapes(found, chosen, base)
+    return warnings + check_whole(found, base) + _unadapted(found, chosen)
+
+
+def _no_module(unknown: list[str], base: BaseShapes) -> CompositionError:
+    if all(name in base for name in unknown):
+        told = (
+            f"{first_three(unknown)} is no module of the base but a parameter that holds all experts, and these are "
+            "not the factors that peft writes for one. Save the adapter with peft, by target_parameters, or one "
+            "adapter for each expert as transformers 4 has them."
         )
+    else:
+        told = (
+            f"The base has no module {first_three(unknown)}. Its modules are named like "
+            f"{first_three(_examples(base, unknown))}. Choose the base that the adapter was trained on."
+        )
+    return CompositionError("adapter.module_unknown", told, tensors=unknown[:3], count=len(unknown))
+
+
+def _check_targets_of_base(found: Tensors, chosen: Picked) -> list[str]:
+    config = found.config
+    unexpected = [name for name in found.pairs if name not in chosen.modules and name not in chosen.parameters]
+    misnamed = [
+        name
+        for name, pair in found.pairs.items()
+        if name in chosen.modules and pair.table > is_table(chosen.modules[name])
+    ]
+    if unexpected or misnamed:
+        raise _unexpected(unexpected or misnamed)
+    used = {entry for name in found.pairs for entry in config.matching_targets(name)}
+    unused = _unused(config, used)
+    there = {entry for name in chosen.modules for entry in config.matching_targets(name)}
+    untrained = [entry for entry in unused if entry in there]
+    if untrained:
+        raise _missing(untrained)
+    if not unused:
+        return []
+    return [f"target_modules names {first_three(unused)}, which no module of the base matches; peft passes over it."]
+
+
+def _check_shapes(found: Tensors, chosen: Picked, base: BaseShapes) -> None:
     wrong = []
-    for name, pair in linear.items():
-        given, expected = _shapes_of(pair, shapes[name], config)
-        if given != expected:
-            wrong.append({"module": name, "given": given, "expected": expected})
+    for name, pair in found.pairs.items():
+        assert pair.A is not None
+        assert pair.B is not None
+        parameter = chosen.parameters.get(name)
+        if parameter:
+            given, allowed = [pair.B.shape[0], pair.A.shape[1]], parameter.changes()
+        else:
+            given, expected = _shapes_of(pair, base[name], found.config)
+            allowed = [expected]
+        if given not in allowed:
+            wrong.append({"module": name, "given": given, "expected": allowed[0]})
     if wrong:
         told = "; ".join(f"{entry['module']} is {entry['given']}, expected {entry['expected']}" for entry in wrong[:3])
         raise CompositionError(
@@ -91,7 +158,6 @@ def check_base(found: Tensors, config: PeftConfig, shapes: Shapes, budget: Budge
             tensors=wrong[:3],
             count=len(wrong),
         )
-    return _unadapted(found, config, shapes, budget)
 
 
 def _shapes_of(pair: Pair, base: Sequence[int], config: PeftConfig) -> tuple[list[int], list[int]]:
@@ -110,24 +176,36 @@ def _shapes_of(pair: Pair, base: Sequence[int], config: PeftConfig) -> tuple[lis
     return [b[0], a[1]], list(base)
 
 
-def _unadapted(found: Tensors, config: PeftConfig, shapes: Shapes, budget: Budget) -> list[str]:
-    """peft adapts every match in the base; where the file lacks some, they stay as they are."""
-    targets = config.target_modules
-    if targets is None or (isinstance(targets, str) and targets.lower() == ALL_LINEAR):
+def _unadapted(found: Tensors, chosen: Picked) -> list[str]:
+    """Peft adapts every match in the base; where the file lacks some, they stay as they are.
+
+    With `init_lora_weights` false they would not: peft fills them at random. Raises `adapter.target_missing` then.
+    """
+    config = found.config
+    absent = sorted({*chosen.modules, *chosen.parameters} - set(found.pairs))
+    random = config.init_lora_weights is False
+    if not absent or not (random or _told(config)):
         return []
-    absent = []
-    for name, shape in shapes.items():
-        budget.spend()
-        if len(shape) == 2 and name not in found.pairs and config.targets(name):
-            absent.append(name)
-    if not absent:
-        return []
+    if random:
+        raise CompositionError(
+            "adapter.target_missing",
+            f"{len(absent)} modules that {CONFIG_FILE} picks have no factors ({first_three(absent)}), and with "
+            "init_lora_weights false peft would fill them at random. Set it to true, or push all of the weights.",
+            file=CONFIG_FILE,
+            targets=absent[:3],
+            count=len(absent),
+        )
     return [
         f"{len(absent)} modules that target_modules picks have no factors and stay unchanged: {first_three(absent)}."
     ]
 
 
-def _examples(shapes: Shapes, unknown: list[str]) -> list[str]:
+def _told(config: PeftConfig) -> bool:
+    targets = config.target_modules
+    return not (isinstance(targets, str) and targets.lower() == ALL_LINEAR)
+
+
+def _examples(shapes: Iterable[str], unknown: list[str]) -> list[str]:
     """Names of the base that end like the unknown ones, or any."""
     last = unknown[0].rpartition(".")[2]
     return [name for name in shapes if name.endswith(f".{last}")][:2] or list(shapes)[:2]

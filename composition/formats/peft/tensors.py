@@ -5,15 +5,18 @@
     base_model.model.{module}.lora_embedding_A         [r, entries]
     base_model.model.{module}.lora_embedding_B         [dim, r]
 
-`names` takes the names apart; files without the prefix are read with a warning, for peft would skip them.
+`names` takes the names apart. Where the base is known, the names are those that peft gives them on it (`landing`).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from composition.base_shapes import BaseShapes
 from composition.errors import CompositionError
 from composition.formats.peft.config import PeftConfig
+from composition.formats.peft.landing import arrivals
+from composition.formats.peft.matching import Parameter
 from composition.formats.peft.names import CONFIG_FILE, PREFIX, parse_factor
 from composition.formats.peft.patterns import Budget, saved_module_regex
 from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
@@ -29,22 +32,48 @@ _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.default)?(?:
 
 @dataclass(slots=True)
 class Pair:
-    """The two factors of one module; None where one is missing. `table` says it adapts an embedding."""
+    """The two factors of one module; None where one is missing. `table` says it adapts an embedding.
+
+    `stored` are the file's names of each half: several where peft fuses the factors of many experts.
+    """
 
     table: bool
-    names: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, list[str]] = field(default_factory=dict)
     A: TensorInfo | None = None
     B: TensorInfo | None = None
 
 
 @dataclass(slots=True)
 class Tensors:
-    """Pairs by module, modules with a DoRA magnitude, whole layers by the code of why they need the base."""
+    """Pairs by module, modules with a DoRA magnitude, whole layers by the code of why they need the base.
 
+    `saved` are all whole tensors by the name without the prefix. `config` is the one by which ranks and scales are
+    read, and `parameters` says which bare parameter of the base a module's factors sit on.
+    """
+
+    config: PeftConfig
     pairs: dict[str, Pair] = field(default_factory=dict)
     magnitudes: set[str] = field(default_factory=set)
     whole: dict[str, list[str]] = field(default_factory=dict)
+    saved: dict[str, TensorInfo] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def rank(self, module: str) -> int:
+        """The rank that the config gives a module; of stacked experts, that of one of them."""
+        return self.config.rank(self._key(module))
+
+    def scale(self, module: str, rank: int) -> float:
+        """The scale of a module of this rank."""
+        return self.config.scale(self._key(module), rank)
+
+    def _key(self, module: str) -> str:
+        parameter = self.parameters.get(module)
+        return parameter.name if parameter else module
+
+    def is_parameter(self, module: str) -> bool:
+        """Whether the factors sit on a bare parameter."""
+        return module in self.parameters or is_target_parameter(module, self.config)
 
 
 def first_three(names: Iterable[str]) -> str:
@@ -54,29 +83,33 @@ def first_three(names: Iterable[str]) -> str:
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, *, file: str) -> Tensors:
-    """Tell the tensors apart. Raises `adapter.tensor_unknown`, `.tensor_twice`."""
-    found, unknown, bare = Tensors(), [], 0
-    for stored, tensor in header.tensors.items():
+def sort_tensors(
+    header: SafetensorsHeader, config: PeftConfig, budget: Budget, *, file: str, base: BaseShapes | None = None
+) -> Tensors:
+    """Tell the tensors apart. Raises `adapter.tensor_unknown`, `.tensor_twice`, `.names`, `.does_not_load`."""
+    found, unknown, bare = Tensors(config), [], []
+    for arrival in arrivals(header, base, file=file):
         budget.spend()
-        name = stored.removeprefix(PREFIX)
-        bare += name == stored
-        factor = parse_factor(stored)
+        name, stored = arrival.name.removeprefix(PREFIX), arrival.stored[0]
+        factor = parse_factor(arrival.name)
         if factor is None:
-            if not _sort_other(name, stored, config, found):
+            if not _sort_other(name, arrival.tensor, config, found, base):
                 unknown.append(stored)
             continue
+        if name == arrival.name:
+            bare.append(stored)
         pair = found.pairs.setdefault(factor.module, Pair(table=factor.table))
-        if factor.half in pair.names or pair.table != factor.table:
+        if factor.half in pair.stored or pair.table != factor.table:
+            other = next(iter(pair.stored.values()))[0]
             raise CompositionError(
                 "adapter.tensor_twice",
-                f"{file} holds {shorten(stored)} and {shorten(next(iter(pair.names.values())))}: "
+                f"{file} holds {shorten(stored)} and {shorten(other)}: "
                 "one factor under two names. Save the adapter again.",
                 file=file,
-                tensors=[stored, *pair.names.values()],
+                tensors=[stored, other],
             )
-        pair.names[factor.half] = stored
-        setattr(pair, factor.half, tensor)
+        pair.stored[factor.half] = list(arrival.stored)
+        setattr(pair, factor.half, arrival.tensor)
     if unknown:
         raise CompositionError(
             "adapter.tensor_unknown",
@@ -86,11 +119,18 @@ def sort_tensors(header: SafetensorsHeader, config: PeftConfig, budget: Budget, 
             tensors=unknown[:3],
         )
     if bare:
-        found.warnings.append(f"{bare} tensors lack the prefix {PREFIX}; peft will not load them under these names.")
+        raise CompositionError(
+            "adapter.names",
+            f"{file}: the names of {len(bare)} tensors lack the prefix {PREFIX}, such as {first_three(bare[:1])}; "
+            "peft would load none of them. Save the adapter with peft's save_pretrained.",
+            file=file,
+            tensors=bare[:3],
+            count=len(bare),
+        )
     return found
 
 
-def _sort_other(name: str, stored: str, config: PeftConfig, found: Tensors) -> bool:
+def _sort_other(name: str, tensor: TensorInfo, config: PeftConfig, found: Tensors, base: BaseShapes | None) -> bool:
     """Sort a tensor that is not a factor; False if nothing in the config explains it."""
     magnitude = _MAGNITUDE.fullmatch(name)
     if magnitude:
@@ -103,6 +143,7 @@ def _sort_other(name: str, stored: str, config: PeftConfig, found: Tensors) -> b
         return bool({"kasa", "monteclora", "arrow", "bdlora"} & {*config.variants}) or "lora_velora" in name
     if "trainable_tokens" in name or ".token_adapter." in name:
         return "trainable_tokens" in config.variants
+    found.saved[name] = tensor
     owner = name.rpartition(".")[0].replace(".modules_to_save.default", "").removesuffix(".base_layer")
     if any(saved_module_regex(key).match(owner) for key in config.modules_to_save):
         return True
@@ -113,12 +154,31 @@ def _sort_other(name: str, stored: str, config: PeftConfig, found: Tensors) -> b
     if last in EMBEDDINGS:
         found.whole.setdefault("full_weights", []).append(owner)
         return True
-    return name.endswith(".bias") and config.bias != "none"
+    if name.endswith(".bias") and config.bias != "none":
+        return True
+    if _is_whole(owner, name, tensor, base):
+        found.whole.setdefault("full_weights", []).append(owner)
+        return True
+    return False
 
 
-def check_pairs(found: Tensors, config: PeftConfig, budget: Budget, *, file: str) -> None:
+def _is_whole(owner: str, name: str, tensor: TensorInfo, base: BaseShapes | None) -> bool:
+    """Whether it is one of the base's own parameters, which peft puts in its place; without a base, a norm's vector."""
+    leaf = name.rpartition(".")[2]
+    norm = leaf in ("weight", "bias") and len(tensor.shape) == 1 and "norm" in owner.rpartition(".")[2].lower()
+    if base is None:
+        return norm
+    layout = base.layout
+    if leaf in layout.others.get(owner, {}) or (owner in layout.kinds and leaf == "weight"):
+        return True
+    return norm and not layout.exact and owner.rpartition(".")[0] in layout.others
+
+
+def check_pairs(found: Tensors, budget: Budget, *, file: str) -> None:
     """Both factors are there, of a floating dtype, of matching dimensions and of the config's rank."""
-    halves = [f"{module} has lora_{next(iter(p.names))} only" for module, p in found.pairs.items() if len(p.names) < 2]
+    halves = [
+        f"{module} has lora_{next(iter(p.stored))} only" for module, p in found.pairs.items() if len(p.stored) < 2
+    ]
     if halves:
         raise _refusal("unpaired", "an A and a B for every module", halves, "Save the adapter again", file)
     if not found.pairs:
@@ -135,8 +195,8 @@ def check_pairs(found: Tensors, config: PeftConfig, budget: Budget, *, file: str
             wrong_dtype.append(f"{module} (A {a.dtype}, B {b.dtype})")
         elif not _fits_together(pair):
             wrong_shape.append(f"{module} (A {list(a.shape)}, B {list(b.shape)})")
-        elif a.shape[0] != config.rank(module) and not _is_parameter(module, a.shape[0], config):
-            wrong_rank.append(f"{module} (rank {a.shape[0]}, config says {config.rank(module)})")
+        elif wrong := _wrong_rank(module, a.shape[0], found):
+            wrong_rank.append(wrong)
     if wrong_dtype:
         raise _refusal("dtype", f"factors of {', '.join(FACTOR_DTYPES)}", wrong_dtype, "Save it as float16", file)
     if wrong_shape:
@@ -164,8 +224,16 @@ def is_target_parameter(module: str, config: PeftConfig) -> bool:
     return any(name == owner or name.endswith(f".{owner}") for owner in owners)
 
 
-def _is_parameter(module: str, rank: int, config: PeftConfig) -> bool:
-    return is_target_parameter(module, config) and rank % config.rank(module) == 0
+def _wrong_rank(module: str, rank: int, found: Tensors) -> str:
+    """What is wrong with the rows of A, or an empty text."""
+    expected = found.rank(module)
+    parameter = found.parameters.get(module)
+    if parameter:
+        total = expected * parameter.experts
+        return "" if rank == total else f"{module} (rank {rank}, expected {total}: {expected} for each expert)"
+    if rank == expected or (is_target_parameter(module, found.config) and rank % expected == 0):
+        return ""
+    return f"{module} (rank {rank}, config says {expected})"
 
 
 def _refusal(code: str, expected: str, offenders: list[str], do: str, file: str) -> CompositionError:

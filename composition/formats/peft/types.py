@@ -4,6 +4,9 @@ Only `ΔW = scale · B @ A` on an untouched base can be added, clustered or deco
 that says otherwise is stored and served as it is; merges refuse it with `reason` and `do`. Measured on peft 0.21.2.
 """
 
+PEFT_RELEASE = (0, 21)
+"""The minor release of peft whose fields and methods are known here; a test compares it with the installed one."""
+
 # The names of peft's `PeftType`; a test compares them with the installed peft.
 PEFT_TYPES = frozenset(
     """
@@ -93,9 +96,15 @@ NEEDS_BASE: dict[str, tuple[str, str]] = {
         "It is a {names} mixture, which chooses experts for every token.",
         "Take the adapters it was assembled from.",
     ),
+    "unknown_fields": (
+        "Its config holds {names}, unknown to this hub's release of peft: what its factors mean may have changed.",
+        "Take the fields out of adapter_config.json if they change nothing, and push it again.",
+    ),
     "full_weights": (
-        "It carries whole layers besides the LoRA ({names}), as peft writes them when the vocabulary was resized.",
-        "Save it again with save_embedding_layers=False if the vocabulary was not resized.",
+        "It carries whole layers besides the LoRA ({names}), as peft writes embeddings when the vocabulary was resized "
+        "and as extraction tools write norms; whole layers can't be merged as factors.",
+        "Save it again with save_embedding_layers=False if the vocabulary was not resized, or extract it again "
+        "without the norms.",
     ),
 }
 

@@ -5,7 +5,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.api.bodies import Body, Object, Text
+from hub.api.bodies import Body, ConfigJSONParser, Object, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import READS, View
@@ -118,6 +118,7 @@ class Bases(View):
     """All bases."""
 
     within_limit = READS
+    parser_classes = [ConfigJSONParser]
 
     @extend_schema(operation_id="bases_list", tags=TAGS, responses=paged(BaseShape))
     def get(self, request):

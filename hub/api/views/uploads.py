@@ -1,5 +1,6 @@
 """Pushing: begin, send bytes in any number of pieces, ask how much has arrived, commit or abandon."""
 
+import base64
 import io
 
 from drf_spectacular.types import OpenApiTypes
@@ -7,11 +8,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from composition.formats.content import SNIFF_BYTES
 from hub import access
 from hub.api.bodies import Body, Text, Whole
 from hub.api.view import READS, View
 from hub.errors import HubError, Invalid
-from hub.services.content import uploads
+from hub.models import Kind, Visibility
+from hub.services.content import first_push, uploads
 
 TAGS = ["uploads"]
 OFFSET = OpenApiParameter(
@@ -25,12 +28,37 @@ class LengthRequired(HubError):
     status, code = 411, "length_required"
 
 
+class Head(Text):
+    """The first bytes of a file, in Base64."""
+
+    default_error_messages = {"base64": f"Give the first {SNIFF_BYTES} bytes, or fewer, in Base64."}
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(max_length=4 * -(-SNIFF_BYTES // 3), allow_blank=True, **options)
+
+    def to_internal_value(self, data: object) -> bytes:
+        try:
+            return base64.b64decode(super().to_internal_value(data), validate=True)
+        except ValueError:
+            self.fail("base64")
+
+
 class UploadFileBody(Body):
     """A file that the client announces."""
 
     path = Text(max_length=1024, trim_whitespace=False)
     size = Whole(min_value=0, max_value=2**53)
     sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
+    head = Head(default=b"", help_text=f"its first {SNIFF_BYTES} bytes in Base64: refused early by them, not late")
+
+
+class MakeBody(Body):
+    """The repository to make, if it is not there, when the push is published and not before."""
+
+    kind = serializers.ChoiceField(
+        Kind.choices, default=None, allow_null=True, help_text="null: the kind of what is there, or an adapter"
+    )
+    visibility = serializers.ChoiceField(Visibility.choices, default=Visibility.PUBLIC)
 
 
 class UploadBody(Body):
@@ -43,6 +71,7 @@ class UploadBody(Body):
     deletions = serializers.ListField(
         child=Text(max_length=1024, trim_whitespace=False), default=list, max_length=10_000
     )
+    make = MakeBody(default=None, allow_null=True, help_text="make the repository if it is missing; refused: none left")
 
 
 class UploadFileShape(serializers.Serializer):
@@ -57,7 +86,7 @@ class UploadShape(serializers.Serializer):
     """An upload under way."""
 
     id = serializers.UUIDField()
-    repository = serializers.CharField(source="repository.full_name")
+    repository = serializers.CharField(source="full_name")
     branch = serializers.CharField()
     files = serializers.SerializerMethodField()
     committed_at = serializers.DateTimeField(allow_null=True)
@@ -79,6 +108,9 @@ class PublishedShape(serializers.Serializer):
     revision = serializers.CharField(source="revision.oid")
     version = serializers.CharField(source="version.label", default=None, allow_null=True)
     created = serializers.BooleanField()
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="what is stored as it is and may be no intention of the author"
+    )
 
 
 class Uploads(View):
@@ -86,10 +118,11 @@ class Uploads(View):
 
     @extend_schema(operation_id="uploads_begin", tags=TAGS, request=UploadBody, responses={201: UploadShape})
     def post(self, request, namespace, name):
-        repository = access.repository(self.viewer, namespace, name, "write")
         wanted = self.read(UploadBody)
+        repository = first_push.goal(self.viewer, namespace, name, wanted.pop("make"))
         wanted["base"] = wanted["base"] and access.base(wanted["base"])
-        wanted["may_protected"] = access.may(self.viewer, repository, "admin")
+        place = repository if repository.pk else repository.namespace
+        wanted["may_protected"] = access.may(self.viewer, place, "admin")
         upload = uploads.begin_upload(actor=self.actor(), repository=repository, **wanted)
         return Response(UploadShape(upload).data, status=201)
 
@@ -140,7 +173,7 @@ class Commit(View):
     )
     def post(self, request, pk):
         upload = access.upload(self.viewer, pk)
-        may_protected = access.may(self.viewer, upload.repository, "admin")
+        may_protected = access.may(self.viewer, upload.place, "admin")
         done = uploads.commit_upload(actor=self.actor(), upload=upload, may_protected=may_protected)
         return Response(PublishedShape(done).data, status=201 if done.created else 200)
 

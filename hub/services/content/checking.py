@@ -12,6 +12,7 @@ from composition.formats import FORMATS
 from composition.formats.content import check_paths
 from composition.formats.gate import check_file
 from composition.formats.table import Format
+from hub.errors import collecting, refuse_all
 from hub.models import BaseModel, Version
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import CARD, Manifest, Source, content_digest, read_whole, sources_of
@@ -68,8 +69,11 @@ def _check(
 ) -> Checked:
     every = sources_of(manifest) | dict(sources or {})
     check_paths(list(manifest))
+    problems: list[Exception] = []
     for path in manifest if fresh is None else fresh:
-        check_file(path, every[path])
+        with collecting(problems):
+            check_file(path, every[path], beside=manifest)
+    refuse_all(problems)
     card = read_card(read_whole(every[CARD])) if CARD in manifest else None
     digest = content_digest(kind, manifest, every)
     if not digest:
@@ -84,7 +88,8 @@ def _check(
     base = (base or _base_of(row, every, versions)) if row.base_of else None
     facts = row.check(every, base_shapes=require_shapes(base) if base else None)
     if row.base_of and base is None:
-        raise unknown_base(facts.base_model_name, row.config or "The upload")
+        said = row.base_of(every)
+        raise unknown_base(facts.base_model_name, row.config or "The upload", said and said.revision)
     return Checked(manifest=manifest, card=card, digest=digest, base=base, facts=facts.to_dict())
 
 

@@ -45,6 +45,11 @@ class PublishResult:
     version: Version | None
     created: bool
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the check of the version's files found and did not refuse; none where there is no version."""
+        return list(((self.version and self.version.facts) or {}).get("warnings", ()))
+
 
 def publish(
     *,
@@ -137,6 +142,8 @@ def check_change(
 
 def head_of(repository: Repository, branch: str) -> Revision | None:
     """The revision `branch` points at; a branch not yet there begins at main's head."""
+    if repository.pk is None:
+        return None
     heads = {
         ref.name: ref
         for ref in Ref.objects.filter(repository=repository, name__in={branch, MAIN}).select_related(
@@ -151,6 +158,8 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
 
 def last_version(repository: Repository) -> Version | None:
     """The version with the highest number."""
+    if repository.pk is None:
+        return None
     return Version.objects.filter(repository=repository).select_related("base").order_by("-number").first()
 
 

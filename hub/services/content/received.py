@@ -10,12 +10,12 @@ from hub.services.content import staging
 from hub.storage import digest
 
 
-def refuse_by_first_bytes(file: UploadFile) -> None:
+def refuse_by_first_bytes(file: UploadFile, beside: Collection[str] = ()) -> None:
     """Refuse early what the commit would refuse anyway, before gigabytes have come."""
     with open(staging.path_of(file), "rb") as stream:
         head = stream.read(SNIFF_BYTES)
     try:
-        sniff(file.path, head)
+        sniff(file.path, head, size=file.size, beside=beside)
     except Exception:
         staging.discard(file)
         raise

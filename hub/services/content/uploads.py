@@ -19,7 +19,7 @@ from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User
 from hub.services import protections, quotas
 from hub.services.audit import record
-from hub.services.content import publishing, reuse, staging
+from hub.services.content import first_push, publishing, reuse, staging
 from hub.services.content.blob_claims import gone
 from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult
@@ -44,6 +44,7 @@ def begin_upload(
 ) -> Upload:
     """Open an upload of `files` [{path, size, sha256}]; its `files` rows say what has `received` how many bytes.
 
+    `repository` may be one of `first_push.wanted`, which the commit makes: a push that is refused leaves none behind.
     Files this repository holds under the same digest are whole at once; what this user's unfinished uploads to this
     repository have of the same files is here as well, and they keep it. Invalid or CompositionError name the first
     file that could never be accepted, Protected a branch that is for those with `may_protected`.
@@ -60,8 +61,9 @@ def begin_upload(
         # The user's row is locked before the repository's, as by all who lock both.
         quotas.require("open_uploads", actor, facts=lambda: _oldest(actor))
         quotas.require("staged_bytes", actor, needed=coming, facts=lambda: _oldest(actor))
-        repository = lock(repository)
-        protections.require(repository.namespace, repository, [branch], may_protected=may_protected)
+        repository = lock(repository) if repository.pk else repository
+        place = {"repository": repository if repository.pk else None, "name": repository.name}
+        protections.require(repository.namespace, names=[branch], may_protected=may_protected, **place)
         change = publishing.change_of(files=promised, deletions=deletions, branch=branch)
         head = publishing.head_of(repository, branch)
         before = publishing.manifest_of(head)
@@ -71,7 +73,7 @@ def begin_upload(
         quotas.expect(repository.namespace, promised.values())
         base = base and hold(base)
         upload = Upload.objects.create(
-            repository=repository,
+            **_goes_to(repository),
             user=actor,
             message=publishing.clean_message(message),
             branch=branch,
@@ -133,7 +135,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
         try:
             more = staging.append(out, stream, file.size - here)
             if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
-                refuse_by_first_bytes(file)
+                refuse_by_first_bytes(file, upload.files.values_list("path", flat=True))
         finally:
             file.received = staging.received(file)
             open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
@@ -185,13 +187,14 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
     for row in staged.values():
         check_digest(row, sources[row.path])
-    checked = publishing.check_change(repository=upload.repository, change=change, base=upload.base, sources=sources)
+    repository = first_push.target(upload)
+    checked = publishing.check_change(repository=repository, change=change, base=upload.base, sources=sources)
     for source in sources.values():
         blobs.add(source.path, link=True)
     with transaction.atomic():
         result = publishing.publish(
             actor=actor,
-            repository=upload.repository,
+            repository=first_push.settle(actor, upload),
             files=change.files,
             deletions=change.deletions,
             message=upload.message,
@@ -201,12 +204,13 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
             checked=checked,
             may_protected=may_protected,
         )
-        upload.committed_at, upload.revision = timezone.now(), result.revision
-        still_open = Upload.objects.filter(pk=upload.pk, committed_at=None)
-        if not still_open.update(committed_at=upload.committed_at, revision=result.revision):
+        done = {"committed_at": timezone.now(), "revision": result.revision, "repository": result.revision.repository}
+        if not Upload.objects.filter(pk=upload.pk, committed_at=None).update(**done):
             raise _gone()
         # What is published is held by its revision; the upload holds nothing any more.
         upload.files.update(blob=None)
+    for field, value in done.items():
+        setattr(upload, field, value)
     staging.remove(upload)
     return result
 
@@ -221,10 +225,18 @@ def abandon_upload(*, actor: User, upload: Upload) -> None:
         with transaction.atomic():
             deleted, _ = Upload.objects.filter(pk=upload.pk).delete()
             if deleted:
-                record(actor, "upload.abandon", upload.repository, upload=str(upload.pk))
+                keys = {"namespace": upload.namespace, "repository": upload.repository}
+                record(actor, "upload.abandon", upload.full_name, upload=str(upload.pk), **keys)
         staging.remove(upload)
     if not deleted:
         raise _gone()
+
+
+def _goes_to(repository: Repository) -> dict[str, object]:
+    """The columns of an upload that say where it goes."""
+    if repository.pk:
+        return {"repository": repository}
+    return {name: getattr(repository, name) for name in ("namespace", "name", "kind", "visibility")}
 
 
 def _oldest(user: User) -> dict[str, list[str]]:

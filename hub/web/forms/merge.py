@@ -9,6 +9,7 @@ from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import ADAPTER, Kind, Version
+from hub.services.base_families import WORD
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import misfit
 from hub.services.jobs.request import JobRequest
@@ -42,6 +43,11 @@ class MergeForm(JobForm):
         """Whether the adapters join the first one, a mixture."""
         return self.kind.grows(self._bare())
 
+    @property
+    def across(self) -> bool:
+        """Whether quantised relatives are taken for one base."""
+        return self.recipe.get(WORD) is True
+
     def request(self) -> JobRequest:
         return self._bare().replace(datasets=tuple(self._chosen_data()))
 
@@ -52,7 +58,7 @@ class MergeForm(JobForm):
 
     def rows(self) -> list[dict]:
         """The chosen versions with their weights or data, unfit ones with the reason."""
-        weights, rows = self.recipe.get("weights") or [], fits(self.versions, self.method.kind)
+        weights, rows = self.recipe.get("weights") or [], fits(self.versions, self.method.kind, self.across)
         for index, row in enumerate(rows):
             row["weight"] = weights[index] if index < len(weights) else 1
             row["data"] = self.datasets[index] if self.labelled and index < len(self.datasets) else ""
@@ -72,7 +78,7 @@ class MergeForm(JobForm):
             "datasets": queries.newest_datasets(self.viewer) if self.assembles else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",)),
             "find": find,
-            "candidates": candidates(self.viewer, find, self.versions, self.method.kind),
+            "candidates": candidates(self.viewer, find, self.versions, self.method.kind, self.across),
             **self.shared_context(),
         }
 
@@ -120,21 +126,22 @@ def sent(request: HttpRequest) -> MergeForm:
     )
 
 
-def fits(chosen: list[Version], kind: str) -> list[dict]:
+def fits(chosen: list[Version], kind: str, across: bool = False) -> list[dict]:
     """For each version whether a method could take it beside the first one chosen, and if not, why."""
     home, method = kind_of(kind), METHODS[kind]
-    reasons = [misfit(home, method, chosen[0], version) for version in chosen]
+    recipe = method.recipe(**{WORD: True}) if across else None
+    reasons = [misfit(home, method, chosen[0], version, recipe) for version in chosen]
     return [
         {"version": version, "fits": not reason, "reason": reason}
         for version, reason in zip(chosen, reasons, strict=True)
     ]
 
 
-def candidates(viewer: Viewer, find: str, chosen: list[Version], kind: str) -> list[dict]:
+def candidates(viewer: Viewer, find: str, chosen: list[Version], kind: str, across: bool = False) -> list[dict]:
     """Adapters to add, found by words; beside those that can't join stands why."""
     found = list(queries.repositories(viewer, kind=Kind.ADAPTER, search=find)[: CANDIDATES + len(chosen)])
     newest, held = queries.latest_versions(found), {version.repository_id for version in chosen}
     offered = [newest[row.pk] for row in found if row.pk in newest and row.pk not in held][:CANDIDATES]
     if chosen:
-        return fits([chosen[0], *offered], kind)[1:]
+        return fits([chosen[0], *offered], kind, across)[1:]
     return [fits([version], kind)[0] for version in offered]

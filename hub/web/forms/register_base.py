@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest
 
-from composition.formats.strict_json import strict_loads
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid, NotFound, PermissionDenied
 from hub.models import BaseModel
 from hub.services import bases
-from hub.services.base_configs import MAX_CONFIG
+from hub.services.base_configs import MAX_CONFIG, read_config
 from hub.web.forms.refusal import Refused, refusal_of
 
 FIELDS = ("name", "revision", "config", "derived_from", "relation", "license", "aliases", "folder", "package")
@@ -41,7 +40,7 @@ class RegisterForm:
             return wanted
         if not typed["config"].strip():
             raise Invalid("Choose the model's config.json, or paste it.", field="config")
-        config = strict_loads(typed["config"].encode(), area="base.config", what="config.json", field="config")
+        config = read_config(typed["config"].encode())
         parent = typed["derived_from"]
         wanted |= {"config": config, "license": typed["license"], "relation": typed["relation"]}
         wanted |= {"derived_from": access.base(parent) if parent else None, "source": self._source()}

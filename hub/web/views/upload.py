@@ -1,9 +1,10 @@
-"""The upload page: it makes the repository; the files go through the REST API from the browser, and resume."""
+"""The upload page: the files go through the REST API from the browser, and resume; the commit makes the repository."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
+from composition.formats import folder_rules
 from hub import access, queries
 from hub.models import Kind, Visibility
 
@@ -24,5 +25,6 @@ def upload(request: HttpRequest) -> HttpResponse:
         "stored": queries.stored([found.namespace.name] if found else queries.writable(viewer)),
         "kinds": list(Kind),
         "visibilities": Visibility.values,
+        "folder_rules": folder_rules.as_json(),
     }
     return render(request, "repository/upload.html", context)

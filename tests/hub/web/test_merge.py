@@ -224,3 +224,24 @@ class TestMixtures:
 
     def test_a_mixed_text_is_one_or_more_datasets(self, people, pair, data):
         assert self.send(people, pair, kind="smora", datasets=[data]).status_code == 302
+
+
+def test_quantised_relatives_fit_after_the_checkbox(people, base, three):
+    small = factories.make_base("pico/llama-bnb-4bit", derived_from=base, relation="quantized")
+    factories.make_version(people.owner, "small", namespace=people.lab, base_name=None, base=small)
+    page = signed_in(people.member)
+    fill(page, "lab/a", "lab/small")
+    text = page.get("/merge").content.decode()
+    assert re.search(r'<input[^>]*type="checkbox"[^>]*name="across_quantisations"', text)
+    (row,) = [row for row in page.get("/merge").context["rows"] if not row["fits"]]
+    assert "across_quantisations" in row["reason"]
+    sent = form(inputs=["lab/a@v1", "lab/small@v1"])
+    refused = page.post("/merge", sent)
+    assert refused.status_code == 422
+    assert "pico/llama-bnb-4bit" in refused.content.decode()
+    done = page.post("/merge", sent | {"across_quantisations": "on", "key": "k2"})
+    assert done.status_code == 302, done.content.decode()
+    job = Job.objects.get()
+    assert (job.base, job.recipe["across_quantisations"]) == (base, True)
+    far = page.post("/merge", form(inputs=["lab/a@v1", "lab/far@v1"], across_quantisations="on", key="k3"))
+    assert far.status_code == 422, "another base is no quantised relative"

@@ -18,10 +18,11 @@ from hub import queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import DATASET, Version
+from hub.services.base_families import other_base
 from hub.services.content.dataset_rows import prompt_rows
 from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import JobKind, other_base, parameters_of, unfit_facts
+from hub.services.jobs.kinds.base import JobKind, parameters_of, unfit_facts
 from hub.services.jobs.request import JobRequest
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.

@@ -17,6 +17,7 @@ from hub import broker
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Version
+from hub.services.base_families import other_base
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import Given
 from hub.services.jobs.request import JobRequest
@@ -124,9 +125,7 @@ class JobKind:
 
     def check_bases(self, request: JobRequest) -> None:
         """Refuse adapters of different bases, and a base that is not theirs."""
-        for version in request.adapters[1:]:
-            if reason := other_base(request.adapters[0], version):
-                raise Invalid(f"{version}: {reason}", code="merge.bases_differ", field="inputs")
+        refuse_other_bases(request)
         if request.base and request.adapters and request.adapters[0].base_id != request.base.pk:
             raise Invalid(f"The adapters belong to {request.adapters[0].base}, not to {request.base}.", field="base")
 
@@ -210,6 +209,13 @@ def misfit(kind: JobKind, method: Method, first: Version, version: Version, reci
     return kind.misfit(method, first, version, recipe)
 
 
+def refuse_other_bases(request: JobRequest, across: bool | None = None) -> None:
+    """Refuse adapters of different bases; `across` as in `other_base`."""
+    for version in request.adapters[1:]:
+        if reason := other_base(request.adapters[0], version, across=across):
+            raise Invalid(f"{version}: {reason}", code="merge.bases_differ", field="inputs")
+
+
 def parameters_of(base: BaseModel | None) -> float:
     """How many parameters the base has, or a guess."""
     return float((base and base.parameters) or 1e8)
@@ -229,13 +235,6 @@ def check_repository_kind(version: Version, wanted: str, field: str) -> None:
 def a(kind: str) -> str:
     """`an adapter`, `a dataset`."""
     return f"{ARTICLE[kind]} {kind}"
-
-
-def other_base(first: Version, version: Version) -> str:
-    """Why two adapters can't become one: their bases differ. "" where they don't."""
-    if version.base_id == first.base_id:
-        return ""
-    return f"It belongs to the base {version.base}, but {first} belongs to {first.base}; a merge needs one base."
 
 
 def unfit_facts(first: Version, version: Version, method: Method, recipe: Recipe | None) -> str:

@@ -3,9 +3,20 @@
 from composition.facts import AdapterFacts
 from composition.recipes import MergeRecipe, Recipe
 from composition.recipes.method import Method
+from hub.access import Viewer
+from hub.errors import Invalid
 from hub.models import Version
+from hub.services.base_families import WORD, other_base, unquantised
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import BYTES_READ, ITEMSIZE, SECONDS_TO_START, JobKind, other_base, unfit_facts
+from hub.services.jobs.kinds.base import (
+    BYTES_READ,
+    ITEMSIZE,
+    SECONDS_TO_START,
+    JobKind,
+    refuse_other_bases,
+    unfit_facts,
+)
+from hub.services.jobs.request import JobRequest
 
 # Rough, for one core, measured on merges of 8B-shaped adapters; good to a factor of 3.
 FLOPS = 2e10
@@ -18,8 +29,23 @@ class Merge(JobKind):
     recipe = MergeRecipe
     again_at = "merge"
 
+    def completed(self, viewer: Viewer, request: JobRequest) -> JobRequest:
+        """Of adapters on quantised relatives, the result is for the base that is not quantised."""
+        bases = {version.base_id: version.base for version in request.adapters if version.base}
+        if request.base or len(bases) < 2 or not says_across(request):
+            return request
+        return request.replace(base=unquantised(request.adapters[0].base))
+
+    def check_bases(self, request: JobRequest) -> None:
+        across = says_across(request)
+        refuse_other_bases(request, across)
+        own, asked = request.adapters[0].base if request.adapters else None, request.base
+        if asked and own and asked.pk != own.pk and not (across and asked.pk == unquantised(own).pk):
+            raise Invalid(f"The adapters belong to {own}, not to {asked}.", field="base")
+
     def misfit(self, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
-        return other_base(first, version) or unfit_facts(first, version, method, recipe)
+        across = bool(recipe and recipe.across_quantisations)
+        return other_base(first, version, across=across) or unfit_facts(first, version, method, recipe)
 
     def cost(self, draft: Draft) -> dict[str, object]:
         facts = [AdapterFacts.from_dict(version.facts) for version in draft.request.adapters]
@@ -39,6 +65,11 @@ class Merge(JobKind):
             "seconds": round(seconds, 1),
             "memory": memory,
         }
+
+
+def says_across(request: JobRequest) -> bool:
+    """Whether the recipe takes adapters of quantised relatives as adapters of one base."""
+    return request.recipe.get(WORD) is True
 
 
 HOME = Merge()
