@@ -52,7 +52,7 @@ def main() -> None:
 def forms(folder: Path, quick: bool) -> list[dict]:
     """MB of the written file per CPU second, ours and by copying as many bytes."""
     from composition.formats.gguf.lora import gguf_files
-    from composition.formats.peft.uniform import uniform_files
+    from composition.formats.peft.layouts.uniform import uniform_files
     from composition.formats.sources import LocalFile, local_files
 
     layers, width = (4, 1024) if quick else (32, 4096)

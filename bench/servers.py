@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from composition.formats.peft.uniform import uniform_files  # noqa: E402
+from composition.formats.peft.layouts.uniform import uniform_files  # noqa: E402
 from composition.formats.servers import SERVERS, Verdict, verdicts  # noqa: E402
 from composition.formats.sources import local_files  # noqa: E402
 from composition.formats.validate import validate_adapter  # noqa: E402

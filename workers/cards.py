@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from composition.errors import CompositionError
-from composition.formats.peft.completing import Shapes
-from composition.formats.peft.layout import advice_on, served_stored
-from composition.formats.peft.uniform import read_stored
+from composition.formats.peft.layouts.choosing import advice_on, served_stored
+from composition.formats.peft.layouts.completing import Shapes
+from composition.formats.peft.layouts.uniform import read_stored
 from composition.formats.sources import local_files
 from composition.registry import Method
 from hub.licences import combined, conflicts

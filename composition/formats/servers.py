@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from composition.facts import AdapterFacts, ModuleFacts
-from composition.formats.peft.completing import Shapes, kind_of, missing, shown
+from composition.formats.peft.layouts.completing import Shapes, kind_of, missing, shown
 
 Answer = Literal["right", "wrong", "refuses"]
 LARGEST_RANK = 512

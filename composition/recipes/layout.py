@@ -1,4 +1,4 @@
-"""The field of every recipe that writes a LoRA: which form its files take. `formats.peft.layout` says what they are.
+"""The field of every recipe that writes a LoRA: the form of its files (`formats.peft.layouts.choosing`).
 
 A recipe that has it is at version 2: version 1 had none, and wrote the compact form.
 """
@@ -6,7 +6,7 @@ A recipe that has it is at version 2: version 1 had none, and wrote the compact 
 from collections.abc import Mapping
 from typing import Any
 
-from composition.formats.peft.layout import AUTO, COMPACT, LAYOUTS
+from composition.formats.peft.layouts.choosing import AUTO, COMPACT, LAYOUTS
 from composition.recipes.base import option
 
 BEFORE_LAYOUTS: Mapping[int, Mapping[str, Any]] = {1: {"layout": COMPACT}}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from composition.errors import CompositionError, RecipeError
-from composition.formats.peft.layout import UNIFORM
+from composition.formats.peft.layouts.choosing import UNIFORM
 from composition.formats.strict_json import shorten
 from composition.recipes.base import option
 from composition.recipes.layout import BEFORE_LAYOUTS, layout_option

@@ -4,7 +4,7 @@ from django.core.cache import cache
 from django.db.models import Prefetch, Q, QuerySet
 
 from composition.facts import AdapterFacts
-from composition.formats.peft.layout import advice
+from composition.formats.peft.layouts.choosing import advice
 from hub.access import Viewer, visible
 from hub.models import (
     Parentage,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats import read_adapter
-from composition.formats.peft.layout import advice
+from composition.formats.peft.layouts.choosing import advice
 from composition.formats.servers import SERVERS, served_of, verdicts
 from composition.formats.sources import local_files
 from composition.formats.validate import validate_adapter

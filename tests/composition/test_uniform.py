@@ -19,11 +19,11 @@ from composition.errors import CompositionError
 from composition.facts import ModuleFacts
 from composition.formats import made_files, read_adapter
 from composition.formats.peft import plain_config
-from composition.formats.peft.completing import kind_of, missing, module_at, place_of, shown
-from composition.formats.peft.layout import laid_out
+from composition.formats.peft.layouts.choosing import laid_out
+from composition.formats.peft.layouts.completing import kind_of, missing, module_at, place_of, shown
+from composition.formats.peft.layouts.uniform import uniform_files
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
 from composition.formats.peft.save import lay_out
-from composition.formats.peft.uniform import uniform_files
 from composition.formats.sources import local_files
 from composition.formats.validate import validate_adapter
 from composition.running.base_models import module_shapes
@@ -338,5 +338,6 @@ def test_files_that_peft_would_not_load_as_they_are_have_no_other_form(change, r
 
 
 def test_it_needs_no_torch():
-    code = "import sys, composition.formats.peft.layout, composition.formats.servers; assert 'torch' not in sys.modules"
+    code = "import sys, composition.formats.peft.layouts.choosing, composition.formats.servers\n"
+    code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

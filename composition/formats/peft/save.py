@@ -14,8 +14,8 @@ import torch
 
 from composition.errors import CompositionError
 from composition.factors import Factors, LoraWeights
-from composition.formats.peft.completing import Shapes
-from composition.formats.peft.layout import COMPACT, laid_out
+from composition.formats.peft.layouts.choosing import COMPACT, laid_out
+from composition.formats.peft.layouts.completing import Shapes
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
 from composition.formats.peft.plain_config import plain_config
 from composition.formats.safetensors_writer import replace_file, safetensors_header, tensor_bytes

@@ -17,7 +17,7 @@ from hub.access import Viewer
 from hub.errors import NotFound
 from hub.models import Origin, Ref, Repository, Revision, Version
 from hub.services import protections
-from hub.services.content import mixture_parts
+from hub.services.content.forms import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
 from hub.services.parsing import card_pages
 from hub.storage import blobs

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from safetensors.numpy import load
 
-from composition.formats.peft.uniform import uniform_files
+from composition.formats.peft.layouts.uniform import uniform_files
 from composition.formats.sources import MemoryFile
 from hub.models import Repository, Visibility
 from hub.services.content import forms

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from composition.facts import AdapterFacts, ModuleFacts
-from composition.formats.peft.layout import advice
+from composition.formats.peft.layouts.choosing import advice
 from hub.web import tags
 from hub.web.charts import composition, loss
 from hub.web.charts import modules as module_chart

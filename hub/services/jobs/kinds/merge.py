@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from composition.facts import AdapterFacts, ModuleFacts
-from composition.formats.peft.layout import AUTO, written
+from composition.formats.peft.layouts.choosing import AUTO, written
 from composition.recipes import MergeRecipe, Recipe
 from composition.recipes.method import Method
 from hub.access import Viewer

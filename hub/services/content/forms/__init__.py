@@ -19,16 +19,16 @@ from composition.errors import CompositionError
 from composition.formats.gguf.lora import GGUF_FILE, gguf_files
 from composition.formats.kohya_writer import KOHYA_FILE, kohya_files
 from composition.formats.mixture.parts import CAT_WARNING, cat_files, read_stack
-from composition.formats.peft.layout import AUTO, laid_out
+from composition.formats.peft.layouts.choosing import AUTO, laid_out
+from composition.formats.peft.layouts.uniform import uniform_files
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE
-from composition.formats.peft.uniform import uniform_files
 from composition.formats.sources import FileSource
 from hub import queries
 from hub.access import Viewer
 from hub.errors import Invalid, NotFound
 from hub.http.file_responses import Content
 from hub.models import BaseModel, Repository, Revision, Version
-from hub.services.content import mixture_parts
+from hub.services.content.forms import mixture_parts
 from hub.services.content.manifest import manifest_of
 from hub.storage import digest
 

@@ -22,8 +22,8 @@ import numpy as np
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
 from composition.formats.made_files import FLOATS, Block, MadeFile, Zeros, tensor_rows, widened
-from composition.formats.peft.completing import Shapes, missing
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
+from composition.formats.peft.layouts.completing import Shapes, missing
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names, parse_factor
 from composition.formats.peft.plain_config import plain_config
 from composition.formats.peft.types import reason_for
