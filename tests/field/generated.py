@@ -27,7 +27,7 @@ BASES = (
         "qwen25vl",
         "qwen3vl",
     ),
-    *("mixtral", "qwen3moe", "gptoss", "gpt2", "bert", "phi3", "t5", "whisper", "mamba2_1e30"),
+    *("mixtral", "qwen3moe", "gptoss", "gpt2", "bert", "phi3", "t5", "whisper", "mamba2_1e30", "clip"),
 )
 """One of each architecture in `bases`, and the two kinds of them that share one."""
 

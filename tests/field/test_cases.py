@@ -82,7 +82,7 @@ FILES = [
     ("b05_json_error", "llama", "refused", "content.answer", ("server's answer", "'Repository not found'")),
     ("b06_zip", "llama", "refused", "content.zip", ("ZIP archive",)),
     ("b07_torch_zip_renamed", "llama", "refused", "content.zip", ("adapter_model.bin",)),
-    ("b11_nemo_grouped_experts", "mixtral", "refused", "adapter.tensor_unknown", ("grouped experts", "NeMo")),
+    ("b11_nemo_grouped_experts", "mixtral", "refused", "adapter.module_unknown", ("experts.0.down_proj",)),
     ("b12_3d_expert_factors", "mixtral", "refused", "adapter.module_unknown", ("holds all experts",)),
     ("b16_uppercase_layers", "llama", "refused", "adapter.tensor_unknown", ("capital letters",)),
     ("b15_loha_peft", "llama", "accepted", "not_lora", ()),

@@ -109,7 +109,7 @@ class TestVersions:
         generator = factories.make_repository(people.owner, "gen", kind="generator")
         assert publish(people.owner, generator, CARD).version is None
         with pytest.raises(CompositionError, match=r"generator_config\.json and generator"):
-            publish(people.owner, generator, {"model.safetensors": b"x"})
+            publish(people.owner, generator, {"model.safetensors": adapter_files(seed=0)["adapter_model.safetensors"]})
 
     def test_a_version_never_changes(self, owner, repository):
         first = publish(owner, repository, adapter_files(seed=0))

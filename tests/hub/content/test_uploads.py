@@ -363,7 +363,7 @@ def test_a_push_that_goes_on_lives_though_upkeep_runs_where_its_bytes_are_not(
     long_ago(upload)
     upload.refresh_from_db()
 
-    def upkeep_elsewhere(row) -> None:
+    def upkeep_elsewhere(row, *_) -> None:
         settings.UPLOAD_FOLDER = tmp_path / "other machine"
         assert expire_uploads() == 0
         settings.UPLOAD_FOLDER = here
