@@ -56,7 +56,7 @@ Rule = Callable[[Served], dict[str, float]]
 """Module → the scale that the server applies; raises Refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """One server's answer. `factors`: module → ΔW served / ΔW in PEFT, of those that are not 1."""
 
@@ -122,7 +122,7 @@ def lorax(served: Served) -> dict[str, float]:
     for module in served.modules:
         kinds.setdefault(kind_of(module), []).append(module)
     gaps = {kind_of(module) for module in served.absent}
-    r, scales = served.r, {}
+    r, scales = served.r, dict[str, float]()
     for kind in sorted(kinds, key=_lorax_place):
         if kind in gaps:
             scales |= dict.fromkeys(kinds[kind], 0.0)
@@ -178,17 +178,16 @@ def verdicts(facts: AdapterFacts, base_shapes: Shapes | None = None) -> list[Ver
 
 def verdict(server: Server, served: Served) -> Verdict:
     """One server's answer."""
-    named = {"server": server.name, "label": server.label}
     try:
         scales = server.rule(served)
     except Refused as refusal:
-        return Verdict(**named, answer="refuses", why=str(refusal))
+        return Verdict(server.name, server.label, "refuses", why=str(refusal))
     factors = {
         module: scales[module] / fact.scale
         for module, fact in served.modules.items()
         if fact.scale and abs(scales[module] / fact.scale - 1) > SAME
     }
-    return Verdict(**named, answer="wrong" if factors else "right", why=_said(factors), factors=factors)
+    return Verdict(server.name, server.label, "wrong" if factors else "right", _said(factors), factors)
 
 
 def served_of(facts: AdapterFacts, base_shapes: Shapes | None = None) -> Served:

@@ -89,7 +89,7 @@ def check_live(attached: Any, folder: Path) -> None:
     if config.is_prompt_learning:
         return
     weights = load_peft_weights(str(folder), device="cpu")
-    result = set_peft_model_state_dict(attached, weights, adapter_name=NAME)
+    result: Any = set_peft_model_state_dict(attached, weights, adapter_name=NAME)
     unexpected = list(result.unexpected_keys)
     if unexpected:
         raise _refusal(

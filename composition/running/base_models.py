@@ -272,7 +272,8 @@ def _meta_model(config: Mapping[str, Any]) -> nn.Module:
     try:
         parsed = AutoConfig.for_model(model_type, **fields)
         with torch.device("meta"):
-            named = [getattr(transformers, str(name), None) for name in fields.get("architectures") or []]
+            architectures: Any = fields.get("architectures") or []
+            named = [getattr(transformers, str(name), None) for name in architectures]
             for cls in named:
                 if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel):
                     return cls(parsed)

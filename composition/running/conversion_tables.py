@@ -29,7 +29,8 @@ def rules_of(model: Any) -> list[dict[str, Any]] | None:
 
     if get_checkpoint_conversion_mapping(model.config.model_type) is None:
         return None
-    found = build_peft_weight_mapping(get_model_conversion_mapping(model), ADAPTER, LoraConfig())
+    conversion: Any = get_model_conversion_mapping(model)
+    found = build_peft_weight_mapping(conversion, ADAPTER, LoraConfig())
     return [_rule(entry) for entry in found]
 
 

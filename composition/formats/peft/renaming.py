@@ -136,7 +136,7 @@ def _wrappers(names: Collection[str], modules: Collection[str]) -> Iterator[tupl
 
 def _adapter_names(names: Collection[str]) -> Iterator[tuple[Step, str, str]]:
     """The one part that follows lora_A and lora_B in every factor, if it is no "weight", "bias" or "default"."""
-    after = set()
+    after: set[str] = set()
     for name in names:
         parts = name.split(".")
         after.update(part for place, part in enumerate(parts) if _follows_factor(parts, place))

@@ -22,7 +22,7 @@ LORA_FIELDS = frozenset(
 )
 # Of peft before 0.4: whether the factors are added to the weight when the model is evaluated.
 HARMLESS = frozenset({"merge_weights"})
-OFF = (None, False, "", [], {})
+OFF: tuple[object, ...] = (None, False, "", [], {})
 
 
 def unknown_fields(raw: dict[str, Any], warnings: list[str]) -> tuple[str, ...]:

@@ -133,7 +133,8 @@ def uniform_files(
         a_name, b_name = factor_names(module)
         if module in absent:
             high, wide = absent[module]
-            kinds, made = (filler, filler), [Zeros((high + wide) * rank * DTYPE_BYTES[filler])]
+            kinds = filler, filler
+            made: list[Block] = [Zeros((high + wide) * rank * DTYPE_BYTES[filler])]
         else:
             (a, b), scale = stored.pairs[module], facts[module].scale
             high, wide = b.shape[0], a.shape[1]
