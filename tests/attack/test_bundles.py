@@ -275,7 +275,7 @@ def test_a_strangers_bundle_registers_no_base(whole, settings, tmp_path):
     data = packed(manifest, whole.files)
     (tmp_path / "new").mkdir()
     settings.HUB_DATA = tmp_path / "new"
-    assert "Register the base first" in refused(whole, data, tmp_path, unsigned_ok=True)
+    assert "Register it: hubctl base add evil/base" in refused(whole, data, tmp_path, unsigned_ok=True)
     assert not BaseModel.objects.filter(name="evil/base").exists()
 
 

@@ -47,12 +47,12 @@ def test_an_adapter_beside_another_is_pushed_alone_or_by_its_path():
     assert "hubctl push FOLDER/reference NAME" in error.message
 
 
-def test_shards_and_gguf_are_named():
-    shards = {f"adapter_model-0000{n}-of-00002.safetensors": adapter()[WEIGHTS] for n in (1, 2)}
+def test_shards_of_other_names_are_named():
+    """Those of adapter_model are imported."""
+    shards = {f"model-0000{n}-of-00002.safetensors": adapter()[WEIGHTS] for n in (1, 2)}
     error = refusal({CONFIG: adapter()[CONFIG], **shards})
     assert (error.code, error.facts["format"]) == ("adapter.file_missing", "sharded")
     assert "sharded over 2 files" in error.message
-    assert refusal({"lora.gguf": b"GGUF\x03\0\0\0"}).facts["format"] == "gguf"
 
 
 @pytest.mark.parametrize("name", ["value_head.safetensors", "non_lora_trainables.safetensors", "score.safetensors"])

@@ -156,7 +156,8 @@ def test_a_zip_with_the_longest_comment_is_refused_by_the_one_gate():
 
 # Where a format's file names may stand, beside the rows' own sub-packages.
 ELSEWHERE = {
-    "composition/formats/content.py": "the command that turns a pickle into safetensors, for people to run",
+    "composition/formats/pickles.py": "the command that turns a pickle into safetensors, for people to run",
+    "composition/formats/folder_rules.py": "stands alone, for the client ships it",
     "composition/merged_model/adapter.py": "stands alone, for the client ships it",
 }
 

@@ -234,10 +234,16 @@ def test_extra_files_of_a_real_push_pass():
     assert check(adapter() | extra).warnings == []
 
 
-def test_links_are_no_files_of_an_upload(tmp_path):
-    (tmp_path / "a.txt").write_text("x")
-    (tmp_path / "link.txt").symlink_to("/etc/passwd")
-    assert list(local_files(tmp_path)) == ["a.txt"]
+def test_a_link_to_a_file_counts_as_the_file_and_other_links_as_nothing(tmp_path):
+    """A snapshot in the Hugging Face cache holds links alone."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "ab12").write_text("x")
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / "a.txt").symlink_to("../blobs/ab12")
+    (folder / "gone.txt").symlink_to("../blobs/cd34")
+    (folder / "folder").symlink_to(tmp_path / "blobs")
+    assert list(local_files(folder)) == ["a.txt"]
 
 
 def test_no_torch_is_loaded():

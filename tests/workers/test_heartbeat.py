@@ -23,6 +23,8 @@ def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     monkeypatch.setattr(beating, "keep_up", lambda: done.append("upkeep"))
     monkeypatch.setattr(beating, "sweep", lambda: None)
     monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=iter(range(10**6, 10**9, 3)).__next__))
+    # No database: what a test before this one left of a connection is not touched.
+    monkeypatch.setattr(heartbeat, "close_old_connections", lambda: None)
     monkeypatch.setattr(heartbeat.connection, "close", lambda: None)
     beating.run()
     assert done.count("upkeep") < done.count("reap")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -74,7 +74,7 @@ def test_every_row_is_a_format(name):
     assert callable(row.reader())
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(folders(), BASES)
 def test_any_folder_ends_in_a_refusal_or_in_an_adapter(files, base):
     try:

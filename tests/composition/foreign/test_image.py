@@ -218,7 +218,10 @@ def test_two_files_are_two_adapters():
         validate_adapter(
             {"a.safetensors": MemoryFile(data), "b.safetensors": MemoryFile(data)}, base_shapes=shapes(SMALL_XL)
         )
-    assert (refusal.value.code, "hubctl push a.safetensors NAME" in refusal.value.message) == ("import.several", True)
+    assert (refusal.value.code, "push each by its path, such as a.safetensors" in refusal.value.message) == (
+        "import.several",
+        True,
+    )
 
 
 def test_a_text_adapter_s_layers_are_not_found_by_their_ends():

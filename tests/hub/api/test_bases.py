@@ -42,7 +42,6 @@ def test_a_base_says_how_many_visible_adapters_it_has(owner, base, people):
         ({"name": 5}, "name"),
         ({"config": "x"}, "config"),
         ({"config": {}}, "config"),
-        ({"config": None}, "config"),
         ({"relation": "cousin"}, "relation"),
         ({"relation": "pruned"}, "relation"),
         ({"aliases": "x"}, "aliases"),

@@ -94,7 +94,7 @@ def plan_of(files: Files, base: Base, found: list[str], label: str) -> Plan:
             "several",
             label,
             f"there are weights in {', '.join(found[:3])}",
-            f"A version has one of them: push each by its path, such as hubctl push {found[0]} NAME.",
+            f"A version has one of them: push each by its path, such as {found[0]}.",
             files=found,
         )
     file = found[0]

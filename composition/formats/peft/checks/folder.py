@@ -103,10 +103,6 @@ def _missing(name: str, paths: list[str]) -> CompositionError:
             "Join them: load the adapter with peft and save it again with save_pretrained(folder), which writes one "
             "file, and push that folder."
         )
-    elif _named(paths, ".gguf") and CONFIG_FILE not in paths:
-        facts["format"] = "gguf"
-        problem = f"{first_three(_named(paths, '.gguf'))} is a GGUF file, and there is no {name}."
-        do = "Push the folder that peft's save_pretrained wrote, which the GGUF was made from."
     else:
         problem = f"The upload has no {name} at its top; it has {first_three(paths) or 'nothing'}."
         do = "Push the folder that peft's save_pretrained wrote."
@@ -140,7 +136,3 @@ def _pushes(folders: list[str]) -> str:
     names = ["NAME" if len(folders) == 1 else quote(f"NAME-{folder.replace('/', '-')}") for folder in folders]
     commands = [f"hubctl push {quote(f'FOLDER/{folder}')} {name}" for folder, name in zip(folders, names, strict=True)]
     return "; ".join(commands[:MANY]) + (f"; and {len(folders) - MANY} more likewise" if len(folders) > MANY else "")
-
-
-def _named(paths: list[str], ending: str) -> list[str]:
-    return [path for path in paths if path.lower().endswith(ending)]
