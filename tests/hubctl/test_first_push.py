@@ -37,7 +37,7 @@ NAMES = [
     "C:\\models\\small",
     "little",
     None,
-    "Qwen/tiny",
+    "Qwen/big",
 ]
 
 
