@@ -43,6 +43,7 @@ def weights(job: Job) -> tuple:
     return manifest["adapter_model.safetensors"], manifest["adapter_config.json"]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_transfer_costs_time_only(stage, moves, work, tmp_path):  # noqa: F811
     expected = work(moves("undisturbed"))
     assert (expected.state, expected.error) == (State.DONE, None)

@@ -29,7 +29,7 @@ def browse(address: str, profile, *flags: str) -> tuple[str, str]:
     return done.stdout, "\n".join(console)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1280])
 def test_pages_run_their_scripts_within_the_policy(live_server, tmp_path, width):
     owner = factories.make_user("owner")
     factories.make_base()
