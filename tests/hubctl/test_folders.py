@@ -215,7 +215,9 @@ class TestPicking:
         assert "two spellings" in said["résumé.md"]
         assert os.geteuid() == 0 or "can't be read" in said["shut.json"]
 
-    @pytest.mark.parametrize("name", [*sorted(TWO), "generator.safetensors", "train.jsonl", "config.json", "tokenizer.json"])
+    @pytest.mark.parametrize(
+        "name", [*sorted(TWO), "generator.safetensors", "train.jsonl", "config.json", "tokenizer.json"]
+    )
     def test_no_content_is_ever_a_leftover(self, name):
         assert left_out(name) is None
 
