@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from composition.errors import CompositionError
-from composition.formats.made_files import Block, MadeFile, Rows
+from composition.formats.made_files import Block, MadeFile, tensor_rows
 from composition.formats.peft.config import MAX_CONFIG, parse_peft_config
 from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, parse_factor
 from composition.formats.safetensors_header import (
-    DTYPE_BYTES,
     HIGHEST_MAX_HEADER,
     SafetensorsHeader,
     TensorInfo,
@@ -102,6 +101,7 @@ def kohya_files(files: Files, config: Mapping[str, Any]) -> dict[str, FileSource
         header = parse_header(stream, size=source.size, max_header=HIGHEST_MAX_HEADER, file=WEIGHTS_FILE)
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     blocks: list[Block] = []
+    start = header.data_start
     for module, (a, b) in _pairs(header).items():
         name = names.name(module)
         alpha = peft.scale(module, a.shape[0]) * a.shape[0]
@@ -110,7 +110,7 @@ def kohya_files(files: Files, config: Mapping[str, Any]) -> dict[str, FileSource
             f"{name}.lora_up.weight": (b.dtype, b.shape),
             f"{name}.alpha": ("F32", ()),
         }
-        blocks += [_copied(header, a), _copied(header, b), Constant(struct.pack("<f", alpha))]
+        blocks += [tensor_rows(start, a), tensor_rows(start, b), Constant(struct.pack("<f", alpha))]
     if not tensors:
         raise _not_plain("it holds no LoRA factors")
     metadata = {"ss_network_module": "networks.lora"}
@@ -128,12 +128,6 @@ def _pairs(header: SafetensorsHeader) -> dict[str, tuple[TensorInfo, TensorInfo]
     if lone:
         raise _not_plain(f"{lone[0]} has only one of its factors")
     return {module: (pair["A"], pair["B"]) for module, pair in sorted(halves.items())}
-
-
-def _copied(header: SafetensorsHeader, tensor: TensorInfo) -> Rows:
-    rows = tensor.shape[0]
-    width = tensor.elements // max(rows, 1) * DTYPE_BYTES[tensor.dtype]
-    return Rows(header.data_start + tensor.begin, rows, width, width)
 
 
 def _not_plain(reason: str, do: str = "Take its files as they are.") -> CompositionError:

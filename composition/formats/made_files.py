@@ -88,9 +88,10 @@ def tensor_rows(
     given: int | None = None,
     change: Change = _same,
 ) -> Rows:
-    """Rows [begin, end) (default: all) of a stored matrix, each made into `given` bytes (default: as many)."""
-    high, wide = tensor.shape
-    taken = wide * DTYPE_BYTES[tensor.dtype]
+    """Rows [begin, end) (default: all) of a stored tensor along its first axis, each made into `given` bytes (default:
+    as many)."""
+    high = tensor.shape[0]
+    taken = tensor.elements // max(high, 1) * DTYPE_BYTES[tensor.dtype]
     begin, end = rows or (0, high)
     return Rows(
         data_start + tensor.begin + begin * taken, end - begin, taken, taken if given is None else given, change
