@@ -9,6 +9,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
     path("api/v1/", include("hub.api.urls")),
+    path("", include("hub.hf.urls")),
     path("", include("hub.web.urls")),
 ]
 

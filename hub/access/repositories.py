@@ -1,10 +1,12 @@
 """Repositories, their revisions and versions, namespaces: what a viewer may see and do there."""
 
-from django.db.models import Exists, OuterRef, Q
+import re
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound
-from hub.models import Membership, Namespace, Ref, Repository, Revision, Version, Visibility
+from hub.models import Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
 from hub.names import OID, VERSION
 
 
@@ -44,10 +46,10 @@ def repository(
 
 
 def resolve(repository: Repository, ref: str | None = None) -> Revision:
-    """The revision a name stands for: vN, a branch, a tag, `latest`, a 40-hex id; None is `latest`.
+    """The revision a name stands for: vN, a branch, a tag, `latest`, `refs/…`, a revision id; None is `latest`.
 
     vN is the revision that made it, whatever card `main` has got since; `latest` is that of the newest version, and
-    `main` where there is none.
+    `main` where there is none. A branch comes before a tag of its name. An id may be cut to 5 digits where it is one.
     """
     revisions = Revision.objects.filter(repository=repository).select_related("version", "version__base", "author")
     if ref in (None, "latest"):
@@ -55,10 +57,10 @@ def resolve(repository: Repository, ref: str | None = None) -> Revision:
         found = revisions.filter(pk=by_ref.get("latest", by_ref.get("main"))).first()
     elif number := VERSION.fullmatch(ref):
         found = revisions.filter(version__number=int(number[1])).order_by("pk").first()
-    elif OID.fullmatch(ref):
-        found = revisions.filter(oid=ref).first()
+    elif OID.fullmatch(ref.lower()):
+        found = revisions.filter(oid=ref.lower()).first()
     else:
-        found = revisions.filter(refs__name=ref).first()
+        found = _named(repository, revisions, ref) or _cut_id(revisions, ref)
     if found is None:
         raise NotFound(
             f"{repository.full_name} has nothing named {ref!r}."
@@ -67,6 +69,30 @@ def resolve(repository: Repository, ref: str | None = None) -> Revision:
             code="revision_not_found",
         )
     return found
+
+
+KINDS = {"refs/heads/": RefKind.BRANCH, "refs/tags/": RefKind.TAG}
+CUT_ID = re.compile(r"[0-9a-f]{5,39}")
+
+
+def _named(repository: Repository, revisions: QuerySet[Revision], name: str) -> Revision | None:
+    """What a ref of this name points at: `refs/heads/x` a branch, `refs/tags/x` a tag, `x` either."""
+    rows = Ref.objects.filter(repository=repository)
+    for prefix, kind in KINDS.items():
+        if name.startswith(prefix):
+            name, rows = name.removeprefix(prefix), rows.filter(kind=kind)
+            if kind == RefKind.TAG and (number := VERSION.fullmatch(name)):
+                return revisions.filter(version__number=int(number[1])).order_by("pk").first()
+    ref = rows.filter(name=name).order_by("kind").first()
+    return revisions.filter(pk=ref.revision_id).first() if ref else None
+
+
+def _cut_id(revisions: QuerySet[Revision], start: str) -> Revision | None:
+    """The only revision whose id begins so."""
+    if not CUT_ID.fullmatch(start.lower()):
+        return None
+    found = list(revisions.filter(oid__startswith=start.lower())[:2])
+    return found[0] if len(found) == 1 else None
 
 
 def version(viewer: Viewer, namespace: str, name: str, ref: str | None = None, *, kind: str | None = None) -> Version:

@@ -47,6 +47,7 @@ def environ_of(scope: dict, *, block: int) -> dict:
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
         "hub.block": block,
+        "hub.raw_path": (scope.get("raw_path") or b"").decode("latin-1"),
     }
     for name, value in scope["headers"]:
         if b"_" in name:

@@ -1,8 +1,9 @@
 """What is stored: one noun a file, one mechanism for everything that is versioned."""
 
 from .accounts import Membership, Namespace, RecoveryCode, Role, SecondFactor, Token, User
+from .arrivals import Arrival, ChunkStore
 from .audit import Event
-from .bases import BaseAlias, BaseModel, fold
+from .bases import BaseAlias, BaseFile, BaseModel, fold
 from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
@@ -10,8 +11,9 @@ from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
-from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
+from .repositories import Gate, Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
 from .revisions import ManifestEntry, Parentage, Revision, Version
+from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
 from .upkeep import UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
 
@@ -21,14 +23,21 @@ __all__ = [
     "DATASET",
     "FINAL",
     "HELD",
+    "AccessRequest",
+    "AccessState",
+    "Arrival",
     "BaseAlias",
+    "BaseFile",
     "BaseModel",
     "Blob",
+    "ChunkStore",
     "Companion",
     "Delivery",
     "DeliveryState",
     "Evaluation",
     "Event",
+    "FormerName",
+    "Gate",
     "Identity",
     "Job",
     "JobFile",
@@ -43,6 +52,8 @@ __all__ = [
     "OutboxLane",
     "Parentage",
     "ProtectedRef",
+    "PullRequest",
+    "PullState",
     "Quota",
     "RecoveryCode",
     "Ref",

@@ -72,3 +72,17 @@ class BaseAlias(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} → {self.base}"
+
+
+class BaseFile(models.Model):
+    """A file of a base that the hub itself serves, to clients that ask it for bases as well."""
+
+    base = models.ForeignKey(BaseModel, on_delete=models.CASCADE, related_name="files")
+    path = models.CharField(max_length=1024)
+    blob = models.ForeignKey("Blob", on_delete=models.PROTECT, related_name="base_files")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["base", "path"], name="base_file_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.base}: {self.path}"

@@ -29,6 +29,14 @@ class Origin(models.TextChoices):
     TRAINED = "trained"
 
 
+class Gate(models.TextChoices):
+    """Who may fetch files of a public repository: everyone, who asked, or who asked and was let in."""
+
+    OPEN = "open"
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
 class Repository(models.Model):
     """`namespace/name`. The facet columns repeat the newest version's facts so that browsing asks one table.
 
@@ -39,6 +47,7 @@ class Repository(models.Model):
     name = models.CharField(max_length=96)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
+    gate = models.CharField(max_length=6, choices=Gate.choices, default=Gate.OPEN, db_default=Gate.OPEN)
     description = models.CharField(max_length=300, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -121,6 +130,8 @@ class RepositoryTag(models.Model):
 class RefKind(models.TextChoices):
     BRANCH = "branch"
     TAG = "tag"
+    PULL = "pull"
+    """The changes of a pull request, by the name `refs/pr/N`."""
 
 
 class Ref(models.Model):
@@ -133,7 +144,7 @@ class Ref(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="ref_name_unique")]
+        constraints = [models.UniqueConstraint(fields=["repository", "kind", "name"], name="ref_kind_name_unique")]
 
     def __str__(self) -> str:
         return self.name

@@ -12,6 +12,7 @@ from hub.models import (
     Companion,
     ManifestEntry,
     Ref,
+    RefKind,
     Repository,
     Revision,
     Version,
@@ -101,7 +102,8 @@ def file(revision: Revision, path: str) -> Blob:
 
 def refs(repository: Repository) -> QuerySet[Ref]:
     """Branches and tags with what they point at, by name."""
-    return Ref.objects.filter(repository=repository).select_related("revision__version").order_by("name")
+    rows = Ref.objects.filter(repository=repository, kind__in=(RefKind.BRANCH, RefKind.TAG))
+    return rows.select_related("revision__version").order_by("name", "kind")
 
 
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:

@@ -43,17 +43,18 @@ def move(
     names = [name for _, name in moves]
     protections.require(repository.namespace, repository, names, may_protected=may_protected)
     rows = Ref.objects.filter(repository=repository, name__in=names).select_related("revision__version")
-    before = {ref.name: ref.revision for ref in rows}
+    before = {(ref.kind, ref.name): ref.revision for ref in rows}
     placed = []
     for kind, name in moves:
         ref, _ = Ref.objects.update_or_create(
             repository=repository,
+            kind=kind,
             name=name,
-            defaults={"kind": kind, "revision": revision, "updated_at": timezone.now()},
+            defaults={"revision": revision, "updated_at": timezone.now()},
         )
         placed.append(ref)
-        if before.get(name) != revision:
-            _remember(actor, ref, before.get(name), revision)
+        if before.get((kind, name)) != revision:
+            _remember(actor, ref, before.get((kind, name)), revision)
     return placed
 
 

@@ -16,12 +16,12 @@ The only administrator of the site, a member of nothing, gets what a stranger ge
 """
 
 import json
-from dataclasses import dataclass, field
 
 from tests.hub.factories import PASSWORD, PICO_CONFIG
+from tests.hub.protocol_route_rules import PROTOCOL_ROWS
+from tests.hub.row import LIMITED, WHO, Row, row
 
-WHO = ("anonymous", "stranger", "reader", "writer", "admin", "read_token", "write_token", "expired_token")
-LIMITED = ("here_token", "other_token", "namespace_token", "download_token")
+__all__ = ["FILL", "LIMITED", "ROWS_JSONL", "RULES", "WHO", "Row"]
 FILL = {
     "namespace": "lab",
     "name": "secret",
@@ -32,34 +32,6 @@ FILL = {
     "companion": "seeds.jsonl",
     "username": "reader",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One route and method, what is sent, the statuses by column, and the site administrator's."""
-
-    route: str
-    method: str
-    statuses: tuple[str, ...]
-    limits: tuple[str, ...] = ()
-    to: dict = field(default_factory=dict)
-    json: object = None
-    form: dict | None = None
-    raw: bytes | None = None
-    headers: dict = field(default_factory=dict)
-    query: str = ""
-    site: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.method} /{self.route}"
-
-
-def row(route: str, method: str, statuses: str, limits: str = "", **more: object) -> Row:
-    columns = tuple(statuses.split())
-    inside = columns[4] if REPOSITORY in route else "403"
-    outside = columns[1] if REPOSITORY in route else "403"
-    told = tuple(limits.split()) or (inside, outside, inside, "403")
-    return Row(route=route, method=method, statuses=columns, limits=told if len(columns) == 8 else (), **more)
 
 
 NO_ADMIN = "401 403 403 403 403 403 403 401"  # for administrators of the site alone, who are in no column
@@ -442,4 +414,4 @@ PAGE_ROWS = [
     row(f"{HERE}/card", "POST", "404 404 403 409 409", form={"text": "# New", "head": "0" * 40}),
 ]
 
-RULES = [*API_ROWS, *PAGE_ROWS]
+RULES = [*API_ROWS, *PAGE_ROWS, *PROTOCOL_ROWS]

@@ -96,7 +96,7 @@ def publish(
         same = _same(repository, head, after, message)
         version, is_new = _version(repository, checked, (same, head), base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
-            if not Ref.objects.filter(repository=repository, name=branch).exists():
+            if not Ref.objects.filter(repository=repository, name=branch, kind=RefKind.BRANCH).exists():
                 begun = {"moves": [(RefKind.BRANCH, branch)], "revision": head, "may_protected": may_protected}
                 move(actor=actor, repository=repository, **begun)
             return PublishResult(head, version, False)
@@ -144,15 +144,11 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
     """The revision `branch` points at; a branch not yet there begins at main's head."""
     if repository.pk is None:
         return None
-    heads = {
-        ref.name: ref
-        for ref in Ref.objects.filter(repository=repository, name__in={branch, MAIN}).select_related(
-            "revision__version__base"
-        )
-    }
-    if branch in heads and heads[branch].is_tag:
+    rows = Ref.objects.filter(repository=repository, name__in={branch, MAIN}).select_related("revision__version__base")
+    heads = {(ref.kind, ref.name): ref for ref in rows}
+    if (RefKind.TAG, branch) in heads and (RefKind.BRANCH, branch) not in heads:
         raise Conflict(f"{branch!r} is a tag of {repository.full_name}; push to a branch.", field="branch")
-    ref = heads.get(branch) or heads.get(MAIN)
+    ref = heads.get((RefKind.BRANCH, branch)) or heads.get((RefKind.BRANCH, MAIN))
     return ref.revision if ref else None
 
 

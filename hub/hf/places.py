@@ -1,0 +1,98 @@
+"""What an address of the protocol names: a repository by its type and id, a revision in it, a path.
+
+`models` are adapters, mixtures and generators, `datasets` are a name space of their own. `ns/name.v2` names version 2
+of `ns/name` as if it were a repository whose `main` it is, for servers that know no revisions; it can't be written to.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from django.http import HttpRequest
+
+from hub import access
+from hub.access import Viewer
+from hub.errors import NotFound, PermissionDenied
+from hub.hf.refusals import RepositoryMissing
+from hub.models import Kind, Ref, Repository, Revision
+from hub.names import VERSION_SUFFIX
+
+MODELS, DATASETS = "models", "datasets"
+MAIN = "main"
+SEEING = ("download", "read")
+LONGEST_REF = 12  # slashes and all, in parts of an address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A repository as the protocol names it; `pinned` is `v2` where the id was `ns/name.v2`."""
+
+    repository: Repository
+    type: str
+    pinned: str | None = None
+
+    @property
+    def id(self) -> str:
+        """`ns/name`, with the pinned version's suffix."""
+        return self.repository.full_name + (f".{self.pinned}" if self.pinned else "")
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the id in a page's address: "" or "datasets/"."""
+        return "datasets/" if self.type == DATASETS else ""
+
+    def revision(self, name: str | None = None) -> Revision:
+        """The revision that a name stands for; None is `main`. Errors: NotFound `revision_not_found`."""
+        name = name or MAIN
+        if self.pinned and name in (MAIN, f"refs/heads/{MAIN}"):
+            name = self.pinned
+        return access.resolve(self.repository, name)
+
+
+def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read") -> Place:
+    """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied."""
+    pinned = None
+    if VERSION_SUFFIX.fullmatch(name):
+        name, _, pinned = name.rpartition(".")
+        pinned = pinned.lower()
+    kinds = {"kind": Kind.DATASET} if type == DATASETS else {}
+    try:
+        found = access.repository(viewer, namespace, name, need, **kinds)
+    except NotFound:
+        raise RepositoryMissing(anonymous=viewer.user is None) from None
+    if type not in (MODELS, DATASETS) or (type == MODELS and found.is_dataset):
+        raise RepositoryMissing(anonymous=viewer.user is None)
+    if pinned and need not in SEEING:
+        raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")
+    return Place(repository=found, type=type, pinned=pinned)
+
+
+def raw_segments(request: HttpRequest, rest: str) -> list[str]:
+    """The last part of the address, `rest` as Django has it, in the segments that the client quoted one by one.
+
+    The client quotes a revision or a path as one segment (`refs%2Fpr%2F1`). Where the server keeps the address as it
+    came, that tells them apart; else every slash divides.
+    """
+    raw = request.META.get("hub.raw_path", "")
+    segments = [unquote(segment) for segment in raw.split("/")] if raw else []
+    for first in range(len(segments)):
+        if "/".join(segments[first:]) == rest:
+            return segments[first:]
+    return rest.split("/")
+
+
+def split(place: Place, request: HttpRequest, rest: str) -> tuple[Revision, str]:
+    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the longest that is there.
+
+    Errors: NotFound `revision_not_found`.
+    """
+    segments = raw_segments(request, rest)
+    names = ["/".join(segments[: count + 1]) for count in range(min(len(segments), LONGEST_REF))]
+    refs = Ref.objects.filter(repository=place.repository)
+    there = set(refs.filter(name__in=[_plain(name) for name in names]).values_list("name", flat=True))
+    count = max((n for n, name in enumerate(names, 1) if _plain(name) in there), default=1)
+    return place.revision(names[count - 1]), "/".join(segments[count:])
+
+
+def _plain(name: str) -> str:
+    """A ref's own name, without `refs/heads/` or `refs/tags/`."""
+    return name.removeprefix("refs/heads/").removeprefix("refs/tags/")

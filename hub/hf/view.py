@@ -1,0 +1,82 @@
+"""The base of all views of the protocol: sign-in by token, scopes, JSON in and out, refusals for the stock client."""
+
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.views import APIView
+
+from hub import access, disk
+from hub.hf.refusals import RouteMissing, refusal_of
+from hub.http.authentication import TokenAuthentication
+from hub.http.json_parser import JSONParser
+
+STORING = frozenset({"POST", "PUT", "PATCH"})
+
+
+class OneFormat(BaseContentNegotiation):
+    """The view's own parser and renderer, whatever the client's headers name."""
+
+    def select_parser(self, request, parsers):
+        return parsers[0]
+
+    def select_renderer(self, request, renderers, format_suffix=None):
+        return renderers[0], renderers[0].media_type
+
+
+class View(APIView):
+    """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ.
+
+    An unknown or expired token is 401 on every route, public ones too; a view of what needs no token says `open`.
+    """
+
+    authentication_classes = [TokenAuthentication]
+    content_negotiation_class = OneFormat
+    renderer_classes = [JSONRenderer]
+    parser_classes = [JSONParser]
+    http_method_names = ["get", "head", "post", "put", "delete"]
+    schema = None
+    scopes: dict[str, str] = {}
+    little: frozenset[str] = frozenset()
+    """Methods that go on when the disk is nearly full; DELETE always does."""
+
+    @property
+    def viewer(self) -> access.Viewer:
+        """Who is asking, as `hub.access` sees them."""
+        return access.viewer_of(self.request)
+
+    def get_exception_handler(self):
+        return refusal_of
+
+    def initial(self, request, *args, **kwargs) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.auth is not None:
+            writes = "read" if request.method in ("GET", "HEAD") else "write"
+            access.require_scope(self.viewer, self.scopes.get(request.method, writes))
+        if request.method in STORING - self.little:
+            disk.require_room()
+
+    def actor(self):
+        """The signed-in user; 401 where no one is signed in."""
+        return access.require_user(self.viewer)
+
+    def body(self) -> dict:
+        """The request's JSON object; {} for anything else. Fields that this hub doesn't know are left alone."""
+        data = self.request.data
+        return data if isinstance(data, dict) else {}
+
+    def address(self, path: str) -> str:
+        """The whole address of a path here, by the host that the client asked: it compares hosts."""
+        return self.request.build_absolute_uri(path)
+
+
+class Unknown(View):
+    """Any address under /api/ that no route claims, in any method, whoever asks."""
+
+    authentication_classes = []
+    little = STORING
+
+    def dispatch(self, request, *args, **kwargs):
+        self.http_method_names = []
+        return super().dispatch(request, *args, **kwargs)
+
+    def http_method_not_allowed(self, request, *args, **kwargs):
+        raise RouteMissing("There is no such route in this hub.")

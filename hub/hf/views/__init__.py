@@ -1,0 +1,1 @@
+"""Views of the protocol, one noun a file."""

@@ -1,0 +1,20 @@
+"""The rows of `route_rules` for the Hugging Face Hub protocol (hub/hf). Its routes take tokens only."""
+
+from functools import partial
+
+from tests.hub.row import row as any_row
+
+row = partial(any_row, protocol=True)
+
+ANYONE = "200 200 200 200 200 200 200 200"
+
+PROTOCOL_ROWS = [
+    row("api/whoami-v2", "GET", "401 200 200 200 200 200 200 401", limits="200 200 200 200"),
+    # Clients ask and tell these before they have a token; what comes with them is not looked at.
+    row("api/agent-harnesses", "GET", ANYONE, limits="200 200 200 200"),
+    row("api/telemetry/<anypath:rest>", "HEAD", ANYONE, limits="200 200 200 200", to={"rest": "x"}),
+    row("api/telemetry/<anypath:rest>", "POST", ANYONE, limits="200 200 200 200", to={"rest": "x"}),
+    row("v1/telemetry", "HEAD", ANYONE, limits="200 200 200 200"),
+    row("v1/telemetry", "POST", ANYONE, limits="200 200 200 200", json={}),
+    row(r"^api(?:/[\s\S]*)?$", "GET", "404 404 404 404 404 404 404 404", limits="404 404 404 404"),
+]
