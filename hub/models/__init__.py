@@ -10,7 +10,18 @@ from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
-from .repositories import Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
+from .repositories import (
+    Kind,
+    Origin,
+    ProtectedRef,
+    Ref,
+    RefKind,
+    RefMove,
+    Repository,
+    RepositoryTag,
+    Visibility,
+    sharing_names,
+)
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .upkeep import UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
@@ -67,4 +78,5 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "sharing_names",
 ]

@@ -151,7 +151,7 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
         )
     }
     if branch in heads and heads[branch].is_tag:
-        raise Conflict(f"{branch!r} is a tag of {repository.full_name}; push to a branch.", field="branch")
+        raise Conflict(f"{branch!r} is a tag of {repository.path}; push to a branch.", field="branch")
     ref = heads.get(branch) or heads.get(MAIN)
     return ref.revision if ref else None
 
