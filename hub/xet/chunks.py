@@ -1,8 +1,8 @@
 """One chunk as it travels: an 8-byte header, then its bytes, raw or packed.
 
 A header holds the version (0), the packed length (3 bytes, little-endian), the scheme and the raw length (3 bytes).
-Scheme 0 is raw, 1 an LZ4 frame, 2 an LZ4 frame of the bytes sorted into four groups by their place modulo 4, which packs
-floats better. Both lengths are checked before a byte is unpacked. Source: https://huggingface.co/docs/xet/xorb.
+Scheme 0 is raw, 1 an LZ4 frame, 2 an LZ4 frame of the bytes in four groups by their place modulo 4, which packs floats
+better. Both lengths are checked before a byte is unpacked. Source: https://huggingface.co/docs/xet/xorb.
 """
 
 from dataclasses import dataclass

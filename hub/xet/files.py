@@ -123,7 +123,7 @@ class _OpenXorbs:
         if xorb is None:
             raise XetError(
                 "xorb_unknown",
-                f"Term {number} takes chunks of the xorb {to_hex(term.xorb)}, which was not uploaded to this repository. "
+                f"Term {number} takes chunks of the xorb {to_hex(term.xorb)}, which this repository doesn't have. "
                 "Upload the file again.",
                 term=number,
                 xorb=to_hex(term.xorb),

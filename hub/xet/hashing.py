@@ -1,6 +1,6 @@
-"""The four hashes of Xet, all BLAKE3 of 32 bytes: of a chunk, of a xorb, of a file, and of the range that a term takes.
+"""The four hashes of Xet, all BLAKE3 of 32 bytes: of a chunk, of a xorb, of a file, and of the chunks a term takes.
 
-A xorb and a file are hashed over their chunks' hashes and lengths alone, as a tree whose groups are cut where the hashes
+Xorbs and files are hashed over their chunks' hashes and lengths alone, as a tree whose groups are cut where the hashes
 say so: the same chunks give the same hash, wherever they lie. Source: https://huggingface.co/docs/xet/hashing.
 """
 
@@ -21,12 +21,13 @@ FILE_KEY = EMPTY = bytes(SIZE)
 FEWEST, MOST, MEAN = 3, 9, 4
 
 _WORDS = struct.Struct("<4Q")
+_WRITTEN = "{:016x}" * 4
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def to_hex(digest: bytes) -> str:
     """The written form of a 32-byte hash: four little-endian 64-bit words, each as 16 hex digits."""
-    return "%016x%016x%016x%016x" % _WORDS.unpack(digest)
+    return _WRITTEN.format(*_WORDS.unpack(digest))
 
 
 def from_hex(text: str) -> bytes:
@@ -86,7 +87,7 @@ class Tree:
         if depth == len(self._levels):
             self._levels.append(_Level())
         level = self._levels[depth]
-        level.waiting.append("%016x%016x%016x%016x : %d\n" % (*_WORDS.unpack(digest), length))
+        level.waiting.append(f"{to_hex(digest)} : {length}\n")
         level.length += length
         level.seen += 1
         level.last = digest

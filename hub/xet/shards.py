@@ -1,4 +1,4 @@
-"""Shards: the list of files that an upload makes, each as terms over chunks of xorbs, and of the xorbs it sent for them.
+"""Shards: the files that an upload makes, each as terms over chunks of xorbs, and the xorbs that it sent for them.
 
 A shard is a header and records, all of 48 bytes. A file is one record with its hash, one for each term, one for each
 term's verification hash, one with its SHA-256; a xorb is one record with its hash and one for each chunk; a record of
@@ -129,8 +129,8 @@ class _Reader:
                 if flags or not start < end or length < end - start:
                     raise XetError(
                         "shard_record",
-                        f"Term {term} of file {number} has the flags {flags:#x}, chunks [{start}, {end}) and {length:,} "
-                        "bytes; it needs no flags, a chunk or more, and a byte or more for each.",
+                        f"Term {term} of file {number} has the flags {flags:#x}, chunks [{start}, {end}) and "
+                        f"{length:,} bytes; it needs no flags, a chunk or more, and a byte or more for each.",
                         file=to_hex(digest),
                     )
             yield ShardFile(digest, sha256, count, terms, verifications)

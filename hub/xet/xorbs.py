@@ -2,12 +2,13 @@
 
 A body is read once, chunk by chunk, in bounded memory: every length is checked before it is believed, every chunk is
 unpacked and hashed, and at the end the xorb's hash must be the one under which it was sent. What is left is an index,
-from which files are checked without another look at the bytes. Source: https://huggingface.co/docs/xet/xorb.
+from which files are checked without another look at the bytes, and the raw bytes: a file is then a copy of ranges.
+Source: https://huggingface.co/docs/xet/xorb.
 """
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -22,21 +23,18 @@ BLOCK = 1 << 20
 
 FOOTER = b"XETBLOB"
 _NONCE = 16  # Bytes of a footer that mean nothing, before its length.
-_LENGTHS = struct.Struct("<II")
 
 
 @dataclass(frozen=True)
 class XorbIndex:
     """What a xorb holds, chunk by chunk; numbers count from 0 and ranges are [start, end).
 
-    `hashes` is [n * 32] bytes. `ends` says where each chunk ends among the raw bytes, `frame_ends` where its frame ends
-    in the body as sent; both have n entries and begin at the first chunk's end.
+    `hashes` is [n * 32] bytes, `ends` [n] says where each chunk ends among the raw bytes.
     """
 
     hash: bytes
     hashes: bytes
     ends: array
-    frame_ends: array
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -45,10 +43,6 @@ class XorbIndex:
         """Where chunks [start, end) begin and end among the raw bytes."""
         return (self.ends[start - 1] if start else 0), self.ends[end - 1]
 
-    def frame_range(self, start: int, end: int) -> tuple[int, int]:
-        """Where their frames begin and end in the body as sent."""
-        return (self.frame_ends[start - 1] if start else 0), self.frame_ends[end - 1]
-
     def chunks(self, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int]]:
         """(hash, length) of chunks [start, end), all by default."""
         for number in range(start, len(self) if end is None else end):
@@ -56,18 +50,17 @@ class XorbIndex:
             yield self.hashes[number * SIZE : (number + 1) * SIZE], ends - begins
 
     def to_bytes(self) -> bytes:
-        """As a store keeps it: the xorb's hash, all chunks' hashes, then (end, frame end) of each, 40 bytes a chunk."""
-        return self.hash + self.hashes + b"".join(map(_LENGTHS.pack, self.ends, self.frame_ends))
+        """As a store keeps it: the xorb's hash, its chunks' hashes, then their ends as little-endian 32-bit numbers."""
+        return self.hash + self.hashes + _numbers(self.ends)
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> "XorbIndex":
         """Read what `to_bytes` gave; ValueError for anything else."""
-        count, rest = divmod(len(kept) - SIZE, SIZE + _LENGTHS.size)
+        count, rest = divmod(len(kept) - SIZE, SIZE + 4)
         if count < 1 or rest:
             raise ValueError(f"{len(kept)} bytes are no index of a xorb")
         at = SIZE + count * SIZE
-        ends, frame_ends = zip(*_LENGTHS.iter_unpack(kept[at:]), strict=True)
-        return cls(kept[:SIZE], kept[SIZE:at], array("I", ends), array("I", frame_ends))
+        return cls(kept[:SIZE], kept[SIZE:at], array("I", struct.unpack(f"<{count}I", kept[at:])))
 
 
 class StoredXorb(Protocol):
@@ -112,7 +105,7 @@ class _Receiver:
                 f"The xorb was sent as {to_hex(claimed)}, and its chunks make {to_hex(found)}. Send it again.",
                 xorb=to_hex(claimed),
             )
-        index = XorbIndex(found, bytes(self.hashes), self.ends, self.frame_ends)
+        index = XorbIndex(found, bytes(self.hashes), self.ends)
         if head:
             self._footer(head, index)
         return index
@@ -140,7 +133,7 @@ class _Receiver:
 
     def _footer(self, head: bytes, index: XorbIndex) -> None:
         """Refuse a footer that says anything else than the chunks do; of its nonce nothing is expected."""
-        expected = footer(index)
+        expected = _footer_of(index, self.frame_ends)
         given = head + self._read(len(expected) + 1 - len(head))
         meaning = len(expected) - _NONCE - 4
         if (
@@ -165,18 +158,17 @@ class _Receiver:
         return data
 
 
-def footer(index: XorbIndex) -> bytes:
+def _footer_of(index: XorbIndex, frame_ends: array) -> bytes:
     """The footer of a xorb, version 1, with its length behind it: the hashes, then where chunks end, packed and raw."""
-    count = struct.pack("<I", len(index))
+    count = _numbers([len(index)])
     hashes = b"XBLBHSH\0" + count + index.hashes
-    bounds = b"XBLBBND\1" + count + _little(index.frame_ends) + _little(index.ends)
-    tail = len(bounds) + 12 + _NONCE
-    whole = FOOTER + b"\1" + index.hash + hashes + bounds + count + _LENGTHS.pack(tail + len(hashes), tail)
-    whole += bytes(_NONCE)
-    return whole + struct.pack("<I", len(whole))
+    bounds = b"XBLBBND\1" + count + _numbers(frame_ends) + _numbers(index.ends)
+    tail = len(bounds) + 3 * 4 + _NONCE
+    whole = FOOTER + b"\1" + index.hash + hashes + bounds + count + _numbers([tail + len(hashes), tail]) + bytes(_NONCE)
+    return whole + _numbers([len(whole)])
 
 
-def _little(values: array) -> bytes:
+def _numbers(values: Sequence[int]) -> bytes:
     return struct.pack(f"<{len(values)}I", *values)
 
 
@@ -200,33 +192,6 @@ class RawXorb:
                 raise OSError(f"the stored xorb {to_hex(self.index.hash)} ends at {at}, short of {stop}")
             at += len(block)
             yield block
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
-
-
-class PackedXorb:
-    """A xorb kept as it was sent: the frames of a range are read and unpacked, the rest is left alone."""
-
-    def __init__(self, index: XorbIndex, file: BinaryIO) -> None:
-        self.index, self.file = index, file
-        self.unpacker = Unpacker()
-
-    def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
-        """The raw bytes of chunks [start, end), one by one; OSError if the file is not what its index says."""
-        begins = self.index.frame_range(start, end)[0]
-        self.file.seek(begins)
-        for number in range(start, end):
-            begins, ends = self.index.frame_range(number, number + 1)
-            frame = self.file.read(ends - begins)
-            try:
-                header = read_header(frame, number)
-                if len(frame) != HEADER + header.packed:
-                    raise _cut(number)
-                yield self.unpacker.unpack(header, frame[HEADER:], number)
-            except (XetError, IndexError) as problem:
-                raise OSError(f"the stored xorb {to_hex(self.index.hash)} is damaged at chunk {number}") from problem
 
     def close(self) -> None:
         """Close the file."""
