@@ -8,6 +8,7 @@ block, whose SHA-256 must be the one that the commit will name. Source: https://
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from hub.xet.errors import XetError
 from hub.xet.hashing import SIZE, Tree, file_hash, range_hash, to_hex
@@ -35,13 +36,9 @@ def rebuild(file: ShardFile, open_xorb: OpenXorb, *, max_bytes: int) -> Iterator
             f"The file has {size:,} bytes; at most {max_bytes:,} can be stored.",
             file=to_hex(file.hash),
         )
-    xorbs = _OpenXorbs(open_xorb)
-    try:
+    with closing(_OpenXorbs(open_xorb)) as xorbs:
         _check(file, size, xorbs)
-    except BaseException:
-        xorbs.close()
-        raise
-    return _bytes(file, xorbs)
+    return _bytes(file, open_xorb)
 
 
 def _check(file: ShardFile, size: int, xorbs: "_OpenXorbs") -> None:
@@ -91,15 +88,13 @@ def _check_term(term: Term, number: int, index: XorbIndex) -> None:
         )
 
 
-def _bytes(file: ShardFile, xorbs: "_OpenXorbs") -> Iterator[bytes | memoryview]:
+def _bytes(file: ShardFile, open_xorb: OpenXorb) -> Iterator[bytes | memoryview]:
     sha256 = hashlib.sha256()
-    try:
+    with closing(_OpenXorbs(open_xorb)) as xorbs:
         for number, term in enumerate(file.terms()):
             for block in xorbs.of(term, number).read(term.start, term.end):
                 sha256.update(block)
                 yield block
-    finally:
-        xorbs.close()
     if sha256.hexdigest() != file.sha256:
         raise XetError(
             "sha256",
