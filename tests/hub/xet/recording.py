@@ -80,21 +80,28 @@ def _serving(recorded: Recorded):
         thread.join()
 
 
-def upload(files: list[bytes], folder: Path) -> tuple[Recorded, list[str]]:
-    """Upload files by the stock client with a home of its own in `folder`: what it posted, and the files' hashes."""
-    recorded = Recorded()
-    paths = []
-    for number, data in enumerate(files):
-        path = folder / f"{number}.bin"
-        path.write_bytes(data)
-        paths.append(str(path))
+def upload(sessions: list[list[bytes]], folder: Path) -> tuple[Recorded, list[str]]:
+    """Upload files by the stock client, in one session after the other, with a home of its own in `folder`.
+
+    Gives what it posted, and the files' hashes. A later session knows what an earlier one sent.
+    """
+    recorded, hashes = Recorded(), []
     with _serving(recorded) as url:
-        done = subprocess.run(
-            [sys.executable, "-c", CLIENT, json.dumps(paths), url],
-            env={**os.environ, "HF_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=True,
-        )
-    return recorded, json.loads(done.stdout)
+        for files in sessions:
+            hashes += _session(files, folder, url)
+    return recorded, hashes
+
+
+def _session(files: list[bytes], folder: Path, url: str) -> list[str]:
+    paths = [folder / f"{number}.bin" for number in range(len(files))]
+    for path, data in zip(paths, files, strict=True):
+        path.write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, json.dumps(list(map(str, paths))), url],
+        env={**os.environ, "HF_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return json.loads(done.stdout)

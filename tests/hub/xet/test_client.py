@@ -63,7 +63,15 @@ def check(files: list[bytes], recorded: Recorded, hashes: list[str]) -> None:
 
 def test_small_files_of_every_sort(tmp_path):
     files = list(SMALL.values())
-    check(files, *upload(files, tmp_path))
+    check(files, *upload([files], tmp_path))
+
+
+def test_a_later_upload_takes_from_an_earlier_one(tmp_path):
+    first, second = SMALL["shared"], b"new" + SMALL["shared"] + SMALL["text"]
+    recorded, hashes = upload([[first], [second]], tmp_path)
+    check([first, second], recorded, hashes)
+    sent = sum(map(len, recorded.xorbs.values()))
+    assert len(recorded.shards) == 2 and sent < len(first) + len(second) - 400_000
 
 
 @pytest.mark.slow
@@ -76,6 +84,6 @@ def test_large_files_of_every_sort(tmp_path):
         lines,
         lines + RANDOM.bytes(20_000_000) + lines,
     ]
-    recorded, hashes = upload(files, tmp_path)
+    recorded, hashes = upload([files], tmp_path)
     check(files, recorded, hashes)
     assert max(map(len, recorded.xorbs.values())) > 60 << 20
