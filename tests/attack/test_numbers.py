@@ -9,7 +9,7 @@ import pytest
 from composition.errors import RecipeError
 from composition.registry import METHODS, recipe_from_dict
 from tests.hub.api_client import Api
-from tests.hub.every_kind import FINE, make_lab
+from tests.hub.every_kind import FINE, lab_once, shared_lab  # noqa: F401
 from tests.hub.route_rules import RULES
 from tests.hub.test_routes import address, make_world
 
@@ -85,8 +85,8 @@ def test_every_whole_number_of_a_recipe_has_both_bounds(kind):
 
 
 @pytest.mark.parametrize("kind", FINE)
-def test_no_value_breaks_a_check(kind, people, base, tmp_path):
-    api = Api(make_lab(people, base, tmp_path).member)
+def test_no_value_breaks_a_check(kind, shared_lab):  # noqa: F811
+    api = Api(shared_lab.member)
     body = FINE[kind]
     for name in ("recipe", "inputs", "datasets", "output", "base", "files", "keep", "visibility", "generator", "onto"):
         for written in WRITTEN:
