@@ -94,7 +94,7 @@ OF_THE_KIND = ("recipe", "files")
     + [pytest.param(kind, True, marks=pytest.mark.slow) for kind in FINE if kind != "lego"],
 )
 def test_no_value_breaks_a_check(kind, whole, shared_lab):  # noqa: F811
-    """Most values are refused before the kind matters: of the fields that all kinds share, each has a quarter of them."""
+    """Most are refused before the kind matters: in the fields that all kinds share, a kind has a quarter of them."""
     api = Api(shared_lab.member)
     first, sent = list(FINE).index(kind), {"content_type": "application/json", "headers": api.headers}
     for place, name in enumerate(FIELDS):
