@@ -32,8 +32,9 @@ from tests.hub.every_kind import (
     A,
     B,
     asked,
-    make_lab,
+    lab_once,  # noqa: F401
     own_output,
+    shared_lab,  # noqa: F401
     swept,
 )
 
@@ -113,8 +114,8 @@ BAD = [
 
 
 @pytest.fixture
-def lab(people, base, tmp_path):
-    return make_lab(people, base, tmp_path)
+def lab(shared_lab):  # noqa: F811
+    return shared_lab
 
 
 def names(body: dict) -> str:
