@@ -442,4 +442,7 @@ PAGE_ROWS = [
     row(f"{HERE}/card", "POST", "404 404 403 409 409", form={"text": "# New", "head": "0" * 40}),
 ]
 
+# What a repository of another kind has not, whoever asks.
+FOR_ADAPTERS = ("/modules/", "/report/", "/transfer", "/measure/", "/try", "/verdict")
+
 RULES = [*API_ROWS, *PAGE_ROWS]

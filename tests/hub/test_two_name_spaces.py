@@ -222,7 +222,7 @@ class TestRest:
         assert {row["repository"] for row in api.get("/repositories/datasets/lab/twin/events").json()["results"]} == {
             "datasets/lab/twin"
         }
-        assert Event.objects.filter(verb="publish", object="datasets/lab/twin@v1").exists()
+        assert Event.objects.filter(verb="publish", object="datasets/lab/twin").exists()
 
 
 class TestPages:
@@ -239,8 +239,8 @@ class TestPages:
                 inner = client.get(f"{path}/{tab}")
                 assert inner.status_code == 200, tab
                 assert f'href="{path}"' in inner.content.decode()
-        listed = client.get("/").content.decode()
-        assert 'href="/lab/twin"' in listed and 'href="/datasets/lab/twin"' in listed
+        for kind, path in (("adapter", "/lab/twin"), ("dataset", "/datasets/lab/twin")):
+            assert f'href="{path}"' in client.get(f"/?kind={kind}").content.decode()
 
     @pytest.mark.parametrize("rest", ["", "/at/v1", "/files/v1", "/versions", "/raw/v1/test.jsonl", "/at/v1?a=1&b=%2F"])
     def test_the_old_address_leads_to_the_new_one(self, data, rest):
