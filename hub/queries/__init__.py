@@ -4,7 +4,7 @@ long its list."""
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
-from hub.queries.event import events, names_seen, watched
+from hub.queries.event import datasets_seen, events, watched
 from hub.queries.job import (
     HIDDEN_INPUT,
     input_words,
@@ -42,6 +42,7 @@ __all__ = [
     "bases",
     "companion",
     "compare",
+    "datasets_seen",
     "deliveries",
     "evaluations",
     "events",
@@ -59,7 +60,6 @@ __all__ = [
     "live_workers",
     "memberships",
     "named_inputs",
-    "names_seen",
     "newest_datasets",
     "private_relatives",
     "protections",

@@ -27,9 +27,10 @@ def push_and_show(hub, source, name: str, as_json: bool, tags=(), **options) -> 
     need_token(hub)
     with transfer_bars(quiet=as_json) as moved:
         result = hub.push(source, name, moved=moved, said=lambda line: print(line, file=sys.stderr), **options)
+    path = result["repository"]
     for tag in tags:
-        hub.set_tag(f"{name}@{result['version'] or result['revision']}", tag)
-    emit({**result, "repository": name, "tags": list(tags)}, as_json, pushed_text(name, result))
+        hub.set_tag(f"{path}@{result['version'] or result['revision']}", tag)
+    emit({**result, "tags": list(tags)}, as_json, pushed_text(path, result))
     return result
 
 

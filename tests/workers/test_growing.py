@@ -90,7 +90,10 @@ def test_smora_reads_the_earlier_texts_too(held, work, owner, pair, third, datas
     first = work(asking.queue_job(**asked, recipe={"steps": 2, "batch_size": 2, "split": "test"}))
     grown = work(asking.queue_job(**ask(owner, first.result, third, kind="smora", datasets=datasets[1:2], steps=2)))
     assert grown.state == State.DONE, grown.error
-    assert [str(row.version) for row in grown.inputs.filter(role="dataset")] == ["ada/one-data@v1", "ada/two-data@v1"]
+    assert [str(row.version) for row in grown.inputs.filter(role="dataset")] == [
+        "datasets/ada/one-data@v1",
+        "datasets/ada/two-data@v1",
+    ]
 
 
 def test_who_can_not_read_the_earlier_data_gives_all(mixture, third, datasets, owner):

@@ -58,7 +58,7 @@ BAD = [
     ({**MERGE, "output": "nowhere/made"}, "not_found"),
     ({**MERGE, "output": "stranger/made"}, "permission_denied"),
     ({**MERGE, "output": "lab/made.v1"}, "invalid"),
-    ({**MERGE, "output": "lab/sums"}, "invalid"),
+    ({**MERGE, "output": "lab/gen"}, "invalid"),
     ({**MERGE, "inputs": [A, "lab/secret"], "output": "lab/b"}, "output.too_public"),
     ({**MERGE, "files": {"seeds": SEEDS}}, "invalid"),
     ({**MERGE, "keep": ["state"]}, "invalid"),
