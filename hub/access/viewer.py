@@ -97,7 +97,7 @@ def limited_to(viewer: Viewer) -> str:
         return viewer.limit.name
     if found is None or (found.visibility != Visibility.PUBLIC and level(Viewer(user=viewer.user), found) < 0):
         return "a repository that you can't see any more"
-    return found.full_name
+    return found.path
 
 
 def require_no_limit(viewer: Viewer) -> None:

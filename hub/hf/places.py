@@ -13,10 +13,11 @@ from hub import access
 from hub.access import Viewer
 from hub.errors import NotFound, PermissionDenied
 from hub.hf.refusals import RepositoryMissing
-from hub.models import Kind, Ref, Repository, Revision
+from hub.models import Ref, Repository, Revision
 from hub.names import VERSION_SUFFIX
 
 MODELS, DATASETS = "models", "datasets"
+PREFIX = {MODELS: "", DATASETS: "datasets/"}
 MAIN = "main"
 SEEING = ("download", "read")
 LONGEST_REF = 12  # slashes and all, in parts of an address
@@ -38,7 +39,7 @@ class Place:
     @property
     def prefix(self) -> str:
         """What stands before the id in a page's address: "" or "datasets/"."""
-        return "datasets/" if self.type == DATASETS else ""
+        return PREFIX[self.type]
 
     def revision(self, name: str | None = None) -> Revision:
         """The revision that a name stands for; None is `main`. Errors: NotFound `revision_not_found`."""
@@ -54,13 +55,12 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
     if VERSION_SUFFIX.fullmatch(name):
         name, _, pinned = name.rpartition(".")
         pinned = pinned.lower()
-    kinds = {"kind": Kind.DATASET} if type == DATASETS else {}
     try:
-        found = access.repository(viewer, namespace, name, need, **kinds)
+        if type not in PREFIX:
+            raise NotFound(f"This hub has no {type}.")
+        found = access.repository(viewer, PREFIX[type] + namespace, name, need, exact=True)
     except NotFound:
         raise RepositoryMissing(anonymous=viewer.user is None) from None
-    if type not in (MODELS, DATASETS) or (type == MODELS and found.is_dataset):
-        raise RepositoryMissing(anonymous=viewer.user is None)
     if pinned and need not in SEEING:
         raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")
     return Place(repository=found, type=type, pinned=pinned)

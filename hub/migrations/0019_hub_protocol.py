@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0017_first_pushes'),
+        ('hub', '0018_dataset_names'),
     ]
 
     operations = [

@@ -11,7 +11,19 @@ from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
-from .repositories import Gate, Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
+from .repositories import (
+    Gate,
+    Kind,
+    Origin,
+    ProtectedRef,
+    Ref,
+    RefKind,
+    RefMove,
+    Repository,
+    RepositoryTag,
+    Visibility,
+    sharing_names,
+)
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
 from .upkeep import UpkeepTask
@@ -78,4 +90,5 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "sharing_names",
 ]

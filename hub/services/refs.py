@@ -22,9 +22,9 @@ def lock(repository: Repository) -> Repository:
     rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
     found = rows.filter(pk=repository.pk).first()
     if found is None:
-        raise NotFound(f"{repository.full_name} was deleted in the meantime.", code="repository.gone")
+        raise NotFound(f"{repository.path} was deleted in the meantime.", code="repository.gone")
     if found.deleted_at:
-        raise Conflict(f"{found.full_name} is in the trash; restore it first.", code="repository.deleted")
+        raise Conflict(f"{found.path} is in the trash; restore it first.", code="repository.deleted")
     return found
 
 
@@ -64,7 +64,7 @@ def set_tag(*, actor: User, repository: Repository, name: str, revision: Revisio
     check_ref(name)
     repository = lock(repository)
     if Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH).exists():
-        raise Conflict(f"{name!r} is a branch of {repository.full_name}; a tag needs another name.", field="name")
+        raise Conflict(f"{name!r} is a branch of {repository.path}; a tag needs another name.", field="name")
     moves = [(RefKind.TAG, name)]
     tag = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
     record(actor, "tag.set", repository, tag=name, revision=revision.oid)
@@ -79,7 +79,7 @@ def delete_tag(*, actor: User, repository: Repository, name: str, may_protected:
     tags = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG)
     tag = tags.select_related("revision__version").first()
     if tag is None:
-        raise NotFound(f"{repository.full_name} has no tag {name!r}.")
+        raise NotFound(f"{repository.path} has no tag {name!r}.")
     protections.require(repository.namespace, repository, [name], may_protected=may_protected)
     _remember(actor, tag, tag.revision, None)
     tag.delete()

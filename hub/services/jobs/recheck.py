@@ -39,7 +39,7 @@ def require_sight(job: Job) -> None:
     seen = queries.seen(access.viewer_of_job(job), [row.version.repository_id for row in rows])
     for row in rows:
         if row.version.repository_id not in seen:
-            raise access.missing(row.version.repository.full_name, "repository")
+            raise access.missing(row.version.repository.path, "repository")
 
 
 def _require_owner(job: Job) -> None:

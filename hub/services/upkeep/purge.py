@@ -44,10 +44,10 @@ def purge_repository(*, actor: User | None, repository: Repository, before: date
     rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
     found = rows.filter(pk=repository.pk).first()
     if found is None:
-        raise NotFound(f"{repository.full_name} was deleted for good in the meantime.", code="repository.gone")
+        raise NotFound(f"{repository.path} was deleted for good in the meantime.", code="repository.gone")
     if found.deleted_at is None or (before and found.deleted_at >= before):
         raise Conflict(
-            f"{found.full_name} is not in the trash; delete it first, then delete it for good.",
+            f"{found.path} is not in the trash; delete it first, then delete it for good.",
             code="repository.not_deleted",
         )
     if found.purged_at:

@@ -98,7 +98,7 @@ def payload_of(event: Event) -> dict:
         "event": event.verb,
         "at": event.created_at.isoformat(),
         "namespace": event.namespace.name,
-        "repository": event.repository.full_name if event.repository else None,
+        "repository": event.repository.path if event.repository else None,
         "object": event.object,
         "actor": event.actor.username if event.actor and not told.nameless else None,
         "detail": {key: event.detail[key] for key in told.keys if event.detail.get(key) is not None},

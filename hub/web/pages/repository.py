@@ -24,6 +24,7 @@ from hub.storage import blobs
 from hub.web.charts import composition, routing
 from hub.web.charts import lineage as lineage_graph
 from hub.web.charts import modules as module_chart
+from hub.web.moved import at_home
 from hub.web.pages import snippets
 
 CARD, MAIN = "README.md", "main"
@@ -82,15 +83,18 @@ class Heading:
 
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
-        where = [self.repository.namespace.name, self.repository.name]
+        where = [self.repository.place, self.repository.name]
         if section in ("versions", "settings", "transfer") or (section in ("overview", "try") and not self.ref):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 
 
-def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section: str, kind=None) -> Heading:
-    """Find the repository and what `ref` stands for; an empty repository has a page too, a wrong ref has none."""
-    repository = access.repository(viewer, namespace, name, kind=kind)
+def heading(viewer: Viewer, place: str, name: str, ref: str | None, section: str, kind=None) -> Heading:
+    """Find the repository and what `ref` stands for; an empty repository has a page too, a wrong ref has none.
+
+    Raises Moved for a dataset at the address of a model.
+    """
+    repository = at_home(access.repository(viewer, place, name, kind=kind), place)
     ref = None if ref == "latest" else ref
     try:
         revision = access.resolve(repository, ref)
@@ -178,7 +182,7 @@ def modules(page: Heading) -> dict:
     """The charts and the table of modules."""
     report = page.version.report if page.version else None
     if page.facts is None:
-        raise NotFound(f"{page.repository.full_name} has no modules to show.")
+        raise NotFound(f"{page.repository.path} has no modules to show.")
     return {
         "page": page,
         "charts": module_chart.charts(page.facts, report),
@@ -190,7 +194,7 @@ def report(viewer: Viewer, page: Heading) -> dict:
     """How a merge was composed: shares, strips, errors, warnings; parents the reader can't see stay unnamed."""
     given = queries.report_of(viewer, page.version) if page.version else None
     if not given:
-        raise NotFound(f"{page.repository.full_name} was uploaded, not made here; it has no report.")
+        raise NotFound(f"{page.repository.path} was uploaded, not made here; it has no report.")
     parents = queries.lineage(viewer, page.version)["parents"]
     names = ["an adapter you can't see" if parent["hidden"] else parent["name"] for parent in parents]
     summary = {key: value for key, value in (given.get("summary") or {}).items() if not isinstance(value, list | dict)}
@@ -247,7 +251,7 @@ def card_html(page: Heading, digest: str) -> SafeString | str:
     """The card with this digest as sanitised HTML; its pictures and links lead into the revision it is shown of."""
     if not digest:
         return ""
-    where = [page.repository.namespace.name, page.repository.name, page.card_revision.oid]
+    where = [page.repository.place, page.repository.name, page.card_revision.oid]
     return mark_safe(card_pages.card_html(digest, reverse("file", args=[*where, "x"]).removesuffix("x")))
 
 

@@ -14,6 +14,7 @@ from hub.services.content.forms import Asked, file_of
 from hub.services.noting import note_download
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
+from hub.web.moved import at_home
 from hub.web.pages import generated, transfer_report
 from hub.web.pages import repository as repository_page
 
@@ -43,7 +44,7 @@ def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResp
 def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
     """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
     viewer = access.viewer_of(request)
-    revision = access.resolve(access.repository(viewer, namespace, name), ref)
+    revision = access.resolve(at_home(access.repository(viewer, namespace, name), namespace), ref)
     content, found, counts = file_of(viewer, revision, path, Asked.of(request.GET))
     response = bytes_response(request, content, path)
     if picture := repository_page.picture_type(path):
@@ -103,7 +104,7 @@ def delete(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     viewer = access.viewer_of(request)
     found = access.repository(viewer, namespace, name, "admin")
     repositories.delete_repository(actor=viewer.user, repository=found)
-    messages.success(request, f"{found.full_name} is in the trash. You can restore it here.")
+    messages.success(request, f"{found.path} is in the trash. You can restore it here.")
     return redirect("trash")
 
 

@@ -10,7 +10,7 @@ from composition.errors import CompositionError
 from composition.formats.strict_json import strict_loads
 from hub.errors import HubError, Invalid
 from hub.models import Kind, Origin, RefKind, Visibility
-from hub.names import OID, check_ref, check_repository
+from hub.names import DATASETS, OID, check_ref, check_repository
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry, Manifest, canonical_json
 from hub.services.content.publishing import LATEST, MAIN, clean_message
@@ -73,9 +73,9 @@ class ClaimedRepository:
     refs: dict[str, tuple[str, str]]
 
     @property
-    def full_name(self) -> str:
-        """`namespace/name` as the bundle has it."""
-        return f"{self.namespace}/{self.name}"
+    def path(self) -> str:
+        """`namespace/name` as the bundle has it, `datasets/namespace/name` of a dataset."""
+        return f"{DATASETS if self.kind == Kind.DATASET else ''}{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class _Wrong(Exception):
 
 def _check_whole(claims: Claims) -> None:
     """Nothing twice, nothing missing, nothing that no revision needs."""
-    names = [one.full_name.lower() for one in claims.repositories]
+    names = [one.path.lower() for one in claims.repositories]
     if not names or len(set(names)) < len(names):
         raise _Wrong("it lists no repository, or one twice")
     if sum(len(one.revisions) for one in claims.repositories) > MOST_REVISIONS:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from hub.errors import Invalid, NotFound
 from hub.models import BaseModel, ManifestEntry, Parentage, Ref, Repository, Revision, Version, Visibility
+from hub.names import split_path
 from hub.services.upkeep import batches
 from hub.services.upkeep.bundles import archive, claims, signing
 from hub.storage import CHUNK, blobs, digest
@@ -26,7 +27,7 @@ def export(names: Sequence[str], path: Path, *, private: bool = False) -> dict[s
     NotFound for a repository that isn't there or is in the trash, Invalid for a private one without `private`.
     """
     repositories = [_find(name) for name in dict.fromkeys(names)]
-    hidden = [one.full_name for one in repositories if one.visibility == Visibility.PRIVATE]
+    hidden = [one.path for one in repositories if one.visibility == Visibility.PRIVATE]
     if hidden and not private:
         raise Invalid(
             f"{', '.join(hidden)} is private, and whoever has the file can read it. Add --private to export it.",
@@ -67,14 +68,12 @@ def export(names: Sequence[str], path: Path, *, private: bool = False) -> dict[s
 
 
 def _find(name: str) -> Repository:
-    namespace, _, repository = name.partition("/")
-    found = Repository.objects.select_related("namespace").filter(
-        namespace__name__iexact=namespace, name__iexact=repository, deleted_at=None
-    )
-    if not (row := found.first()):
-        raise NotFound(f"There is no repository {name!r}; write namespace/name.")
+    found = Repository.objects.select_related("namespace").at(*split_path(name))
+    row = found.filter(deleted_at=None).first()
+    if row is None:
+        raise NotFound(f"There is no repository {name!r}; write namespace/name, or datasets/namespace/name.")
     if not row.refs.exists():
-        raise Invalid(f"{row.full_name} is empty; there is nothing to export.")
+        raise Invalid(f"{row.path} is empty; there is nothing to export.")
     return row
 
 
@@ -132,7 +131,7 @@ def _version(version: Version, together: set[int]) -> dict:
         "recipe": version.recipe,
         "report": version.report,
         "environment": version.environment,
-        "parents": [[one.repository.full_name, one.number, one.content_digest] for one in seen],
+        "parents": [[one.repository.path, one.number, one.content_digest] for one in seen],
     }
 
 

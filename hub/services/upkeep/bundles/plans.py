@@ -1,11 +1,11 @@
 """Where each repository of a bundle goes, and what here is in its way."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hub import access
 from hub.errors import Conflict
-from hub.models import Ref, RefKind, Repository, Revision, User, Version
+from hub.models import Ref, RefKind, Repository, Revision, User, Version, sharing_names
 from hub.services.content.checking import Checked
 from hub.services.upkeep.bundles.claims import ClaimedRepository, ClaimedRevision
 
@@ -22,20 +22,21 @@ class Plan:
     repository: Repository | None = None
 
     @property
-    def full_name(self) -> str:
-        """`namespace/name` here."""
-        return f"{self.namespace}/{self.claim.name}"
+    def path(self) -> str:
+        """The repository's path here."""
+        return replace(self.claim, namespace=self.namespace).path
 
 
 def plan_for(actor: User, claim: ClaimedRepository, namespace: str) -> Plan:
     """The plan for one repository; Conflict `import.*` says what is in the way. NotFound, PermissionDenied by role."""
     viewer = access.Viewer(user=actor)
     found = access.namespace(viewer, namespace, "write")
-    existing = Repository.objects.select_related("namespace").filter(namespace=found, name__iexact=claim.name).first()
+    rows = Repository.objects.select_related("namespace").filter(sharing_names(claim.kind), namespace=found)
+    existing = rows.filter(name__iexact=claim.name).first()
     plan = Plan(claim=claim, namespace=found.name, existing=existing, new=deque(claim.revisions))
     if existing is None:
         return plan
-    refuse = f"{plan.full_name} can't be brought to the bundle's state: "
+    refuse = f"{plan.path} can't be brought to the bundle's state: "
     other = " Import it elsewhere with --into NAMESPACE, or delete this one for good first."
     if existing.deleted_at:
         raise Conflict(f"{refuse}it is in the trash. Restore it, or delete it for good.", code="import.deleted")

@@ -3,6 +3,7 @@
 from hub import access
 from hub.errors import HubError, Invalid
 from hub.models import ManifestEntry, Origin, Ref, RefKind, Repository, Revision, User, Version
+from hub.names import split_path
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
@@ -19,7 +20,7 @@ from hub.services.upkeep.bundles.plans import Plan
 
 def write(actor: User, plans: list[Plan], trusted: bool) -> None:
     """All rows: revisions of each repository in order, and no version before those that it was made from."""
-    numbers = {plan.claim.full_name.lower(): plan for plan in plans}
+    numbers = {plan.claim.path.lower(): plan for plan in plans}
     for plan in plans:
         plan.repository = lock(plan.existing) if plan.existing else _create(actor, plan)
     totals = {id(plan): len(plan.new) for plan in plans}
@@ -95,7 +96,7 @@ def _write_version(
 ) -> Version:
     claim, last = plan.claim.versions[number], last_version(plan.repository)
     if number != (last.number if last else 0) + 1:
-        raise Invalid(f"{plan.claim.full_name}: v{number} comes out of its order.", code="bundle.manifest")
+        raise Invalid(f"{plan.claim.path}: v{number} comes out of its order.", code="bundle.manifest")
     made = {"origin": Origin.UPLOADED}
     if trusted:
         made = {name: getattr(claim, name) for name in ("origin", "recipe", "report", "environment")}
@@ -120,7 +121,7 @@ def _parent(actor: User, name: str, number: int, digest: str, numbers: dict[str,
         found = _version_of(of.repository, number)
     else:
         try:
-            found = access.version(access.Viewer(user=actor), *name.partition("/")[::2], f"v{number}")
+            found = access.version(access.Viewer(user=actor), *split_path(name), f"v{number}")
         except HubError:
             return None
     return found if found and found.content_digest == digest else None

@@ -46,7 +46,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
                 continue
             yield Finding(
                 code="ref.foreign",
-                where=f"{repository.full_name} {ref.name}",
+                where=f"{repository.path} {ref.name}",
                 message="it points into another repository",
                 repair="remove the ref, since nobody knows where it pointed",
                 mend=Ref.objects.filter(pk=ref.pk).delete,
@@ -58,7 +58,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
             try:
                 check_ref(ref.name)
             except HubError as error:
-                yield Finding(code="ref.name", where=f"{repository.full_name} {ref.name}", message=error.message)
+                yield Finding(code="ref.name", where=f"{repository.path} {ref.name}", message=error.message)
     if all(ref.is_tag for ref in refs.values()) and _tip(repository):
         yield _rebuild(repository, "ref.lost", MAIN, "the repository has revisions and no branch")
     newest, latest = last_version(repository), refs.get(LATEST)
@@ -76,7 +76,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
 def _rebuild(repository: Repository, code: str, name: str, message: str) -> Finding:
     return Finding(
         code=code,
-        where=f"{repository.full_name} {name}",
+        where=f"{repository.path} {name}",
         message=message,
         repair="point it where the hub would: main at the newest revision, latest at the one that made the newest "
         "version",
@@ -122,7 +122,7 @@ def _numbers(repository: Repository) -> Iterator[Finding]:
         named = ", ".join(f"v{number}" for number in missing[:5]) or "v0"
         yield Finding(
             code="version.gap",
-            where=repository.full_name,
+            where=repository.path,
             message=f"{named} of {len(numbers)} versions is not where it should be; restore a backup",
         )
 
@@ -140,7 +140,7 @@ def _facets(repository: Repository) -> Iterator[Finding]:
         if wrong:
             yield Finding(
                 code="repository.facets",
-                where=repository.full_name,
+                where=repository.path,
                 message=f"its {', '.join(wrong)} differ from {newest.label}'s",
                 repair=f"copy them from {newest.label}",
                 mend=partial(_copy_facets, repository, newest, made),
@@ -174,7 +174,7 @@ def _card(repository: Repository, look: Look) -> Iterator[Finding]:
     if repository.license != card.license or tags != set(card.tags):
         yield Finding(
             code="repository.card",
-            where=repository.full_name,
+            where=repository.path,
             message="its licence or tags differ from those of the card on main",
             repair="read them from the card again",
             mend=partial(facets.apply_words, repository, card),
