@@ -12,6 +12,7 @@ from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import (
+    CardWord,
     Gate,
     Kind,
     Origin,
@@ -41,6 +42,7 @@ __all__ = [
     "BaseAlias",
     "BaseFile",
     "BaseModel",
+    "CardWord",
     "Blob",
     "ChunkStore",
     "Companion",
