@@ -111,7 +111,11 @@ def _front_matter(text: str) -> dict:
 def _plain_values(value: object, depth: int = 0) -> object:
     """YAML's values as JSON has them; None for what it has no word for."""
     if isinstance(value, dict):
-        return {_plain_values(str(key)[:200]): _plain_values(one, depth + 1) for key, one in value.items()} if depth < 20 else None
+        return (
+            {_plain_values(str(key)[:200]): _plain_values(one, depth + 1) for key, one in value.items()}
+            if depth < 20
+            else None
+        )
     if isinstance(value, list | tuple | set):
         return [_plain_values(one, depth + 1) for one in value] if depth < 20 else None
     if isinstance(value, date):

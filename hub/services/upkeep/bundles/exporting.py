@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hub.errors import Invalid, NotFound
-from hub.models import BaseModel, ManifestEntry, Parentage, Ref, RefKind, Repository, Revision, Version, Visibility
+from hub.models import BaseModel, ManifestEntry, Parentage, Ref, RefKind, Repository, Version, Visibility
 from hub.names import split_path
 from hub.services.upkeep import batches
 from hub.services.upkeep.bundles import archive, claims, signing
