@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hub.models import Blob
-from hub.services.content.gitattributes import (
+from hub.services.commits.attributes import (
     DEFAULT_ATTRIBUTES,
     FILE,
     MAX_BYTES,
