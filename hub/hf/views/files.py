@@ -17,8 +17,8 @@ from hub.models import Revision
 from hub.names import split_place
 from hub.services.content.downloads import count_download
 from hub.services.content.forms import Asked, file_of
-from hub.services.content.manifest import Entry
 from hub.services.content.gitattributes import FILE
+from hub.services.content.manifest import Entry
 from hub.services.content.pointers import GitFile, attributes_of, git_files
 from hub.services.noting import note_download
 
@@ -67,7 +67,7 @@ class File(View):
 
 def _git(revision: Revision, path: str, content: Content) -> GitFile:
     """The file as git has it, by the revision's own attributes; its other files aren't looked up."""
-    own = {FILE: Entry(row["sha256"], row["size"]) for row in queries.files(revision, only=(FILE,))}
+    own = {row["path"]: Entry(row["sha256"], row["size"]) for row in queries.files(revision, only=(FILE,))}
     return git_files({path: Entry(content.sha256, content.size)}, attributes_of(own))[path]
 
 
