@@ -65,8 +65,9 @@ class View(APIView):
         return data if isinstance(data, dict) else {}
 
     def text(self, key: str, fallback: str | None = None) -> str:
-        """A text of the request's JSON. Errors: Invalid where it is missing or is no text."""
-        value = self.body().get(key, fallback)
+        """A text of the request's JSON, where it is missing or null the fallback. Errors: Invalid for all else."""
+        value = self.body().get(key)
+        value = fallback if value is None else value
         if not isinstance(value, str) or not value:
             raise Invalid(f"{key!r} should be a text in the request's JSON, and is {str(value)[:60]!r}.", field=key)
         return value
