@@ -3,7 +3,7 @@
 `bare` are those of ids without a namespace; they stand after the pages, which may have the same addresses.
 """
 
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 
 import hub.http.converters  # noqa: F401  registers type, name, place, ref, longref, anypath, number
 from hub.hf.view import Unknown
@@ -38,6 +38,7 @@ urlpatterns = [
     path(f"{HERE}/discussions", refs.Discussions.as_view()),
     path(f"{FILES}/resolve/<anypath:rest>", files.File.as_view()),
     path(f"{FILES}/raw/<ref:ref>/<anypath:path>", files.Raw.as_view(), name="file"),
+    path("", include("hub.hf.writing_urls")),
     # What nothing above takes: an id that isn't here, or a route that this hub doesn't have.
     path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view()),
     path("api/spaces/<anypath:rest>", repositories.NoId.as_view(), {"type": "spaces"}),

@@ -1,1 +1,1 @@
-"""What the client reads: repositories, trees, refs and commits in the shapes of the protocol."""
+"""What bodies of the protocol look like: repositories, trees, refs and commits as the client reads and writes them."""

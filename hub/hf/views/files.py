@@ -15,9 +15,9 @@ from hub.http.authentication import SessionAuthentication, TokenAuthentication
 from hub.http.file_responses import Content, bytes_response, picture_type
 from hub.models import Revision
 from hub.names import split_place
+from hub.services.commits.attributes import FILE
 from hub.services.content.downloads import count_download
 from hub.services.content.forms import Asked, file_of
-from hub.services.content.gitattributes import FILE
 from hub.services.content.manifest import Entry
 from hub.services.content.pointers import GitFile, attributes_of, git_files
 from hub.services.noting import note_download
