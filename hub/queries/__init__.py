@@ -2,7 +2,7 @@
 long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
-from hub.queries.base import bases
+from hub.queries.base import bases, is_kept_elsewhere
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, last_changes, revisions
@@ -70,6 +70,7 @@ __all__ = [
     "heads",
     "identities",
     "input_words",
+    "is_kept_elsewhere",
     "job_end",
     "job_of_key",
     "jobs",
