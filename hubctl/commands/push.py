@@ -110,7 +110,8 @@ def push_each(hub, top: str, prefix: str, as_json: bool, plan_only: bool, tags, 
         except (Refused, Forbidden, NotFound) as error:
             refused.append((row, _of_one(error, row, top, _given(options, tags))))
         else:
-            emit(done[-1], False, "" if as_json else pushed_text(row.repository, done[-1]))
+            if not as_json:
+                print(pushed_text(row.repository, done[-1]), flush=True)
     problems = [{"folder": row.place(top), "repository": row.repository, **e.to_dict()} for row, e in refused]
     emit({"plan": plan, "pushed": done, "refused": problems}, as_json)
     for row, error in refused if not as_json else ():
