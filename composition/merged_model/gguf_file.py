@@ -111,6 +111,12 @@ class _Reader:
     def placed(self, name: str, shape: tuple[int, ...], kind: int, begin: int) -> GgufTensor:
         import gguf
 
+        if kind not in gguf.GGML_QUANT_SIZES:
+            raise ExportRefused(
+                "gguf",
+                f"{name} of {self.path} has the type {kind}, which the installed package gguf does not know. "
+                "Install a newer one (pip install -U gguf), or give the base in another quantisation.",
+            )
         values, width = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
         rows = 1
         for extent in shape[:-1]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from gguf import GGUFReader
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from composition.merged_model import gguf_rows
 from composition.merged_model.gguf_file import read_gguf
@@ -188,6 +189,22 @@ class TestRefusals:
         for length in (0, 3, 7, 20, 30, 200, 700, len(data) // 2, len(data) - 40):
             cut.write_bytes(data[:length])
             assert refusal(cut, adapter, tmp_path / "out.gguf").code == "export.gguf", length
+
+    def test_types_that_are_not_known_or_not_dequantised(self, base, adapter, tmp_path):
+        data, name = base.read_bytes(), b"blk.0.attn_q.weight"
+        place = data.index(name) + len(name) + 4 + 2 * 8
+        for kind, code in ((999, "gguf"), (15, "quantised")):
+            changed = bytearray(data)
+            struct.pack_into("<I", changed, place, kind)
+            struct.pack_into("<QQ", changed, place - 16, 256 if kind == 15 else 64, 8 if kind == 15 else 64)
+            (tmp_path / "odd.gguf").write_bytes(changed)
+            wide = write_adapter(tmp_path / "wide", model=llama(), r=4, target_modules=["q_proj"])
+            if kind == 15:
+                path, a_name = wide / "adapter_model.safetensors", "model.layers.0.self_attn.q_proj"
+                tensors = {key: tensor for key, tensor in load_file(path).items() if a_name in key}
+                shapes = {"lora_A": (4, 256), "lora_B": (8, 4)}
+                save_file({key: torch.ones(shapes[key.split(".")[-2]]) for key in tensors}, path)
+            assert refusal(tmp_path / "odd.gguf", wide, tmp_path / "out.gguf").code == f"export.{code}"
 
     @pytest.mark.parametrize("where", [4, 8, 16, 24])
     def test_wild_counts_end_in_a_refusal(self, where, base, adapter, tmp_path):
