@@ -109,17 +109,17 @@ class _Matcher:
                 self._put(found, f"{name}.bias", Change(heads, bias=low), module)
         for own, stored in self.adapter.whole.items():
             module, _, last = own.rpartition(".")
-            name = tensor_of(self.names, module)
-            if own in self.adapter.under and f"{name}.weight" in found:
-                self._check_shape(own, stored.shape, f"{name}.weight")
-                found[f"{name}.weight"].whole = stored
+            whole = tensor_of(self.names, module)
+            if own in self.adapter.under and f"{whole}.weight" in found:
+                self._check_shape(own, stored.shape, f"{whole}.weight")
+                found[f"{whole}.weight"].whole = stored
                 continue
-            if name not in (HEAD, TABLE) or last != "weight":
+            if whole not in (HEAD, TABLE) or last != "weight":
                 raise ExportRefused(
                     "method", f"The adapter replaces {own}, and a GGUF file may hold that in another form. {ELSE}"
                 )
             self._check_shape(own, stored.shape, f"{self._tensor(module)}.weight")
-            self._put(found, f"{name}.weight", Change(whole=stored), module)
+            self._put(found, f"{whole}.weight", Change(whole=stored), module)
         return found
 
     def _put(self, found: dict[str, Change], tensor: str, change: Change, module: str) -> None:
