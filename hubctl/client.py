@@ -156,7 +156,7 @@ class Hub(People):
     def export_merged(
         self, name: str, base_folder: str | Path, out: str | Path | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Write base + adapter as one model folder; see `hubctl.export.export_merged`."""
+        """Write base + adapter as one model folder or GGUF file; see `hubctl.export.export_merged`."""
         from hubctl.export import export_merged
 
         return export_merged(self, name, base_folder, out, **options)
