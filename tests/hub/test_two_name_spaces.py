@@ -8,9 +8,10 @@ from django.test import Client
 from hub import access
 from hub.access import ANONYMOUS, Viewer
 from hub.errors import NotFound, NotSignedIn, PermissionDenied
-from hub.models import Event, Job, Repository, Visibility, Webhook
+from hub.models import Event, Job, Parentage, Repository, Visibility, Webhook
 from hub.names import split_path
 from hub.services import repositories
+from hub.services.upkeep.bundles import exporting
 from hub.services.upkeep.purge import purge_repository
 from tests.hub import asking, factories
 from tests.hub.api_client import Api
@@ -325,3 +326,28 @@ def test_a_bundle_carries_both(people, twins, settings, tmp_path):
     assert {row.path: sorted(row.revisions.values_list("oid", flat=True)) for row in made} == before
     call_command("import", str(path), "--as", "owner")
     assert made.count() == 2
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_dataset_stays_the_parent_of_what_learnt_from_it(people, data, base, settings, tmp_path, monkeypatch, older):
+    """Also from a bundle of the release before, which knew datasets by their bare names; and in another namespace."""
+    settings.HUB_DATA = tmp_path
+    child = factories.make_repository(people.owner, "child", namespace=people.lab)
+    parents = [data.versions.get()]
+    factories.publish(people.owner, child, factories.adapter_files(), parents=parents, origin="trained")
+    described = exporting._version
+
+    def bare(version, together):
+        row = described(version, together)
+        return row | {"parents": [[name.removeprefix("datasets/"), *rest] for name, *rest in row["parents"]]}
+
+    if older:
+        monkeypatch.setattr(exporting, "_version", bare)
+    path = tmp_path / "both.bundle"
+    call_command("export", "lab/child", "datasets/lab/twin", str(path))
+    for row in (child, data):
+        repositories.delete_repository(actor=people.owner, repository=row)
+        purge_repository(actor=people.owner, repository=row)
+    call_command("import", str(path), "--as", "owner", "--into", "owner")
+    made = Parentage.objects.filter(child__repository__purged_at=None)
+    assert [str(row) for row in made] == ["datasets/owner/twin@v1 → owner/child@v1"]

@@ -35,7 +35,7 @@ class ClaimedBase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedVersion:
-    """vN, how it was made, and its parents as (namespace/name, number, content digest)."""
+    """vN, how it was made, and its parents as (path, number, content digest)."""
 
     number: int
     base: tuple[str, str] | None
