@@ -20,6 +20,7 @@ from .repositories import (
     Repository,
     RepositoryTag,
     Visibility,
+    path_of,
     sharing_names,
 )
 from .revisions import ManifestEntry, Parentage, Revision, Version
@@ -78,5 +79,6 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "path_of",
     "sharing_names",
 ]
