@@ -3,9 +3,10 @@ other."""
 
 import pytest
 
-from hub import access
+from hub import access, queries
 from hub.access import ANONYMOUS, Viewer
 from hub.errors import NotFound, NotSignedIn, PermissionDenied
+from hub.http.job_serializers import Sight
 from hub.models import Event, Job, Repository, Visibility, Webhook
 from hub.names import split_path
 from hub.services import repositories
@@ -219,3 +220,33 @@ class TestJobs:
         job = asking.queue_job(actor=people.owner, kind="lego", recipe={"rank": 2}, inputs=pair, output=("lab", "twin"))
         limit = access.viewer_of_job(Job(created_by=people.owner, limit_repository=twin_data.pk)).limit
         assert not Job.objects.filter(limit.jobs(), pk=job.pk).exists()
+
+
+class TestHidden:
+    """One of the two is private: texts name the other as before."""
+
+    @pytest.mark.parametrize(
+        ("which", "said"),
+        [(0, "datasets/lab/twin@v1 on (hidden)@v1"), (1, "(hidden)@v1 on lab/twin@v1")],
+    )
+    def test_a_text_about_a_job_leaves_out_the_hidden_one(self, people, twins, which, said):
+        model, data = twins
+        asked = {"inputs": [model.versions.get()], "datasets": [data.versions.get()]}
+        job = asking.queue_job(actor=people.owner, kind="evaluate", recipe={}, **asked)
+        hide(twins[which])
+        sight = Sight(Viewer(user=people.stranger), [job])
+        assert sight.tell(job, "datasets/lab/twin@v1 on lab/twin@v1") == said
+
+    def test_a_hidden_dataset_is_left_out_by_the_name_that_old_texts_have(self, people, twin_data, pair):
+        asked = {"inputs": pair[:1], "datasets": [twin_data.versions.get()]}
+        job = asking.queue_job(actor=people.owner, kind="evaluate", recipe={}, **asked)
+        hide(twin_data)
+        told = Sight(Viewer(user=people.stranger), [job]).tell(job, "lab/twin@v1 and datasets/lab/twin@v1")
+        assert told == "(hidden)@v1 and (hidden)@v1"
+
+    def test_an_event_names_a_dataset_as_it_is_now_or_as_it_was(self, people, twins):
+        names = {"lab/twin", "datasets/lab/twin", "datasets/lab/none", "none"}
+        viewer = Viewer(user=people.stranger)
+        assert queries.datasets_seen(viewer, names) == {"lab/twin", "datasets/lab/twin"}
+        hide(twins[1])
+        assert queries.datasets_seen(viewer, names) == set()
