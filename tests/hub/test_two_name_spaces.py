@@ -94,6 +94,10 @@ class TestLookUp:
         assert api.delete("/repositories/lab/twin").status_code == 204
         again = api.delete("/repositories/lab/twin")
         assert again.status_code == 404 and "datasets/lab/twin" in again.json()["detail"]
+        assert api.delete("/repositories/datasets/lab/twin").status_code == 204
+        assert [api.post("/repositories/lab/twin/restore").status_code for _ in range(2)] == [200, 404]
+        assert [api.delete("/repositories/lab/twin").status_code for _ in range(2)] == [204, 404]
+        assert api.post("/repositories/datasets/lab/twin/restore").status_code == 200
         assert api.post("/repositories/lab/twin/purge").status_code == 204
         repositories.delete_repository(actor=people.owner, repository=data)
         assert api.post("/repositories/lab/twin/purge").status_code == 404
