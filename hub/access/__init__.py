@@ -5,6 +5,7 @@ What one may not see answers `NotFound`, worded the same as what does not exist.
 
 from hub.access.bases import base, is_admin, may_change_base
 from hub.access.companions import companion, companions, named, visible_companions
+from hub.access.gates import Gated, lets_in, open_to, require_open
 from hub.access.offers import is_anyone_there, is_looking, offers
 from hub.access.repositories import may, member_of, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
@@ -26,6 +27,7 @@ from hub.access.work import identity, job, token, upload, watchable
 
 __all__ = [
     "ANONYMOUS",
+    "Gated",
     "Viewer",
     "acting",
     "base",
@@ -37,6 +39,7 @@ __all__ = [
     "is_anyone_there",
     "is_looking",
     "job",
+    "lets_in",
     "limited_to",
     "may",
     "may_change_base",
@@ -45,9 +48,11 @@ __all__ = [
     "named",
     "namespace",
     "offers",
+    "open_to",
     "parse_input",
     "repository",
     "require_no_limit",
+    "require_open",
     "require_role",
     "require_scope",
     "require_site_admin",

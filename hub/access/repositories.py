@@ -4,6 +4,7 @@ import re
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from hub.access.gates import require_open
 from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound
 from hub.models import Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
@@ -29,7 +30,10 @@ def may(viewer: Viewer, place: Repository | Namespace, need: str) -> bool:
 def repository(
     viewer: Viewer, namespace: str, name: str, need: str = "read", *, kind: str | None = None, deleted: bool = False
 ) -> Repository:
-    """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins."""
+    """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins.
+
+    `need` "download" is for having its files: Gated where the viewer sees it and its gate doesn't let them in.
+    """
     seeing = need if need in SEEING else "read"
     found = (
         Repository.objects.select_related("namespace", "base")
@@ -42,6 +46,8 @@ def repository(
         raise missing(f"{namespace}/{name}", kind or "repository")
     if need not in SEEING:
         require_role(viewer, found, need, found.full_name)
+    if need == "download":
+        require_open(viewer, found)
     return found
 
 
@@ -95,9 +101,11 @@ def _cut_id(revisions: QuerySet[Revision], start: str) -> Revision | None:
     return found[0] if len(found) == 1 else None
 
 
-def version(viewer: Viewer, namespace: str, name: str, ref: str | None = None, *, kind: str | None = None) -> Version:
-    """The version a name stands for, with its repository loaded."""
-    found = repository(viewer, namespace, name, kind=kind)
+def version(
+    viewer: Viewer, namespace: str, name: str, ref: str | None = None, need: str = "read", *, kind: str | None = None
+) -> Version:
+    """The version a name stands for, with its repository loaded; `need` "download" is for having its files."""
+    found = repository(viewer, namespace, name, need, kind=kind)
     revision = resolve(found, ref)
     if revision.version is None:
         raise NotFound(f"{found.full_name}@{ref or 'main'} has no valid version yet.", code="version_not_found")

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.api import schema, view
 from hub.api.views import (
+    access_requests,
     audit,
     bases,
     companions,
@@ -89,6 +90,8 @@ urlpatterns = [
         companions.OneCompanion.as_view(),
         name="api_companion",
     ),
+    path(f"{REPOSITORY}/access-requests", access_requests.AccessRequests.as_view()),
+    path(f"{REPOSITORY}/access-requests/<name:username>", access_requests.OneAccessRequest.as_view()),
     path(f"{REPOSITORY}/events", audit.RepositoryEvents.as_view()),
     path(f"{REPOSITORY}/uploads", uploads.Uploads.as_view()),
     path("uploads/<uuid:pk>", uploads.Upload.as_view()),

@@ -1,6 +1,7 @@
 """All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
 long its list."""
 
+from hub.queries.access_request import access_request, access_requests, my_access
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
@@ -39,6 +40,8 @@ __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
     "SORTS",
+    "access_request",
+    "access_requests",
     "bases",
     "companion",
     "compare",
@@ -58,6 +61,7 @@ __all__ = [
     "lineage",
     "live_workers",
     "memberships",
+    "my_access",
     "named_inputs",
     "names_seen",
     "newest_datasets",

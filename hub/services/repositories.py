@@ -1,12 +1,13 @@
 """Making, changing, deleting and restoring repositories."""
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from hub import access
 from hub.access import Viewer, acting
 from hub.errors import Conflict, Invalid, PermissionDenied
-from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility
+from hub.models import Gate, Kind, Namespace, Parentage, Repository, User, Visibility
 from hub.names import check_repository
 from hub.services import quotas, refs
 from hub.services.audit import adopt, record
@@ -60,9 +61,14 @@ def check_new(namespace: Namespace, name: str, *, kind: str, visibility: str) ->
 
 @transaction.atomic
 def update_repository(
-    *, actor: User | Viewer, repository: Repository, visibility: str | None = None, description: str | None = None
+    *,
+    actor: User | Viewer,
+    repository: Repository,
+    visibility: str | None = None,
+    description: str | None = None,
+    gate: str | None = None,
 ) -> Repository:
-    """Change what may change. Making it public needs admin on every private parent of any of its versions.
+    """Change what may change. Making it public needs admin on every private or gated parent of any of its versions.
 
     Under the repository's lock, so that what a job or another person changed since it was read stays.
     """
@@ -75,11 +81,19 @@ def update_repository(
             _require_admin_on_parents(acting(actor), repository)
         repository.visibility = visibility
         changed.append("visibility")
+    if gate is not None and gate != repository.gate:
+        if gate not in Gate.values:
+            raise Invalid(f"{gate!r} is not a gate; choose one of {', '.join(Gate.values)}.", field="gate")
+        if not access.may(acting(actor), repository, "admin"):
+            raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may have its files.")
+        repository.gate = gate
+        changed.append("gate")
     if description is not None:
         repository.description = description[:300]
         changed.append("description")
     repository.save(update_fields=changed)
-    record(acting(actor).user, "repository.update", repository, visibility=repository.visibility)
+    told = {"visibility": repository.visibility} | ({"gate": gate} if "gate" in changed else {})
+    record(acting(actor).user, "repository.update", repository, **told)
     return repository
 
 
@@ -104,8 +118,9 @@ def _check_visibility(visibility: str) -> None:
 
 
 def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
+    restricted = Q(parent__repository__visibility=Visibility.PRIVATE) | ~Q(parent__repository__gate=Gate.OPEN)
     parents = (
-        Parentage.objects.filter(child__repository=repository, parent__repository__visibility=Visibility.PRIVATE)
+        Parentage.objects.filter(restricted, child__repository=repository)
         .exclude(parent__repository=repository)
         .select_related("parent__repository__namespace")
     )

@@ -198,6 +198,15 @@ API_ROWS = [
     row(ONE_COMPANION, "GET", MEMBERS),
     row(ONE_COMPANION, "PATCH", "404 404 403 403 200 403 403 401", json={"visibility": "private"}),
     row(ONE_COMPANION, "DELETE", "404 404 403 204 204 403 204 401"),
+    row(REPOSITORY + "/access-requests", "GET", "404 404 403 403 200 403 403 401"),
+    row(REPOSITORY + "/access-requests", "POST", "404 404 409 409 409 409 409 401"),  # members have the files anyway
+    row(
+        REPOSITORY + "/access-requests/<name:username>",
+        "PUT",
+        "404 404 403 403 200 403 403 401",
+        to={"username": "stranger"},
+        json={"state": "accepted"},
+    ),
     row(REPOSITORY + "/events", "GET", "404 404 403 403 200 403 403 401"),
     row(
         REPOSITORY + "/uploads",
@@ -399,6 +408,8 @@ PAGE_ROWS = [
     row(f"{HERE}/try/<ref:ref>", "POST", "404 404 302 302 302", form={"prompt": "a"}),
     row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
     row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
+    row(f"{HERE}/access", "POST", "404 404 409 409 409"),
+    row(f"{HERE}/access/<name:username>", "POST", ADMINS, to={"username": "stranger"}, form={"state": "accepted"}),
     row(f"{HERE}/delete", "POST", ADMINS),
     row(
         f"{HERE}/companion",

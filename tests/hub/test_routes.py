@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from hub.models import Delivery, Job, Token
+from hub.models import AccessRequest, Delivery, Job, Token
 from hub.services import protections, refs, repositories, tokens
 from hub.services.content import companions
 from hub.services.webhooks import registry as webhooks
@@ -78,6 +78,8 @@ def make_world() -> SimpleNamespace:
     companions.add_companion(
         actor=owner, repository=secret, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )
+    repositories.update_repository(actor=owner, repository=secret, gate="manual")
+    AccessRequest.objects.create(repository=secret, user=stranger)
     factories.make_repository(owner, "other", namespace=lab, visibility="private")
     gone = factories.make_repository(owner, "gone", namespace=lab)
     repositories.delete_repository(actor=owner, repository=gone)

@@ -221,11 +221,11 @@ def _revision(
 
 
 def inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
-    """Note the parents in the order of the inputs; one private parent makes the whole repository private."""
+    """Note the parents in the order of the inputs; one private or gated parent makes all of it private."""
     Parentage.objects.bulk_create(
         Parentage(child=version, parent=parent, position=position) for position, parent in enumerate(parents)
     )
-    private = Repository.objects.filter(versions__in=parents, visibility=Visibility.PRIVATE)
-    if repository.visibility != Visibility.PRIVATE and private.exists():
+    restricted = any(parent.repository.is_restricted for parent in parents)
+    if repository.visibility != Visibility.PRIVATE and restricted:
         repository.visibility = Visibility.PRIVATE
         repository.save(update_fields=["visibility"])

@@ -15,7 +15,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
-from hub.models import Origin, Ref, Repository, Revision, Version
+from hub.models import AccessRequest, Origin, Ref, Repository, Revision, Version
 from hub.services import protections
 from hub.services.content.forms import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
@@ -37,7 +37,8 @@ COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", 
 class Heading:
     """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid.
 
-    `head` is main's revision: it has the newest card, which is the repository's.
+    `head` is main's revision: it has the newest card, which is the repository's. `lets_in` is False where the
+    repository is gated and the viewer may not have its files, `asked` their request for them.
     """
 
     repository: Repository
@@ -51,6 +52,8 @@ class Heading:
     may_write: bool
     may_admin: bool
     section: str
+    lets_in: bool = True
+    asked: AccessRequest | None = None
 
     @property
     def outdated(self) -> bool:
@@ -105,6 +108,7 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
     head = next((row.revision for row in refs if row.name == MAIN), None)
     numbers = [row.revision.version.number for row in refs if row.revision.version_id]
     here = revision and revision.pk
+    lets_in = access.lets_in(viewer, repository)
     return Heading(
         repository=repository,
         revision=revision,
@@ -117,6 +121,8 @@ def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section:
         may_write=access.may(viewer, repository, "write"),
         may_admin=access.may(viewer, repository, "admin"),
         section=section,
+        lets_in=lets_in,
+        asked=None if lets_in else queries.my_access(viewer.user, repository),
     )
 
 
@@ -138,7 +144,7 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
     manifest = {entry["path"]: Entry(entry["sha256"], entry["size"]) for entry in entries}
     row = format_of(page.repository.kind, manifest)
     if page.repository.is_dataset:
-        context["splits"] = preview(page, row, manifest)
+        context["splits"] = preview(page, row, manifest) if page.lets_in else []
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
     experts = mixture_parts.experts(viewer, page.revision) if page.version and page.version.is_mixture else []

@@ -43,7 +43,7 @@ def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResp
 def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
     """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
     viewer = access.viewer_of(request)
-    revision = access.resolve(access.repository(viewer, namespace, name), ref)
+    revision = access.resolve(access.repository(viewer, namespace, name, "download"), ref)
     content, found, counts = file_of(viewer, revision, path, Asked.of(request.GET))
     response = bytes_response(request, content, path)
     if picture := repository_page.picture_type(path):
@@ -86,12 +86,13 @@ def settings(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     page = repository_page.heading(viewer, namespace, name, None, "settings")
     refused = Refused()
     if request.method == "POST":
-        changes = {"visibility": request.POST.get("visibility"), "description": request.POST.get("description")}
+        changes = {key: request.POST.get(key) for key in ("visibility", "gate", "description")}
         with refusal_of(refused):
             repositories.update_repository(actor=viewer.user, repository=found, **changes)
             messages.success(request, "Saved.")
             return redirect("settings", namespace, name)
     context = {"page": page, "refused": refused, "refs": queries.refs(found)}
+    context["asked"] = queries.access_requests(found)
     context["beside"] = repository_page.beside(viewer, found)
     context |= repository_page.protection(found, context["refs"])
     return render(request, "repository/settings.html", context, status=refused.status)

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub protocol, by the real client where it can be."""
