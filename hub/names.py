@@ -25,6 +25,9 @@ RESERVED = frozenset(
     """.split()
 )
 
+DATASETS = "datasets/"
+"""What stands before the name of a dataset: `datasets/ns/name`. Models have no word before theirs."""
+
 WORKER = re.compile(r"worker-[0-9a-f]{8}")
 
 
@@ -33,6 +36,21 @@ def worker_name(host: str) -> str:
     if not host or WORKER.fullmatch(host):
         return host
     return f"worker-{salted_hmac('hub.worker', host).hexdigest()[:8]}"
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """`ns/name` or `datasets/ns/name` as (place, name), the place being `ns` or `datasets/ns`; "" for what is missing.
+
+    A bare name has the place "", and what has more parts keeps them in its name, where no repository has them.
+    """
+    prefix = DATASETS if path.startswith(DATASETS) else ""
+    namespace, slash, name = path.removeprefix(prefix).partition("/")
+    return (f"{prefix}{namespace}", name) if slash else ("", path)
+
+
+def split_place(place: str) -> tuple[str, bool]:
+    """The namespace of a place, and whether it is the place of its datasets: `datasets/ns` is ("ns", True)."""
+    return place.removeprefix(DATASETS), place.startswith(DATASETS)
 
 
 def check_namespace(name: str) -> str:

@@ -40,7 +40,7 @@ class Telling:
         words = queries.input_words(rows)
         hidden = private_among({row.version.repository_id for row, _ in words})
         self._words = {row.version_id: word for row, word in words if row.version.repository_id in hidden}
-        named = {row.version.repository.full_name: self._words.get(row.version_id) for row, _ in words}
+        named = {row.version.repository.path: self._words.get(row.version_id) for row, _ in words}
         further = dict.fromkeys(queries.private_relatives(job), ELSEWHERE)
         bases = {base.name for base in (job.base, *(row.version.base for row, _ in words)) if base}
         self._names = {name: word for name, word in (further | named).items() if word and name not in bases}

@@ -10,6 +10,7 @@ from hub.access.offers import is_anyone_there, is_looking, offers
 from hub.access.repositories import may, member_of, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
     ANONYMOUS,
+    SEEING,
     Viewer,
     acting,
     limited_to,
@@ -27,6 +28,7 @@ from hub.access.work import identity, job, token, upload, watchable
 
 __all__ = [
     "ANONYMOUS",
+    "SEEING",
     "Gated",
     "Viewer",
     "acting",

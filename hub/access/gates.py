@@ -1,7 +1,7 @@
 """Gates: of a public repository that is gated, the files are for members of its namespace and for who was let in.
 
 What it is (card, facts, versions, names of files) stays for everyone. This is the one place that knows who may have
-the bytes: every door that gives them asks here, by `repository(…, need="download")`, `require_open` or `open_to`.
+the bytes: every door that gives them asks here, by `repository(…, need="files")`, `require_open` or `open_to`.
 """
 
 from django.db.models import Exists, OuterRef, Q
@@ -19,12 +19,12 @@ class Gated(PermissionDenied):
 
 def lets_in(viewer: Viewer, repository: Repository) -> bool:
     """Whether the viewer, who sees the repository, may have its files."""
-    if repository.gate == Gate.OPEN or level(viewer, repository) >= LEVEL["download"]:
+    if repository.gate == Gate.OPEN or level(viewer, repository) >= LEVEL["files"]:
         return True
     if viewer.user is None or (viewer.limit is not None and not viewer.limit.covers(repository)):
         return False
     accepted = AccessRequest.objects.filter(repository=repository, user=viewer.user, state=AccessState.ACCEPTED)
-    return viewer.has_scope("download") and accepted.exists()
+    return viewer.has_scope("files") and accepted.exists()
 
 
 def require_open(viewer: Viewer, repository: Repository) -> None:
@@ -43,7 +43,7 @@ def require_open(viewer: Viewer, repository: Repository) -> None:
 def open_to(viewer: Viewer, prefix: str = "") -> Q:
     """The filter for repositories whose gate lets the viewer in; `prefix` leads to them. Use it beside `visible`."""
     is_open = Q(**{f"{prefix}gate": Gate.OPEN})
-    if viewer.user is None or not viewer.has_scope("download"):
+    if viewer.user is None or not viewer.has_scope("files"):
         return is_open
     accepted = AccessRequest.objects.filter(user=viewer.user, state=AccessState.ACCEPTED)
     member = Membership.objects.filter(namespace=OuterRef(f"{prefix}namespace"), user=viewer.user)

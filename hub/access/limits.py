@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import Q
 
-from hub.models import Job, Namespace, Repository, Token
+from hub.models import Job, Kind, Namespace, Repository, Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,15 @@ class Limit:
             made = Q(limit_namespace=self.namespace) | Q(limit_repository__in=inside)
             return made | Q(output_namespace=self.namespace)
         made = Q(limit_repository=self.repository) | Q(output=self.repository)
-        here = Repository.objects.filter(pk=self.repository).values_list("namespace", "name").first()
+        here = Repository.objects.exclude(kind=Kind.DATASET).filter(pk=self.repository)
+        here = here.values_list("namespace", "name").first()
         return made | Q(output_namespace=here[0], output_name__iexact=here[1]) if here else made
 
 
 def limit_of(token: Token) -> Limit | None:
     """The token's limit; None where it has none."""
     if token.repository_id:
-        return Limit(repository=token.repository_id, name=token.repository.full_name)
+        return Limit(repository=token.repository_id, name=token.repository.path)
     if token.namespace_id:
         return Limit(namespace=token.namespace_id, name=token.namespace.name)
     return None
@@ -61,7 +62,7 @@ def limit_of_job(job: Job) -> Limit | None:
     """The limit of the token that asked for the job; its places may be gone."""
     if job.limit_repository:
         found = Repository.objects.select_related("namespace").filter(pk=job.limit_repository).first()
-        return Limit(repository=job.limit_repository, name=found.full_name if found else "a repository that is gone")
+        return Limit(repository=job.limit_repository, name=found.path if found else "a repository that is gone")
     if job.limit_namespace:
         found = Namespace.objects.filter(pk=job.limit_namespace).first()
         return Limit(namespace=job.limit_namespace, name=found.name if found else "a namespace that is gone")

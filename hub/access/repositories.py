@@ -6,9 +6,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from hub.access.gates import require_open
 from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
-from hub.errors import Invalid, NotFound
-from hub.models import Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
-from hub.names import OID, VERSION
+from hub.errors import Invalid, NotFound, Renamed
+from hub.models import FormerName, Kind, Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
+from hub.names import DATASETS, OID, VERSION, split_path, split_place
 
 
 def visible(viewer: Viewer, *, prefix: str = "") -> Q:
@@ -28,27 +28,60 @@ def may(viewer: Viewer, place: Repository | Namespace, need: str) -> bool:
 
 
 def repository(
-    viewer: Viewer, namespace: str, name: str, need: str = "read", *, kind: str | None = None, deleted: bool = False
+    viewer: Viewer,
+    place: str,
+    name: str,
+    need: str = "read",
+    *,
+    kind: str | None = None,
+    deleted: bool = False,
+    exact: bool = False,
 ) -> Repository:
     """The repository, if `viewer` may do `need` with it; `deleted` looks in the trash instead, for its admins.
 
-    `need` "download" is for having its files: Gated where the viewer sees it and its gate doesn't let them in.
+    Models and datasets are two name spaces. The place `datasets/ns` is that of datasets; `ns` is that of models, unless
+    `kind` is a dataset. Without a kind, where the viewer sees no model of the name, it is the dataset of the name;
+    not where `exact` is asked for. Renamed where it had this name once. `need` "files" is for having its files:
+    Gated where the viewer sees it and its gate doesn't let them in.
     """
-    seeing = need if need in SEEING else "read"
-    found = (
-        Repository.objects.select_related("namespace", "base")
-        .filter(namespace__name__iexact=namespace, name__iexact=name, deleted_at__isnull=not deleted, purged_at=None)
-        .first()
-    )
-    if found is None or (kind and found.kind != kind) or not may(viewer, found, seeing):
-        raise missing(f"{namespace}/{name}", kind or "repository")
-    if deleted and not level(viewer, found) >= LEVEL["admin"]:
-        raise missing(f"{namespace}/{name}", kind or "repository")
+    datasets, named = place.startswith(DATASETS), Repository.objects.select_related("namespace", "base")
+    named = named.at(place, name, exact=exact).filter(purged_at=None)
+    rows = named.filter(**({"kind": kind} if kind else {}), deleted_at__isnull=not deleted)
+    found = next((row for row in rows if _sees(viewer, row, need, deleted)), None)
+    if found is None and not deleted:
+        _lead_on(viewer, place, name, kind)
+    if found is None:
+        raise missing(f"{place}/{name}", kind or (Kind.DATASET if datasets else "repository"))
     if need not in SEEING:
-        require_role(viewer, found, need, found.full_name)
-    if need == "download":
+        if found.is_dataset and not (datasets or kind or deleted):
+            _require_no_deleted_model(viewer, named, found)
+        require_role(viewer, found, need, found.path)
+    if need == "files":
         require_open(viewer, found)
     return found
+
+
+def _sees(viewer: Viewer, row: Repository, need: str, deleted: bool) -> bool:
+    if deleted and level(viewer, row) < LEVEL["admin"]:
+        return False
+    return may(viewer, row, need if need in SEEING else "read")
+
+
+def _lead_on(viewer: Viewer, place: str, name: str, kind: str | None) -> None:
+    """Raise Renamed where a repository that the viewer may see had this name, and nothing has it now."""
+    namespace, datasets = split_place(place)
+    is_dataset = datasets or (kind is not None and Repository(kind=kind).is_dataset)
+    rows = FormerName.objects.filter(namespace__name__iexact=namespace, folded=name.lower(), is_dataset=is_dataset)
+    former = rows.filter(repository__deleted_at=None).select_related("repository__namespace").first()
+    if former and may(viewer, former.repository, "download") and kind in (None, former.repository.kind):
+        raise Renamed(f"{place}/{name}", former.repository.path)
+
+
+def _require_no_deleted_model(viewer: Viewer, named: QuerySet[Repository], dataset: Repository) -> None:
+    """A bare name that was a model's until it went to the trash changes no dataset: a request may be sent twice."""
+    gone = next((row for row in named.filter(deleted_at__isnull=False) if not row.is_dataset), None)
+    if gone and level(viewer, gone) >= LEVEL["read"]:
+        raise NotFound(f"{gone.path} is in the trash. The dataset of this name is {dataset.path}.")
 
 
 def resolve(repository: Repository, ref: str | None = None) -> Revision:
@@ -69,9 +102,9 @@ def resolve(repository: Repository, ref: str | None = None) -> Revision:
         found = _named(repository, revisions, ref) or _cut_id(revisions, ref)
     if found is None:
         raise NotFound(
-            f"{repository.full_name} has nothing named {ref!r}."
+            f"{repository.path} has nothing named {ref!r}."
             if ref
-            else f"{repository.full_name} is empty: nothing has been pushed to it yet.",
+            else f"{repository.path} is empty: nothing has been pushed to it yet.",
             code="revision_not_found",
         )
     return found
@@ -101,25 +134,26 @@ def _cut_id(revisions: QuerySet[Revision], start: str) -> Revision | None:
     return found[0] if len(found) == 1 else None
 
 
-def version(
-    viewer: Viewer, namespace: str, name: str, ref: str | None = None, need: str = "read", *, kind: str | None = None
-) -> Version:
-    """The version a name stands for, with its repository loaded; `need` "download" is for having its files."""
-    found = repository(viewer, namespace, name, need, kind=kind)
+def version(viewer: Viewer, place: str, name: str, ref: str | None = None, *, kind: str | None = None) -> Version:
+    """The version a name stands for, with its repository loaded."""
+    found = repository(viewer, place, name, kind=kind)
     revision = resolve(found, ref)
     if revision.version is None:
-        raise NotFound(f"{found.full_name}@{ref or 'main'} has no valid version yet.", code="version_not_found")
+        raise NotFound(f"{found.path}@{ref or 'main'} has no valid version yet.", code="version_not_found")
     revision.version.repository = found
     return revision.version
 
 
 def parse_input(viewer: Viewer, text: str, *, kind: str | None = None) -> Version:
-    """The version named `ns/name` or `ns/name@ref`."""
+    """The version named `ns/name` or `ns/name@ref`, or with `datasets/` before, as `repository` finds it."""
     path, _, ref = text.partition("@")
-    namespace, slash, name = path.partition("/")
-    if not slash or not namespace or not name:
-        raise Invalid(f"{text!r} is not a version; write namespace/name or namespace/name@v1.", field="inputs")
-    return version(viewer, namespace, name, ref or None, kind=kind)
+    place, name = split_path(path)
+    if not split_place(place)[0] or not name:
+        raise Invalid(
+            f"{text!r} is not a version; write namespace/name or namespace/name@v1, with datasets/ before a dataset's.",
+            field="inputs",
+        )
+    return version(viewer, place, name, ref or None, kind=kind)
 
 
 def namespace(viewer: Viewer, name: str, need: str = "read") -> Namespace:

@@ -15,18 +15,20 @@ from hub.models import Job, Membership, Namespace, Repository, Role, Token, User
 
 LEVEL = {
     "download": Role.READER.level,
+    "files": Role.READER.level,
     "read": Role.READER.level,
     "write": Role.WRITER.level,
     "admin": Role.ADMIN.level,
 }
 IMPLIED = {
     "download": {"download", "read", "write", "admin"},
+    "files": {"download", "read", "write", "admin"},
     "read": {"read", "write", "admin"},
     "write": {"write", "admin"},
     "admin": {"admin"},
 }
-SEEING = ("download", "read")
-"""What anyone may do with what is public."""
+SEEING = ("download", "read", "files")
+"""What anyone may do with what is public; "files", having the bytes, where its gate lets them in too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def limited_to(viewer: Viewer) -> str:
         return viewer.limit.name
     if found is None or (found.visibility != Visibility.PUBLIC and level(Viewer(user=viewer.user), found) < 0):
         return "a repository that you can't see any more"
-    return found.full_name
+    return found.path
 
 
 def require_no_limit(viewer: Viewer) -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
+import hub.http.converters  # noqa: F401  registers name, place, ref, longref, anypath, number
 from hub.api import schema, view
 from hub.api.views import (
     access_requests,
@@ -30,7 +30,7 @@ from hub.api.views.admin import quotas as admin_quotas
 from hub.api.views.admin import storage as admin_storage
 from hub.api.views.admin import users as admin_users
 
-REPOSITORY = "repositories/<name:namespace>/<name:name>"
+REPOSITORY = "repositories/<place:namespace>/<name:name>"
 WEBHOOKS = "namespaces/<name:namespace>/webhooks"
 
 urlpatterns = [

@@ -10,15 +10,15 @@ from urllib.parse import unquote
 from django.http import HttpRequest
 
 from hub import access
-from hub.access import Viewer
+from hub.access import SEEING, Viewer
 from hub.errors import NotFound, PermissionDenied
 from hub.hf.refusals import RepositoryMissing
-from hub.models import Kind, Ref, Repository, Revision
-from hub.names import VERSION_SUFFIX
+from hub.models import Ref, Repository, Revision
+from hub.names import OID, VERSION, VERSION_SUFFIX
 
 MODELS, DATASETS = "models", "datasets"
+PREFIX = {MODELS: "", DATASETS: "datasets/"}
 MAIN = "main"
-SEEING = ("download", "read")
 LONGEST_REF = 12  # slashes and all, in parts of an address
 
 
@@ -38,7 +38,7 @@ class Place:
     @property
     def prefix(self) -> str:
         """What stands before the id in a page's address: "" or "datasets/"."""
-        return "datasets/" if self.type == DATASETS else ""
+        return PREFIX[self.type]
 
     def revision(self, name: str | None = None) -> Revision:
         """The revision that a name stands for; None is `main`. Errors: NotFound `revision_not_found`."""
@@ -54,13 +54,12 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
     if VERSION_SUFFIX.fullmatch(name):
         name, _, pinned = name.rpartition(".")
         pinned = pinned.lower()
-    kinds = {"kind": Kind.DATASET} if type == DATASETS else {}
     try:
-        found = access.repository(viewer, namespace, name, need, **kinds)
+        if type not in PREFIX:
+            raise NotFound(f"This hub has no {type}.")
+        found = access.repository(viewer, PREFIX[type] + namespace, name, need, exact=True)
     except NotFound:
         raise RepositoryMissing(anonymous=viewer.user is None) from None
-    if type not in (MODELS, DATASETS) or (type == MODELS and found.is_dataset):
-        raise RepositoryMissing(anonymous=viewer.user is None)
     if pinned and need not in SEEING:
         raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")
     return Place(repository=found, type=type, pinned=pinned)
@@ -81,15 +80,18 @@ def raw_segments(request: HttpRequest, rest: str) -> list[str]:
 
 
 def split(place: Place, request: HttpRequest, rest: str) -> tuple[Revision, str]:
-    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the longest that is there.
+    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the shortest that is there.
 
-    Errors: NotFound `revision_not_found`.
+    The names in one part that only the hub gives come first. Errors: NotFound `revision_not_found`.
     """
     segments = raw_segments(request, rest)
     names = ["/".join(segments[: count + 1]) for count in range(min(len(segments), LONGEST_REF))]
     refs = Ref.objects.filter(repository=place.repository)
     there = set(refs.filter(name__in=[_plain(name) for name in names]).values_list("name", flat=True))
-    count = max((n for n, name in enumerate(names, 1) if _plain(name) in there), default=1)
+    given = VERSION.fullmatch(names[0]) or OID.fullmatch(names[0].lower()) or names[0] == "latest"
+    named = [] if given else [n for n, name in enumerate(names, 1) if _plain(name) in there]
+    tagged = [n for n, name in enumerate(names, 1) if name.startswith("refs/tags/") and VERSION.fullmatch(_plain(name))]
+    count = min([*named, *tagged], default=1)
     return place.revision(names[count - 1]), "/".join(segments[count:])
 
 

@@ -2,22 +2,13 @@
 
 from django.urls import path
 
-from hub.hf.places import DATASETS, MODELS
-from hub.hf.view import View
 from hub.hf.views import access_requests
 
-ID = "<name:namespace>/<name:name>"
-
-
-def of_both(rest: str, view: type[View]) -> list:
-    """The route of models and that of datasets."""
-    return [path(f"api/{type}/{ID}/{rest}", view.as_view(), {"type": type}) for type in (MODELS, DATASETS)]
-
+HERE = "api/<type:type>/<name:namespace>/<name:name>"
 
 urlpatterns = [
-    path(f"{ID}/ask-access", access_requests.Ask.as_view(), {"type": MODELS}),
-    path(f"datasets/{ID}/ask-access", access_requests.Ask.as_view(), {"type": DATASETS}),
-    *of_both("user-access-request/handle", access_requests.Handle),
-    *of_both("user-access-request/grant", access_requests.Grant),
-    *of_both("user-access-request/<name:state>", access_requests.Listed),
+    path("<place:namespace>/<name:name>/ask-access", access_requests.Ask.as_view()),
+    path(f"{HERE}/user-access-request/handle", access_requests.Handle.as_view()),
+    path(f"{HERE}/user-access-request/grant", access_requests.Grant.as_view()),
+    path(f"{HERE}/user-access-request/<name:state>", access_requests.Listed.as_view()),
 ]

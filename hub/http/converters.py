@@ -2,7 +2,7 @@
 
 from django.urls import register_converter
 
-from hub.names import NAME, REF, REF_PATTERN
+from hub.names import DATASETS, NAME, REF, REF_PATTERN
 
 
 class Name:
@@ -15,6 +15,18 @@ class Name:
 
     def to_url(self, value: str) -> str:
         return str(value)
+
+
+class Place(Name):
+    """Where a repository's name stands: a namespace for models, `datasets/` and the namespace for datasets."""
+
+    regex = rf"(?:{DATASETS})?{NAME.pattern}"
+
+
+class RepositoryType(Name):
+    """The name spaces of the Hugging Face protocol."""
+
+    regex = "models|datasets"
 
 
 class RefName(Name):
@@ -50,6 +62,13 @@ class Number(Name):
         return int(value)
 
 
-CONVERTERS = {"name": Name, "ref": RefName, "longref": LongRef, "refpattern": RefPattern, "anypath": Path}
-for word, converter in {**CONVERTERS, "number": Number}.items():
+NAMES = {
+    "type": RepositoryType,
+    "name": Name,
+    "place": Place,
+    "ref": RefName,
+    "longref": LongRef,
+    "refpattern": RefPattern,
+}
+for word, converter in {**NAMES, "anypath": Path, "number": Number}.items():
     register_converter(converter, word)

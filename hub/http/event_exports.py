@@ -57,7 +57,7 @@ def row_of(event: Event) -> dict:
         "verb": event.verb,
         "object": event.object,
         "namespace": event.namespace and event.namespace.name,
-        "repository": event.repository and event.repository.full_name,
+        "repository": event.repository and event.repository.path,
         "address": event.address,
         "request": event.request,
         "detail": event.detail,

@@ -45,7 +45,7 @@ class EventShape(serializers.ModelSerializer):
     actor = serializers.SerializerMethodField(help_text="null where a worker acted, or where it is hidden")
     namespace = serializers.CharField(source="namespace.name", default=None, allow_null=True)
     repository = serializers.CharField(
-        source="repository.full_name", default=None, allow_null=True, help_text="ns/name"
+        source="repository.path", default=None, allow_null=True, help_text="ns/name, or datasets/ns/name"
     )
     detail = serializers.SerializerMethodField(help_text="by verb; {} where it is hidden")
 

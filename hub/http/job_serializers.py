@@ -4,14 +4,15 @@ The names of inputs that a job's watcher may not see are left out, also from sen
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from hub import access, queries
-from hub.models import Evaluation, Job, JobFile, JobInput, JobLog
-from hub.names import worker_name
+from hub.models import Evaluation, Job, JobFile, JobInput, JobLog, Repository
+from hub.names import DATASETS, worker_name
 from hub.services.jobs.waiting import waiting_for
 
 HIDDEN = "(hidden)"
@@ -30,6 +31,12 @@ class EvaluationShape(serializers.ModelSerializer):
         fields += ("device", "seconds", "job", "created_by", "created_at")
 
 
+def _hidden_names(repositories: Iterable[Repository], seen: Container[int]) -> set[str]:
+    """How texts call those of the repositories that are not seen; a dataset's had no `datasets/` in older ones."""
+    hidden = {name for row in repositories if row.pk not in seen for name in (row.path, row.full_name)}
+    return hidden - {row.path for row in repositories if row.pk in seen}
+
+
 class Sight:
     """What one viewer may see of some jobs' inputs and results; two queries for all of them."""
 
@@ -38,7 +45,7 @@ class Sight:
         versions = [row.version for job in jobs for row in job.inputs.all()]
         versions += [job.result for job in jobs if job.result]
         self.seen = queries.seen(viewer, [version.repository_id for version in versions])
-        self.hidden = {v.repository.full_name for v in versions if v.repository_id not in self.seen}
+        self.hidden = _hidden_names([version.repository for version in versions], self.seen)
         self._waiting: dict[tuple, str] = {}
         self._words: dict[int, dict[str, str]] = {}
 
@@ -49,7 +56,7 @@ class Sight:
     def tell(self, job: Job, text: str) -> str:
         """A sentence about a job: its private inputs by name where the viewer sees them, no name of what is hidden."""
         for name in sorted(self.hidden, key=len, reverse=True):
-            text = text.replace(name, HIDDEN)
+            text = re.sub(rf"(?<!{DATASETS}){re.escape(name)}", HIDDEN, text)
         if queries.HIDDEN_INPUT not in text:
             return text
         if job.pk not in self._words:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0017_first_pushes'),
+        ('hub', '0018_dataset_names'),
     ]
 
     operations = [
@@ -208,5 +208,16 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='pullrequest',
             constraint=models.UniqueConstraint(fields=('repository', 'number'), name='pull_number_unique'),
+        ),
+        migrations.CreateModel(
+            name='CardWord',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('word', models.CharField(db_index=True, max_length=220)),
+                ('repository', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='words', to='hub.repository')),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('repository', 'word'), name='card_word_unique')],
+            },
         ),
     ]

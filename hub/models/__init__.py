@@ -11,7 +11,20 @@ from .identities import Identity
 from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
-from .repositories import Gate, Kind, Origin, ProtectedRef, Ref, RefKind, RefMove, Repository, RepositoryTag, Visibility
+from .repositories import (
+    CardWord,
+    Gate,
+    Kind,
+    Origin,
+    ProtectedRef,
+    Ref,
+    RefKind,
+    RefMove,
+    Repository,
+    RepositoryTag,
+    Visibility,
+    sharing_names,
+)
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
 from .upkeep import UpkeepTask
@@ -30,6 +43,7 @@ __all__ = [
     "BaseFile",
     "BaseModel",
     "Blob",
+    "CardWord",
     "ChunkStore",
     "Companion",
     "Delivery",
@@ -78,4 +92,5 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "sharing_names",
 ]

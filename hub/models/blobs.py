@@ -74,9 +74,9 @@ class Upload(models.Model):
         return self.repository or self.namespace
 
     @property
-    def full_name(self) -> str:
+    def path(self) -> str:
         """The repository's, also of one that the commit makes."""
-        return self.repository.full_name if self.repository else f"{self.namespace.name}/{self.name}"
+        return (self.repository or Repository(namespace=self.namespace, name=self.name, kind=self.kind)).path
 
 
 class UploadFile(models.Model):

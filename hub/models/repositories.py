@@ -4,6 +4,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
+from hub.names import DATASETS, split_place
+
 from .accounts import Namespace
 
 
@@ -11,6 +13,12 @@ class Kind(models.TextChoices):
     ADAPTER = "adapter"
     GENERATOR = "generator"
     DATASET = "dataset"
+
+
+def sharing_names(kind: str, *, prefix: str = "") -> models.Q:
+    """The filter for repositories in whose name space one of this kind is: datasets have one, all others another."""
+    datasets = models.Q(**{f"{prefix}kind": Kind.DATASET})
+    return datasets if kind == Kind.DATASET else ~datasets
 
 
 class Visibility(models.TextChoices):
@@ -37,10 +45,26 @@ class Gate(models.TextChoices):
     MANUAL = "manual"
 
 
-class Repository(models.Model):
-    """`namespace/name`. The facet columns repeat the newest version's facts so that browsing asks one table.
+class RepositoryRows(models.QuerySet):
+    """Repositories, found by their names."""
 
-    A tombstone, one with `purged_at`, has no name of its own any more, and no namespace once that is gone.
+    def at(self, place: str, name: str, *, exact: bool = False) -> "RepositoryRows":
+        """What `name` may mean at a place, a model first: `datasets/ns` has datasets, `ns` models and then datasets.
+
+        With `exact` the place `ns` has models only.
+        """
+        namespace, datasets = split_place(place)
+        rows = self.filter(namespace__name__iexact=namespace, name__iexact=name)
+        if datasets or exact:
+            return rows.filter(sharing_names(Kind.DATASET if datasets else Kind.ADAPTER))
+        return rows.order_by(models.Case(models.When(kind=Kind.DATASET, then=1), default=0))
+
+
+class Repository(models.Model):
+    """`namespace/name`, once for a model and once for a dataset.
+
+    The facet columns repeat the newest version's facts so that browsing asks one table. A tombstone, one with
+    `purged_at`, has no name of its own any more, and no namespace once that is gone.
     """
 
     namespace = models.ForeignKey(Namespace, null=True, on_delete=models.PROTECT, related_name="repositories")
@@ -70,9 +94,16 @@ class Repository(models.Model):
     size = models.BigIntegerField(default=0, help_text="bytes of the newest version's files")
     downloads = models.PositiveIntegerField(default=0)
 
+    objects = RepositoryRows.as_manager()
+
     class Meta:
         constraints = [
-            models.UniqueConstraint("namespace", Lower("name"), name="repository_name_unique"),
+            models.UniqueConstraint(
+                "namespace", Lower("name"), condition=sharing_names(Kind.DATASET), name="dataset_name_unique"
+            ),
+            models.UniqueConstraint(
+                "namespace", Lower("name"), condition=sharing_names(Kind.ADAPTER), name="model_name_unique"
+            ),
             models.CheckConstraint(
                 condition=models.Q(namespace__isnull=False) | models.Q(purged_at__isnull=False),
                 name="repository_in_a_namespace",
@@ -86,7 +117,7 @@ class Repository(models.Model):
         verbose_name_plural = "repositories"
 
     def __str__(self) -> str:
-        return self.full_name
+        return self.path
 
     @property
     def is_restricted(self) -> bool:
@@ -115,8 +146,22 @@ class Repository(models.Model):
 
     @property
     def full_name(self) -> str:
-        """`namespace/name`; needs the namespace loaded to cost no query."""
+        """`namespace/name`, which a model and a dataset may share; needs the namespace loaded to cost no query."""
         return f"{self.namespace.name}/{self.name}" if self.namespace_id else self.name
+
+    @property
+    def path(self) -> str:
+        """The name that nothing else has: `namespace/name`, and `datasets/namespace/name` of a dataset."""
+        return f"{self._prefix}{self.full_name}"
+
+    @property
+    def place(self) -> str:
+        """The path without the name: `namespace`, or `datasets/namespace`; the first part of its addresses."""
+        return f"{self._prefix}{self.namespace.name}"
+
+    @property
+    def _prefix(self) -> str:
+        return DATASETS if self.is_dataset else ""
 
 
 class RepositoryTag(models.Model):
@@ -130,6 +175,19 @@ class RepositoryTag(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class CardWord(models.Model):
+    """What the card says of itself beside its tags, as `language:en` or `dataset:lab/sums`: clients look for these."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="words")
+    word = models.CharField(max_length=220, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "word"], name="card_word_unique")]
+
+    def __str__(self) -> str:
+        return self.word
 
 
 class RefKind(models.TextChoices):

@@ -47,7 +47,7 @@ def limit_shown(token: Token) -> str | None:
     found = token.repository
     if found is None:
         return None
-    return found.full_name if not found.purged_at and access.may(Viewer(user=token.user), found, "read") else HIDDEN
+    return found.path if not found.purged_at and access.may(Viewer(user=token.user), found, "read") else HIDDEN
 
 
 def sign_ins(viewer: Viewer) -> QuerySet[Event]:

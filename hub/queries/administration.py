@@ -30,6 +30,7 @@ from hub.models import (
     User,
     WorkerNode,
 )
+from hub.names import split_path
 from hub.queries import quota
 from hub.queries.worker import workers
 from hub.services.content.collection import unreferenced
@@ -206,9 +207,7 @@ def all_events(viewer: Viewer, filters: Mapping[str, object]) -> QuerySet[Event]
             )
         found = found.filter(namespace=place)
     if path := filters.get("repository"):
-        namespace, _, name = str(path).partition("/")
-        named = {"namespace__name__iexact": namespace, "name__iexact": name}
-        repository = Repository.objects.filter(**named).values_list("pk", flat=True).first()
+        repository = Repository.objects.at(*split_path(str(path))).values_list("pk", flat=True).first()
         # What no longer exists is found by the words that remain.
         found = found.filter(repository=repository) if repository else found.filter(object=path)
     if address := filters.get("address"):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, When
 
 from hub import access
 from hub.access import Viewer, visible
 from hub.models import Event, Namespace, Repository
+from hub.names import split_path, split_place
 from hub.queries.job import jobs
 
 
@@ -20,7 +21,7 @@ def events(
     if (namespace is None) == (repository is None):
         raise TypeError("events() needs a namespace or a repository, and not both")
     if repository is not None and not access.may(viewer, repository, "read"):
-        raise access.missing(repository.full_name, "repository")
+        raise access.missing(repository.path, "repository")
     access.require_role(viewer, namespace or repository, "admin", str(namespace or repository))
     found = Event.objects.filter(namespace=namespace) if namespace else Event.objects.filter(repository=repository)
     return found.select_related("actor", "namespace", "repository__namespace").order_by("-pk")
@@ -32,11 +33,16 @@ def watched(viewer: Viewer, pks: Iterable[int]) -> set[int]:
 
 
 def names_seen(viewer: Viewer, names: Iterable[str]) -> set[str]:
-    """The repositories among these, each as `ns/name`, that the viewer may see."""
-    wanted = {name: name.partition("/") for name in names}
-    found = Repository.objects.filter(
-        visible(viewer),
-        namespace__name__in={namespace for namespace, _, _ in wanted.values()},
-        name__in={name for _, _, name in wanted.values()},
+    """The repositories among these, each by its path, that the viewer may see.
+
+    Datasets are called `ns/name` in old words; so they still are where no model has the name.
+    """
+    wanted = {name: split_path(name) for name in names}
+    rows = Repository.objects.select_related("namespace").filter(
+        namespace__name__in={split_place(place)[0] for place, _ in wanted.values()},
+        name__in={name for _, name in wanted.values()},
     )
-    return {f"{row[0]}/{row[1]}" for row in found.values_list("namespace__name", "name")} & set(wanted)
+    rows = list(rows.annotate(seen=Case(When(visible(viewer), then=True), default=False)))
+    old = {row.full_name for row in rows if row.is_dataset and row.seen}
+    old -= {row.full_name for row in rows if not row.is_dataset}
+    return ({row.path for row in rows if row.seen} | old) & set(wanted)

@@ -88,7 +88,7 @@ def private_relatives(job: Job) -> set[str]:
     inputs = job.inputs.values("version")
     behind = Version.objects.filter(Q(offspring__child__in=inputs) | Q(pk__in=_read_for(inputs)))
     rows = behind.exclude(repository__visibility=Visibility.PUBLIC).select_related("repository__namespace")
-    return {version.repository.full_name for version in rows.defer("facts", "report", "recipe")}
+    return {version.repository.path for version in rows.defer("facts", "report", "recipe")}
 
 
 def _read_for(versions: QuerySet) -> QuerySet:

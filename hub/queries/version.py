@@ -58,7 +58,7 @@ def lineage(viewer: Viewer, version: Version) -> dict[str, list[dict]]:
             return {"hidden": True, "position": position}
         return {
             "hidden": False,
-            "repository": relative.repository.full_name,
+            "repository": relative.repository.path,
             "version": relative.label,
             "name": str(relative),
             "origin": relative.origin,

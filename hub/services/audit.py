@@ -11,6 +11,7 @@ from hub.models import (
     Event,
     Job,
     JobInput,
+    Kind,
     Membership,
     Namespace,
     Ref,
@@ -63,7 +64,9 @@ def record(
 
 
 def adopt(repository: Repository) -> None:
-    """List the events of the jobs that were to make `repository` under it, now that it exists."""
+    """List the events of the jobs that were to make `repository` under it, now that it exists; none makes a dataset."""
+    if repository.is_dataset:
+        return
     jobs = Job.objects.filter(output_namespace=repository.namespace_id, output_name__iexact=repository.name)
     names = [_job_words(pk) for pk in jobs.values_list("pk", flat=True)]
     if names:
@@ -95,7 +98,8 @@ def _keys_of_job(job: Job) -> tuple[int | None, int | None]:
         first = rows.values_list("version__repository__namespace_id", "version__repository_id").first()
         theirs = first and Membership.objects.filter(user=job.created_by_id, namespace=first[0]).exists()
         return first if theirs else (None, None)
-    found = Repository.objects.filter(namespace=job.output_namespace_id, name__iexact=job.output_name)
+    models = Repository.objects.exclude(kind=Kind.DATASET)
+    found = models.filter(namespace=job.output_namespace_id, name__iexact=job.output_name)
     return job.output_namespace_id, job.output_id or found.values_list("pk", flat=True).first()
 
 

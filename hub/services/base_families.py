@@ -43,7 +43,7 @@ def other_base(first: Version, version: Version, *, across: bool | None = None) 
     if root is None:
         return (
             f"{differ}; a merge needs one base. If one is a quantised copy of the other, push that adapter again for "
-            f"the base that is not quantised: hubctl push FOLDER {version.repository.full_name} --base BASE"
+            f"the base that is not quantised: hubctl push FOLDER {version.repository.path} --base BASE"
         )
     if across:
         return ""

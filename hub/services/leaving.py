@@ -112,7 +112,7 @@ def _is_empty_without(namespace: Namespace, user: User) -> bool:
 
 
 def _named(repositories) -> str:
-    names = [repository.full_name for repository in repositories.order_by("name")[: MOST_NAMED + 1]]
+    names = [repository.path for repository in repositories.order_by("name")[: MOST_NAMED + 1]]
     more = repositories.count() - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -45,7 +45,7 @@ def require(
     if may_protected or not (found := protecting(namespace, repository, names)):
         return
     ref, pattern = found
-    where = repository.full_name if repository else f"{namespace.name}/{name}"
+    where = repository.path if repository else f"{namespace.name}/{name}"
     raise Protected(
         f"{ref!r} is protected in {where} (rule {pattern!r}): only admins of {namespace.name} create, move or delete "
         "it, with a token of the scope admin, and no job does. Use another name, or ask an admin.",

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.utils import timezone
 
-from hub.errors import Conflict, NotFound
+from hub.errors import Conflict, NotFound, PermissionDenied
 from hub.models import Ref, RefKind, RefMove, Repository, Revision, User
 from hub.names import check_ref
 from hub.services import protections
 from hub.services.audit import record
+
+MAIN = "main"
 
 
 def lock(repository: Repository) -> Repository:
@@ -22,9 +24,9 @@ def lock(repository: Repository) -> Repository:
     rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
     found = rows.filter(pk=repository.pk).first()
     if found is None:
-        raise NotFound(f"{repository.full_name} was deleted in the meantime.", code="repository.gone")
+        raise NotFound(f"{repository.path} was deleted in the meantime.", code="repository.gone")
     if found.deleted_at:
-        raise Conflict(f"{found.full_name} is in the trash; restore it first.", code="repository.deleted")
+        raise Conflict(f"{found.path} is in the trash; restore it first.", code="repository.deleted")
     return found
 
 
@@ -64,11 +66,73 @@ def set_tag(*, actor: User, repository: Repository, name: str, revision: Revisio
     check_ref(name)
     repository = lock(repository)
     if Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH).exists():
-        raise Conflict(f"{name!r} is a branch of {repository.full_name}; a tag needs another name.", field="name")
+        raise Conflict(f"{name!r} is a branch of {repository.path}; a tag needs another name.", field="name")
     moves = [(RefKind.TAG, name)]
     tag = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
     record(actor, "tag.set", repository, tag=name, revision=revision.oid)
     return tag
+
+
+@transaction.atomic
+def create_tag(
+    *,
+    actor: User,
+    repository: Repository,
+    name: str,
+    revision: Revision,
+    message: str = "",
+    may_protected: bool = False,
+) -> Ref:
+    """A new tag at `revision`; `message` is kept in the audit log. Conflict where the name is one already."""
+    check_ref(name)
+    repository = lock(repository)
+    _require_new(repository, RefKind.TAG, name)
+    if Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH).exists():
+        raise Conflict(f"{name!r} is a branch of {repository.path}; a tag needs another name.", field="name")
+    moves = [(RefKind.TAG, name)]
+    tag = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
+    said = {"message": message[:500]} if message else {}
+    record(actor, "tag.set", repository, tag=name, revision=revision.oid, **said)
+    return tag
+
+
+@transaction.atomic
+def create_branch(
+    *, actor: User, repository: Repository, name: str, revision: Revision, may_protected: bool = False
+) -> Ref:
+    """A new branch that begins at `revision`. A tag may have its name. Conflict where the branch is there already."""
+    check_ref(name)
+    repository = lock(repository)
+    _require_new(repository, RefKind.BRANCH, name)
+    moves = [(RefKind.BRANCH, name)]
+    made = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
+    record(actor, "branch.create", repository, branch=name, revision=revision.oid)
+    return made
+
+
+@transaction.atomic
+def delete_branch(*, actor: User, repository: Repository, name: str, may_protected: bool = False) -> None:
+    """Remove a branch; its revisions stay. `main` is never removed. Raises Protected."""
+    if name == MAIN:
+        raise PermissionDenied(
+            f"Cannot delete refs/heads/main: it is what {repository.path} shows. Push other files to it instead.",
+            code="ref.main",
+        )
+    repository = lock(repository)
+    rows = Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH)
+    branch = rows.select_related("revision__version").first()
+    if branch is None:
+        raise NotFound(f"Invalid rev id: {repository.path} has no branch {name!r}.", code="revision_not_found")
+    protections.require(repository.namespace, repository, [name], may_protected=may_protected)
+    _remember(actor, branch, branch.revision, None)
+    branch.delete()
+    record(actor, "branch.delete", repository, branch=name)
+
+
+def _require_new(repository: Repository, kind: str, name: str) -> None:
+    if Ref.objects.filter(repository=repository, kind=kind, name=name).exists():
+        folder = "heads" if kind == RefKind.BRANCH else "tags"
+        raise Conflict(f"Reference refs/{folder}/{name} already exists in {repository.path}.", code="ref.exists")
 
 
 @transaction.atomic
@@ -79,7 +143,7 @@ def delete_tag(*, actor: User, repository: Repository, name: str, may_protected:
     tags = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG)
     tag = tags.select_related("revision__version").first()
     if tag is None:
-        raise NotFound(f"{repository.full_name} has no tag {name!r}.")
+        raise NotFound(f"{repository.path} has no tag {name!r}.", code="revision_not_found")
     protections.require(repository.namespace, repository, [name], may_protected=may_protected)
     _remember(actor, tag, tag.revision, None)
     tag.delete()

@@ -13,6 +13,7 @@ from hub.access import Viewer
 from hub.access.limits import limit_of
 from hub.errors import Invalid, PermissionDenied
 from hub.models import Namespace, Repository, Token, User
+from hub.names import split_path, split_place
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.noting import note_address
@@ -80,9 +81,12 @@ def _place(viewer: Viewer, namespace: str | None, repository: str | None) -> dic
             raise access.missing(namespace, "namespace")
         return {"namespace": found}
     if repository:
-        place, slash, name = repository.partition("/")
-        if not (slash and place and name):
-            raise Invalid(f"{repository!r} is not a repository; write namespace/name.", field="repository")
+        place, name = split_path(repository)
+        if not (split_place(place)[0] and name):
+            raise Invalid(
+                f"{repository!r} is not a repository; write namespace/name, or datasets/namespace/name.",
+                field="repository",
+            )
         return {"repository": access.repository(viewer, place, name)}
     return {}
 

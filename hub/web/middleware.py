@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from composition.errors import CompositionError
 from hub import disk
 from hub.errors import DiskFull, HubError, Invalid, conflict_of
+from hub.web.moved import Moved, way_on
 from hub.web.views.errors import refusal_page
 
 POLICY = "; ".join(
@@ -71,6 +72,8 @@ class RefusalPages:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not is_page(request):
             return None
+        if isinstance(error, Moved):
+            return way_on(request)
         error = disk.refusal_of(error) or conflict_of(error) or error
         if isinstance(error, HubError | CompositionError):
             return refusal_page(request, error)

@@ -1,8 +1,11 @@
-"""Routes of the pages. Repositories live at /<namespace>/<name>; `hub.names.RESERVED` keeps our own words free."""
+"""Routes of the pages. Models live at /<namespace>/<name>, datasets at /datasets/<namespace>/<name>.
+
+`hub.names.RESERVED` keeps our own words free.
+"""
 
 from django.urls import path
 
-import hub.http.converters  # noqa: F401  registers name, ref, anypath, number
+import hub.http.converters  # noqa: F401  registers name, place, ref, anypath, number
 from hub.web.views import (
     bases,
     browse,
@@ -27,7 +30,7 @@ from hub.web.views.admin import upkeep as admin_upkeep
 from hub.web.views.admin import users as admin_users
 from hub.web.views.admin import work as admin_work
 
-HERE = "<name:namespace>/<name:name>"
+HERE = "<place:namespace>/<name:name>"
 
 urlpatterns = [
     path("", browse.browse, name="browse"),
@@ -96,7 +99,6 @@ urlpatterns = [
     path(HERE, repository.repository, name="repository"),
     path(f"{HERE}/at/<ref:ref>", repository.repository, name="version"),
     path(f"{HERE}/files/<ref:ref>", repository.files, name="files"),
-    path(f"{HERE}/raw/<ref:ref>/<anypath:path>", repository.file, name="file"),
     path(f"{HERE}/versions", repository.versions, name="versions"),
     path(f"{HERE}/modules/<ref:ref>", repository.modules, name="modules"),
     path(f"{HERE}/report/<ref:ref>", repository.report, name="report"),

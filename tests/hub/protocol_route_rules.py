@@ -6,10 +6,8 @@ from tests.hub.row import row as any_row
 
 row = partial(any_row, protocol=True)
 
-ID = "<name:namespace>/<name:name>"
+HERE = "api/<type:type>/<name:namespace>/<name:name>"
 OF_ADMINS = "401 404 403 403 200 403 403 401"
-NO_DATASET = "401 404 404 404 404 404 404 401"  # lab/secret is a model
-NO_DATASET_ADMINS = "401 404 404 404 404 403 403 401"
 ANYONE = "200 200 200 200 200 200 200 200"
 
 PROTOCOL_ROWS = [
@@ -21,16 +19,14 @@ PROTOCOL_ROWS = [
     row("v1/telemetry", "HEAD", ANYONE, limits="200 200 200 200"),
     row("v1/telemetry", "POST", ANYONE, limits="200 200 200 200", json={}),
     # Members may have the files anyway, so that asking is a conflict.
-    row(f"{ID}/ask-access", "POST", "401 404 409 409 409 409 409 401"),
-    row(f"datasets/{ID}/ask-access", "POST", NO_DATASET),
+    row("<place:namespace>/<name:name>/ask-access", "POST", "401 404 409 409 409 409 409 401"),
     *(
-        row(f"api/{type}/{ID}/user-access-request/{what}", method, statuses, to={"state": "pending"}, json=json)
+        row(f"{HERE}/user-access-request/{what}", method, OF_ADMINS, to={"state": "pending"}, json=json)
         for what, method, json in (
             ("<name:state>", "GET", None),
             ("handle", "POST", {"user": "stranger", "status": "accepted"}),
             ("grant", "POST", {"user": "stranger"}),
         )
-        for type, statuses in (("models", OF_ADMINS), ("datasets", NO_DATASET_ADMINS))
     ),
     row(r"^api(?:/[\s\S]*)?$", "GET", "404 404 404 404 404 404 404 404", limits="404 404 404 404"),
 ]

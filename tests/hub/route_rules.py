@@ -23,6 +23,7 @@ from tests.hub.row import LIMITED, WHO, Row, row
 
 __all__ = ["FILL", "LIMITED", "ROWS_JSONL", "RULES", "WHO", "Row"]
 FILL = {
+    "type": "models",
     "namespace": "lab",
     "name": "secret",
     "ref": "v1",
@@ -41,7 +42,7 @@ AGAIN = {"password": PASSWORD}
 API = "api/v1/"
 HOOKS = "api/v1/namespaces/<name:namespace>/webhooks"
 SENT = {"pk": "hook", "key": "delivery"}
-REPOSITORY = "api/v1/repositories/<name:namespace>/<name:name>"
+REPOSITORY = "api/v1/repositories/<place:namespace>/<name:name>"
 PUBLIC = "200 200 200 200 200 200 200 401"
 SIGNED_IN = "401 200 200 200 200 200 200 401"
 MEMBERS = "404 404 200 200 200 200 200 401"
@@ -290,7 +291,7 @@ PAGE = "404 404 200 200 200"
 WRITERS = "404 404 403 302 302"
 ADMINS = "404 404 403 403 302"
 OUT = "in 403 403 403 403"  # for administrators of the site alone
-HERE = "<name:namespace>/<name:name>"
+HERE = "<place:namespace>/<name:name>"
 
 PAGE_ROWS = [
     row("", "GET", ALL),

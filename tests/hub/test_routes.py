@@ -26,7 +26,7 @@ from tests.hub.route_rules import FILL, LIMITED, ROWS_JSONL, RULES, WHO, Row
 
 pytestmark = pytest.mark.django_db
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-REPOSITORY = "<name:namespace>/<name:name>"
+REPOSITORY = "<place:namespace>/<name:name>"
 
 
 def routes(resolver: URLResolver, prefix: str = "") -> Iterator[str]:

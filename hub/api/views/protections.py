@@ -18,7 +18,7 @@ class ProtectionShape(serializers.ModelSerializer):
     """A rule: refs of these names are created, moved and deleted by admins only."""
 
     namespace = serializers.CharField(source="namespace.name", default=None, allow_null=True)
-    repository = serializers.CharField(source="repository.full_name", default=None, allow_null=True)
+    repository = serializers.CharField(source="repository.path", default=None, allow_null=True)
     created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
 
     class Meta:

@@ -56,7 +56,8 @@ class RepositoryChange(Body):
 class RepositoryShape(serializers.ModelSerializer):
     """A repository with the facts of its newest version."""
 
-    full_name = serializers.CharField()
+    full_name = serializers.CharField(help_text="ns/name, which a model and a dataset may share")
+    path = serializers.CharField(help_text="ns/name, and datasets/ns/name of a dataset: what nothing else is called")
     namespace = serializers.CharField(source="namespace.name")
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
     tags = serializers.SlugRelatedField("name", many=True, read_only=True)
@@ -64,20 +65,9 @@ class RepositoryShape(serializers.ModelSerializer):
 
     class Meta:
         model = Repository
-        fields = ("full_name", "namespace", "name", "kind", "visibility", "gate", "description", "base")
-        fields += (
-            "origin",
-            "peft_type",
-            "rank",
-            "license",
-            "size",
-            "downloads",
-            "tags",
-            "latest",
-            "created_at",
-            "updated_at",
-        )
-        fields += ("deleted_at",)
+        fields = ("full_name", "path", "namespace", "name", "kind", "visibility", "gate", "description", "base")
+        fields += ("origin", "peft_type", "rank", "license", "size", "downloads", "tags", "latest")
+        fields += ("created_at", "updated_at", "deleted_at")
 
     def get_latest(self, repository) -> str | None:
         newest = self.context["latest"].get(repository.pk)
@@ -148,7 +138,7 @@ class Restore(View):
     def post(self, request, namespace, name):
         found = access.repository(self.viewer, namespace, name, "admin", deleted=True)
         repositories.restore_repository(actor=self.actor(), repository=found)
-        return Response(show([access.repository(self.viewer, namespace, name)])[0])
+        return Response(show([access.repository(self.viewer, found.place, found.name)])[0])
 
 
 class Purge(View):
@@ -158,7 +148,7 @@ class Purge(View):
 
     @extend_schema(operation_id="repositories_purge", tags=TAGS, request=None, responses={204: None})
     def post(self, request, namespace, name):
-        found = access.repository(self.viewer, namespace, name, "admin", deleted=True)
+        found = access.repository(self.viewer, namespace, name, "admin", deleted=True, exact=True)
         purge_repository(actor=self.actor(), repository=found)
         return Response(status=204)
 

@@ -86,7 +86,7 @@ class UploadShape(serializers.Serializer):
     """An upload under way."""
 
     id = serializers.UUIDField()
-    repository = serializers.CharField(source="full_name")
+    repository = serializers.CharField(source="path")
     branch = serializers.CharField()
     files = serializers.SerializerMethodField()
     committed_at = serializers.DateTimeField(allow_null=True)

@@ -63,7 +63,7 @@ class ServerShape(serializers.Serializer):
 class VersionDetailShape(VersionShape):
     """A version with everything known about it."""
 
-    repository = serializers.CharField(source="repository.full_name")
+    repository = serializers.CharField(source="repository.path")
     facts = serializers.JSONField()
     recipe = serializers.JSONField(allow_null=True)
     report = serializers.SerializerMethodField(help_text="private inputs by name only where they are seen, or null")

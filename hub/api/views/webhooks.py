@@ -42,7 +42,7 @@ class WebhookShape(serializers.ModelSerializer):
     """A webhook, without its secret."""
 
     namespace = serializers.CharField(source="namespace.name")
-    repository = serializers.CharField(source="repository.full_name", default=None, allow_null=True)
+    repository = serializers.CharField(source="repository.path", default=None, allow_null=True)
     created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
     events = serializers.ListField(child=serializers.CharField(), help_text="empty is all")
     stopped = serializers.CharField(help_text="why the hub switched it off")

@@ -7,6 +7,7 @@ from hub.errors import Invalid
 from hub.hf import places
 from hub.hf.view import View
 from hub.models import AccessRequest, AccessState
+from hub.names import split_place
 from hub.services.sharing import access_requests
 
 
@@ -15,9 +16,10 @@ class Ask(View):
 
     scopes = {"POST": "read"}
 
-    def post(self, request, type, namespace, name):
-        actor, place = self.actor(), places.place(self.viewer, type, namespace, name)
-        return Response(shown(access_requests.ask(actor=actor, repository=place.repository)))
+    def post(self, request, namespace, name):
+        owner, datasets = split_place(namespace)
+        place = places.place(self.viewer, places.DATASETS if datasets else places.MODELS, owner, name)
+        return Response(shown(access_requests.ask(actor=self.actor(), repository=place.repository)))
 
 
 class Listed(View):

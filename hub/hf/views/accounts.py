@@ -9,7 +9,7 @@ from hub.hf.view import STORING, View
 class WhoAmI(View):
     """`GET /api/whoami-v2`: needs a token, of any scope."""
 
-    scopes = {"GET": "download"}
+    scopes = {"GET": "download", "HEAD": "download"}
 
     def get(self, request):
         user = access.require_user(self.viewer)

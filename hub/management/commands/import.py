@@ -34,4 +34,4 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         for plan in plans:
             new = "exists and goes forward" if plan.existing else "is new"
-            self.stdout.write(f"{plan.full_name} {new}: {len(plan.checked)} revisions{', checked' if dry_run else ''}")
+            self.stdout.write(f"{plan.path} {new}: {len(plan.checked)} revisions{', checked' if dry_run else ''}")

@@ -60,7 +60,7 @@ def refuse_conflict(repository: Repository, change: Change, head: Revision | Non
         ours |= content & theirs
     if ours:
         raise Conflict(
-            f"Someone else changed {', '.join(sorted(ours)[:3])} on {change.branch} of {repository.full_name} while "
+            f"Someone else changed {', '.join(sorted(ours)[:3])} on {change.branch} of {repository.path} while "
             "this push was under way. Look at the new files, and push again if yours should replace them.",
             code="branch.moved",
             paths=sorted(ours),

@@ -14,5 +14,5 @@ def count_download(*, repository: Repository, path: str, start: int, counts: boo
     """
     counts = counts or any(row.weights_in([path]) for row in FORMATS.holding(repository.kind))
     if start == 0 and counts:
-        with faults.spared(f"a download of {repository.full_name}"):
+        with faults.spared(f"a download of {repository.path}"):
             Repository.objects.filter(pk=repository.pk).update(downloads=F("downloads") + 1)

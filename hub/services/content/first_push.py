@@ -8,31 +8,38 @@ from contextlib import suppress
 
 from hub import access
 from hub.access import Viewer
-from hub.errors import Conflict, NotFound
-from hub.models import Kind, Namespace, Repository, Upload, User, Visibility
+from hub.errors import Conflict, Invalid, NotFound
+from hub.models import Kind, Namespace, Repository, Upload, User, Visibility, sharing_names
+from hub.names import split_place
 from hub.services import quotas
 from hub.services.repositories import check_new, create_repository
 
 
-def goal(viewer: Viewer, namespace: str, name: str, make: Mapping[str, str] | None) -> Repository:
+def goal(viewer: Viewer, place: str, name: str, make: Mapping[str, str] | None) -> Repository:
     """Where a push of this viewer goes: the repository, or with `make` {kind, visibility} one that it is to make.
 
-    `kind` None is that of the repository that is there, and an adapter's where it is to be made.
-    Raises as `access` does without the role to write there, and what `wanted` raises.
+    `kind` None is that of the repository that is there; where it is to be made, a dataset's below `datasets/ns` and
+    else an adapter's. Raises as `access` does without the role to write there, and what `wanted` raises.
     """
+    namespace, datasets = split_place(place)
     kind = make["kind"] if make else None
+    if datasets and kind not in (None, Kind.DATASET):
+        raise Invalid(
+            f"{place}/{name} names a dataset, and this push is of kind {kind}; push it to {namespace}/{name}.",
+            field="kind",
+        )
     try:
-        return _there(viewer, namespace, name, kind)
+        return _there(viewer, place, name, kind)
     except NotFound:
         if make is None:
             raise
-    place = access.namespace(viewer, namespace, "write")
+    kind = kind or (Kind.DATASET if datasets else Kind.ADAPTER)
     try:
-        return wanted(place, name, kind=kind or Kind.ADAPTER, visibility=make["visibility"])
+        return wanted(access.namespace(viewer, namespace, "write"), name, kind=kind, visibility=make["visibility"])
     except Conflict:
         # Made in between, or in the trash: then it is still missing.
         with suppress(NotFound):
-            return _there(viewer, namespace, name, kind)
+            return _there(viewer, place, name, kind)
         raise
 
 
@@ -78,7 +85,7 @@ def same_kind(repository: Repository, kind: str) -> None:
     """Conflict where a push of one kind goes to a repository of another."""
     if repository.kind != kind:
         raise Conflict(
-            f"{repository.full_name} is a repository of kind {repository.kind}, and this push is of kind {kind}; "
+            f"{repository.path} is a repository of kind {repository.kind}, and this push is of kind {kind}; "
             "choose another name.",
             code="repository.other_kind",
             field="name",
@@ -86,8 +93,9 @@ def same_kind(repository: Repository, kind: str) -> None:
         )
 
 
-def _there(viewer: Viewer, namespace: str, name: str, kind: str | None) -> Repository:
-    here = access.repository(viewer, namespace, name, "write")
+def _there(viewer: Viewer, place: str, name: str, kind: str | None) -> Repository:
+    of_datasets = Kind.DATASET if kind == Kind.DATASET else None
+    here = access.repository(viewer, place, name, "write", kind=of_datasets, exact=kind is not None)
     if kind:
         same_kind(here, kind)
     return here
@@ -95,14 +103,14 @@ def _there(viewer: Viewer, namespace: str, name: str, kind: str | None) -> Repos
 
 def _found(upload: Upload) -> Repository | None:
     """The repository of the wanted name, made since the upload began; Conflict where this upload can't go there."""
-    rows = Repository.objects.filter(namespace=upload.namespace, name__iexact=upload.name, deleted_at=None)
-    here = rows.select_related("namespace", "base").first()
+    named = Repository.objects.filter(sharing_names(upload.kind), namespace=upload.namespace, name__iexact=upload.name)
+    here = named.filter(deleted_at=None).select_related("namespace", "base").first()
     if here is None:
         return None
     same_kind(here, upload.kind)
     if upload.visibility == Visibility.PRIVATE != here.visibility:
         raise Conflict(
-            f"{here.full_name} was made in the meantime, and it is public, while this push was to be private. "
+            f"{here.path} was made in the meantime, and it is public, while this push was to be private. "
             "Choose another name, or make it private and push again.",
             code="repository.other_visibility",
             field="name",

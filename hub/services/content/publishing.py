@@ -147,7 +147,7 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
     rows = Ref.objects.filter(repository=repository, name__in={branch, MAIN}).select_related("revision__version__base")
     heads = {(ref.kind, ref.name): ref for ref in rows}
     if (RefKind.TAG, branch) in heads and (RefKind.BRANCH, branch) not in heads:
-        raise Conflict(f"{branch!r} is a tag of {repository.full_name}; push to a branch.", field="branch")
+        raise Conflict(f"{branch!r} is a tag of {repository.path}; push to a branch.", field="branch")
     ref = heads.get((RefKind.BRANCH, branch)) or heads.get((RefKind.BRANCH, MAIN))
     return ref.revision if ref else None
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from django.db.models import Q
 
-from hub.models import Blob, ManifestEntry, Repository, Upload, UploadFile
+from hub.models import Blob, ManifestEntry, Repository, Upload, UploadFile, sharing_names
 from hub.services.content import staging
 from hub.services.content.manifest import Entry
 
@@ -32,5 +32,6 @@ def share_parts(upload: Upload) -> None:
 def _same_place(upload: Upload) -> Q:
     """The uploads to the same repository: to its row, and first pushes of its name from before there was one."""
     where = upload.repository or upload
-    before = Q(upload__namespace=where.namespace, upload__name__iexact=where.name)
+    named = Q(upload__namespace=where.namespace, upload__name__iexact=where.name)
+    before = named & sharing_names(where.kind, prefix="upload__")
     return before | Q(upload__repository=upload.repository) if upload.repository else before

@@ -232,7 +232,7 @@ def abandon_upload(*, actor: User, upload: Upload) -> None:
             deleted, _ = Upload.objects.filter(pk=upload.pk).delete()
             if deleted:
                 keys = {"namespace": upload.namespace, "repository": upload.repository}
-                record(actor, "upload.abandon", upload.full_name, upload=str(upload.pk), **keys)
+                record(actor, "upload.abandon", upload.path, upload=str(upload.pk), **keys)
         staging.remove(upload)
     if not deleted:
         raise _gone()

@@ -12,6 +12,6 @@ def require_inputs(viewer: Viewer, versions: Sequence[Version]) -> None:
     seen = queries.seen(viewer, [version.repository_id for version in versions])
     for version in versions:
         if version.repository_id not in seen:
-            raise access.missing(version.repository.full_name, "repository")
+            raise access.missing(version.repository.path, "repository")
     for repository in {version.repository_id: version.repository for version in versions}.values():
         access.require_open(viewer, repository)

@@ -25,7 +25,7 @@ def queue_keeping_seeds(
     Raises what `queue_job` and `add_companion` raise, and PermissionDenied for users who may not write there.
     """
     viewer = access.acting(actor)
-    access.repository(viewer, repository.namespace.name, repository.name, "write")
+    access.repository(viewer, repository.place, repository.name, "write")
     known = idempotency_key and Job.objects.filter(created_by=viewer.user, idempotency_key=idempotency_key).exists()
     job = queue_job(actor=actor, request=request, idempotency_key=idempotency_key)
     data = text.encode()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hub import access
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Namespace, Repository, Version, Visibility
+from hub.models import Namespace, Repository, Version, Visibility, sharing_names
 from hub.names import check_repository
 from hub.services import protections
 from hub.services.jobs.kinds.base import JobKind, a
@@ -29,7 +29,7 @@ def check_output(
         raise Invalid(f"{label} makes {a(kind.makes)}; say where it goes: namespace/name.", field="output")
     namespace = access.namespace(viewer, str(output[0]))
     name = check_repository(output[1])
-    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    taken = Repository.objects.filter(sharing_names(kind.makes), namespace=namespace, name__iexact=name).first()
     access.require_role(viewer, taken or namespace, "write", namespace.name)
     protections.require(namespace, taken, kind.moves, may_protected=False, name=name)
     if taken is None:
@@ -37,10 +37,10 @@ def check_output(
     if taken.deleted_at:
         raise Invalid(f"{namespace.name}/{name} is in the trash; restore it or choose another name.", field="output")
     if taken.kind != kind.makes:
-        raise Invalid(f"{taken.full_name} is {a(taken.kind)}; the result is {a(kind.makes)}.", field="output")
+        raise Invalid(f"{taken.path} is {a(taken.kind)}; the result is {a(kind.makes)}.", field="output")
     if taken.visibility == Visibility.PUBLIC and resulting_visibility(parents, asked) == Visibility.PRIVATE:
         raise Invalid(
-            f"{taken.full_name} is public, but {_why_private(kind, parents)}. "
+            f"{taken.path} is public, but {_why_private(kind, parents)}. "
             "Choose another name, or make it private first.",
             code="output.too_public",
             field="output",

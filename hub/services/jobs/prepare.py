@@ -12,7 +12,7 @@ from composition.registry import METHODS, recipe_from_dict
 from hub import access
 from hub.access import Viewer
 from hub.errors import Busy, HubError, Invalid
-from hub.models import Repository, User
+from hub.models import Repository, User, sharing_names
 from hub.services import quotas
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import require_companions
@@ -134,7 +134,8 @@ class _Steps:
     def check_room(self) -> None:
         """Refuse a result that its namespace has no room for, as far as its size is known; publishing counts again."""
         namespace, name = self.draft.place
-        if not Repository.objects.filter(namespace=namespace, name__iexact=name).exists():
+        there = Repository.objects.filter(sharing_names(self.kind.makes), namespace=namespace, name__iexact=name)
+        if not there.exists():
             quotas.require("repositories", namespace, hold=False)
         size = 0 if self.draft.problems else self.kind.cost(self.draft).get("bytes")
         quotas.expect(namespace, size=int(size or 1))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from hub import access
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import ADAPTER, DATASET, BaseModel, Job, Version
+from hub.models import ADAPTER, DATASET, BaseModel, Job, Kind, Version
 from hub.services.jobs.files import Given, held
 
 
@@ -105,7 +105,7 @@ def named_request(
     named |= {role: (access.parse_input(viewer, text),) for role, text in (roles or {}).items() if text}
     return JobRequest(
         inputs={role: versions for role, versions in named.items() if versions},
-        datasets=tuple(access.parse_input(viewer, text) for text in datasets),
+        datasets=tuple(access.parse_input(viewer, text, kind=Kind.DATASET) for text in datasets),
         base=access.base(base) if base else None,
         output=output_name(output) if output else None,
         keep=tuple(keep),

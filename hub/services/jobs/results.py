@@ -11,7 +11,7 @@ from django.db import transaction
 
 from composition.registry import METHODS
 from hub.access import viewer_of_job
-from hub.models import BaseModel, Job, Repository, Version
+from hub.models import BaseModel, Job, Repository, Version, sharing_names
 from hub.services.content.checking import check_files
 from hub.services.content.companions import DISCRIMINATOR, keep
 from hub.services.content.manifest import Entry
@@ -52,9 +52,8 @@ def publish_result(
     Raises LostLease for an attempt that is over, and whatever the owner may no longer do: then nothing is written.
     """
     kind, label = kind_of(job.kind), METHODS[job.kind].label
-    found = Repository.objects.filter(
-        namespace=job.output_namespace, name__iexact=job.output_name, deleted_at=None
-    ).first()
+    models = Repository.objects.filter(sharing_names(kind.makes))
+    found = models.filter(namespace=job.output_namespace, name__iexact=job.output_name, deleted_at=None).first()
     if found:
         checked = check_change(repository=found, change=change_of(files=files, replace=True), base=job.base)
     else:
@@ -65,7 +64,7 @@ def publish_result(
         parents = fresh(parents)
         where = (job.output_namespace.name, job.output_name)
         namespace, name = check_output(viewer_of_job(job), kind, label, where, parents, job.output_visibility)
-        repository = Repository.objects.filter(namespace=namespace, name__iexact=name).first() or create_repository(
+        repository = models.filter(namespace=namespace, name__iexact=name).first() or create_repository(
             actor=job.created_by,
             namespace=namespace,
             name=name,

@@ -15,8 +15,10 @@ from django.utils import timezone
 from hub.errors import Conflict, NotFound
 from hub.models import (
     FINAL,
+    CardWord,
     Companion,
     Evaluation,
+    FormerName,
     JobFile,
     ManifestEntry,
     Namespace,
@@ -44,10 +46,10 @@ def purge_repository(*, actor: User | None, repository: Repository, before: date
     rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace")
     found = rows.filter(pk=repository.pk).first()
     if found is None:
-        raise NotFound(f"{repository.full_name} was deleted for good in the meantime.", code="repository.gone")
+        raise NotFound(f"{repository.path} was deleted for good in the meantime.", code="repository.gone")
     if found.deleted_at is None or (before and found.deleted_at >= before):
         raise Conflict(
-            f"{found.full_name} is not in the trash; delete it first, then delete it for good.",
+            f"{found.path} is not in the trash; delete it first, then delete it for good.",
             code="repository.not_deleted",
         )
     if found.purged_at:
@@ -60,7 +62,7 @@ def purge_repository(*, actor: User | None, repository: Repository, before: date
     ).update(blob=None)
     held = set(ManifestEntry.objects.filter(revision__repository=found).values_list("blob", flat=True))
     held |= set(Companion.objects.filter(repository=found).values_list("blob", flat=True))
-    for model in (Upload, Ref, Companion, RepositoryTag, Webhook):
+    for model in (Upload, Ref, Companion, RepositoryTag, CardWord, FormerName, Webhook):
         model.objects.filter(repository=found).delete()
     ManifestEntry.objects.filter(revision__repository=found).delete()
     revisions = Revision.objects.filter(repository=found)

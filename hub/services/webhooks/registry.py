@@ -28,7 +28,7 @@ def add_webhook(
     """A webhook and its secret, which is shown once. `events` empty is all; Invalid `webhook.url`, `webhook.events`."""
     check_url(url)
     if repository is not None and repository.namespace_id != namespace.pk:
-        raise Invalid(f"{repository.full_name} is not in {namespace.name}.", field="repository")
+        raise Invalid(f"{repository.path} is not in {namespace.name}.", field="repository")
     quotas.require("webhooks", namespace)
     secret = _new_secret()
     webhook = Webhook.objects.create(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 
 from hub.models import Version
+from hub.names import split_path
 
 WIDE, HIGH, GAP, SPACE = 202, 44, 14, 108
 SHOWN = 8
@@ -64,22 +65,22 @@ def recipe(node: dict) -> str:
 
 
 def _this(version: Version) -> dict:
-    return {"repository": version.repository.full_name, "version": version.label, "origin": version.origin}
+    return {"repository": version.repository.path, "version": version.label, "origin": version.origin}
 
 
 def _box(x: float, middle: float, node: dict) -> dict:
     box = {"x": x, "y": round(middle - HIGH / 2, 1), "width": WIDE, "height": HIGH, "hidden": node.get("hidden")}
     if node.get("hidden"):
         return box
-    namespace, _, name = node["repository"].partition("/")
+    place, name = split_path(node["repository"])
     return {
         **box,
-        "owner": _short(namespace, 26),
+        "owner": _short(place, 26),
         "name": _short(name, 20 - len(node["version"])),
         "full": f"{node['repository']}@{node['version']}",
         "version": node["version"],
         "origin": node["origin"],
-        "url": reverse("version", args=[namespace, name, node["version"]]),
+        "url": reverse("version", args=[place, name, node["version"]]),
     }
 
 

@@ -12,6 +12,7 @@ from hub.access import Viewer
 from hub.errors import NotFound
 from hub.http.job_serializers import HIDDEN, show_whole
 from hub.models import ADAPTER, Job, Version
+from hub.names import split_path
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.queue import CANCELLABLE
 from hub.services.jobs.request import JobRequest
@@ -72,7 +73,7 @@ class TryForm(JobForm):
 def opened(request: HttpRequest, viewer: Viewer, page: Heading) -> TryForm:
     """The page of an address: empty, or with the trial that `?job=` names; another's trial is 404."""
     if page.version is None:
-        raise NotFound(f"{page.repository.full_name} has no valid version yet, so there is nothing to try.")
+        raise NotFound(f"{page.repository.path} has no valid version yet, so there is nothing to try.")
     texts, hint = offered(viewer, page.version)
     method = recipe_fields.method_for(TryRecipe)
     trying = TryForm(viewer=viewer, method=method, recipe={}, page=page, version=page.version, hint=hint)
@@ -96,4 +97,4 @@ def address(job: dict) -> str:
     if not page or job["inputs"][0] == HIDDEN:
         return ""
     name, _, ref = job["inputs"][0].partition("@")
-    return f"{reverse(page, args=[*name.split('/'), ref])}?job={job['id']}"
+    return f"{reverse(page, args=[*split_path(name), ref])}?job={job['id']}"

@@ -105,7 +105,7 @@ def training(viewer: Viewer, page: Heading, entries: list[dict]) -> dict:
         "loss": loss.curve({"curve": [row for row in curve if _number(row.get("step"))]}),
         "measured": measured[:: max(1, len(measured) // SHOWN_POINTS)][-SHOWN_POINTS:] if measured else [],
         "last": measured[-1] if measured else {},
-        "snippets": snippets(page.repository.full_name, version),
+        "snippets": snippets(page.repository.path, version),
         "lineage": queries.lineage(viewer, version),
     }
 

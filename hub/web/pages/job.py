@@ -15,7 +15,7 @@ def more(viewer: Viewer, job: Job) -> dict:
     method, kind = METHODS.get(job.kind), kind_of(job.kind)
     result = job.result if job.result and queries.seen(viewer, [job.result.repository_id]) else None
     report = (result.report or {}) if result else {}
-    where = [result.repository.namespace.name, result.repository.name, result.label] if result else []
+    where = [result.repository.place, result.repository.name, result.label] if result else []
     return {
         "method": method,
         "numbers": {k: v for k, v in (job.figures or {}).items() if isinstance(v, int | float)},

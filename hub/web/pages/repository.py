@@ -1,7 +1,6 @@
 """What a repository's page shows: the heading all its sections share, and each section's own data."""
 
 import json
-import mimetypes
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,12 +23,12 @@ from hub.storage import blobs
 from hub.web.charts import composition, routing
 from hub.web.charts import lineage as lineage_graph
 from hub.web.charts import modules as module_chart
+from hub.web.moved import at_home
 from hub.web.pages import snippets
 
 CARD, MAIN = "README.md", "main"
 READ = 1_000_000
 PREVIEW_BYTES, PREVIEW_ROWS = 200_000, 12
-PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", "dtype", "parameters", "bytes")
 
 
@@ -85,15 +84,18 @@ class Heading:
 
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
-        where = [self.repository.namespace.name, self.repository.name]
+        where = [self.repository.place, self.repository.name]
         if section in ("versions", "settings", "transfer") or (section in ("overview", "try") and not self.ref):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 
 
-def heading(viewer: Viewer, namespace: str, name: str, ref: str | None, section: str, kind=None) -> Heading:
-    """Find the repository and what `ref` stands for; an empty repository has a page too, a wrong ref has none."""
-    repository = access.repository(viewer, namespace, name, kind=kind)
+def heading(viewer: Viewer, place: str, name: str, ref: str | None, section: str, kind=None) -> Heading:
+    """Find the repository and what `ref` stands for; an empty repository has a page too, a wrong ref has none.
+
+    Raises Moved for a dataset at the address of a model.
+    """
+    repository = at_home(access.repository(viewer, place, name, kind=kind), place)
     ref = None if ref == "latest" else ref
     try:
         revision = access.resolve(repository, ref)
@@ -184,7 +186,7 @@ def modules(page: Heading) -> dict:
     """The charts and the table of modules."""
     report = page.version.report if page.version else None
     if page.facts is None:
-        raise NotFound(f"{page.repository.full_name} has no modules to show.")
+        raise NotFound(f"{page.repository.path} has no modules to show.")
     return {
         "page": page,
         "charts": module_chart.charts(page.facts, report),
@@ -196,7 +198,7 @@ def report(viewer: Viewer, page: Heading) -> dict:
     """How a merge was composed: shares, strips, errors, warnings; parents the reader can't see stay unnamed."""
     given = queries.report_of(viewer, page.version) if page.version else None
     if not given:
-        raise NotFound(f"{page.repository.full_name} was uploaded, not made here; it has no report.")
+        raise NotFound(f"{page.repository.path} was uploaded, not made here; it has no report.")
     parents = queries.lineage(viewer, page.version)["parents"]
     names = ["an adapter you can't see" if parent["hidden"] else parent["name"] for parent in parents]
     summary = {key: value for key, value in (given.get("summary") or {}).items() if not isinstance(value, list | dict)}
@@ -253,7 +255,7 @@ def card_html(page: Heading, digest: str) -> SafeString | str:
     """The card with this digest as sanitised HTML; its pictures and links lead into the revision it is shown of."""
     if not digest:
         return ""
-    where = [page.repository.namespace.name, page.repository.name, page.card_revision.oid]
+    where = [page.repository.place, page.repository.name, page.card_revision.oid]
     return mark_safe(card_pages.card_html(digest, reverse("file", args=[*where, "x"]).removesuffix("x")))
 
 
@@ -291,9 +293,3 @@ def first_rows(sha256: str) -> list[dict]:
         except ValueError:
             continue
     return [row for row in rows if isinstance(row, dict)]
-
-
-def picture_type(path: str) -> str | None:
-    """The media type, if the file is a picture a card may show."""
-    guessed = mimetypes.guess_type(path)[0]
-    return guessed if guessed in PICTURES else None

@@ -50,7 +50,7 @@ def of_adapter(
         f'base = AutoModelForCausalLM.from_pretrained("{base}")  # its id, or its folder\n'
         f'model = PeftModel.from_pretrained(base, "{folder}")'
     )
-    url = f"{site}/api/v1/repositories/{repository.full_name}/files/{version.label}"
+    url = f"{site}/api/v1/repositories/{repository.path}/files/{version.label}"
     curl = (
         f"for f in {' '.join(row.files)}; do\n"
         '  curl -fsSL -H "Authorization: Bearer $HUB_TOKEN" \\\n'

@@ -27,7 +27,7 @@ def build(viewer: Viewer, page: Heading, form: QueryDict) -> dict:
     version = page.version
     if version is None or version.origin != Origin.TRANSFERRED:
         return {}
-    report, where = version.report or {}, [page.repository.namespace.name, page.repository.name]
+    report, where = version.report or {}, [page.repository.place, page.repository.name]
     asked = {name: form.get(name, "").strip() for name in ("dataset", "oracle")}
     named = named_arms(viewer, asked)
     rows = queries.companion(viewer, page.repository, "synthetic", f"{version.label}.jsonl")

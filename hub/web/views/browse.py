@@ -5,6 +5,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
 
 from hub import access, queries
+from hub.names import split_path
 from hub.web import basket
 from hub.web.pages.browsing import SORTS, Browsing
 from hub.web.pages.first_steps import first_steps
@@ -46,7 +47,7 @@ def change_basket(request: HttpRequest) -> HttpResponse:
     if not named:
         return redirect_by_htmx()
     viewer = access.viewer_of(request)
-    repository = access.repository(viewer, *named.partition("@")[0].split("/", 1))
+    repository = access.repository(viewer, *split_path(named.partition("@")[0]))
     return render(request, "parts/ticked.html", {"repository": repository, "ticked": basket.repositories(request)})
 
 

@@ -89,15 +89,15 @@ def restore(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     viewer = access.viewer_of(request)
     found = access.repository(viewer, namespace, name, "admin", deleted=True)
     repositories.restore_repository(actor=viewer.user, repository=found)
-    messages.success(request, f"{found.full_name} is back.")
-    return redirect("repository", found.namespace.name, found.name)
+    messages.success(request, f"{found.path} is back.")
+    return redirect("repository", found.place, found.name)
 
 
 @require_POST
 def purge(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     """Out of the trash for good."""
     viewer = access.viewer_of(request)
-    found = access.repository(viewer, namespace, name, "admin", deleted=True)
+    found = access.repository(viewer, namespace, name, "admin", deleted=True, exact=True)
     purge_repository(actor=viewer.user, repository=found)
-    messages.success(request, f"{found.full_name} is deleted for good.")
+    messages.success(request, f"{found.path} is deleted for good.")
     return redirect("trash")

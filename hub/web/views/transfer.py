@@ -26,7 +26,7 @@ def transfer(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     ref = (request.POST if sent else request.GET).get("version") or None
     page = repository_page.heading(viewer, namespace, name, ref, "transfer", "adapter")
     if page.version is None:
-        raise NotFound(f"{page.repository.full_name} has no version that could be moved yet.")
+        raise NotFound(f"{page.repository.path} has no version that could be moved yet.")
     form = transfer_form.read(request, page, sent=sent)
     if sent:
         access.require_user(viewer)

@@ -7,6 +7,7 @@ from django.views.decorators.http import require_http_methods
 from composition.formats import folder_rules
 from hub import access, queries
 from hub.models import Kind, Visibility
+from hub.names import split_path
 
 
 @require_http_methods(["GET"])
@@ -15,8 +16,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     viewer = access.viewer_of(request)
     access.require_user(viewer)
     wanted = request.GET.get("to", "")
-    namespace, _, name = wanted.partition("/")
-    found = access.repository(viewer, namespace, name, "write") if name else None
+    place, name = split_path(wanted)
+    found = access.repository(viewer, place, name, "write") if place and name else None
     context = {
         "here": "upload",
         "namespaces": queries.writable(viewer),

@@ -1,1 +1,1 @@
-"""The Hugging Face Hub protocol, by the real client where it can be."""
+"""The Hugging Face protocol, asked by its own clients and by wire."""

@@ -265,7 +265,7 @@ class TestProtocol:
         from hub.hf.refusals import refusal_of
 
         with pytest.raises(access.Gated) as refused:
-            access.repository(access.ANONYMOUS, "lab", "gated", "download")
+            access.repository(access.ANONYMOUS, "lab", "gated", "files")
         answer = refusal_of(refused.value, {})
         assert (answer.status_code, answer["X-Error-Code"]) == (403, "GatedRepo")
         assert TEXT in answer["X-Error-Message"]
@@ -273,4 +273,4 @@ class TestProtocol:
     def test_who_sees_nothing_is_told_nothing(self, people):
         repositories.update_repository(actor=people.owner, repository=people.repository, visibility="private")
         with pytest.raises(NotFound):
-            access.repository(access.Viewer(user=people.stranger), "lab", "gated", "download")
+            access.repository(access.Viewer(user=people.stranger), "lab", "gated", "files")

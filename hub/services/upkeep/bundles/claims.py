@@ -10,7 +10,7 @@ from composition.errors import CompositionError
 from composition.formats.strict_json import strict_loads
 from hub.errors import HubError, Invalid
 from hub.models import Kind, Origin, RefKind, Visibility
-from hub.names import OID, check_ref, check_repository
+from hub.names import DATASETS, OID, check_ref, check_repository
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry, Manifest, canonical_json
 from hub.services.content.publishing import LATEST, MAIN, clean_message
@@ -70,12 +70,13 @@ class ClaimedRepository:
     oid_number: int
     revisions: list[ClaimedRevision]
     versions: dict[int, ClaimedVersion]
-    refs: dict[str, tuple[str, str]]
+    refs: dict[tuple[str, str], str]
+    """(branch or tag, name) → the id of its revision."""
 
     @property
-    def full_name(self) -> str:
-        """`namespace/name` as the bundle has it."""
-        return f"{self.namespace}/{self.name}"
+    def path(self) -> str:
+        """`namespace/name` as the bundle has it, `datasets/namespace/name` of a dataset."""
+        return f"{DATASETS if self.kind == Kind.DATASET else ''}{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ class _Wrong(Exception):
 
 def _check_whole(claims: Claims) -> None:
     """Nothing twice, nothing missing, nothing that no revision needs."""
-    names = [one.full_name.lower() for one in claims.repositories]
+    names = [one.path.lower() for one in claims.repositories]
     if not names or len(set(names)) < len(names):
         raise _Wrong("it lists no repository, or one twice")
     if sum(len(one.revisions) for one in claims.repositories) > MOST_REVISIONS:
@@ -158,10 +159,10 @@ def _repository(value: Any) -> ClaimedRepository:
     refs = {}
     for sort, ref, oid in (_triple(one) for one in _list(value, "refs")):
         _check_ref(sort, ref)
-        if ref in refs or oid not in seen:
+        if (sort, ref) in refs or oid not in seen:
             raise _Wrong(f"{value['name']}: the ref {ref!r} comes twice, or points at none of its revisions")
-        refs[ref] = (sort, oid)
-    if not any(sort == RefKind.BRANCH for sort, _ in refs.values()):
+        refs[sort, ref] = oid
+    if not any(sort == RefKind.BRANCH for sort, _ in refs):
         raise _Wrong(f"{value['name']} has no branch")
     return ClaimedRepository(
         namespace=namespace,
@@ -177,7 +178,7 @@ def _repository(value: Any) -> ClaimedRepository:
 
 
 def _check_ref(sort: str, name: str) -> None:
-    if sort != {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(name, sort) or sort not in RefKind.values:
+    if sort != {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(name, sort) or sort not in (RefKind.BRANCH, RefKind.TAG):
         raise _Wrong(f"{name!r} can't be a {sort}")
     if name not in (MAIN, LATEST):
         check_ref(name)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hub.errors import Invalid, NotFound
-from hub.models import BaseModel, ManifestEntry, Parentage, Ref, Repository, Revision, Version, Visibility
+from hub.models import BaseModel, ManifestEntry, Parentage, Ref, RefKind, Repository, Version, Visibility
+from hub.names import split_path
 from hub.services.upkeep import batches
 from hub.services.upkeep.bundles import archive, claims, signing
+from hub.services.upkeep.bundles.history import own_history
 from hub.storage import CHUNK, blobs, digest
 
 REVISIONS_A_QUERY = 100
@@ -26,7 +28,7 @@ def export(names: Sequence[str], path: Path, *, private: bool = False) -> dict[s
     NotFound for a repository that isn't there or is in the trash, Invalid for a private or gated one without `private`.
     """
     repositories = [_find(name) for name in dict.fromkeys(names)]
-    hidden = [one.full_name for one in repositories if one.is_restricted]
+    hidden = [one.path for one in repositories if one.is_restricted]
     if hidden and not private:
         raise Invalid(
             f"{', '.join(hidden)} is private or gated, and whoever has the file can read it. Add --private to export.",
@@ -67,26 +69,22 @@ def export(names: Sequence[str], path: Path, *, private: bool = False) -> dict[s
 
 
 def _find(name: str) -> Repository:
-    namespace, _, repository = name.partition("/")
-    found = Repository.objects.select_related("namespace").filter(
-        namespace__name__iexact=namespace, name__iexact=repository, deleted_at=None
-    )
-    if not (row := found.first()):
-        raise NotFound(f"There is no repository {name!r}; write namespace/name.")
+    found = Repository.objects.select_related("namespace").at(*split_path(name))
+    row = found.filter(deleted_at=None).first()
+    if row is None:
+        raise NotFound(f"There is no repository {name!r}; write namespace/name, or datasets/namespace/name.")
     if not row.refs.exists():
-        raise Invalid(f"{row.full_name} is empty; there is nothing to export.")
+        raise Invalid(f"{row.path} is empty; there is nothing to export.")
     return row
 
 
 def _repository(repository: Repository, together: set[int]) -> dict:
     """Refs first, then revisions, then versions: what is pushed meanwhile is in the bundle with all it needs."""
-    refs = [
-        [ref.kind, ref.name, ref.revision.oid]
-        for ref in Ref.objects.filter(repository=repository).select_related("revision").order_by("name")
-    ]
+    named = Ref.objects.filter(repository=repository).exclude(kind=RefKind.PULL).select_related("revision")
+    refs = [[ref.kind, ref.name, ref.revision.oid] for ref in named.order_by("name", "kind")]
     revisions = list(_revisions(repository))
-    named = {revision["version"] for revision in revisions}
-    versions = Version.objects.filter(repository=repository, number__in=named - {None}).select_related("base")
+    numbers = {revision["version"] for revision in revisions}
+    versions = Version.objects.filter(repository=repository, number__in=numbers - {None}).select_related("base")
     return {
         "name": repository.full_name,
         "kind": repository.kind,
@@ -101,7 +99,7 @@ def _repository(repository: Repository, together: set[int]) -> dict:
 
 
 def _revisions(repository: Repository) -> Iterator[dict]:
-    every = Revision.objects.filter(repository=repository).select_related("parent", "version")
+    every = own_history(repository).select_related("parent", "version")
     for some in batches.rows(every, REVISIONS_A_QUERY):
         files: dict[int, dict] = {revision.pk: {} for revision in some}
         entries = ManifestEntry.objects.filter(revision__in=files).order_by("path")
@@ -133,7 +131,7 @@ def _version(version: Version, together: set[int]) -> dict:
         "recipe": version.recipe,
         "report": version.report,
         "environment": version.environment,
-        "parents": [[one.repository.full_name, one.number, one.content_digest] for one in seen],
+        "parents": [[one.repository.path, one.number, one.content_digest] for one in seen],
     }
 
 

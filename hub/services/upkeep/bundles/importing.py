@@ -142,7 +142,7 @@ def _check_history(plan: Plan, known: dict[tuple[str, str], BaseModel]) -> None:
     """Every new revision's id, its files as an upload of them would be checked, and its version's digest."""
     claim = plan.claim
     for revision in plan.new:
-        where = f"{plan.claim.full_name}@{revision.oid}"
+        where = f"{plan.claim.path}@{revision.oid}"
         made_of = {
             "repository": claim.oid_number,
             "parent": revision.parent,

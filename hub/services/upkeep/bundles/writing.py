@@ -3,6 +3,7 @@
 from hub import access
 from hub.errors import HubError, Invalid
 from hub.models import ManifestEntry, Origin, Ref, RefKind, Repository, Revision, User, Version
+from hub.names import split_path
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
@@ -19,7 +20,7 @@ from hub.services.upkeep.bundles.plans import Plan
 
 def write(actor: User, plans: list[Plan], trusted: bool) -> None:
     """All rows: revisions of each repository in order, and no version before those that it was made from."""
-    numbers = {plan.claim.full_name.lower(): plan for plan in plans}
+    numbers = {plan.claim.path.lower(): plan for plan in plans}
     for plan in plans:
         plan.repository = lock(plan.existing) if plan.existing else _create(actor, plan)
     totals = {id(plan): len(plan.new) for plan in plans}
@@ -95,7 +96,7 @@ def _write_version(
 ) -> Version:
     claim, last = plan.claim.versions[number], last_version(plan.repository)
     if number != (last.number if last else 0) + 1:
-        raise Invalid(f"{plan.claim.full_name}: v{number} comes out of its order.", code="bundle.manifest")
+        raise Invalid(f"{plan.claim.path}: v{number} comes out of its order.", code="bundle.manifest")
     made = {"origin": Origin.UPLOADED}
     if trusted:
         made = {name: getattr(claim, name) for name in ("origin", "recipe", "report", "environment")}
@@ -120,7 +121,7 @@ def _parent(actor: User, name: str, number: int, digest: str, numbers: dict[str,
         found = _version_of(of.repository, number)
     else:
         try:
-            found = access.version(access.Viewer(user=actor), *name.partition("/")[::2], f"v{number}")
+            found = access.version(access.Viewer(user=actor), *split_path(name), f"v{number}")
         except HubError:
             return None
     return found if found and found.content_digest == digest else None
@@ -133,21 +134,22 @@ def _finish(actor: User, plan: Plan) -> None:
     Raises Protected for a ref that only admins of the repository move.
     """
     repository = plan.repository
-    here = dict(Ref.objects.filter(repository=repository).values_list("name", "revision__oid"))
+    rows = Ref.objects.filter(repository=repository).values_list("kind", "name", "revision__oid")
+    here = {(kind, name): oid for kind, name, oid in rows}
     asked = {"actor": actor, "repository": repository}
     asked["may_protected"] = access.may(access.Viewer(user=actor), repository, "admin")
     at = {revision.oid: revision for revision in Revision.objects.filter(repository=repository)}
-    refs = {name: ref for name, ref in plan.claim.refs.items() if ref[0] == RefKind.BRANCH or name not in here}
+    refs = {key: oid for key, oid in plan.claim.refs.items() if key[0] == RefKind.BRANCH or key not in here}
     newest = last_version(repository)
     if newest:
-        refs[LATEST] = (RefKind.TAG, newest.revision.oid)
-    for name, (sort, oid) in refs.items():
-        if here.get(name) != oid:
-            move(**asked, moves=[(sort, name)], revision=at[oid])
+        refs[RefKind.TAG, LATEST] = newest.revision.oid
+    for key, oid in refs.items():
+        if here.get(key) != oid:
+            move(**asked, moves=[key], revision=at[oid])
     if newest:
         values = {**facets.of_version(repository, newest), "size": facets.size_of(newest.revision)}
         Repository.objects.filter(pk=repository.pk).update(**values)
-    main = plan.claim.refs.get(MAIN)
-    files = next((revision.files for revision in plan.claim.revisions if main and revision.oid == main[1]), {})
+    main = plan.claim.refs.get((RefKind.BRANCH, MAIN))
+    files = next((revision.files for revision in plan.claim.revisions if revision.oid == main), {})
     card: Card = read_card(read_whole(BlobSource(files[CARD]))) if CARD in files else Card()
     facets.apply_words(repository, card)

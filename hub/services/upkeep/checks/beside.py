@@ -38,7 +38,7 @@ def check(look: Look) -> Iterator[Finding]:
 
 
 def _companion(companion: Companion, look: Look) -> Iterator[Finding]:
-    where = f"{companion.repository.full_name} {companion}"
+    where = f"{companion.repository.path} {companion}"
     rows = Companion.objects.filter(pk=companion.pk)
     shown = set(folder(companion).values_list("visibility", flat=True))
     odd = companion.visibility not in Visibility.values or len(shown) > 1

@@ -26,7 +26,7 @@ def check(look: Look) -> Iterator[Finding]:
                 # One that was purged meanwhile has no fault.
                 if Revision.objects.filter(pk=revision.pk, repository__purged_at=None).exists():
                     look.broken.add(revision.repository_id)
-                    where = f"{revision.repository.full_name}@{revision.oid}"
+                    where = f"{revision.repository.path}@{revision.oid}"
                     yield Finding(code=code, where=where, message=f"{message}. {RESTORE}")
 
 

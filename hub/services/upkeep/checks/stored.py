@@ -90,7 +90,7 @@ def used_by(sha256: str) -> str:
 def _describe(row) -> str:
     owner = getattr(row, "revision", None) or row
     repository = getattr(owner, "repository", None)
-    place = f"{repository.full_name}{f'@{owner.oid[:10]}' if hasattr(owner, 'oid') else ''} " if repository else ""
+    place = f"{repository.path}{f'@{owner.oid[:10]}' if hasattr(owner, 'oid') else ''} " if repository else ""
     return f"{place}{row}"
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 from hub import access
 from hub.access import Viewer, acting
 from hub.errors import Conflict, Invalid, PermissionDenied
-from hub.models import Gate, Kind, Namespace, Parentage, Repository, User, Visibility
+from hub.models import FormerName, Gate, Kind, Namespace, Parentage, Repository, User, Visibility, sharing_names
 from hub.names import check_repository
 from hub.services import quotas, refs
 from hub.services.audit import adopt, record
@@ -23,7 +23,7 @@ def create_repository(
     visibility: str = Visibility.PUBLIC,
     description: str = "",
 ) -> Repository:
-    """An empty repository; Conflict where the name is taken, also by one in the trash."""
+    """An empty repository; Conflict where the name is taken in its name space, also by one in the trash."""
     # Whoever protects refs in the whole namespace is waited for, see `hub.services.protections`.
     Namespace.objects.select_for_update(of=("self",), no_key=True).get(pk=namespace.pk)
     check_new(namespace, name, kind=kind, visibility=visibility)
@@ -39,9 +39,9 @@ def create_repository(
                 created_by=actor,
             )
     except IntegrityError:
-        raise Conflict(
-            f"{namespace.name}/{name} was just made by someone else; choose another name.", field="name"
-        ) from None
+        wanted = Repository(namespace=namespace, name=name, kind=kind).path
+        raise Conflict(f"{wanted} was just made by someone else; choose another name.", field="name") from None
+    forget_former(namespace, name, kind)
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)
     adopt(repository)
     return repository
@@ -53,10 +53,16 @@ def check_new(namespace: Namespace, name: str, *, kind: str, visibility: str) ->
     if kind not in Kind.values:
         raise Invalid(f"{kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
     _check_visibility(visibility)
-    taken = Repository.objects.filter(namespace=namespace, name__iexact=name).first()
+    taken = Repository.objects.filter(sharing_names(kind), namespace=namespace, name__iexact=name).first()
     if taken:
         where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""
-        raise Conflict(f"{namespace.name}/{taken.name} exists already{where}.", field="name")
+        raise Conflict(f"{taken.path} exists already{where}.", field="name")
+
+
+def forget_former(namespace: Namespace, name: str, kind: str) -> None:
+    """The name is given anew, so that it leads nowhere else any more."""
+    here = {"namespace": namespace, "folded": name.lower(), "is_dataset": Repository(kind=kind).is_dataset}
+    FormerName.objects.filter(**here).delete()
 
 
 @transaction.atomic
@@ -78,14 +84,13 @@ def update_repository(
         if not access.may(acting(actor), repository, "admin"):
             raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may see a repository.")
         if visibility == Visibility.PUBLIC:
-            _require_admin_on_parents(acting(actor), repository)
+            require_admin_on_parents(acting(actor), repository)
         repository.visibility = visibility
         changed.append("visibility")
     if gate is not None and gate != repository.gate:
-        if gate not in Gate.values:
-            raise Invalid(f"{gate!r} is not a gate; choose one of {', '.join(Gate.values)}.", field="gate")
+        _check_gate(gate)
         if not access.may(acting(actor), repository, "admin"):
-            raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may have its files.")
+            raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may fetch its files.")
         repository.gate = gate
         changed.append("gate")
     if description is not None:
@@ -108,7 +113,7 @@ def delete_repository(*, actor: User, repository: Repository) -> None:
 def restore_repository(*, actor: User, repository: Repository) -> None:
     """Take it out of the trash as it was; NotFound where it was deleted for good in the meantime."""
     if not Repository.objects.filter(pk=repository.pk, purged_at=None).update(deleted_at=None):
-        raise access.missing(repository.full_name, "repository")
+        raise access.missing(repository.path, "repository")
     record(actor, "repository.restore", repository)
 
 
@@ -117,7 +122,13 @@ def _check_visibility(visibility: str) -> None:
         raise Invalid(f"{visibility!r} is not a visibility; choose public or private.", field="visibility")
 
 
-def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
+def _check_gate(gate: str) -> None:
+    if gate not in Gate.values:
+        raise Invalid(f"{gate!r} is not a gate; choose one of {', '.join(Gate.values)}.", field="gate")
+
+
+def require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
+    """PermissionDenied unless the viewer is admin of every private or gated repository that a version was made from."""
     restricted = Q(parent__repository__visibility=Visibility.PRIVATE) | ~Q(parent__repository__gate=Gate.OPEN)
     parents = (
         Parentage.objects.filter(restricted, child__repository=repository)
@@ -128,14 +139,14 @@ def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
         parent = parentage.parent.repository
         if parent.namespace is None:
             raise PermissionDenied(
-                f"{repository.full_name} was made from a private adapter that went with its owner's account, so that "
+                f"{repository.path} was made from a private adapter that went with its owner's account, so that "
                 "nobody can agree to show it; it stays private.",
                 code="parent_is_private",
             )
         if not access.may(viewer, parent, "admin"):
             seen = not parent.deleted_at and access.may(viewer, parent, "read")
-            shown = parent.full_name if seen else "a private adapter you can't see"
+            shown = parent.path if seen else "a private adapter you can't see"
             raise PermissionDenied(
-                f"{repository.full_name} was made from {shown}; making it public needs an admin of that adapter.",
+                f"{repository.path} was made from {shown}; making it public needs an admin of that adapter.",
                 code="parent_is_private",
             )

@@ -1,0 +1,1 @@
+"""What the client reads: repositories, trees, refs and commits in the shapes of the protocol."""
