@@ -7,6 +7,7 @@ from hub.access.bases import base, is_admin, may_change_base
 from hub.access.companions import companion, companions, named, visible_companions
 from hub.access.gates import Gated, lets_in, open_to, require_open
 from hub.access.offers import is_anyone_there, is_looking, offers
+from hub.access.pulls import may_change, pull, require_proposer
 from hub.access.repositories import may, member_of, namespace, parse_input, repository, resolve, version, visible
 from hub.access.viewer import (
     ANONYMOUS,
@@ -44,6 +45,7 @@ __all__ = [
     "lets_in",
     "limited_to",
     "may",
+    "may_change",
     "may_change_base",
     "member_of",
     "missing",
@@ -52,9 +54,11 @@ __all__ = [
     "offers",
     "open_to",
     "parse_input",
+    "pull",
     "repository",
     "require_no_limit",
     "require_open",
+    "require_proposer",
     "require_role",
     "require_scope",
     "require_site_admin",

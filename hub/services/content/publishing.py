@@ -12,10 +12,12 @@ from django.db import transaction
 from hub.errors import Conflict, Invalid
 from hub.models import (
     BaseModel,
+    Gate,
     Job,
     ManifestEntry,
     Origin,
     Parentage,
+    PullRequest,
     Ref,
     RefKind,
     Repository,
@@ -26,9 +28,9 @@ from hub.models import (
 )
 from hub.services import quotas
 from hub.services.audit import record
-from hub.services.content import facets
+from hub.services.content import facets, proposed
 from hub.services.content.blob_claims import claim_blobs, gone
-from hub.services.content.change import ANY, MAIN, Change, change_of, refuse_conflict
+from hub.services.content.change import ANY, MAIN, Change, change_of, kind_of_ref, refuse_conflict
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Manifest, Source, changed, manifest_of, other_oid, revision_oid
 from hub.services.known_bases import hold
@@ -73,6 +75,7 @@ def publish(
 ) -> PublishResult:
     """Put `files` (path → (sha256, size), bytes already in the blob store) onto `branch`.
 
+    `branch` may be `refs/pr/N` of an open pull request: that gets a revision, and never a version.
     `since` is the head the change was made for: what others changed since must not be touched by it (Conflict).
     `checked`, from `check_change`, spares the check here; call that first where this runs inside a transaction.
     The same files as the head's: created False. Raises what `check_files` raises, and Protected where it would move a
@@ -84,6 +87,7 @@ def publish(
     made = {"origin": origin, "recipe": recipe, "report": report, "environment": environment, "job": job}
     with transaction.atomic():
         repository = lock(repository)
+        pull = proposed.pull_of(repository, branch)
         head = head_of(repository, branch)
         refuse_conflict(repository, change, head)
         before = manifest_of(head)
@@ -94,20 +98,28 @@ def publish(
             hold(checked.base)
         message = clean_message(message, after, before)
         same = _same(repository, head, after, message)
-        version, is_new = _version(repository, checked, (same, head), base, actor, made)
+        version, is_new = (head and before == after and head.version) or None, False
+        if pull is None:
+            version, is_new = _version(repository, checked, (same, head), base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
-            if not Ref.objects.filter(repository=repository, name=branch, kind=RefKind.BRANCH).exists():
+            if not Ref.objects.filter(repository=repository, name=branch, kind=kind_of_ref(branch)).exists():
                 begun = {"moves": [(RefKind.BRANCH, branch)], "revision": head, "may_protected": may_protected}
                 move(actor=actor, repository=repository, **begun)
             return PublishResult(head, version, False)
         quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         fresh = set(after.values()) - set(before.values())
-        quotas.charge(repository.namespace, fresh)
-        claim_blobs(fresh)
-        if same and same.version_id == (version and version.pk):
-            revision = same
+        if pull:
+            proposed.charge(pull, repository.namespace, fresh)
         else:
-            revision = _revision(repository, head, after, message, version, actor)
+            quotas.charge(repository.namespace, fresh)
+        claim_blobs(fresh)
+        if same and (pull or same.version_id == (version and version.pk)):
+            revision = same if pull else proposed.taken(same)
+        else:
+            revision = _revision(repository, head, after, message, version, actor, pull)
+        if pull:
+            proposed.put(actor, repository, pull, revision, checked)
+            return PublishResult(revision, None, True)
         if is_new:
             inherit(repository, version, parents)
         moves = [(RefKind.BRANCH, branch)] + ([(RefKind.TAG, LATEST)] if is_new else [])
@@ -148,7 +160,7 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
     heads = {(ref.kind, ref.name): ref for ref in rows}
     if (RefKind.TAG, branch) in heads and (RefKind.BRANCH, branch) not in heads:
         raise Conflict(f"{branch!r} is a tag of {repository.path}; push to a branch.", field="branch")
-    ref = heads.get((RefKind.BRANCH, branch)) or heads.get((RefKind.BRANCH, MAIN))
+    ref = heads.get((kind_of_ref(branch), branch)) or heads.get((RefKind.BRANCH, MAIN))
     return ref.revision if ref else None
 
 
@@ -203,7 +215,13 @@ def _version(
 
 
 def _revision(
-    repository: Repository, head: Revision | None, after: Manifest, message: str, version: Version | None, actor: User
+    repository: Repository,
+    head: Revision | None,
+    after: Manifest,
+    message: str,
+    version: Version | None,
+    actor: User,
+    pull: PullRequest | None = None,
 ) -> Revision:
     parent = head.oid if head else None
     made_of = {"repository": repository.oid_number, "parent": parent, "manifest": after, "message": message}
@@ -212,7 +230,7 @@ def _revision(
         # The same files were pushed for another base, which is another version: it needs a revision of its own.
         oid = other_oid(**made_of, version=version.number)
     revision = Revision.objects.create(
-        repository=repository, oid=oid, parent=head, version=version, message=message, author=actor
+        repository=repository, oid=oid, parent=head, version=version, pull=pull, message=message, author=actor
     )
     ManifestEntry.objects.bulk_create(
         ManifestEntry(revision=revision, path=path, blob_id=entry.sha256) for path, entry in after.items()
@@ -225,7 +243,8 @@ def inherit(repository: Repository, version: Version, parents: Sequence[Version]
     Parentage.objects.bulk_create(
         Parentage(child=version, parent=parent, position=position) for position, parent in enumerate(parents)
     )
-    restricted = any(parent.repository.is_restricted for parent in parents)
-    if repository.visibility != Visibility.PRIVATE and restricted:
+    made_of = Repository.objects.filter(versions__in=parents)
+    restricted = made_of.exclude(visibility=Visibility.PUBLIC, gate=Gate.OPEN)
+    if repository.visibility != Visibility.PRIVATE and restricted.exists():
         repository.visibility = Visibility.PRIVATE
         repository.save(update_fields=["visibility"])
