@@ -47,7 +47,7 @@ def refusal(
     status: int, message: str, *, code: str = "", headers: Mapping[str, str] = {}, facts: Mapping[str, object] = {}
 ) -> Response:
     """The one shape of a refusal. `facts` are further members of the body, as `url`."""
-    said = {MESSAGE: _in_a_header(message), **({CODE: code} if code else {}), **headers}
+    said = {MESSAGE: in_a_header(message), **({CODE: code} if code else {}), **headers}
     return Response({"error": message[:LONGEST], **facts}, status=status, headers=said)
 
 
@@ -94,7 +94,7 @@ def _sentence(detail: object) -> str:
     return str(detail)
 
 
-def _in_a_header(message: str) -> str:
+def in_a_header(message: str) -> str:
     """One line of printable ASCII: what a header may hold everywhere."""
     line = " ".join(message.split())[:LONGEST]
     return line.encode("ascii", "replace").decode()

@@ -1,16 +1,23 @@
 """The base of all views of the protocol: sign-in by token, scopes, JSON in and out, refusals for the stock client."""
 
+from collections.abc import Sequence
+
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView
 
 from hub import access, disk
 from hub.errors import Invalid
-from hub.hf.refusals import RouteMissing, refusal_of
+from hub.hf.refusals import RouteMissing, in_a_header, refusal_of
 from hub.http.authentication import TokenAuthentication
 from hub.http.json_parser import JSONParser
 
 STORING = frozenset({"POST", "PUT", "PATCH"})
+
+
+def warned(topic: str, texts: Sequence[str]) -> dict[str, str]:
+    """The header that the client prints as a warning, once for each topic; none for nothing to say."""
+    return {"X-HF-Warning": f"{topic}; {in_a_header(' '.join(texts))}"} if texts else {}
 
 
 class OneFormat(BaseContentNegotiation):

@@ -8,6 +8,11 @@ row = partial(any_row, protocol=True)
 
 HERE = "api/<type:type>/<name:namespace>/<name:name>"
 OF_ADMINS = "401 404 403 403 200 403 403 401"
+ID = "<name:namespace>/<name:name>"
+OF_WRITERS = "401 404 403 200 200 403 200 401"
+NO_DATASET = "401 404 404 404 404 403 404 401"  # lab/secret is a model
+HEADER = b'{"key": "header", "value": {"summary": "nothing"}}\n'
+MINE = {"target": {"type": "model", "name": "lab/secret"}, "files": []}
 ANYONE = "200 200 200 200 200 200 200 200"
 
 PROTOCOL_ROWS = [
@@ -28,5 +33,20 @@ PROTOCOL_ROWS = [
             ("grant", "POST", {"user": "stranger"}),
         )
     ),
+    # A card is checked before there is a token.
+    row("api/validate-yaml", "POST", ANYONE, limits="200 200 200 200", json={"content": "", "repoType": "model"}),
+    *(
+        row(f"api/{type}/{ID}/{rest}", "POST", statuses, to={"rev": "main"}, **sent)
+        for rest, sent in (
+            ("preupload/<anypath:rev>", {"json": {"files": []}}),
+            ("commit/<anypath:rev>", {"raw": HEADER}),
+            ("super-squash/<anypath:rev>", {"json": {"message": "one"}}),
+            ("lfs-files/batch", {"json": {"deletions": {"sha": []}}}),
+            ("lfs-files/duplicate", {"json": MINE}),
+        )
+        for type, statuses in (("models", OF_WRITERS), ("datasets", NO_DATASET))
+    ),
+    row(f"api/models/{ID}/lfs-files", "GET", OF_WRITERS),
+    row(f"api/datasets/{ID}/lfs-files", "GET", NO_DATASET.replace("403", "404")),
     row(r"^api(?:/[\s\S]*)?$", "GET", "404 404 404 404 404 404 404 404", limits="404 404 404 404"),
 ]

@@ -1,8 +1,10 @@
 """One row of the table of routes, see `route_rules`."""
 
+import re
 from dataclasses import dataclass, field
 
-REPOSITORY = "<name:namespace>/<name:name>"
+REPOSITORY = re.compile(r"<(?:name|place):namespace>/<name:name>")
+"""The part of a route that names a repository."""
 
 WHO = ("anonymous", "stranger", "reader", "writer", "admin", "read_token", "write_token", "expired_token")
 LIMITED = ("here_token", "other_token", "namespace_token", "download_token")
@@ -32,7 +34,7 @@ class Row:
 
 def row(route: str, method: str, statuses: str, limits: str = "", **more: object) -> Row:
     columns = tuple(statuses.split())
-    named = REPOSITORY in route and len(columns) == 8
+    named = REPOSITORY.search(route) is not None and len(columns) == 8
     inside = columns[4] if named else "403"
     outside = columns[1] if named else "403"
     told = tuple(limits.split()) or (inside, outside, inside, "403")

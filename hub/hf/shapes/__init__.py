@@ -1,1 +1,1 @@
-"""What the client reads: repositories, trees, refs and commits in the shapes of the protocol."""
+"""What the protocol's bodies look like: read and written here, with no business in them."""

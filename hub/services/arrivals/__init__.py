@@ -8,7 +8,7 @@ An arrival is bound to its user and its repository. It counts as the user's `sta
 """
 
 from hub.services.arrivals.expiry import expire, let_go
-from hub.services.arrivals.receiving import adopt, expect, receive
+from hub.services.arrivals.receiving import adopt, expect, note, receive
 from hub.services.arrivals.standing import Unknown, have, require
 
-__all__ = ["Unknown", "adopt", "expect", "expire", "have", "let_go", "receive", "require"]
+__all__ = ["Unknown", "adopt", "expect", "expire", "have", "let_go", "note", "receive", "require"]

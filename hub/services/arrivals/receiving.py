@@ -33,7 +33,7 @@ def receive(*, actor: User, repository: Repository, stream: BinaryIO, entry: Ent
     """
     expect(actor=actor, repository=repository, entry=entry)
     blobs.put(_Bounded(stream, entry), accept=lambda sha256, size: _prove(entry, Entry(sha256, size)))
-    return _note(actor, repository, entry)
+    return note(actor=actor, repository=repository, entry=entry)
 
 
 def adopt(
@@ -48,10 +48,11 @@ def adopt(
         with Path(path).open("rb") as stream:
             _prove(entry, Entry(*digest(stream)))
     blobs.add(path, link=True)
-    return _note(actor, repository, entry)
+    return note(actor=actor, repository=repository, entry=entry)
 
 
-def _note(actor: User, repository: Repository, entry: Entry) -> Arrival:
+def note(*, actor: User, repository: Repository, entry: Entry) -> Arrival:
+    """The row for bytes that are in the store and proven to be this user's to name. Raises QuotaExceeded."""
     with transaction.atomic():
         known = Arrival.objects.filter(repository=repository, user=actor, blob=entry.sha256).exists()
         quotas.require("staged_bytes", actor, needed=0 if known else entry.size)
