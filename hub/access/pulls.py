@@ -35,12 +35,12 @@ def may_change(viewer: Viewer, pull: PullRequest) -> bool:
 def pull(viewer: Viewer, repository: Repository, number: int, need: str = "read") -> PullRequest:
     """The proposal of a repository that the viewer sees; `need` is "read", "change" or "merge".
 
-    Errors: NotFound `pull_not_found`, NotSignedIn, PermissionDenied.
+    Errors: NotFound `revision_not_found`, NotSignedIn, PermissionDenied.
     """
     rows = PullRequest.objects.select_related("author", "closed_by", "started_from", "merged_as")
     found = rows.filter(repository=repository, number=number).first() if number < 1 << 31 else None
     if found is None:
-        raise NotFound(f"{repository.path} has no proposal {number}.", code="pull_not_found")
+        raise NotFound(f"{repository.path} has no proposal {number}.", code="revision_not_found")
     found.repository = repository
     if need == "merge":
         require_role(viewer, repository, "write", repository.path)

@@ -13,6 +13,7 @@ from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content.checking import Checked
 from hub.services.content.manifest import Entry
+from hub.services.quotas.limits import lock as lock_user
 from hub.services.refs import move
 
 
@@ -37,6 +38,16 @@ def require_open(pull: PullRequest) -> None:
         raise Conflict(
             f"Proposal {pull.number} is {pull.state}, so that it can't be changed: {do}.", code="pull.not_open"
         )
+
+
+def hold_author(repository: Repository, branch: str, opener: User | None = None) -> None:
+    """Lock the row of who answers for a proposal's bytes; before the repository's, as by all who lock both."""
+    named = PULL.fullmatch(branch)
+    number = int(named[1]) if named else 0
+    pulls = PullRequest.objects.filter(repository=repository, number=number)
+    author = opener or User.objects.filter(pk__in=pulls.values("author")).first()
+    if author:
+        lock_user(author)
 
 
 def charge(pull: PullRequest, namespace: Namespace, entries: Collection[Entry]) -> None:

@@ -41,16 +41,21 @@ LATEST = "latest"
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """The branch's revision after publishing, its version if it is one, and whether anything was new."""
+    """The branch's revision after publishing, its version if it is one, and whether anything was new.
+
+    `pull` is the pull request that it was put into, where it was.
+    """
 
     revision: Revision
     version: Version | None
     created: bool
+    pull: PullRequest | None = None
 
     @property
     def warnings(self) -> list[str]:
-        """What the check of the version's files found and did not refuse; none where there is no version."""
-        return list(((self.version and self.version.facts) or {}).get("warnings", ()))
+        """What the check found and did not refuse; none where there is neither a version nor a proposal."""
+        facts = self.pull.found if self.pull else (self.version and self.version.facts) or {}
+        return list(facts.get("warnings", ()))
 
 
 def publish(
@@ -88,6 +93,7 @@ def publish(
         checked = check_change(repository=repository, change=change, base=base, partial=partial)
     made = {"origin": origin, "recipe": recipe, "report": report, "environment": environment, "job": job}
     with transaction.atomic():
+        proposed.hold_author(repository, branch)
         repository = lock(repository)
         pull = proposed.pull_of(repository, branch)
         head = head_of(repository, branch)
@@ -107,7 +113,7 @@ def publish(
             if not Ref.objects.filter(repository=repository, name=branch, kind=kind_of_ref(branch)).exists():
                 begun = {"moves": [(RefKind.BRANCH, branch)], "revision": head, "may_protected": may_protected}
                 move(actor=actor, repository=repository, **begun)
-            return PublishResult(head, version, False)
+            return PublishResult(head, version, False, pull)
         quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         fresh = set(after.values()) - set(before.values())
         if pull:
@@ -121,7 +127,7 @@ def publish(
             revision = _revision(repository, head, after, message, version, actor, pull)
         if pull:
             proposed.put(actor, repository, pull, revision, checked)
-            return PublishResult(revision, None, True)
+            return PublishResult(revision, None, True, pull)
         if is_new:
             inherit(repository, version, parents)
         moves = [(RefKind.BRANCH, branch)] + ([(RefKind.TAG, LATEST)] if is_new else [])

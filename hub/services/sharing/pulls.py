@@ -82,14 +82,14 @@ def propose(
     Raises what `open_pull` and `publish` raise.
     """
     head = _head(repository, target)
-    checked = check_change(repository=repository, change=change_of(files=files, deletions=deletions, branch=target))
+    change = change_of(files=files, deletions=deletions, branch=target)
+    checked = check_change(repository=repository, change=change, partial=True)
     with transaction.atomic():
         told = {"title": title, "description": description}
         pull = open_pull(actor=actor, repository=repository, target=target, bare=True, **told)
-        change = {"files": files, "deletions": deletions, "message": message or title, "checked": checked}
-        result = publish(actor=actor, repository=repository, branch=pull.ref, since=head, **change)
-    pull.refresh_from_db(fields=["found"])
-    return pull, result
+        put = {"files": files, "deletions": deletions, "message": message or title, "since": head}
+        result = publish(actor=actor, repository=repository, branch=pull.ref, checked=checked, partial=True, **put)
+    return result.pull or pull, result
 
 
 @transaction.atomic
@@ -137,7 +137,7 @@ def merge(*, actor: User, pull: PullRequest, may_protected: bool = False) -> Pub
     change = change_to_merge(pull, proposed)
     if not change.files and not change.deletions:
         raise Conflict(f"Proposal {pull.number} changes nothing yet; push to {pull.ref}.", code="pull.nothing")
-    checked = check_change(repository=pull.repository, change=change)
+    checked = check_change(repository=pull.repository, change=change, partial=True)
     with transaction.atomic():
         pull = _locked(pull)
         require_open(pull)
@@ -152,6 +152,7 @@ def merge(*, actor: User, pull: PullRequest, may_protected: bool = False) -> Pub
             branch=pull.target,
             since=pull.started_from,
             checked=checked,
+            partial=True,
             may_protected=may_protected,
         )
         pull.state, pull.merged_as = PullState.MERGED, result.revision
