@@ -35,7 +35,6 @@ urlpatterns = [
     path(f"{HERE}/tag/<anypath:rest>", refs.Tag.as_view()),
     path(f"{HERE}/branch/<anypath:rest>", refs.Branch.as_view()),
     path(f"{HERE}/compare/<anypath:rest>", refs.Compare.as_view()),
-    path(f"{HERE}/discussions", refs.Discussions.as_view()),
     path(f"{FILES}/resolve/<anypath:rest>", files.File.as_view()),
     path(f"{FILES}/raw/<ref:ref>/<anypath:path>", files.Raw.as_view(), name="file"),
     path("", include("hub.hf.writing_urls")),

@@ -19,6 +19,7 @@ from hub.queries.job import (
     without_private,
 )
 from hub.queries.protection import protections, ref_history
+from hub.queries.pull import pull_events, pulls
 from hub.queries.quota import stored, usage
 from hub.queries.repository import (
     FACETS,
@@ -90,6 +91,8 @@ __all__ = [
     "private_relatives",
     "proposed",
     "protections",
+    "pull_events",
+    "pulls",
     "ref_history",
     "refs",
     "report_of",

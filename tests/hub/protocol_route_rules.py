@@ -7,6 +7,9 @@ from tests.hub.row import row as any_row
 row = partial(any_row, protocol=True)
 
 HERE = "api/<type:type>/<name:namespace>/<name:name>"
+PULL = f"{HERE}/discussions/<number:number>"
+MEMBERS = "401 404 200 200 200 200 200 401"
+READERS = "401 404 200 200 200 403 200 401"
 OF_ADMINS = "401 404 403 403 200 403 403 401"
 ID = "<name:namespace>/<name:name>"
 OF_WRITERS = "401 404 403 200 200 403 200 401"
@@ -23,6 +26,16 @@ PROTOCOL_ROWS = [
     row("api/telemetry/<anypath:rest>", "POST", ANYONE, limits="200 200 200 200", to={"rest": "x"}),
     row("v1/telemetry", "HEAD", ANYONE, limits="200 200 200 200"),
     row("v1/telemetry", "POST", ANYONE, limits="200 200 200 200", json={}),
+    row(f"{HERE}/discussions", "GET", MEMBERS, limits="200 404 200 200"),
+    row(f"{HERE}/discussions", "POST", READERS, json={"title": "One", "pullRequest": True}),
+    row(PULL, "GET", MEMBERS, limits="200 404 200 200", to={"number": "1"}),
+    row(f"{PULL}/title", "POST", OF_WRITERS, to={"number": "1"}, json={"title": "Better"}),
+    row(f"{PULL}/status", "POST", OF_WRITERS, to={"number": "1"}, json={"status": "closed"}),
+    row(f"{PULL}/merge", "POST", OF_WRITERS, to={"number": "1"}),
+    *(
+        row(f"{PULL}/{what}", "POST", "401 404 403 403 403 403 403 401", to={"number": "1", "rest": "1/edit"})
+        for what in ("comment", "comment/<anypath:rest>")
+    ),
     # Members may have the files anyway, so that asking is a conflict.
     row("<place:namespace>/<name:name>/ask-access", "POST", "401 404 409 409 409 409 409 401"),
     *(

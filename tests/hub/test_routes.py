@@ -20,6 +20,7 @@ from django.utils import timezone
 from hub.models import AccessRequest, Delivery, Job, Token
 from hub.services import protections, refs, repositories, tokens
 from hub.services.content import companions
+from hub.services.sharing import pulls
 from hub.services.webhooks import registry as webhooks
 from tests.hub import asking, factories
 from tests.hub.route_rules import FILL, LIMITED, ROWS_JSONL, RULES, WHO, Row
@@ -80,6 +81,8 @@ def make_world() -> SimpleNamespace:
     )
     repositories.update_repository(actor=owner, repository=secret, gate="manual")
     AccessRequest.objects.create(repository=secret, user=stranger)
+    change = factories.store({"README.md": b"# Better\n"})
+    pulls.propose(actor=owner, repository=secret, title="A better card", files=change)
     factories.make_repository(owner, "other", namespace=lab, visibility="private")
     gone = factories.make_repository(owner, "gone", namespace=lab)
     repositories.delete_repository(actor=owner, repository=gone)

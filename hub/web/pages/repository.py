@@ -74,6 +74,7 @@ class Heading:
         made = self.version and self.version.report
         label = {Origin.TRANSFERRED: "Transfer", Origin.GENERATED: "Text"}.get(self.version and self.version.origin)
         names += [("report", label or "Composition", adapter and made)]
+        names += [("pulls", "Proposals", self.revision)]
         names += [("settings", "Settings", self.may_admin)]
         return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
 
@@ -85,7 +86,9 @@ class Heading:
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.place, self.repository.name]
-        if section in ("versions", "settings", "transfer") or (section in ("overview", "try") and not self.ref):
+        if section in ("versions", "settings", "transfer", "pulls") or (
+            section in ("overview", "try") and not self.ref
+        ):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 
