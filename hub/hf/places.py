@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from django.http import HttpRequest
 
-from hub import access
+from hub import access, queries
 from hub.access import SEEING, Viewer
 from hub.errors import NotFound, PermissionDenied
-from hub.hf.refusals import RepositoryMissing
+from hub.hf.refusals import KeptElsewhere, RepositoryMissing
 from hub.models import Ref, Repository, Revision
 from hub.names import OID, PULL, VERSION, VERSION_SUFFIX
 
@@ -48,8 +48,11 @@ class Place:
         return access.resolve(self.repository, name)
 
 
-def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read") -> Place:
-    """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied."""
+def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read", *, files: bool = False) -> Place:
+    """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied.
+
+    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub.
+    """
     pinned = None
     if VERSION_SUFFIX.fullmatch(name):
         name, _, pinned = name.rpartition(".")
@@ -59,6 +62,8 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
             raise NotFound(f"This hub has no {type}.")
         found = access.repository(viewer, PREFIX[type] + namespace, name, need, exact=True)
     except NotFound:
+        if files and queries.is_kept_elsewhere(namespace, name):
+            raise KeptElsewhere(f"{namespace}/{name}".strip("/")) from None
         raise RepositoryMissing(anonymous=viewer.user is None) from None
     if pinned and need not in SEEING:
         raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")

@@ -48,5 +48,4 @@ urlpatterns = [
 
 bare = [
     path("<name:rest>/resolve/<anypath:path>", repositories.NoId.as_view()),
-    path("datasets/<name:rest>/resolve/<anypath:path>", repositories.NoId.as_view(), {"type": "datasets"}),
 ]

@@ -58,7 +58,7 @@ class View(APIView):
         super().initial(request, *args, **kwargs)
         if request.auth is not None:
             method = "GET" if request.method == "HEAD" else request.method
-            access.require_scope(self.viewer, self.scopes.get(method, "read" if method == "GET" else "write"))
+            access.require_scope(self.viewer, self.scopes.get(method) or ("read" if method == "GET" else "write"))
         if request.method in STORING - self.little:
             disk.require_room()
 

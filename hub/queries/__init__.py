@@ -3,7 +3,7 @@ long its list."""
 
 from hub.queries.access_request import access_request, access_requests, my_access
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
-from hub.queries.base import bases
+from hub.queries.base import bases, is_kept_elsewhere
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import events, names_seen, watched
 from hub.queries.history import chain, last_changes, revisions
@@ -73,6 +73,7 @@ __all__ = [
     "heads",
     "identities",
     "input_words",
+    "is_kept_elsewhere",
     "job_end",
     "job_of_key",
     "jobs",

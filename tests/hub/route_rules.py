@@ -404,7 +404,6 @@ PAGE_ROWS = [
     row(HERE, "GET", PAGE),
     row(f"{HERE}/at/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/files/<ref:ref>", "GET", PAGE),
-    row(f"{HERE}/raw/<ref:ref>/<anypath:path>", "GET", PAGE),
     row(f"{HERE}/versions", "GET", PAGE),
     row(f"{HERE}/modules/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/report/<ref:ref>", "GET", PAGE),

@@ -1,1 +1,1 @@
-"""What the protocol's bodies look like: read and written here, with no business in them."""
+"""What bodies of the protocol look like: repositories, trees, refs and commits as the client reads and writes them."""

@@ -15,9 +15,9 @@ from hub.http.authentication import SessionAuthentication, TokenAuthentication
 from hub.http.file_responses import Content, bytes_response, picture_type
 from hub.models import Revision
 from hub.names import split_place
+from hub.services.commits.attributes import FILE
 from hub.services.content.downloads import count_download
 from hub.services.content.forms import Asked, file_of
-from hub.services.content.gitattributes import FILE
 from hub.services.content.manifest import Entry
 from hub.services.content.pointers import GitFile, attributes_of, git_files
 from hub.services.noting import note_download
@@ -30,16 +30,13 @@ class File(View):
     """One file. A browser's session serves as well as a token."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
-    scopes = {"GET": "download", "HEAD": "download"}
+    scopes = {"GET": "download"}
 
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
-        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "files")
+        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "files", files=True)
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
-
-    def head(self, request, **address):
-        return self.get(request, **address)
 
     def answer(self, found: Place, revision: Revision, path: str):
         """The response; `?as=`, `?expert=` and `?uniform=` ask for another form of the file, as in REST."""

@@ -5,7 +5,7 @@ import io
 from django.db import transaction
 
 from hub.models import Namespace, Repository, User
-from hub.services.content.gitattributes import DEFAULT, FILE
+from hub.services.commits.attributes import DEFAULT, FILE
 from hub.services.content.publishing import publish
 from hub.services.repositories import create_repository
 from hub.storage import blobs

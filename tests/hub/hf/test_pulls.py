@@ -221,7 +221,7 @@ class TestMerge:
         assert here.head("next").message.endswith("(#1)")
 
     def test_takes_the_very_revision_where_it_is_the_same(self, here):
-        """A merge may say the same of the same files as a push to it; then that revision is the branch's, and counts."""
+        """A merge may say the same of the same files as a push; then that revision is the branch's, and counts."""
         pull, _ = pulls.propose(
             actor=here.people.stranger,
             repository=here.repository,
