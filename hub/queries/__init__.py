@@ -1,7 +1,6 @@
 """All reads that pages, the API and other doors share, one noun a file. Each asks a fixed number of queries, however
 long its list."""
 
-from hub.queries.access_request import access_request, access_requests, my_access
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases, is_kept_elsewhere
 from hub.queries.evaluation import compare, evaluations, newest_datasets
@@ -19,7 +18,6 @@ from hub.queries.job import (
     without_private,
 )
 from hub.queries.protection import protections, ref_history
-from hub.queries.pull import pull_events, pulls
 from hub.queries.quota import stored, usage
 from hub.queries.repository import (
     FACETS,
@@ -38,6 +36,7 @@ from hub.queries.repository import (
     trash,
     with_words,
 )
+from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
 from hub.queries.tagged import (
     card_word,
     children_counts,

@@ -6,6 +6,11 @@ from hub.hf.shapes.moments import moment
 from hub.models import Event, PullRequest, User
 
 STATUS = {"pull.close": "closed", "pull.reopen": "open", "pull.merge": "merged"}
+SHAPES = {
+    "pull.push": ("commit", {"subject": "message", "oid": "revision"}),
+    "pull.title": ("title-change", {"from": "before", "to": "after"}),
+}
+"""What happened, in the words of the audit log → the client's type, and its names of what is told."""
 
 
 def short(pull: PullRequest, id: str, type: str) -> dict:
@@ -32,14 +37,9 @@ def details(pull: PullRequest, events: list[Event]) -> dict:
 
 def event(row: Event) -> dict:
     """One thing that happened."""
-    detail = row.detail
-    if row.verb in STATUS:
-        kind, data = "status-change", {"status": STATUS[row.verb]}
-    elif row.verb == "pull.title":
-        kind, data = "title-change", {"from": detail.get("before", ""), "to": detail.get("after", "")}
-    else:
-        kind, data = "commit", {"subject": detail.get("message", ""), "oid": detail.get("revision", "")}
-    return _event(f"e{row.pk:023x}", kind, row.created_at, row.actor, data)
+    type, names = SHAPES.get(row.verb, ("status-change", {}))
+    data = {name: row.detail.get(key, "") for name, key in names.items()} or {"status": STATUS.get(row.verb)}
+    return _event(f"e{row.pk:023x}", type, row.created_at, row.actor, data)
 
 
 def status_now(pull: PullRequest, events: list[Event]) -> dict:

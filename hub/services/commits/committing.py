@@ -27,10 +27,10 @@ from hub.services import arrivals, importing, protections, quotas
 from hub.services.commits.operations import Effect, Proposal, Put, effect_of
 from hub.services.content import publishing
 from hub.services.content.manifest import Entry, Manifest, manifest_of, sources_of
-from hub.services.content.proposed import hold_author
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.refs import lock
 from hub.services.sharing import pulls
+from hub.services.sharing.proposed import hold_author
 from hub.storage import CHUNK, blobs, digest
 
 HEADS = "refs/heads/"

@@ -28,13 +28,14 @@ from hub.models import (
 )
 from hub.services import quotas
 from hub.services.audit import record
-from hub.services.content import facets, proposed
+from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
 from hub.services.content.change import ANY, MAIN, Change, change_of, kind_of_ref, refuse_conflict
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Manifest, Source, changed, manifest_of, other_oid, revision_oid
 from hub.services.known_bases import hold
 from hub.services.refs import lock, move
+from hub.services.sharing import proposed
 
 LATEST = "latest"
 

@@ -1,7 +1,7 @@
 """Pull requests, called proposals on the pages: opened, pushed to, retitled, closed, reopened and merged.
 
 One is opened against a branch, by anyone who may have the files. What it proposes lies under the ref `refs/pr/N`, see
-`hub.services.content.proposed`. The merge makes one revision of it on the branch, by the same rules and checks as any
+`hub.services.sharing.proposed`. The merge makes one revision of it on the branch, by the same rules and checks as any
 push, and only then a version. Who may do what is asked in `hub.access.pulls`.
 """
 
@@ -16,9 +16,9 @@ from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content.change import MAIN, Change, change_of
 from hub.services.content.manifest import manifest_of
-from hub.services.content.proposed import require_open
 from hub.services.content.publishing import PublishResult, check_change, clean_message, publish
 from hub.services.refs import lock, move
+from hub.services.sharing.proposed import require_open
 
 OPEN_HERE = 20
 """Open proposals of one user in one repository."""
