@@ -43,12 +43,8 @@ def open_pull(
             f"{repository.path} is empty, so that there is nothing to change; propose files.",
             code="pull.empty_repository",
         )
+    _require_few(repository, actor)
     here = PullRequest.objects.filter(repository=repository)
-    if here.filter(author=actor, state=PullState.OPEN).count() >= OPEN_HERE:
-        raise Conflict(
-            f"You have {OPEN_HERE} open proposals in {repository.path}, the most there may be; close one of them.",
-            code="pull.too_many",
-        )
     newest = here.order_by("-number").values_list("number", flat=True).first() or 0
     pull = PullRequest.objects.create(
         repository=repository,
@@ -117,6 +113,8 @@ def set_state(*, actor: User, pull: PullRequest, state: str) -> PullRequest:
         raise Conflict(f"Proposal {pull.number} is merged; open a new one.", code="pull.merged")
     if pull.state == state:
         return pull
+    if state == PullState.OPEN and pull.author:
+        _require_few(pull.repository, pull.author)
     pull.state = state
     pull.closed_by, pull.closed_at = (actor, timezone.now()) if state == PullState.CLOSED else (None, None)
     pull.save(update_fields=["state", "closed_by", "closed_at"])
@@ -184,6 +182,16 @@ def _locked(pull: PullRequest) -> PullRequest:
     pull = found.get(pk=pull.pk)
     pull.repository = repository
     return pull
+
+
+def _require_few(repository: Repository, author: User) -> None:
+    count = PullRequest.objects.filter(repository=repository, author=author, state=PullState.OPEN).count()
+    if count >= OPEN_HERE:
+        raise Conflict(
+            f"{author.username} has {count} open proposals in {repository.path}, the most there may be; "
+            "close one of them.",
+            code="pull.too_many",
+        )
 
 
 def _head(repository: Repository, target: str) -> Revision | None:

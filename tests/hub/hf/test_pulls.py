@@ -132,7 +132,7 @@ class TestBounds:
 
     def test_what_the_namespace_has_already_costs_nothing(self, here):
         quotas.set_quota(actor=factories.make_user("root", is_staff=True), user=here.people.stranger, proposed_bytes=1)
-        done(propose(here.stranger, put("copy.safetensors", here.files["adapter_model.safetensors"])))
+        done(propose(here.stranger, put("copy.md", here.files["README.md"])))
 
     def test_the_namespace_is_charged_at_the_merge_and_counted_right(self, here):
         before = Usage.objects.get(namespace=here.repository.namespace).stored_bytes
