@@ -97,33 +97,32 @@ class OnePull(View):
 
     @extend_schema(operation_id="pulls_read", tags=TAGS, responses=WholePullShape)
     def get(self, request, namespace, name, number):
-        return Response(whole(self.pull(namespace, name, number, "read")))
+        return Response(whole(_pull(self.viewer, namespace, name, number, "read")))
 
     @extend_schema(operation_id="pulls_change", tags=TAGS, request=PullChange, responses=WholePullShape)
     def patch(self, request, namespace, name, number):
-        pull, wanted = self.pull(namespace, name, number, "change"), self.read(PullChange)
+        pull, wanted = _pull(self.viewer, namespace, name, number, "change"), self.read(PullChange)
         if "title" in wanted:
             pull = pulls.retitle(actor=self.actor(), pull=pull, title=wanted["title"])
         if "state" in wanted:
             pull = pulls.set_state(actor=self.actor(), pull=pull, state=wanted["state"])
         return Response(whole(pull))
 
-    def pull(self, namespace, name, number, need) -> PullRequest:
-        """The proposal, where the viewer may do `need` with it."""
-        return access.pull(self.viewer, access.repository(self.viewer, namespace, name), number, need)
 
-
-class Merge(OnePull):
+class Merge(View):
     """The merge of one."""
-
-    http_method_names = ["post"]
 
     @extend_schema(operation_id="pulls_merge", tags=TAGS, request=None, responses=MergeShape)
     def post(self, request, namespace, name, number):
-        pull = self.pull(namespace, name, number, "merge")
+        pull = _pull(self.viewer, namespace, name, number, "merge")
         may = access.may(self.viewer, pull.repository, "admin")
         result = pulls.merge(actor=self.actor(), pull=pull, may_protected=may)
         return Response({"revision": result.revision.oid, "version": result.version and result.version.label})
+
+
+def _pull(viewer: access.Viewer, namespace: str, name: str, number: int, need: str) -> PullRequest:
+    """The proposal, where the viewer may do `need` with it."""
+    return access.pull(viewer, access.repository(viewer, namespace, name), number, need)
 
 
 def whole(pull: PullRequest) -> dict:
