@@ -34,7 +34,7 @@ class File(View):
 
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
-        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "download", files=True)
+        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "files", files=True)
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
 
@@ -110,6 +110,6 @@ class Raw(File):
         if datasets:
             return False
         try:
-            return bool(place(self.viewer, DATASETS, owner, name, "download"))
+            return bool(place(self.viewer, DATASETS, owner, name, "files"))
         except RepositoryMissing:
             return False
