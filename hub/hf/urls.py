@@ -1,6 +1,6 @@
 """Routes of the Hugging Face Hub protocol. They stand beside /api/v1 and the pages, whose addresses differ."""
 
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 
 import hub.http.converters  # noqa: F401  registers name, ref, longref, anypath, number
 from hub.hf.view import Unknown
@@ -11,6 +11,7 @@ urlpatterns = [
     path("api/agent-harnesses", accounts.Harnesses.as_view()),
     path("api/telemetry/<anypath:rest>", accounts.Telemetry.as_view()),
     path("v1/telemetry", accounts.Telemetry.as_view()),
+    path("", include("hub.hf.large_file_urls")),
     # Any other address under /api/.
     re_path(r"^api(?:/[\s\S]*)?$", Unknown.as_view()),
 ]

@@ -32,8 +32,8 @@ def receive(*, actor: User, repository: Repository, stream: BinaryIO, entry: Ent
     Invalid `arrival.size` or `arrival.digest` where it is something else, and what `expect` raises.
     """
     expect(actor=actor, repository=repository, entry=entry)
-    blobs.put(_Bounded(stream, entry), accept=lambda sha256, size: _prove(entry, Entry(sha256, size)))
-    return _note(actor, repository, entry)
+    blobs.put(_Bounded(stream, entry), accept=lambda sha256, size: prove(entry, Entry(sha256, size)))
+    return note(actor=actor, repository=repository, entry=entry)
 
 
 def adopt(
@@ -46,12 +46,13 @@ def adopt(
     expect(actor=actor, repository=repository, entry=entry)
     if not proven:
         with Path(path).open("rb") as stream:
-            _prove(entry, Entry(*digest(stream)))
-    blobs.add(path, link=True)
-    return _note(actor, repository, entry)
+            prove(entry, Entry(*digest(stream)))
+    blobs.add(path, link=True, known=entry)
+    return note(actor=actor, repository=repository, entry=entry)
 
 
-def _note(actor: User, repository: Repository, entry: Entry) -> Arrival:
+def note(*, actor: User, repository: Repository, entry: Entry) -> Arrival:
+    """The row for bytes that are in the store and proven to be this user's to name. Raises QuotaExceeded."""
     with transaction.atomic():
         known = Arrival.objects.filter(repository=repository, user=actor, blob=entry.sha256).exists()
         quotas.require("staged_bytes", actor, needed=0 if known else entry.size)
@@ -74,7 +75,8 @@ def _check(entry: Entry) -> None:
         )
 
 
-def _prove(entry: Entry, came: Entry) -> None:
+def prove(entry: Entry, came: Entry) -> None:
+    """Invalid `arrival.size` or `arrival.digest` where something else came than was announced."""
     if came.size != entry.size:
         raise _wrong_size(entry, f"{came.size:,}")
     if came != entry:
