@@ -14,7 +14,7 @@ from hub.access import Viewer
 from hub.errors import NotFound, PermissionDenied
 from hub.hf.refusals import RepositoryMissing
 from hub.models import Ref, Repository, Revision
-from hub.names import VERSION_SUFFIX
+from hub.names import OID, VERSION, VERSION_SUFFIX
 
 MODELS, DATASETS = "models", "datasets"
 PREFIX = {MODELS: "", DATASETS: "datasets/"}
@@ -81,15 +81,18 @@ def raw_segments(request: HttpRequest, rest: str) -> list[str]:
 
 
 def split(place: Place, request: HttpRequest, rest: str) -> tuple[Revision, str]:
-    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the longest that is there.
+    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the shortest that is there.
 
-    Errors: NotFound `revision_not_found`.
+    The names in one part that only the hub gives come first. Errors: NotFound `revision_not_found`.
     """
     segments = raw_segments(request, rest)
     names = ["/".join(segments[: count + 1]) for count in range(min(len(segments), LONGEST_REF))]
     refs = Ref.objects.filter(repository=place.repository)
     there = set(refs.filter(name__in=[_plain(name) for name in names]).values_list("name", flat=True))
-    count = max((n for n, name in enumerate(names, 1) if _plain(name) in there), default=1)
+    given = VERSION.fullmatch(names[0]) or OID.fullmatch(names[0].lower()) or names[0] == "latest"
+    named = [] if given else [n for n, name in enumerate(names, 1) if _plain(name) in there]
+    tagged = [n for n, name in enumerate(names, 1) if name.startswith("refs/tags/") and VERSION.fullmatch(_plain(name))]
+    count = min([*named, *tagged], default=1)
     return place.revision(names[count - 1]), "/".join(segments[count:])
 
 

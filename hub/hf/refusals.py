@@ -15,7 +15,8 @@ from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
 from hub import disk, faults, logs
-from hub.errors import HubError, NotFound, conflict_of
+from hub.errors import HubError, NotFound, Renamed, conflict_of
+from hub.http.renamed import way_on
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def refusal(
     status: int, message: str, *, code: str = "", headers: Mapping[str, str] = {}, facts: Mapping[str, object] = {}
 ) -> Response:
     """The one shape of a refusal. `facts` are further members of the body, as `url`."""
-    said = {MESSAGE: _in_a_header(message), **({CODE: code} if code else {}), **headers}
+    said = {MESSAGE: in_a_header(message), **({CODE: code} if code else {}), **headers}
     return Response({"error": message[:LONGEST], **facts}, status=status, headers=said)
 
 
@@ -54,6 +55,8 @@ def refusal_of(error: Exception, context: dict) -> Response:
     """DRF's exception handler: what was raised, as the client reads it."""
     set_rollback()
     error = disk.refusal_of(error) or conflict_of(error) or error
+    if isinstance(error, Renamed):
+        return refusal(error.status, error.message, headers={"Location": way_on(context["request"], error)})
     if isinstance(error, HubError):
         facts = {"url": error.facts["url"]} if "url" in error.facts else {}
         return refusal(error.status, error.message, code=CODES.get(error.code, ""), headers=error.headers, facts=facts)
@@ -91,7 +94,7 @@ def _sentence(detail: object) -> str:
     return str(detail)
 
 
-def _in_a_header(message: str) -> str:
+def in_a_header(message: str) -> str:
     """One line of printable ASCII: what a header may hold everywhere."""
     line = " ".join(message.split())[:LONGEST]
     return line.encode("ascii", "replace").decode()
