@@ -46,6 +46,15 @@ class NotFound(HubError):
     status, code = 404, "not_found"
 
 
+class Renamed(HubError):
+    """It has another name now, which the asker may know: `before` and `after` are paths as `ns/name`."""
+
+    status, code = 307, "repository.renamed"
+
+    def __init__(self, before: str, after: str) -> None:
+        super().__init__(f"{before} is called {after} now; use that name.", before=before, after=after)
+
+
 class TooManyTries(HubError):
     """Come back later: `wait` is in seconds. `untold` says that no one has noted it yet, see `signing_in.throttle`."""
 

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -66,14 +66,15 @@ class BlobStore:
                 source.seek(0)
             return self.put(source)
 
-    def put(self, stream: BinaryIO) -> tuple[str, int]:
-        """Store what `stream` still holds; its (sha256, size)."""
+    def put(self, stream: BinaryIO, *, accept: Callable[[str, int], None] = lambda *_: None) -> tuple[str, int]:
+        """Store what `stream` still holds; its (sha256, size), which `accept` may refuse before anything is stored."""
         folder = self._root / INCOMING if self._root is not None else None
         with _temporary(folder) as temporary:
             with open(temporary, "wb") as out:
                 sha256, size = digest(stream, out)
                 out.flush()
                 os.fsync(out.fileno())
+            accept(sha256, size)
             if not self._refresh(sha256):
                 self._place(temporary, sha256)
         return sha256, size

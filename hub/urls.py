@@ -2,6 +2,7 @@
 
 from django.urls import include, path
 
+from hub.hf.urls import bare
 from hub.http import health
 
 urlpatterns = [
@@ -11,6 +12,7 @@ urlpatterns = [
     path("api/v1/", include("hub.api.urls")),
     path("", include("hub.hf.urls")),
     path("", include("hub.web.urls")),
+    path("", include(bare)),
 ]
 
 handler400 = "hub.web.views.errors.bad_request"

@@ -1,7 +1,8 @@
 """What may be uploaded at all: names that mean the same file everywhere, and formats that nobody executes.
 
 A name is a row in a table and never a path on the server, but clients write it to their disks. A file is judged by its
-extension and by its first bytes, so that a renamed pickle is still a pickle. Nothing is unpacked.
+first bytes, so that a renamed pickle is still a pickle, and by the names of what loads as code: PyTorch's weights,
+programs, pages. Any other kind of file is stored as it is, and nobody here reads it. Nothing is unpacked.
 """
 
 import unicodedata
@@ -10,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 from composition.errors import CompositionError
 from composition.formats.disguises import unmask
 from composition.formats.mixture.config import LOADER_FILE
-from composition.formats.pickles import pickle_advice, zip_advice
+from composition.formats.pickle_streams import reads_as_pickle
+from composition.formats.pickles import is_torch_weights, pickle_advice, zip_advice
 from composition.formats.strict_json import shorten
 
 MAX_SEGMENT = 255
@@ -22,8 +24,6 @@ DOCUMENTS = frozenset(
     {".json", ".jsonl", ".md", ".txt", ".jinja", ".yaml", ".yml", ".model", ".csv", ".tiktoken", ".vocab", ".codes"}
 )
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
-ALLOWED = DOCUMENTS | IMAGES | {".safetensors", ".gguf"}
-ALLOWED_NAMES = frozenset({".gitattributes", ".gitignore", "license", "licence", "notice", "readme", "copying"})
 MAX_DOCUMENT = 64 * 1024 * 1024
 MAX_IMAGE = 10 * 1024 * 1024
 
@@ -59,7 +59,6 @@ _IMAGE_MAGIC = {
     ".gif": (b"GIF87a", b"GIF89a"),
     ".webp": (b"RIFF",),
 }
-_FORBIDDEN = frozenset('\\:*?"<>|')
 _ACTIVE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<svg", b"<?xml", b"<iframe")
 
 
@@ -75,8 +74,8 @@ def check_path(name: str) -> None:
         raise _path("not_nfc", name, "is not in Unicode's composed form (NFC)", "Rename the file.")
     if name.startswith("/"):
         raise _path("absolute", name, "begins with a slash", "Give it relative to the adapter's folder.")
-    if not _FORBIDDEN.isdisjoint(name):
-        raise _path("character", name, 'holds one of \\ : * ? " < > |', "Separate folders by / and rename the file.")
+    if "\\" in name:
+        raise _path("character", name, "holds a backslash", "Separate folders by / and rename the file.")
     for segment in name.split("/"):
         _check_segment(name, segment)
     folders = [segment.lower() for segment in name.split("/")]
@@ -181,7 +180,7 @@ def sniff(
     disguise = unmask(ending, first_bytes, size)
     if disguise:
         raise _content(disguise.code, path, disguise.problem, disguise.do, **disguise.facts)
-    _check_magic(path, ending, first_bytes, last_bytes, beside)
+    _check_magic(path, ending, first_bytes, last_bytes, beside, size)
     _check_extension(path, ending, beside)
     limit = MAX_IMAGE if ending in IMAGES else MAX_DOCUMENT if ending in DOCUMENTS - {".jsonl"} else None
     if size is not None and limit is not None and size > limit:
@@ -192,29 +191,30 @@ def sniff(
         raise _content("mismatch", path, "is no GGUF file", "Save it as what its name says.")
 
 
+def refuse_pickle(path: str, first: bytes, *, size: int | None, beside: Collection[str] = ()) -> None:
+    """Refuse a file that begins as a pickle does. Raises CompositionError `content.pickle`."""
+    ending = extension(path)
+    if _not_a_header(ending, first) and reads_as_pickle(first, size=size, likely=ending in PICKLES):
+        raise _pickle(path, "it is a pickle by its first bytes, and loading a pickle runs the code in it", beside)
+
+
 def _check_extension(path: str, ending: str, beside: Collection[str]) -> None:
-    name = path.rpartition("/")[2].lower()
-    if ending in ALLOWED or name in ALLOWED_NAMES or path == LOADER_FILE:  # `check_loader` looks at that as a whole
+    if path == LOADER_FILE:  # `check_loader` looks at that as a whole
         return
-    if ending in PICKLES:
-        raise _pickle(path, f"{ending} files are pickles, and loading a pickle runs the code in it", beside)
+    if ending in PICKLES and is_torch_weights(path):
+        raise _pickle(
+            path, f"{ending} files of this name are pickles, and loading a pickle runs the code in it", beside
+        )
     if ending in ARCHIVES:
         raise _content("archive", path, "is an archive, and archives are never unpacked here", "Push the files in it.")
     if ending in CODE:
         raise _content("code", path, "is program code, and adapters carry none", "Leave it out.")
     if ending in ACTIVE:
         raise _content("active", path, "is a page that browsers run", "Use Markdown and PNG instead.")
-    raise _content(
-        "extension",
-        path,
-        f"has the extension {ending or '(none)'}; allowed are {', '.join(sorted(ALLOWED))}",
-        "Leave it out, or convert it.",
-    )
 
 
-def _check_magic(path: str, ending: str, first: bytes, last: bytes, beside: Collection[str]) -> None:
-    if first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and _not_a_header(ending, first):
-        raise _pickle(path, "it is a pickle by its first bytes, and loading a pickle runs the code in it", beside)
+def _check_magic(path: str, ending: str, first: bytes, last: bytes, beside: Collection[str], size: int | None) -> None:
+    refuse_pickle(path, first, size=size, beside=beside)
     if first.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         if ending in PICKLES:
             problem = "PyTorch's .bin and .pt files are zipped pickles, and loading one runs the code in it"

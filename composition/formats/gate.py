@@ -5,7 +5,7 @@
 
 from collections.abc import Collection
 
-from composition.formats.content import SNIFF_BYTES, check_paths, extension, sniff
+from composition.formats.content import SNIFF_BYTES, check_paths, extension, refuse_pickle, sniff
 from composition.formats.mixture.loader import check_loader
 from composition.formats.peft.fields import refuse_code
 from composition.formats.sources import Files, FileSource
@@ -14,6 +14,8 @@ from composition.formats.strict_json import strict_loads
 TAIL_BYTES = 66_000
 """A ZIP's directory is at its end, before a comment of at most 64 KiB."""
 SIDE_CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
+PICKLE_BYTES = 1 << 16
+"""How much of a file is read as a pickle would be."""
 MAX_SIDE_CONFIG = 4 * 1024 * 1024
 
 
@@ -37,9 +39,10 @@ def check_file(path: str, source: FileSource, *, beside: Collection[str] = ()) -
     `beside` are the paths of the whole upload, for the advice.
     """
     with source.open() as stream:
-        first, last = stream.read(SNIFF_BYTES), b""
+        first, last = stream.read(PICKLE_BYTES), b""
         if extension(path) != ".safetensors":  # its header accounts for every byte
             stream.seek(max(0, source.size - TAIL_BYTES))
             last = stream.read(TAIL_BYTES)
-    sniff(path, first, last, size=source.size, beside=beside)
+    refuse_pickle(path, first, size=source.size, beside=beside)
+    sniff(path, first[:SNIFF_BYTES], last, size=source.size, beside=beside)
     check_loader(path, source)

@@ -12,6 +12,8 @@ from composition.formats.folder_rules import left_out
 ADAPTER = "adapter_model"
 # Whole layers that trainers save beside an adapter.
 BESIDE = frozenset({"value_head", "non_lora_trainables", "head", "classifier", "score", "pytorch_model_head"})
+TORCH_WEIGHTS = ("adapter_model", "pytorch_model", "diffusion_pytorch_model", "pytorch_lora_weights", "consolidated")
+"""How the weights' files begin that PyTorch's loaders look for by their names."""
 CONVERTED = "as_safetensors"
 """The folder that the command makes."""
 
@@ -57,6 +59,12 @@ def zip_advice(path: str) -> str:
             "command that converts it. If it is an archive, push the files in it."
         )
     return "Push the files in it instead."
+
+
+def is_torch_weights(path: str) -> bool:
+    """Whether a file has a name by which PyTorch's loaders find weights, which they unpickle."""
+    name = path.rpartition("/")[2].lower()
+    return name.startswith(TORCH_WEIGHTS) or name.partition(".")[0] in BESIDE
 
 
 def convertible(paths: Collection[str]) -> list[str]:

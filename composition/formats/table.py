@@ -80,6 +80,11 @@ class Format:
         """The files that a complete upload has at its top, the config first."""
         return tuple(name for name in (self.config, self.weights) if name)
 
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Those of `files` that are not among these paths: what a folder lacks that is pushed bit by bit."""
+        there = set(paths)
+        return [name for name in self.files if name not in there]
+
     def weights_in(self, paths: Iterable[str]) -> list[str]:
         """The weights or rows among these paths, sorted."""
         return sorted(path for path in paths if path != self.config and self.content(path))

@@ -5,8 +5,8 @@ import re
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
-from hub.errors import Invalid, NotFound
-from hub.models import Kind, Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
+from hub.errors import Invalid, NotFound, Renamed
+from hub.models import FormerName, Kind, Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
 from hub.names import DATASETS, OID, VERSION, split_path, split_place
 
 
@@ -40,12 +40,14 @@ def repository(
 
     Models and datasets are two name spaces. The place `datasets/ns` is that of datasets; `ns` is that of models, unless
     `kind` is a dataset. Without a kind, where the viewer sees no model of the name, it is the dataset of the name;
-    not where `exact` is asked for.
+    not where `exact` is asked for. Renamed where it had this name once.
     """
     datasets, named = place.startswith(DATASETS), Repository.objects.select_related("namespace", "base")
     named = named.at(place, name, exact=exact).filter(purged_at=None)
     rows = named.filter(**({"kind": kind} if kind else {}), deleted_at__isnull=not deleted)
     found = next((row for row in rows if _sees(viewer, row, need, deleted)), None)
+    if found is None and not deleted:
+        _lead_on(viewer, place, name, kind)
     if found is None:
         raise missing(f"{place}/{name}", kind or (Kind.DATASET if datasets else "repository"))
     if need not in SEEING:
@@ -59,6 +61,16 @@ def _sees(viewer: Viewer, row: Repository, need: str, deleted: bool) -> bool:
     if deleted and level(viewer, row) < LEVEL["admin"]:
         return False
     return may(viewer, row, need if need in SEEING else "read")
+
+
+def _lead_on(viewer: Viewer, place: str, name: str, kind: str | None) -> None:
+    """Raise Renamed where a repository that the viewer may see had this name, and nothing has it now."""
+    namespace, datasets = split_place(place)
+    is_dataset = datasets or (kind is not None and Repository(kind=kind).is_dataset)
+    rows = FormerName.objects.filter(namespace__name__iexact=namespace, folded=name.lower(), is_dataset=is_dataset)
+    former = rows.filter(repository__deleted_at=None).select_related("repository__namespace").first()
+    if former and may(viewer, former.repository, "download") and kind in (None, former.repository.kind):
+        raise Renamed(f"{place}/{name}", former.repository.path)
 
 
 def _require_no_deleted_model(viewer: Viewer, named: QuerySet[Repository], dataset: Repository) -> None:

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 
 from django.http import HttpRequest
 
-from hub import access
+from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound, PermissionDenied
-from hub.hf.refusals import RepositoryMissing
+from hub.hf.refusals import KeptElsewhere, RepositoryMissing
 from hub.models import Ref, Repository, Revision
-from hub.names import VERSION_SUFFIX
+from hub.names import OID, VERSION, VERSION_SUFFIX
 
 MODELS, DATASETS = "models", "datasets"
 PREFIX = {MODELS: "", DATASETS: "datasets/"}
@@ -49,8 +49,11 @@ class Place:
         return access.resolve(self.repository, name)
 
 
-def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read") -> Place:
-    """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied."""
+def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read", *, files: bool = False) -> Place:
+    """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied.
+
+    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub.
+    """
     pinned = None
     if VERSION_SUFFIX.fullmatch(name):
         name, _, pinned = name.rpartition(".")
@@ -60,6 +63,8 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
             raise NotFound(f"This hub has no {type}.")
         found = access.repository(viewer, PREFIX[type] + namespace, name, need, exact=True)
     except NotFound:
+        if files and queries.is_kept_elsewhere(namespace, name):
+            raise KeptElsewhere(f"{namespace}/{name}".strip("/")) from None
         raise RepositoryMissing(anonymous=viewer.user is None) from None
     if pinned and need not in SEEING:
         raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")
@@ -81,15 +86,18 @@ def raw_segments(request: HttpRequest, rest: str) -> list[str]:
 
 
 def split(place: Place, request: HttpRequest, rest: str) -> tuple[Revision, str]:
-    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the longest that is there.
+    """(revision, path) of `rest`, which is `REV` or `REV/PATH`: of the names that fit, the shortest that is there.
 
-    Errors: NotFound `revision_not_found`.
+    The names in one part that only the hub gives come first. Errors: NotFound `revision_not_found`.
     """
     segments = raw_segments(request, rest)
     names = ["/".join(segments[: count + 1]) for count in range(min(len(segments), LONGEST_REF))]
     refs = Ref.objects.filter(repository=place.repository)
     there = set(refs.filter(name__in=[_plain(name) for name in names]).values_list("name", flat=True))
-    count = max((n for n, name in enumerate(names, 1) if _plain(name) in there), default=1)
+    given = VERSION.fullmatch(names[0]) or OID.fullmatch(names[0].lower()) or names[0] == "latest"
+    named = [] if given else [n for n, name in enumerate(names, 1) if _plain(name) in there]
+    tagged = [n for n, name in enumerate(names, 1) if name.startswith("refs/tags/") and VERSION.fullmatch(_plain(name))]
+    count = min([*named, *tagged], default=1)
     return place.revision(names[count - 1]), "/".join(segments[count:])
 
 

@@ -15,7 +15,8 @@ from rest_framework.views import set_rollback
 
 from composition.errors import CompositionError
 from hub import disk, faults, logs
-from hub.errors import HubError, NotFound, conflict_of
+from hub.errors import HubError, NotFound, Renamed, conflict_of
+from hub.http.renamed import way_on
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,22 @@ class RepositoryMissing(NotFound):
         self.status = 401 if anonymous else 404
 
 
+class KeptElsewhere(NotFound):
+    """No id of this hub: 404 without a code of the protocol, so that a client goes on to what is in its own cache.
+
+    With the code RepoNotFound transformers gives up, also on a base that it has whole: it asks for optional files too.
+    """
+
+    code = "kept_elsewhere"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not kept in this hub, and your client has not all of it in its own cache. Load it once without "
+            "HF_ENDPOINT, or take only the adapter from here: PeftModel.from_pretrained(…) of a folder that "
+            "snapshot_download(…, endpoint=…) or `hubctl pull` made."
+        )
+
+
 class RouteMissing(NotFound):
     """An address of the protocol that this hub does not know: plain 404, without a code of the protocol."""
 
@@ -46,7 +63,7 @@ def refusal(
     status: int, message: str, *, code: str = "", headers: Mapping[str, str] = {}, facts: Mapping[str, object] = {}
 ) -> Response:
     """The one shape of a refusal. `facts` are further members of the body, as `url`."""
-    said = {MESSAGE: _in_a_header(message), **({CODE: code} if code else {}), **headers}
+    said = {MESSAGE: in_a_header(message), **({CODE: code} if code else {}), **headers}
     return Response({"error": message[:LONGEST], **facts}, status=status, headers=said)
 
 
@@ -54,6 +71,8 @@ def refusal_of(error: Exception, context: dict) -> Response:
     """DRF's exception handler: what was raised, as the client reads it."""
     set_rollback()
     error = disk.refusal_of(error) or conflict_of(error) or error
+    if isinstance(error, Renamed):
+        return refusal(error.status, error.message, headers={"Location": way_on(context["request"], error)})
     if isinstance(error, HubError):
         facts = {"url": error.facts["url"]} if "url" in error.facts else {}
         return refusal(error.status, error.message, code=CODES.get(error.code, ""), headers=error.headers, facts=facts)
@@ -91,7 +110,7 @@ def _sentence(detail: object) -> str:
     return str(detail)
 
 
-def _in_a_header(message: str) -> str:
+def in_a_header(message: str) -> str:
     """One line of printable ASCII: what a header may hold everywhere."""
     line = " ".join(message.split())[:LONGEST]
     return line.encode("ascii", "replace").decode()

@@ -1,15 +1,23 @@
 """The base of all views of the protocol: sign-in by token, scopes, JSON in and out, refusals for the stock client."""
 
+from collections.abc import Sequence
+
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView
 
 from hub import access, disk
-from hub.hf.refusals import RouteMissing, refusal_of
+from hub.errors import Invalid
+from hub.hf.refusals import RouteMissing, in_a_header, refusal_of
 from hub.http.authentication import TokenAuthentication
 from hub.http.json_parser import JSONParser
 
 STORING = frozenset({"POST", "PUT", "PATCH"})
+
+
+def warned(topic: str, texts: Sequence[str]) -> dict[str, str]:
+    """The header that the client prints as a warning, once for each topic; none for nothing to say."""
+    return {"X-HF-Warning": f"{topic}; {in_a_header(' '.join(texts))}"} if texts else {}
 
 
 class OneFormat(BaseContentNegotiation):
@@ -49,8 +57,8 @@ class View(APIView):
     def initial(self, request, *args, **kwargs) -> None:
         super().initial(request, *args, **kwargs)
         if request.auth is not None:
-            writes = "read" if request.method in ("GET", "HEAD") else "write"
-            access.require_scope(self.viewer, self.scopes.get(request.method, writes))
+            method = "GET" if request.method == "HEAD" else request.method
+            access.require_scope(self.viewer, self.scopes.get(method) or ("read" if method == "GET" else "write"))
         if request.method in STORING - self.little:
             disk.require_room()
 
@@ -62,6 +70,30 @@ class View(APIView):
         """The request's JSON object; {} for anything else. Fields that this hub doesn't know are left alone."""
         data = self.request.data
         return data if isinstance(data, dict) else {}
+
+    def text(self, key: str, fallback: str | None = None) -> str:
+        """A text of the request's JSON, where it is missing or null the fallback. Errors: Invalid for all else."""
+        value = self.body().get(key)
+        value = fallback if value is None else value
+        if not isinstance(value, str) or not value:
+            raise Invalid(f"{key!r} should be a text in the request's JSON, and is {str(value)[:60]!r}.", field=key)
+        return value
+
+    def query(self, key: str) -> str:
+        """The last value of a key of the query, "" without one."""
+        return self.queries(key)[-1] if self.queries(key) else ""
+
+    def queries(self, key: str) -> list[str]:
+        """All values of a key of the query, also written as `key[]`."""
+        given = self.request.query_params
+        found = [*given.getlist(key), *given.getlist(f"{key}[]")]
+        if any("\0" in value for value in found):
+            raise Invalid(f"{key} holds a NUL character: remove it.", field=key)
+        return found
+
+    def says(self, key: str) -> bool:
+        """Whether a switch of the query is on."""
+        return self.query(key).lower() in ("1", "true")
 
     def address(self, path: str) -> str:
         """The whole address of a path here, by the host that the client asked: it compares hosts."""

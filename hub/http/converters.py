@@ -23,6 +23,12 @@ class Place(Name):
     regex = rf"(?:{DATASETS})?{NAME.pattern}"
 
 
+class RepositoryType(Name):
+    """The name spaces of the Hugging Face protocol."""
+
+    regex = "models|datasets"
+
+
 class RefName(Name):
     """A ref without '/': vN, latest, a revision id, most branches and tags. One with '/' is asked for by its id."""
 
@@ -56,6 +62,13 @@ class Number(Name):
         return int(value)
 
 
-NAMES = {"name": Name, "place": Place, "ref": RefName, "longref": LongRef, "refpattern": RefPattern}
+NAMES = {
+    "type": RepositoryType,
+    "name": Name,
+    "place": Place,
+    "ref": RefName,
+    "longref": LongRef,
+    "refpattern": RefPattern,
+}
 for word, converter in {**NAMES, "anypath": Path, "number": Number}.items():
     register_converter(converter, word)

@@ -3,6 +3,7 @@
 RFC 9110 §13-14.
 """
 
+import mimetypes
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from hub.models import Blob
 from hub.storage import blobs
 
 BLOCK = 1 << 20
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -49,12 +51,20 @@ def blob_response(request: HttpRequest, blob: Blob, filename: str) -> HttpRespon
     return bytes_response(request, Content.of_blob(blob.sha256, blob.size), filename)
 
 
-def bytes_response(request: HttpRequest, content: Content, filename: str) -> HttpResponseBase:
+def picture_type(path: str) -> str | None:
+    """The media type, if the file is a picture a card may show."""
+    guessed = mimetypes.guess_type(path)[0]
+    return guessed if guessed in PICTURES else None
+
+
+def bytes_response(
+    request: HttpRequest, content: Content, filename: str, *, etag: str | None = None
+) -> HttpResponseBase:
     """The content as attachment: 200 or 206 (with `start`, the first byte), 304. Several ranges get the whole file.
 
-    Errors: OutOfRange.
+    `etag` is what the bytes are known by, their SHA-256 where it is left out. Errors: OutOfRange.
     """
-    etag = f'"{content.sha256}"'
+    etag = f'"{etag or content.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",

@@ -209,4 +209,15 @@ class Migration(migrations.Migration):
             model_name='pullrequest',
             constraint=models.UniqueConstraint(fields=('repository', 'number'), name='pull_number_unique'),
         ),
+        migrations.CreateModel(
+            name='CardWord',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('word', models.CharField(db_index=True, max_length=220)),
+                ('repository', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='words', to='hub.repository')),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('repository', 'word'), name='card_word_unique')],
+            },
+        ),
     ]

@@ -12,6 +12,7 @@ from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import (
+    CardWord,
     Gate,
     Kind,
     Origin,
@@ -42,6 +43,7 @@ __all__ = [
     "BaseFile",
     "BaseModel",
     "Blob",
+    "CardWord",
     "ChunkStore",
     "Companion",
     "Delivery",

@@ -172,6 +172,19 @@ class RepositoryTag(models.Model):
         return self.name
 
 
+class CardWord(models.Model):
+    """What the card says of itself beside its tags, as `language:en` or `dataset:lab/sums`: clients look for these."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="words")
+    word = models.CharField(max_length=220, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "word"], name="card_word_unique")]
+
+    def __str__(self) -> str:
+        return self.word
+
+
 class RefKind(models.TextChoices):
     BRANCH = "branch"
     TAG = "tag"

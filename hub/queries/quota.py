@@ -13,6 +13,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from hub.models import (
+    Arrival,
     BaseModel,
     Companion,
     Job,
@@ -62,8 +63,10 @@ def _stored(column: str, namespace: Namespace) -> int:
 
 
 def _staged(user: User) -> int:
+    """Bytes of open uploads, and of what came before a commit by the Hugging Face protocol."""
     files = UploadFile.objects.filter(upload__user=user, upload__committed_at=None, blob=None)
-    return files.aggregate(sum=Sum("size"))["sum"] or 0
+    came = Arrival.objects.filter(user=user).aggregate(sum=Sum("blob__size"))["sum"] or 0
+    return (files.aggregate(sum=Sum("size"))["sum"] or 0) + came
 
 
 def _tokens(user: User) -> int:

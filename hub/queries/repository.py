@@ -1,8 +1,8 @@
 """Repositories as lists: what a viewer sees, narrowed by words and facets; their files, refs and companions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
 
 from hub import access
 from hub.access import Viewer, visible
@@ -10,12 +10,14 @@ from hub.errors import Invalid, NotFound
 from hub.models import (
     Blob,
     Companion,
+    Kind,
     ManifestEntry,
     Ref,
     RefKind,
     Repository,
     Revision,
     Version,
+    sharing_names,
 )
 
 SORTS = {"updated": "-updated_at", "created": "-created_at", "downloads": "-downloads", "name": "name"}
@@ -56,6 +58,29 @@ def repositories(
     return found.order_by(SORTS[sort], "-pk")
 
 
+def of_type(viewer: Viewer, *, datasets: bool, search: str = "") -> QuerySet[Repository]:
+    """The datasets that this viewer sees, or the models; each word of `search` is in `namespace/name` or the base's."""
+    found = Repository.objects.select_related("namespace", "base").filter(visible(viewer))
+    found = found.filter(sharing_names(Kind.DATASET if datasets else Kind.ADAPTER))
+    for word in search.split()[:8]:
+        owner, slash, rest = word.partition("/")
+        both = Q(namespace__name__iendswith=owner, name__istartswith=rest)
+        plain = Q(name__icontains=word) | Q(namespace__name__icontains=word) | Q(base__name__icontains=word)
+        found = found.filter(both | Q(base__name__icontains=word) if slash else plain)
+    return found
+
+
+def all_words(rows: QuerySet[Repository]) -> QuerySet[Repository]:
+    """With tags and the card's words loaded, in two more queries."""
+    return rows.prefetch_related("tags", "words")
+
+
+def with_words(row: Repository) -> Repository:
+    """The same of one."""
+    prefetch_related_objects([row], "tags", "words")
+    return row
+
+
 def seen(viewer: Viewer, repositories: Iterable[int]) -> set[int]:
     """Of these repositories' ids, those the viewer may see."""
     return set(Repository.objects.filter(visible(viewer), pk__in=set(repositories)).values_list("pk", flat=True))
@@ -86,9 +111,10 @@ def latest_versions(found: Sequence[Repository]) -> dict[int, Version]:
     return {row.repository_id: row for row in rows.select_related("base", "repository__namespace")}
 
 
-def files(revision: Revision) -> list[dict]:
-    """The manifest: path, size and SHA-256 of each file, by path."""
+def files(revision: Revision, *, only: Collection[str] | None = None) -> list[dict]:
+    """The manifest: path, size and SHA-256 of each file, by path; of the paths in `only` where they are given."""
     entries = ManifestEntry.objects.filter(revision=revision).select_related("blob").order_by("path")
+    entries = entries if only is None else entries.filter(path__in=only)
     return [{"path": entry.path, "size": entry.blob.size, "sha256": entry.blob_id} for entry in entries]
 
 
@@ -104,6 +130,12 @@ def refs(repository: Repository) -> QuerySet[Ref]:
     """Branches and tags with what they point at, by name."""
     rows = Ref.objects.filter(repository=repository, kind__in=(RefKind.BRANCH, RefKind.TAG))
     return rows.select_related("revision__version").order_by("name", "kind")
+
+
+def proposed(repository: Repository) -> QuerySet[Ref]:
+    """What pull requests propose, by number."""
+    rows = Ref.objects.filter(repository=repository, kind=RefKind.PULL).select_related("revision__version")
+    return rows.order_by("pk")
 
 
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:

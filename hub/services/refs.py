@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.utils import timezone
 
-from hub.errors import Conflict, NotFound
+from hub.errors import Conflict, NotFound, PermissionDenied
 from hub.models import Ref, RefKind, RefMove, Repository, Revision, User
 from hub.names import check_ref
 from hub.services import protections
 from hub.services.audit import record
+
+MAIN = "main"
 
 
 def lock(repository: Repository) -> Repository:
@@ -72,6 +74,68 @@ def set_tag(*, actor: User, repository: Repository, name: str, revision: Revisio
 
 
 @transaction.atomic
+def create_tag(
+    *,
+    actor: User,
+    repository: Repository,
+    name: str,
+    revision: Revision,
+    message: str = "",
+    may_protected: bool = False,
+) -> Ref:
+    """A new tag at `revision`; `message` is kept in the audit log. Conflict where the name is one already."""
+    check_ref(name)
+    repository = lock(repository)
+    _require_new(repository, RefKind.TAG, name)
+    if Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH).exists():
+        raise Conflict(f"{name!r} is a branch of {repository.path}; a tag needs another name.", field="name")
+    moves = [(RefKind.TAG, name)]
+    tag = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
+    said = {"message": message[:500]} if message else {}
+    record(actor, "tag.set", repository, tag=name, revision=revision.oid, **said)
+    return tag
+
+
+@transaction.atomic
+def create_branch(
+    *, actor: User, repository: Repository, name: str, revision: Revision, may_protected: bool = False
+) -> Ref:
+    """A new branch that begins at `revision`. A tag may have its name. Conflict where the branch is there already."""
+    check_ref(name)
+    repository = lock(repository)
+    _require_new(repository, RefKind.BRANCH, name)
+    moves = [(RefKind.BRANCH, name)]
+    made = move(actor=actor, repository=repository, moves=moves, revision=revision, may_protected=may_protected)[0]
+    record(actor, "branch.create", repository, branch=name, revision=revision.oid)
+    return made
+
+
+@transaction.atomic
+def delete_branch(*, actor: User, repository: Repository, name: str, may_protected: bool = False) -> None:
+    """Remove a branch; its revisions stay. `main` is never removed. Raises Protected."""
+    if name == MAIN:
+        raise PermissionDenied(
+            f"Cannot delete refs/heads/main: it is what {repository.path} shows. Push other files to it instead.",
+            code="ref.main",
+        )
+    repository = lock(repository)
+    rows = Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH)
+    branch = rows.select_related("revision__version").first()
+    if branch is None:
+        raise NotFound(f"Invalid rev id: {repository.path} has no branch {name!r}.", code="revision_not_found")
+    protections.require(repository.namespace, repository, [name], may_protected=may_protected)
+    _remember(actor, branch, branch.revision, None)
+    branch.delete()
+    record(actor, "branch.delete", repository, branch=name)
+
+
+def _require_new(repository: Repository, kind: str, name: str) -> None:
+    if Ref.objects.filter(repository=repository, kind=kind, name=name).exists():
+        folder = "heads" if kind == RefKind.BRANCH else "tags"
+        raise Conflict(f"Reference refs/{folder}/{name} already exists in {repository.path}.", code="ref.exists")
+
+
+@transaction.atomic
 def delete_tag(*, actor: User, repository: Repository, name: str, may_protected: bool = False) -> None:
     """Remove a tag; the revision stays. `latest` is the hub's own. Raises Protected."""
     check_ref(name)
@@ -79,7 +143,7 @@ def delete_tag(*, actor: User, repository: Repository, name: str, may_protected:
     tags = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG)
     tag = tags.select_related("revision__version").first()
     if tag is None:
-        raise NotFound(f"{repository.path} has no tag {name!r}.")
+        raise NotFound(f"{repository.path} has no tag {name!r}.", code="revision_not_found")
     protections.require(repository.namespace, repository, [name], may_protected=may_protected)
     _remember(actor, tag, tag.revision, None)
     tag.delete()

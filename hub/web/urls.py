@@ -98,7 +98,6 @@ urlpatterns = [
     path(HERE, repository.repository, name="repository"),
     path(f"{HERE}/at/<ref:ref>", repository.repository, name="version"),
     path(f"{HERE}/files/<ref:ref>", repository.files, name="files"),
-    path(f"{HERE}/raw/<ref:ref>/<anypath:path>", repository.file, name="file"),
     path(f"{HERE}/versions", repository.versions, name="versions"),
     path(f"{HERE}/modules/<ref:ref>", repository.modules, name="modules"),
     path(f"{HERE}/report/<ref:ref>", repository.report, name="report"),

@@ -23,6 +23,7 @@ from tests.hub.row import LIMITED, WHO, Row, row
 
 __all__ = ["FILL", "FOR_ADAPTERS", "LIMITED", "ROWS_JSONL", "RULES", "WHO", "Row"]
 FILL = {
+    "type": "models",
     "namespace": "lab",
     "name": "secret",
     "ref": "v1",
@@ -384,7 +385,6 @@ PAGE_ROWS = [
     row(HERE, "GET", PAGE),
     row(f"{HERE}/at/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/files/<ref:ref>", "GET", PAGE),
-    row(f"{HERE}/raw/<ref:ref>/<anypath:path>", "GET", PAGE),
     row(f"{HERE}/versions", "GET", PAGE),
     row(f"{HERE}/modules/<ref:ref>", "GET", PAGE),
     row(f"{HERE}/report/<ref:ref>", "GET", PAGE),

@@ -75,6 +75,7 @@ def make_world() -> SimpleNamespace:
     made = {"origin": "merged", "recipe": {"kind": "lego", "version": 1, "rank": 4}, "report": report}
     published = factories.publish(owner, secret, files, **made)
     refs.set_tag(actor=owner, repository=secret, name="best", revision=published.revision)
+    refs.create_branch(actor=owner, repository=secret, name="side", revision=published.revision)
     companions.add_companion(
         actor=owner, repository=secret, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )

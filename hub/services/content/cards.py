@@ -4,9 +4,11 @@ The front matter is a stranger's. It is read by a loader that makes plain values
 them expands to gigabytes); whatever is not of the expected type is left out, and only broken YAML is refused.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 
 import yaml
 
@@ -15,9 +17,14 @@ from hub.errors import Invalid
 MAX_CARD = 1_000_000
 MAX_FRONT_MATTER = 64_000
 MAX_TAGS = 20
+MAX_WORDS = 60
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,99}")
 TAG = re.compile(r"\w[\w .:+/-]{0,59}")
+WORD = re.compile(r"[\w][\w .:+/<>-]{0,198}")
+SAME = ("language", "pipeline_tag", "library_name", "task_categories", "task_ids", "size_categories", "multilinguality")
+WORDS = {name: name for name in (*SAME, "language_creators", "annotations_creators")} | {"datasets": "dataset"}
+"""Key of the front matter → what its words are called."""
 NOT_PROSE = ("#", ">", "|", "-", "*", "<", "!", "`", "=", "+", "[", "1.")
 
 
@@ -30,6 +37,19 @@ class Card:
     tags: list[str] = field(default_factory=list)
     description: str = ""
     summary: str = ""
+    front: dict = field(default_factory=dict)
+    """The front matter as JSON has it: dates as text, and nothing that JSON has no word for."""
+
+    @property
+    def words(self) -> list[str]:
+        """What clients look for beside tags, as `language:en`, `dataset:lab/sums`, `library_name:peft`."""
+        found: dict[str, None] = {}
+        for key, called in WORDS.items():
+            value = self.front.get(key)
+            for word in value if isinstance(value, list) else [value]:
+                if isinstance(word, str) and WORD.fullmatch(word):
+                    found[f"{called}:{word}"] = None
+        return list(found)[:MAX_WORDS]
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -61,7 +81,14 @@ def read_card(data: bytes) -> Card:
         tags=_tags(front.get("tags")),
         description=_line(front.get("description")),
         summary=_summary(body),
+        front=_plain_values(front),
     )
+
+
+def front_matter(text: str) -> dict:
+    """The front matter's keys and values, {} where there is none. Raises Invalid `card.front_matter`."""
+    match = FRONT_MATTER.match(text)
+    return _front_matter(match[1]) if match else {}
 
 
 def _front_matter(text: str) -> dict:
@@ -85,6 +112,25 @@ def _front_matter(text: str) -> dict:
         f"The front matter of README.md (between the --- lines) {problem}. Fix it or remove it.",
         code="card.front_matter",
     )
+
+
+def _plain_values(value: object, depth: int = 0) -> object:
+    """YAML's values as JSON has them; None for what it has no word for."""
+    if isinstance(value, dict):
+        return (
+            {_plain_values(str(key)[:200]): _plain_values(one, depth + 1) for key, one in value.items()}
+            if depth < 20
+            else None
+        )
+    if isinstance(value, list | tuple | set):
+        return [_plain_values(one, depth + 1) for one in value] if depth < 20 else None
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value if isinstance(value, int | float | None) else None
 
 
 def _license(value: object) -> str:

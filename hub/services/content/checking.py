@@ -47,8 +47,12 @@ def check_files(
     fresh: Collection[str] | None = None,
     base: BaseModel | None = None,
     versions: Collection[Version] = (),
+    partial: bool = False,
 ) -> Checked:
     """Check `manifest` as `kind`; `sources` says where to read files that are not in the blob store yet.
+
+    With `partial`, files that are not whole yet (weights without their config) pass as files; so they do where none of
+    `fresh` is of those that make a version.
 
     `fresh` are the paths whose bytes nobody has looked at (None = all). `versions` are those this content may be
     equal to, the nearest first. Raises CompositionError for the files, Invalid for the card and the base, and Busy
@@ -56,7 +60,7 @@ def check_files(
     """
     read = sum(manifest[path].size for path in (manifest if fresh is None else fresh))
     with CHECKS.passed() if read > LARGE else contextlib.nullcontext():
-        return _check(kind, manifest, sources, fresh, base, versions)
+        return _check(kind, manifest, sources, fresh, base, versions, partial)
 
 
 def _check(
@@ -66,6 +70,7 @@ def _check(
     fresh: Collection[str] | None,
     base: BaseModel | None,
     versions: Collection[Version],
+    partial: bool,
 ) -> Checked:
     every = sources_of(manifest) | dict(sources or {})
     check_paths(list(manifest))
@@ -85,6 +90,8 @@ def _check(
                 manifest=manifest, card=card, digest=digest, base=version.base, facts=version.facts, same_as=version
             )
     row = FORMATS.recognise(kind, every, stored=True)
+    if row.missing(manifest) and (partial or not any(row.content(path) for path in looked_at)):
+        return Checked(manifest=manifest, card=card, digest="")
     base = (base or _base_of(row, every, versions)) if row.base_of else None
     facts = row.check(every, base_shapes=require_shapes(base) if base else None)
     if row.base_of and base is None:

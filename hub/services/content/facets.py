@@ -3,7 +3,7 @@
 from django.utils import timezone
 
 from hub.errors import Invalid
-from hub.models import ManifestEntry, Repository, RepositoryTag, Revision, Version
+from hub.models import CardWord, ManifestEntry, Repository, RepositoryTag, Revision, Version
 from hub.services.content.cards import Card, read_card
 from hub.services.content.checking import Checked
 from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_whole
@@ -57,6 +57,10 @@ def _apply_tags(repository: Repository, card: Card) -> None:
     RepositoryTag.objects.filter(repository=repository).exclude(name__in=card.tags).delete()
     RepositoryTag.objects.bulk_create(
         [RepositoryTag(repository=repository, name=name) for name in card.tags], ignore_conflicts=True
+    )
+    CardWord.objects.filter(repository=repository).exclude(word__in=card.words).delete()
+    CardWord.objects.bulk_create(
+        [CardWord(repository=repository, word=word) for word in card.words], ignore_conflicts=True
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, Invalid, NotFound
 from hub.models import (
     BaseModel,
     Job,
@@ -69,18 +69,20 @@ def publish(
     job: Job | None = None,
     since: Revision | object | None = ANY,
     checked: Checked | None = None,
+    partial: bool = False,
     may_protected: bool = False,
 ) -> PublishResult:
     """Put `files` (path → (sha256, size), bytes already in the blob store) onto `branch`.
 
     `since` is the head the change was made for: what others changed since must not be touched by it (Conflict).
     `checked`, from `check_change`, spares the check here; call that first where this runs inside a transaction.
+    With `partial`, files that are not whole yet make a revision without a version.
     The same files as the head's: created False. Raises what `check_files` raises, and Protected where it would move a
     protected ref without `may_protected`; then nothing is written.
     """
     change = change_of(files=files, deletions=deletions, replace=replace, branch=branch, since=since)
     if checked is None:
-        checked = check_change(repository=repository, change=change, base=base)
+        checked = check_change(repository=repository, change=change, base=base, partial=partial)
     made = {"origin": origin, "recipe": recipe, "report": report, "environment": environment, "job": job}
     with transaction.atomic():
         repository = lock(repository)
@@ -89,7 +91,7 @@ def publish(
         before = manifest_of(head)
         after = changed(before, change.files, change.deletions, replace)
         if after != checked.manifest:
-            checked = check_change(repository=repository, change=change, base=base)
+            checked = check_change(repository=repository, change=change, base=base, partial=partial)
         if checked.base and checked.base.pk != repository.base_id:
             hold(checked.base)
         message = clean_message(message, after, before)
@@ -123,8 +125,9 @@ def check_change(
     change: Change,
     base: BaseModel | None = None,
     sources: Mapping[str, Source] | None = None,
+    partial: bool = False,
 ) -> Checked:
-    """Check what the branch would hold after `change`; nothing is locked or written."""
+    """Check what the branch would hold after `change`; nothing is locked or written. `partial`: see `check_files`."""
     head = head_of(repository, change.branch)
     before = manifest_of(head)
     after = changed(before, change.files, change.deletions, change.replace)
@@ -135,7 +138,8 @@ def check_change(
     last = last_version(repository)
     versions = near + ([last] if last else [])
     try:
-        return check_files(repository.kind, after, sources=sources, fresh=fresh, base=base, versions=versions)
+        found = {"sources": sources, "fresh": fresh, "base": base, "versions": versions, "partial": partial}
+        return check_files(repository.kind, after, **found)
     except FileNotFoundError:
         raise gone("of a file") from None
 
@@ -152,6 +156,25 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
     return ref.revision if ref else None
 
 
+def require_head(repository: Repository, branch: str) -> Revision:
+    """The revision that this very branch points at. Errors: NotFound `revision_not_found`."""
+    refs = Ref.objects.filter(repository=repository, kind=RefKind.BRANCH, name=branch)
+    ref = refs.select_related("revision__version__base").first()
+    if ref is None:
+        raise NotFound(f"{repository.path} has no branch {branch[:200]!r}.", code="revision_not_found")
+    return ref.revision
+
+
+def root_revision(
+    repository: Repository, manifest: Manifest, message: str, version: Version | None, actor: User | None
+) -> Revision:
+    """A revision of these files without a parent; the one that is there already where it is the same."""
+    same = _same(repository, None, manifest, message)
+    if same and same.version_id == (version and version.pk):
+        return same
+    return _revision(repository, None, manifest, message, version, actor)
+
+
 def last_version(repository: Repository) -> Version | None:
     """The version with the highest number."""
     if repository.pk is None:
@@ -160,12 +183,20 @@ def last_version(repository: Repository) -> Version | None:
 
 
 def clean_message(message: str, after: Manifest = {}, before: Manifest = {}) -> str:  # noqa: B006
-    """One printable line of at most 500 characters; where none is given, which files changed."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())[:500]
+    """One printable line, and after an empty one what else is said in another; at most 500 characters.
+
+    Where nothing is said, which files changed.
+    """
+    said = [_line(part) for part in message.split("\n\n", 1)]
+    line = "\n\n".join(part for part in said if part)[:500].strip()
     if line or not after:
         return line
     names = sorted(path for path in {*after, *before} if after.get(path) != before.get(path))
     return ("Change " + ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else ""))[:500]
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _same(repository: Repository, head: Revision | None, after: Manifest, message: str) -> Revision | None:
@@ -203,7 +234,12 @@ def _version(
 
 
 def _revision(
-    repository: Repository, head: Revision | None, after: Manifest, message: str, version: Version | None, actor: User
+    repository: Repository,
+    head: Revision | None,
+    after: Manifest,
+    message: str,
+    version: Version | None,
+    actor: User | None,
 ) -> Revision:
     parent = head.oid if head else None
     made_of = {"repository": repository.oid_number, "parent": parent, "manifest": after, "message": message}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from hub.services import arrivals
 from hub.services.content.collection import Collected, collect_blobs
 from hub.services.upkeep.expiry import expire_uploads
 
@@ -20,7 +21,10 @@ IN_CACHE, IN_BASES = ".part-*", ".hub-part-*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """What was removed, or with `dry_run` would be: uploads, blobs and leftover folders, with their bytes."""
+    """What was removed, or with `dry_run` would be: uploads, blobs and leftover folders, with their bytes.
+
+    What came before a commit that never came (`hub.services.arrivals`) counts as an upload.
+    """
 
     uploads: int
     blobs: Collected
@@ -55,7 +59,7 @@ def collect_garbage(
     Safe beside uploads, jobs and other collectors. Uploads have a time of their own, HUB_KEEP_UPLOADS_DAYS.
     """
     grace = timedelta(hours=settings.KEEP_UNUSED_HOURS) if grace is None else grace
-    uploads = expire_uploads(dry_run=dry_run, go_on=go_on)
+    uploads = expire_uploads(dry_run=dry_run, go_on=go_on) + arrivals.expire(dry_run=dry_run, go_on=go_on)
     blobs = collect_blobs(grace=grace, dry_run=dry_run, go_on=go_on)
     count = freed = 0
     for folder in leftovers(grace):

@@ -15,8 +15,10 @@ from django.utils import timezone
 from hub.errors import Conflict, NotFound
 from hub.models import (
     FINAL,
+    CardWord,
     Companion,
     Evaluation,
+    FormerName,
     JobFile,
     ManifestEntry,
     Namespace,
@@ -60,7 +62,7 @@ def purge_repository(*, actor: User | None, repository: Repository, before: date
     ).update(blob=None)
     held = set(ManifestEntry.objects.filter(revision__repository=found).values_list("blob", flat=True))
     held |= set(Companion.objects.filter(repository=found).values_list("blob", flat=True))
-    for model in (Upload, Ref, Companion, RepositoryTag, Webhook):
+    for model in (Upload, Ref, Companion, RepositoryTag, CardWord, FormerName, Webhook):
         model.objects.filter(repository=found).delete()
     ManifestEntry.objects.filter(revision__repository=found).delete()
     revisions = Revision.objects.filter(repository=found)

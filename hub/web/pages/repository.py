@@ -1,7 +1,6 @@
 """What a repository's page shows: the heading all its sections share, and each section's own data."""
 
 import json
-import mimetypes
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ from hub.web.pages import snippets
 CARD, MAIN = "README.md", "main"
 READ = 1_000_000
 PREVIEW_BYTES, PREVIEW_ROWS = 200_000, 12
-PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", "dtype", "parameters", "bytes")
 
 
@@ -289,9 +287,3 @@ def first_rows(sha256: str) -> list[dict]:
         except ValueError:
             continue
     return [row for row in rows if isinstance(row, dict)]
-
-
-def picture_type(path: str) -> str | None:
-    """The media type, if the file is a picture a card may show."""
-    guessed = mimetypes.guess_type(path)[0]
-    return guessed if guessed in PICTURES else None

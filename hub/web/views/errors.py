@@ -4,13 +4,14 @@ import logging
 import sys
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from composition.errors import CompositionError
 from hub import faults, logs
-from hub.errors import HubError
+from hub.errors import HubError, Renamed
+from hub.http.renamed import way_on
 
 log = logging.getLogger(__name__)
 TITLES = {
@@ -33,6 +34,10 @@ def refusal_page(request: HttpRequest, error: HubError | CompositionError) -> Ht
     if status == 401:
         back = request.get_full_path() if request.method == "GET" else "/"
         return redirect_to_login(back)
+    if isinstance(error, Renamed):
+        leads = HttpResponseRedirect(way_on(request, error))
+        leads.status_code = status
+        return leads
     page = _page(request, status, error.message, error.code, mend=error.facts.get("page", ""))
     for name, value in getattr(error, "headers", {}).items():
         page[name] = value

@@ -1,20 +1,15 @@
 """A repository's page: its sections, its files, and what its members change about it."""
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from hub import access, queries
-from hub.http.file_responses import bytes_response
 from hub.services import refs, repositories
 from hub.services.content import card_edits, companions, publishing
-from hub.services.content.downloads import count_download
-from hub.services.content.forms import Asked, file_of
-from hub.services.noting import note_download
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
-from hub.web.moved import at_home
 from hub.web.pages import generated, transfer_report
 from hub.web.pages import repository as repository_page
 
@@ -38,21 +33,6 @@ def files(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpResp
     total = sum(entry["size"] for entry in entries)
     context = {"page": page, "files": entries, "total": total, **_ticked(request)}
     return render(request, "repository/files.html", context)
-
-
-@require_safe
-def file(request: HttpRequest, namespace: str, name: str, ref: str, path: str) -> HttpResponseBase:
-    """One file's bytes, as an attachment; pictures under their own type, so that cards can show them."""
-    viewer = access.viewer_of(request)
-    revision = access.resolve(at_home(access.repository(viewer, namespace, name), namespace), ref)
-    content, found, counts = file_of(viewer, revision, path, Asked.of(request.GET))
-    response = bytes_response(request, content, path)
-    if picture := repository_page.picture_type(path):
-        response["Content-Type"] = picture
-    if request.method == "GET" and response.status_code in (200, 206):
-        count_download(repository=found, path=path, start=response.start, counts=counts)
-        note_download(actor=viewer.user, repository=found, path=path, revision=revision.oid)
-    return response
 
 
 @require_safe

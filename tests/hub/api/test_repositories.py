@@ -195,7 +195,7 @@ def test_tags_move_and_go(owner, base, repository):
     assert (moved["revision"], moved["version"]) == (two.oid, "v2")
     assert {row["name"] for row in walk(api, "/repositories/lab/sentiment/refs?limit=1")} == {"main", "latest", "best"}
     assert api.delete("/repositories/lab/sentiment/tags/best").status_code == 204
-    problem(api.delete("/repositories/lab/sentiment/tags/best"), 404, "not_found")
+    problem(api.delete("/repositories/lab/sentiment/tags/best"), 404, "revision_not_found")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ class ClaimedRepository:
     oid_number: int
     revisions: list[ClaimedRevision]
     versions: dict[int, ClaimedVersion]
-    refs: dict[str, tuple[str, str]]
+    refs: dict[tuple[str, str], str]
+    """(branch or tag, name) → the id of its revision."""
 
     @property
     def path(self) -> str:
@@ -158,10 +159,10 @@ def _repository(value: Any) -> ClaimedRepository:
     refs = {}
     for sort, ref, oid in (_triple(one) for one in _list(value, "refs")):
         _check_ref(sort, ref)
-        if ref in refs or oid not in seen:
+        if (sort, ref) in refs or oid not in seen:
             raise _Wrong(f"{value['name']}: the ref {ref!r} comes twice, or points at none of its revisions")
-        refs[ref] = (sort, oid)
-    if not any(sort == RefKind.BRANCH for sort, _ in refs.values()):
+        refs[sort, ref] = oid
+    if not any(sort == RefKind.BRANCH for sort, _ in refs):
         raise _Wrong(f"{value['name']} has no branch")
     return ClaimedRepository(
         namespace=namespace,
@@ -177,7 +178,7 @@ def _repository(value: Any) -> ClaimedRepository:
 
 
 def _check_ref(sort: str, name: str) -> None:
-    if sort != {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(name, sort) or sort not in RefKind.values:
+    if sort != {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(name, sort) or sort not in (RefKind.BRANCH, RefKind.TAG):
         raise _Wrong(f"{name!r} can't be a {sort}")
     if name not in (MAIN, LATEST):
         check_ref(name)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hub.errors import Invalid, NotFound
-from hub.models import BaseModel, ManifestEntry, Parentage, Ref, Repository, Revision, Version, Visibility
+from hub.models import BaseModel, ManifestEntry, Parentage, Ref, RefKind, Repository, Version, Visibility
 from hub.names import split_path
 from hub.services.upkeep import batches
 from hub.services.upkeep.bundles import archive, claims, signing
+from hub.services.upkeep.bundles.history import own_history
 from hub.storage import CHUNK, blobs, digest
 
 REVISIONS_A_QUERY = 100
@@ -79,13 +80,11 @@ def _find(name: str) -> Repository:
 
 def _repository(repository: Repository, together: set[int]) -> dict:
     """Refs first, then revisions, then versions: what is pushed meanwhile is in the bundle with all it needs."""
-    refs = [
-        [ref.kind, ref.name, ref.revision.oid]
-        for ref in Ref.objects.filter(repository=repository).select_related("revision").order_by("name")
-    ]
+    named = Ref.objects.filter(repository=repository).exclude(kind=RefKind.PULL).select_related("revision")
+    refs = [[ref.kind, ref.name, ref.revision.oid] for ref in named.order_by("name", "kind")]
     revisions = list(_revisions(repository))
-    named = {revision["version"] for revision in revisions}
-    versions = Version.objects.filter(repository=repository, number__in=named - {None}).select_related("base")
+    numbers = {revision["version"] for revision in revisions}
+    versions = Version.objects.filter(repository=repository, number__in=numbers - {None}).select_related("base")
     return {
         "name": repository.full_name,
         "kind": repository.kind,
@@ -99,7 +98,7 @@ def _repository(repository: Repository, together: set[int]) -> dict:
 
 
 def _revisions(repository: Repository) -> Iterator[dict]:
-    every = Revision.objects.filter(repository=repository).select_related("parent", "version")
+    every = own_history(repository).select_related("parent", "version")
     for some in batches.rows(every, REVISIONS_A_QUERY):
         files: dict[int, dict] = {revision.pk: {} for revision in some}
         entries = ManifestEntry.objects.filter(revision__in=files).order_by("path")

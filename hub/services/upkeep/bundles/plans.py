@@ -8,6 +8,7 @@ from hub.errors import Conflict
 from hub.models import Ref, RefKind, Repository, Revision, User, Version, sharing_names
 from hub.services.content.checking import Checked
 from hub.services.upkeep.bundles.claims import ClaimedRepository, ClaimedRevision
+from hub.services.upkeep.bundles.history import own_history
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,25 +52,27 @@ def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
     claim, existing = plan.claim, plan.existing
     there = {revision.oid: revision for revision in claim.revisions}
     here = set(Revision.objects.filter(repository=existing).values_list("oid", flat=True))
-    if ours := sorted(here - set(there)):
+    if ours := sorted(set(own_history(existing).values_list("oid", flat=True)) - set(there)):
         raise Conflict(
             f"{refuse}it has {len(ours)} revisions that the bundle lacks, such as {ours[0][:10]}: it was changed here, "
             f"or the bundle is older.{other}",
             code="import.diverged",
         )
-    for ref in Ref.objects.filter(repository=existing).select_related("revision"):
-        sort, at = claim.refs.get(ref.name, (ref.kind, ref.revision.oid))
-        if ref.is_tag and sort == RefKind.BRANCH:
+    named = set(Ref.objects.filter(repository=existing).values_list("kind", "name"))
+    for kind, name in sorted(named):
+        new = (RefKind.BRANCH, name) in claim.refs and (RefKind.BRANCH, name) not in named
+        if kind == RefKind.TAG and new and (RefKind.TAG, name) not in claim.refs:
             raise Conflict(
-                f"{refuse}its tag {ref.name} is a branch in the bundle. Delete the tag here, or give it another name, "
-                "then import again.",
+                f"{refuse}its tag {name} is a branch in the bundle, and would be hidden by it. Delete the tag here, or "
+                "give it another name, then import again.",
                 code="import.diverged",
             )
-        if ref.is_tag:
-            continue
+    branches = Ref.objects.filter(repository=existing, kind=RefKind.BRANCH)
+    for ref in branches.select_related("revision"):
+        at = claim.refs.get((RefKind.BRANCH, ref.name), ref.revision.oid)
         while at is not None and at != ref.revision.oid:
             at = there[at].parent
-        if at is None or sort != RefKind.BRANCH:
+        if at is None:
             raise Conflict(f"{refuse}its branch {ref.name} is not behind the bundle's.{other}", code="import.diverged")
     plan.new = deque(revision for revision in claim.revisions if revision.oid not in here)
     for number, digest in Version.objects.filter(repository=existing).values_list("number", "content_digest"):

@@ -134,21 +134,22 @@ def _finish(actor: User, plan: Plan) -> None:
     Raises Protected for a ref that only admins of the repository move.
     """
     repository = plan.repository
-    here = dict(Ref.objects.filter(repository=repository).values_list("name", "revision__oid"))
+    rows = Ref.objects.filter(repository=repository).values_list("kind", "name", "revision__oid")
+    here = {(kind, name): oid for kind, name, oid in rows}
     asked = {"actor": actor, "repository": repository}
     asked["may_protected"] = access.may(access.Viewer(user=actor), repository, "admin")
     at = {revision.oid: revision for revision in Revision.objects.filter(repository=repository)}
-    refs = {name: ref for name, ref in plan.claim.refs.items() if ref[0] == RefKind.BRANCH or name not in here}
+    refs = {key: oid for key, oid in plan.claim.refs.items() if key[0] == RefKind.BRANCH or key not in here}
     newest = last_version(repository)
     if newest:
-        refs[LATEST] = (RefKind.TAG, newest.revision.oid)
-    for name, (sort, oid) in refs.items():
-        if here.get(name) != oid:
-            move(**asked, moves=[(sort, name)], revision=at[oid])
+        refs[RefKind.TAG, LATEST] = newest.revision.oid
+    for key, oid in refs.items():
+        if here.get(key) != oid:
+            move(**asked, moves=[key], revision=at[oid])
     if newest:
         values = {**facets.of_version(repository, newest), "size": facets.size_of(newest.revision)}
         Repository.objects.filter(pk=repository.pk).update(**values)
-    main = plan.claim.refs.get(MAIN)
-    files = next((revision.files for revision in plan.claim.revisions if main and revision.oid == main[1]), {})
+    main = plan.claim.refs.get((RefKind.BRANCH, MAIN))
+    files = next((revision.files for revision in plan.claim.revisions if revision.oid == main), {})
     card: Card = read_card(read_whole(BlobSource(files[CARD]))) if CARD in files else Card()
     facets.apply_words(repository, card)

@@ -1,5 +1,6 @@
 """A repository's refs, the numbers of its versions, and the facets that repeat its newest version and its card."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ from itertools import chain
 from django.db import transaction
 
 from hub.errors import HubError
-from hub.models import ManifestEntry, Ref, RefKind, Repository, RepositoryTag, Revision, Version
+from hub.models import CardWord, ManifestEntry, Ref, RefKind, Repository, RepositoryTag, Revision, Version
 from hub.names import check_ref
 from hub.services import refs
 from hub.services.content import facets
@@ -17,6 +18,8 @@ from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_wh
 from hub.services.content.publishing import LATEST, MAIN, last_version
 from hub.services.upkeep import batches
 from hub.services.upkeep.checks.finding import Finding, Look
+
+PULL_NAME = re.compile(r"refs/pr/[1-9][0-9]{0,8}")
 
 
 def check(look: Look) -> Iterator[Finding]:
@@ -38,7 +41,8 @@ def _of(repository: Repository, look: Look) -> Iterator[Finding]:
 
 
 def _refs(repository: Repository) -> Iterator[Finding]:
-    refs = {ref.name: ref for ref in Ref.objects.filter(repository=repository).select_related("revision")}
+    every = Ref.objects.filter(repository=repository).select_related("revision")
+    refs = {(ref.kind, ref.name): ref for ref in every}
     for ref in refs.values():
         if ref.revision.repository_id != repository.pk:
             if ref.name in (MAIN, LATEST):
@@ -54,14 +58,12 @@ def _refs(repository: Repository) -> Iterator[Finding]:
         kind = {MAIN: RefKind.BRANCH, LATEST: RefKind.TAG}.get(ref.name)
         if (kind and ref.kind != kind) or ref.kind not in RefKind.values:
             yield _rebuild(repository, "ref.kind", ref.name, f"it is a {ref.kind}, not a {kind or 'branch or tag'}")
-        if ref.name not in (MAIN, LATEST):
-            try:
-                check_ref(ref.name)
-            except HubError as error:
-                yield Finding(code="ref.name", where=f"{repository.path} {ref.name}", message=error.message)
-    if all(ref.is_tag for ref in refs.values()) and _tip(repository):
+        if reason := _wrong_name(ref):
+            yield Finding(code="ref.name", where=f"{repository.path} {ref.name}", message=reason)
+    if all(ref.kind != RefKind.BRANCH for ref in refs.values()) and _tip(repository):
         yield _rebuild(repository, "ref.lost", MAIN, "the repository has revisions and no branch")
-    newest, latest = last_version(repository), refs.get(LATEST)
+    newest, latest = last_version(repository), refs.get((RefKind.TAG, LATEST))
+    latest = latest or next((ref for ref in refs.values() if ref.name == LATEST), None)
     made = _made(repository, newest)
     if newest and latest is None:
         yield _rebuild(repository, "ref.latest", LATEST, f"it is missing, and the newest version is {newest.label}")
@@ -71,6 +73,17 @@ def _refs(repository: Repository) -> Iterator[Finding]:
         # Where a version has lost its revision, nobody knows whose the others are.
         lost = Version.objects.filter(repository=repository, revisions=None).exists()
         yield replace(found, repair="", mend=None) if lost else found
+
+
+def _wrong_name(ref: Ref) -> str:
+    """What is wrong with its name; "" for nothing. The hub alone names pull requests' refs."""
+    if ref.name in (MAIN, LATEST) or (ref.kind == RefKind.PULL and PULL_NAME.fullmatch(ref.name)):
+        return ""
+    try:
+        check_ref(ref.name)
+    except HubError as error:
+        return error.message
+    return "" if ref.kind != RefKind.PULL else f"{ref.name!r} can't name a pull request's ref: refs/pr/N does."
 
 
 def _rebuild(repository: Repository, code: str, name: str, message: str) -> Finding:
@@ -89,19 +102,24 @@ def rebuild_ref(repository: Repository, name: str) -> None:
     """Let `main` or `latest` point where publishing would have left it, or remove what can point nowhere."""
     Repository.objects.select_for_update(of=("self",)).get(pk=repository.pk)
     if name not in (MAIN, LATEST):
-        kind = RefKind.BRANCH
-        Ref.objects.filter(repository=repository, name=name).update(kind=kind)
+        odd = Ref.objects.filter(repository=repository, name=name).exclude(kind__in=RefKind.values)
+        if Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH).exists():
+            odd.delete()
+        for ref in odd[:1]:
+            Ref.objects.filter(pk=ref.pk).update(kind=RefKind.BRANCH)
         return
-    there = Ref.objects.filter(repository=repository, name=name).select_related("revision").first()
+    kind = RefKind.BRANCH if name == MAIN else RefKind.TAG
+    named = Ref.objects.filter(repository=repository, name=name).select_related("revision")
+    there = named.filter(kind=kind).first() or named.first()
+    named.exclude(kind=kind).delete()
     if name == MAIN:
         right = there and there.revision.repository_id == repository.pk
         revision = there.revision if right else _tip(repository)
     else:
         revision = _made(repository, last_version(repository))
     if revision is None:
-        Ref.objects.filter(repository=repository, name=name).delete()
+        Ref.objects.filter(repository=repository, name=name, kind=kind).delete()
         return
-    kind = RefKind.BRANCH if name == MAIN else RefKind.TAG
     refs.move(actor=None, repository=repository, moves=[(kind, name)], revision=revision, may_protected=True)
 
 
@@ -111,8 +129,9 @@ def _made(repository: Repository, version: Version | None) -> Revision | None:
 
 
 def _tip(repository: Repository) -> Revision | None:
-    """The newest revision that no other goes on from."""
-    return Revision.objects.filter(repository=repository, children=None).order_by("-pk").first()
+    """The newest revision that no other goes on from, and that is no pull request's."""
+    tips = Revision.objects.filter(repository=repository, children=None).order_by("-pk")
+    return tips.exclude(refs__kind=RefKind.PULL).first()
 
 
 def _numbers(repository: Repository) -> Iterator[Finding]:
@@ -160,7 +179,7 @@ def _copy_facets(repository: Repository, newest: Version, made: Revision) -> Non
 
 
 def _card(repository: Repository, look: Look) -> Iterator[Finding]:
-    main = Ref.objects.filter(repository=repository, name=MAIN).select_related("revision").first()
+    main = Ref.objects.filter(repository=repository, name=MAIN, kind=RefKind.BRANCH).select_related("revision").first()
     manifest = manifest_of(main.revision) if main else {}
     if main is None or main.revision.repository_id != repository.pk:
         return
@@ -171,7 +190,8 @@ def _card(repository: Repository, look: Look) -> Iterator[Finding]:
     except HubError:
         return  # No push could bring it: its manifest is damaged, and `history` says so.
     tags = set(RepositoryTag.objects.filter(repository=repository).values_list("name", flat=True))
-    if repository.license != card.license or tags != set(card.tags):
+    words = set(CardWord.objects.filter(repository=repository).values_list("word", flat=True))
+    if repository.license != card.license or tags != set(card.tags) or words != set(card.words):
         yield Finding(
             code="repository.card",
             where=repository.path,

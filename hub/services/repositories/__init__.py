@@ -6,7 +6,7 @@ from django.utils import timezone
 from hub import access
 from hub.access import Viewer, acting
 from hub.errors import Conflict, Invalid, PermissionDenied
-from hub.models import Kind, Namespace, Parentage, Repository, User, Visibility, sharing_names
+from hub.models import FormerName, Gate, Kind, Namespace, Parentage, Repository, User, Visibility, sharing_names
 from hub.names import check_repository
 from hub.services import quotas, refs
 from hub.services.audit import adopt, record
@@ -40,6 +40,7 @@ def create_repository(
     except IntegrityError:
         wanted = Repository(namespace=namespace, name=name, kind=kind).path
         raise Conflict(f"{wanted} was just made by someone else; choose another name.", field="name") from None
+    forget_former(namespace, name, kind)
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)
     adopt(repository)
     return repository
@@ -57,9 +58,20 @@ def check_new(namespace: Namespace, name: str, *, kind: str, visibility: str) ->
         raise Conflict(f"{taken.path} exists already{where}.", field="name")
 
 
+def forget_former(namespace: Namespace, name: str, kind: str) -> None:
+    """The name is given anew, so that it leads nowhere else any more."""
+    here = {"namespace": namespace, "folded": name.lower(), "is_dataset": Repository(kind=kind).is_dataset}
+    FormerName.objects.filter(**here).delete()
+
+
 @transaction.atomic
 def update_repository(
-    *, actor: User | Viewer, repository: Repository, visibility: str | None = None, description: str | None = None
+    *,
+    actor: User | Viewer,
+    repository: Repository,
+    visibility: str | None = None,
+    description: str | None = None,
+    gate: str | None = None,
 ) -> Repository:
     """Change what may change. Making it public needs admin on every private parent of any of its versions.
 
@@ -71,9 +83,15 @@ def update_repository(
         if not access.may(acting(actor), repository, "admin"):
             raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may see a repository.")
         if visibility == Visibility.PUBLIC:
-            _require_admin_on_parents(acting(actor), repository)
+            require_admin_on_parents(acting(actor), repository)
         repository.visibility = visibility
         changed.append("visibility")
+    if gate is not None and gate != repository.gate:
+        _check_gate(gate)
+        if not access.may(acting(actor), repository, "admin"):
+            raise PermissionDenied(f"Only admins of {repository.namespace.name} change who may fetch its files.")
+        repository.gate = gate
+        changed.append("gate")
     if description is not None:
         repository.description = description[:300]
         changed.append("description")
@@ -102,7 +120,13 @@ def _check_visibility(visibility: str) -> None:
         raise Invalid(f"{visibility!r} is not a visibility; choose public or private.", field="visibility")
 
 
-def _require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
+def _check_gate(gate: str) -> None:
+    if gate not in Gate.values:
+        raise Invalid(f"{gate!r} is not a gate; choose one of {', '.join(Gate.values)}.", field="gate")
+
+
+def require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
+    """PermissionDenied unless the viewer is admin of every private repository that a version was made from."""
     parents = (
         Parentage.objects.filter(child__repository=repository, parent__repository__visibility=Visibility.PRIVATE)
         .exclude(parent__repository=repository)

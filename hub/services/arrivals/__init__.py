@@ -1,0 +1,14 @@
+"""Bytes that come before the commit that names them, by the Hugging Face protocol (LFS, Xet).
+
+    receive, adopt   a stream, or a finished file of this machine, is proven by digest and becomes an `Arrival`
+    have, require    what a commit of this user to this repository may name: their arrivals, and what it holds already
+    let_go, expire   what was committed, and what nobody came back for
+
+An arrival is bound to its user and its repository. It counts as the user's `staged_bytes` until it is let go.
+"""
+
+from hub.services.arrivals.expiry import expire, let_go
+from hub.services.arrivals.receiving import adopt, expect, note, receive
+from hub.services.arrivals.standing import Unknown, have, require
+
+__all__ = ["Unknown", "adopt", "expect", "expire", "have", "let_go", "note", "receive", "require"]

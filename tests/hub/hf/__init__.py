@@ -1,0 +1,1 @@
+"""The Hugging Face protocol, asked by its own clients and by wire."""
