@@ -6,6 +6,7 @@ import hub.http.converters  # noqa: F401  registers name, place, ref, longref, a
 from hub.api import schema, view
 from hub.api.views import (
     audit,
+    base_uploads,
     bases,
     companions,
     evaluations,
@@ -66,6 +67,7 @@ urlpatterns = [
     path(f"{WEBHOOKS}/<number:pk>/deliveries/<uuid:key>/redeliver", webhooks.Redeliver.as_view()),
     path("namespaces/<name:namespace>/usage", usage.NamespaceUsage.as_view()),
     path("bases", bases.Bases.as_view()),
+    path("bases/<name:org>/<name:model>/uploads", base_uploads.BaseUploads.as_view()),
     path("bases/<anypath:name>", bases.Base.as_view()),
     path("repositories", repositories.Repositories.as_view()),
     path("upkeep", upkeep.Upkeep.as_view()),
@@ -94,6 +96,7 @@ urlpatterns = [
     path("uploads/<uuid:pk>", uploads.Upload.as_view()),
     path("uploads/<uuid:pk>/files/<anypath:path>", uploads.UploadBytes.as_view()),
     path("uploads/<uuid:pk>/commit", uploads.Commit.as_view()),
+    path("uploads/<uuid:pk>/base-commit", base_uploads.BaseCommit.as_view()),
     path("methods", methods.Methods.as_view()),
     path("jobs", jobs.Jobs.as_view()),
     path("jobs/check", jobs.Check.as_view()),

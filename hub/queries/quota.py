@@ -14,7 +14,9 @@ from django.utils import timezone
 
 from hub.models import (
     Arrival,
+    BaseFile,
     BaseModel,
+    Blob,
     Companion,
     Job,
     Namespace,
@@ -72,6 +74,12 @@ def _staged(user: User) -> int:
 def _tokens(user: User) -> int:
     living = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
     return Token.objects.filter(living, user=user, revoked_at=None).count()
+
+
+def _of_bases(user: User) -> int:
+    """Bytes of the files of the user's bases, each digest once."""
+    held = BaseFile.objects.filter(base__created_by=user).order_by().values("blob")
+    return Blob.objects.filter(pk__in=held).aggregate(sum=Sum("size"))["sum"] or 0
 
 
 ASK = "or ask an administrator of this hub for a higher limit."
@@ -157,6 +165,13 @@ OF_USERS = (
         label="bases registered",
         count=lambda user: BaseModel.objects.filter(created_by=user).count(),
         advice=f"Use one that is there, {ASK}",
+    ),
+    Limit(
+        name="base_bytes",
+        label="bytes of bases' files",
+        bytes=True,
+        count=_of_bases,
+        advice=f"Delete a base that is no longer needed, {ASK}",
     ),
 )
 LIMITS = {limit.name: limit for limit in (*OF_NAMESPACES, *OF_USERS)}
