@@ -182,7 +182,6 @@ def _refuse_missing_parts(path: str, sources: Mapping[str, Source]) -> None:
 def _store(actor: User, base: BaseModel, upload: Upload, manifest: Manifest) -> None:
     """The rows, in place of those that were there."""
     with transaction.atomic():
-        quotas.lock(actor)
         base = hold(base)
         _require_room(actor, base, manifest)
         claim_blobs(set(manifest.values()))
