@@ -11,22 +11,34 @@ FOREIGN = ("HF_", "HUGGING", "TRANSFORMERS_", "DJANGO", "HUB", "PYTEST")
 SECONDS = 600
 
 
-def environment(home: Path, url: str, *, xet: bool = True) -> dict[str, str]:
+def environment(home: Path, url: str, *, xet: bool = True, token: str = "") -> dict[str, str]:
     """This process's, without what it says of hubs and caches; `HF_ENDPOINT` is `url`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
     kept |= {"HF_HOME": str(home), "HF_ENDPOINT": url, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
     kept |= {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home / "xdg"), "HOME": str(home), "NO_COLOR": "1"}
+    kept |= {"HF_TOKEN": token} if token else {}
     return kept | ({} if xet else {"HF_HUB_DISABLE_XET": "1"})
 
 
 def run(
-    journey: str, *, url: str, home: Path, python: Path | str = sys.executable, xet: bool = True, **given: object
+    journey: str,
+    *,
+    url: str,
+    home: Path,
+    python: Path | str = sys.executable,
+    xet: bool = True,
+    signed_in: bool = True,
+    **given: object,
 ) -> list[dict]:
-    """The calls of `tests.clients.journeys.<journey>` in order, as `calls.run` says them; AssertionError without any."""
+    """The calls of `tests.clients.journeys.<journey>` in order, as `calls.run` says them, or an AssertionError.
+
+    `signed_in` is ada, by HF_TOKEN; `given` is GIVEN there.
+    """
     home.mkdir(parents=True, exist_ok=True)
+    settings = environment(home, url, xet=xet, token=str(given["ada"]) if signed_in else "")
     done = subprocess.run(
         [str(python), "-W", "ignore", "-m", f"tests.clients.journeys.{journey}"],
-        env=environment(home, url, xet=xet) | {"GIVEN": json.dumps({"url": url, **given})},
+        env=settings | {"GIVEN": json.dumps({"url": url, **given})},
         cwd=home,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ def adapter(folder, *, seed=0, base="pico/llama", card=CARD, layers=2, out=(32, 
     folder, rng, tensors = Path(folder), np.random.default_rng(seed), {}
     folder.mkdir(parents=True, exist_ok=True)
     for layer in range(layers):
-        for name, rows in zip(("q_proj", "v_proj"), out):
+        for name, rows in {"q_proj": out[0], "v_proj": out[1]}.items():
             stem = f"base_model.model.model.layers.{layer}.self_attn.{name}"
             tensors[f"{stem}.lora_A.weight"] = rng.standard_normal((rank, width), dtype=np.float32)
             tensors[f"{stem}.lora_B.weight"] = rng.standard_normal((rows, rank), dtype=np.float32)
@@ -30,6 +30,4 @@ def adapter(folder, *, seed=0, base="pico/llama", card=CARD, layers=2, out=(32, 
 
 def wide_adapter(folder, *, seed=0):
     """One of 72 MB: 9 layers of two projections, 4096 wide, of rank 128, in float32."""
-    return adapter(
-        folder, seed=seed, base="pico/wide", card=None, layers=9, out=(WIDE, WIDE), width=WIDE, rank=64
-    )
+    return adapter(folder, seed=seed, base="pico/wide", card=None, layers=9, out=(WIDE, WIDE), width=WIDE, rank=64)

@@ -1,5 +1,6 @@
 """huggingface_hub: sign in, make, push, tag, branch, look, pull, change, propose, move, delete."""
 
+import inspect
 import io
 from pathlib import Path
 
@@ -27,7 +28,7 @@ seen = {}
 
 @call("`login`, `whoami`")
 def login():
-    raised(HfHubHTTPError, HfApi(token="ah_" + 40 * "x").whoami)
+    assert raised(Exception, HfApi(token="ah_" + 40 * "x").whoami).response.status_code == 401
     huggingface_hub.login(GIVEN["ada"])
     assert huggingface_hub.whoami()["name"] == "ada"
     assert [row["name"] for row in api.whoami()["orgs"]] == ["lab"]
@@ -92,8 +93,8 @@ def upload_file():
 
 @call("`upload_file` of an open file")
 def upload_open_file():
-    api.upload_file(repo_id=REPO, path_or_fileobj=io.BytesIO(b"\x00" * 70000), path_in_repo="docs/plot.png")
-    assert api.get_paths_info(REPO, ["docs/plot.png"])[0].size == 70000
+    api.upload_file(repo_id=REPO, path_or_fileobj=io.BytesIO(bytes(range(256)) * 300), path_in_repo="docs/plot.bin")
+    assert api.get_paths_info(REPO, ["docs/plot.bin"])[0].size == 76800
 
 
 @call("`create_commit` with adds, copies, deletions; a stale parent")
@@ -101,15 +102,14 @@ def create_commit():
     head = api.model_info(REPO).sha
     adds = [CommitOperationAdd(f"docs/{n}.txt", str(n).encode()) for n in range(3)]
     api.create_commit(REPO, adds, commit_message="Add", parent_commit=head)
-    stale = raised(HfHubHTTPError, api.create_commit, REPO, adds[:1], commit_message="No", parent_commit=head)
+    late = [CommitOperationAdd("docs/late.txt", b"late")]
+    stale = raised(HfHubHTTPError, api.create_commit, REPO, late, commit_message="No", parent_commit=head)
     assert stale.response.status_code == 412, stale
-    copy = CommitOperationCopy("adapter_model.safetensors", "copies/adapter_model.safetensors")
-    drop = CommitOperationDelete("docs/0.txt")
-    if GIVEN.get("copies", True):
-        api.create_commit(REPO, [copy, drop], commit_message="Copy")
-        copied = api.get_paths_info(REPO, ["copies/adapter_model.safetensors", "docs/0.txt"])
-        assert [row.lfs.sha256 for row in copied] == [sha256("two/adapter_model.safetensors")]
-        api.delete_folder("copies", REPO)
+    copy, drop = CommitOperationCopy("docs/plot.bin", "copies/plot.bin"), CommitOperationDelete("docs/0.txt")
+    api.create_commit(REPO, [copy, drop], commit_message="Copy")
+    copied = api.get_paths_info(REPO, ["copies/plot.bin", "docs/0.txt", "docs/plot.bin"])
+    assert [row.lfs.size for row in copied] == [76800, 76800] and copied[0].blob_id == copied[1].blob_id
+    api.delete_folder("copies", REPO)
 
 
 @call("`create_tag`, `delete_tag`, `list_repo_refs`")
@@ -154,9 +154,13 @@ def listing():
     assert len(names) == 3, names
     found = [row.id for row in bob.list_models(filter="base_model:adapter:pico/llama", search=GIVEN["name"])]
     assert REPO in found and not any(name.startswith("lab/") for name in found), found
-    paged = {row.id for row in huggingface_hub.utils.paginate(
-        f"{GIVEN['url']}/api/models", params={"search": GIVEN["name"], "limit": 1}, headers={}
-    ) for row in [huggingface_hub.hf_api.ModelInfo(**row)]}
+    paged = {
+        row.id
+        for row in huggingface_hub.utils.paginate(
+            f"{GIVEN['url']}/api/models", params={"search": GIVEN["name"], "limit": 1}, headers={}
+        )
+        for row in [huggingface_hub.hf_api.ModelInfo(**row)]
+    }
     assert {REPO, *names} <= paged, paged
 
 
@@ -195,11 +199,11 @@ def card():
     found = ModelCard.load(REPO)
     assert found.data.license == "mit" and "# Dates" in found.text
     found.data.license = "apache-2.0"
+    if "https://huggingface.co/api/validate-yaml" in inspect.getsource(huggingface_hub.RepoCard.validate):
+        raise NotInThisClient("it has huggingface.co check the card, whatever HF_ENDPOINT says")
     found.push_to_hub(REPO, commit_message="Licence")
     assert api.model_info(REPO).card_data.license == "apache-2.0"
-    assert {row.name for row in api.list_repo_refs(REPO).tags} == {"production", "latest", "v1", "v2"} | seen.get(
-        "tags", set()
-    )
+    assert {row.name for row in api.list_repo_refs(REPO).tags} == {"production", "latest", "v1", "v2"}
 
 
 @call("`delete_file`, `delete_folder`")
