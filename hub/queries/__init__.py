@@ -4,7 +4,7 @@ long its list."""
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases, is_kept_elsewhere
 from hub.queries.evaluation import compare, evaluations, newest_datasets
-from hub.queries.event import events, names_seen, watched
+from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
@@ -53,6 +53,7 @@ __all__ = [
     "children_counts",
     "companion",
     "compare",
+    "datasets_seen",
     "deliveries",
     "evaluations",
     "events",
@@ -74,7 +75,6 @@ __all__ = [
     "manifests",
     "memberships",
     "named_inputs",
-    "names_seen",
     "newest_datasets",
     "of_type",
     "private_relatives",
