@@ -1,4 +1,4 @@
-"""huggingface_hub itself, as it is installed, proposes, merges and asks for files; in a process and a home of its own."""
+"""huggingface_hub itself, as it is installed, proposes, merges and asks for files; in a process of its own."""
 
 import json
 import os
