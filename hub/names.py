@@ -39,14 +39,17 @@ def worker_name(host: str) -> str:
     return f"worker-{salted_hmac('hub.worker', host).hexdigest()[:8]}"
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """`ns/name` or `datasets/ns/name` as (place, name), the place being `ns` or `datasets/ns`; "" for what is missing.
+def split_path(path: str, within: str = "") -> tuple[str, str]:
+    """`ns/name` or `datasets/ns/name` as (place, name), the place being `ns` or `datasets/ns`.
 
-    A bare name has the place "", and what has more parts keeps them in its name, where no repository has them.
+    `name` alone, or `datasets/name`, is one of the namespace `within`; without that its place is "". What has more
+    parts keeps them in its name, where no repository has them.
     """
     prefix = DATASETS if path.startswith(DATASETS) else ""
     namespace, slash, name = path.removeprefix(prefix).partition("/")
-    return (f"{prefix}{namespace}", name) if slash else ("", path)
+    if slash:
+        return f"{prefix}{namespace}", name
+    return (f"{prefix}{within}", namespace) if within else ("", path)
 
 
 def split_place(place: str) -> tuple[str, bool]:

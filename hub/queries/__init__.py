@@ -4,7 +4,7 @@ long its list."""
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import bases, is_kept_elsewhere
 from hub.queries.evaluation import compare, evaluations, newest_datasets
-from hub.queries.event import events, names_seen, watched
+from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, last_changes, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
@@ -63,6 +63,7 @@ __all__ = [
     "children_counts",
     "companion",
     "compare",
+    "datasets_seen",
     "deliveries",
     "evaluations",
     "events",
@@ -85,7 +86,6 @@ __all__ = [
     "memberships",
     "my_access",
     "named_inputs",
-    "names_seen",
     "newest_datasets",
     "of_type",
     "private_relatives",

@@ -21,7 +21,7 @@ from tests.hub.factories import PASSWORD, PICO_CONFIG
 from tests.hub.protocol_route_rules import PROTOCOL_ROWS
 from tests.hub.row import LIMITED, WHO, Row, row
 
-__all__ = ["FILL", "LIMITED", "ROWS_JSONL", "RULES", "WHO", "Row"]
+__all__ = ["FILL", "FOR_ADAPTERS", "LIMITED", "ROWS_JSONL", "RULES", "WHO", "Row"]
 FILL = {
     "type": "models",
     "namespace": "lab",
@@ -437,5 +437,8 @@ PAGE_ROWS = [
     # A card edited from an old page is a conflict, told on the page.
     row(f"{HERE}/card", "POST", "404 404 403 409 409", form={"text": "# New", "head": "0" * 40}),
 ]
+
+# What a repository of another kind has not, whoever asks.
+FOR_ADAPTERS = ("/modules/", "/report/", "/transfer", "/measure/", "/try", "/verdict")
 
 RULES = [*API_ROWS, *PAGE_ROWS, *PROTOCOL_ROWS]
