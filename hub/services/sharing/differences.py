@@ -42,9 +42,9 @@ def differences(before: Manifest, after: Manifest) -> list[Difference]:
 
 
 def of_pull(pull: PullRequest) -> tuple[Revision | None, list[Difference]]:
-    """(what is proposed, the files that it changes)."""
+    """(what is proposed, the files that it changes); (None, []) where that is forgotten, long after the closing."""
     head = head_of_pull(pull)
-    return head, differences(manifest_of(pull.started_from), manifest_of(head))
+    return head, differences(manifest_of(pull.started_from), manifest_of(head)) if head else []
 
 
 def conflicts(pull: PullRequest) -> list[str]:

@@ -100,7 +100,8 @@ def retitle(*, actor: User, pull: PullRequest, title: str) -> PullRequest:
 
 @transaction.atomic
 def set_state(*, actor: User, pull: PullRequest, state: str) -> PullRequest:
-    """Close it, or open it again; where it is so already, nothing happens. Conflict `pull.merged` after the merge.
+    """Close it, or open it again; where it is so already, nothing happens. Conflict `pull.merged` after the merge,
+    `pull.forgotten` long after the closing.
 
     Reopening counts like opening: Conflict `pull.too_many`, QuotaExceeded `quota.open_proposals`.
     """
@@ -113,6 +114,11 @@ def set_state(*, actor: User, pull: PullRequest, state: str) -> PullRequest:
         raise Conflict(f"Proposal {pull.number} is merged; open a new one.", code="pull.merged")
     if pull.state == state:
         return pull
+    if state == PullState.OPEN and head_of_pull(pull) is None:
+        raise Conflict(
+            f"What proposal {pull.number} proposed was let go of, as it was closed long ago; open a new one.",
+            code="pull.forgotten",
+        )
     if state == PullState.OPEN and pull.author:
         _require_few(pull.repository, pull.author)
     pull.state = state
