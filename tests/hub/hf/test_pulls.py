@@ -325,6 +325,13 @@ class TestTalking:
         assert done(propose(empty, put("a.md", b"a")))["pullRequestUrl"].endswith("/1")
         done(Hf(people.owner, empty.repository).post("/discussions/1/merge"))
 
+    def test_a_generator_makes_an_empty_model_a_generator_at_the_merge_alone(self, here, people):
+        empty = Hf(people.stranger, factories.make_repository(people.owner, "gen", namespace=people.lab))
+        done(propose(empty, *(put(path, data) for path, data in factories.generator_files().items())))
+        assert Repository.objects.get(name="gen").kind == "adapter"
+        assert done(Hf(people.owner, empty.repository).post("/discussions/1/merge"))["version"] == "v1"
+        assert Repository.objects.get(name="gen").kind == "generator"
+
 
 class TestOtherDoors:
     def test_rest_lists_shows_changes_and_merges(self, here):
