@@ -16,6 +16,7 @@ from hub.models import (
     Arrival,
     BaseModel,
     Blob,
+    ChunkStore,
     Companion,
     Job,
     ManifestEntry,
@@ -71,7 +72,8 @@ def _staged(user: User) -> int:
     """Bytes of open uploads, and of what came before a commit by the Hugging Face protocol."""
     files = UploadFile.objects.filter(upload__user=user, upload__committed_at=None, blob=None)
     came = Arrival.objects.filter(user=user).aggregate(sum=Sum("blob__size"))["sum"] or 0
-    return (files.aggregate(sum=Sum("size"))["sum"] or 0) + came
+    coming = ChunkStore.objects.filter(user=user).aggregate(sum=Sum("bytes"))["sum"] or 0
+    return (files.aggregate(sum=Sum("size"))["sum"] or 0) + came + coming
 
 
 def _proposed(user: User) -> int:
