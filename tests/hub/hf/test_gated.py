@@ -261,6 +261,33 @@ class TestProtocol:
         assert access.lets_in(access.Viewer(user=people.stranger), people.repository)
         assert self.ask(people.owner, f"{self.ID}/grant", {"user": "stranger"}).status_code == 409
 
+    @pytest.mark.parametrize(
+        "rest", ["resolve/main/README.md", "resolve/v1/adapter_model.safetensors", "raw/v1/README.md"]
+    )
+    def test_files_are_refused_with_the_code_that_the_client_reads(self, people, rest):
+        factories.publish(people.owner, people.repository, factories.adapter_files(card="# Card\n"))
+        answer = self.ask(people.stranger, f"/lab/gated/{rest}")
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (403, "GatedRepo")
+        assert answer.headers["X-Error-Message"].startswith(TEXT)
+        assert self.ask(people.reader, f"/lab/gated/{rest}").status_code == 200
+
+    @pytest.mark.parametrize("rest", ["", "/tree/main", "/refs", "/revision/v1", "/commits/main"])
+    def test_what_it_is_is_told_to_everyone(self, people, rest):
+        assert Client().get(f"/api/models/lab/gated{rest}").status_code == 200
+
+    def test_auth_check_tells_who_may_have_the_files(self, people):
+        assert self.ask(people.stranger, "/api/models/lab/gated/auth-check").headers["X-Error-Code"] == "GatedRepo"
+        assert self.ask(people.reader, "/api/models/lab/gated/auth-check").status_code == 200
+
+    def test_no_bytes_of_it_are_lent_to_another_repository_nor_given_as_lfs_objects(self, people):
+        factories.make_repository(people.stranger, "mine")
+        body = {"target": {"type": "model", "name": "stranger/mine"}, "files": []}
+        lent = self.ask(people.stranger, "/api/models/lab/gated/lfs-files/duplicate", body)
+        objects = [{"oid": "0" * 64, "size": 1}]
+        batch = {"operation": "download", "objects": objects}
+        given = self.ask(people.stranger, "/lab/gated.git/info/lfs/objects/batch", batch)
+        assert {answer.headers.get("X-Error-Code") for answer in (lent, given)} == {"GatedRepo"}
+
     def test_refusals_carry_the_code_that_the_client_reads(self, people):
         from hub.hf.refusals import refusal_of
 
