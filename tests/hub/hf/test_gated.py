@@ -11,9 +11,10 @@ from hub.models import AccessRequest, Repository
 from hub.services import repositories, tokens
 from hub.services.content import companions
 from hub.services.jobs.prepare import prepare
+from hub.services.jobs.recheck import recheck, require_sight
 from hub.services.jobs.request import named_request
 from hub.services.sharing import access_requests
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 TEXT = "Access to model lab/gated is restricted and you are not in the authorized list"
@@ -103,6 +104,16 @@ class TestEveryDoorOfTheFiles:
             prepare(viewer, named_request(viewer, **asked))
         people.let_in(people.stranger)
         prepare(viewer, named_request(viewer, **asked))
+
+    def test_a_queued_job_is_refused_when_a_worker_takes_it_and_when_it_ends(self, people):
+        request = people.let_in(people.stranger)
+        asked = {"kind": "lego", "recipe": {"rank": 2}, "inputs": [people.version], "output": ("stranger", "copy")}
+        job = asking.queue_job(actor=people.stranger, **asked)
+        recheck(job)
+        access_requests.decide(actor=people.owner, repository=people.repository, request=request, state="rejected")
+        for act in (recheck, require_sight):
+            with pytest.raises(access.Gated):
+                act(job)
 
     def test_companions_beside_it_are_files_too(self, people):
         people.gate("open")
