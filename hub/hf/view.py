@@ -12,7 +12,7 @@ from hub.errors import Invalid
 from hub.hf import base_places
 from hub.hf.refusals import IsBase, RouteMissing, in_a_header, refusal_of
 from hub.http.authentication import TokenAuthentication
-from hub.http.json_parser import JSONParser
+from hub.http.bodies import JSONParser
 
 ID = frozenset({"type", "namespace", "name"})
 STORING = frozenset({"POST", "PUT", "PATCH"})

@@ -111,6 +111,6 @@ class Raw(File):
         if datasets:
             return False
         try:
-            return bool(place(self.viewer, DATASETS, owner, name, "files"))
+            return bool(place(self.viewer, DATASETS, owner, name, "download"))
         except RepositoryMissing:
             return False

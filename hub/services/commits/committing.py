@@ -17,16 +17,16 @@ from django.conf import settings
 from django.db import transaction
 
 from composition.formats import FORMATS
-from composition.formats.folder_rules import kind_of
 from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
-from hub.models import Kind, PullRequest, Ref, RefKind, Repository, Revision, User, Version
+from hub.models import PullRequest, Ref, RefKind, Repository, Revision, User
 from hub.names import PULL
 from hub.services import arrivals, importing, protections, quotas
+from hub.services.commits.becoming import as_its_files_say, become
 from hub.services.commits.operations import Effect, Proposal, Put, effect_of
 from hub.services.content import publishing
-from hub.services.content.manifest import Entry, Manifest, manifest_of, sources_of
+from hub.services.content.manifest import Entry, manifest_of, sources_of
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.refs import lock
 from hub.services.sharing import pulls
@@ -222,24 +222,6 @@ def _made_before(
         if publishing.changed(before, effect.files, effect.deletions, False) == manifest_of(head):
             return PublishResult(head, head.version, False)
     return None
-
-
-def as_its_files_say(repository: Repository, after: Manifest) -> Repository:
-    """The repository; a model that has no version yet is a generator where its files are one's. Writes nothing."""
-    says_generator = repository.is_adapter and kind_of(list(after)) == Kind.GENERATOR
-    if not says_generator or Version.objects.filter(repository=repository).exists():
-        return repository
-    found = Repository.objects.select_related("namespace", "base").get(pk=repository.pk)
-    found.kind = Kind.GENERATOR
-    return found
-
-
-def become(repository: Repository, kind: str) -> None:
-    """Change the kind of a locked repository; Conflict where it got a version in the meantime."""
-    if Version.objects.filter(repository=repository).exists():
-        raise Conflict(f"{repository.path} got its first version at this moment; look at it, and commit again.")
-    repository.kind = kind
-    repository.save(update_fields=["kind"])
 
 
 class _Watched:

@@ -42,9 +42,9 @@ def differences(before: Manifest, after: Manifest) -> list[Difference]:
 
 
 def of_pull(pull: PullRequest) -> tuple[Revision | None, list[Difference]]:
-    """(what is proposed, the files that it changes)."""
+    """(what is proposed, the files that it changes); (None, []) where that is forgotten, long after the closing."""
     head = head_of_pull(pull)
-    return head, differences(manifest_of(pull.started_from), manifest_of(head))
+    return head, differences(manifest_of(pull.started_from), manifest_of(head)) if head else []
 
 
 def conflicts(pull: PullRequest) -> list[str]:
@@ -76,11 +76,11 @@ def diff(found: list[Difference], *, only_card: bool = False) -> str:
 
 
 def lines(one: Difference) -> list[dict[str, str]] | None:
-    """A file's difference for a page: [{"kind": "add", "drop", "hunk" or "same", "text"}]; None where it is no text."""
+    """A file's difference for a page: [{"kind": plus, minus, hunk or same, "text"}]; None where it is no text."""
     texts = [_text(entry) for entry in (one.before, one.after)]
     if None in texts:
         return None
-    kinds = {"+": "add", "-": "drop", "@": "hunk"}
+    kinds = {"+": "plus", "-": "minus", "@": "hunk"}
     compared = list(difflib.unified_diff(*texts, lineterm=""))[2:]
     return [{"kind": kinds.get(line[:1], "same"), "text": line} for line in compared]
 

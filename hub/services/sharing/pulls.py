@@ -14,8 +14,9 @@ from hub.errors import Conflict, Invalid, NotFound
 from hub.models import PullRequest, PullState, Ref, RefKind, Repository, Revision, User
 from hub.services import quotas
 from hub.services.audit import record
-from hub.services.content.change import MAIN, Change, change_of
-from hub.services.content.manifest import manifest_of
+from hub.services.commits.becoming import as_its_files_say, become
+from hub.services.content.change import MAIN, Change, change_of, refuse_conflict
+from hub.services.content.manifest import changed, manifest_of
 from hub.services.content.publishing import PublishResult, check_change, clean_message, publish
 from hub.services.refs import lock, move
 from hub.services.sharing.proposed import require_open
@@ -100,7 +101,8 @@ def retitle(*, actor: User, pull: PullRequest, title: str) -> PullRequest:
 
 @transaction.atomic
 def set_state(*, actor: User, pull: PullRequest, state: str) -> PullRequest:
-    """Close it, or open it again; where it is so already, nothing happens. Conflict `pull.merged` after the merge.
+    """Close it, or open it again; where it is so already, nothing happens. Conflict `pull.merged` after the merge,
+    `pull.forgotten` long after the closing.
 
     Reopening counts like opening: Conflict `pull.too_many`, QuotaExceeded `quota.open_proposals`.
     """
@@ -113,6 +115,11 @@ def set_state(*, actor: User, pull: PullRequest, state: str) -> PullRequest:
         raise Conflict(f"Proposal {pull.number} is merged; open a new one.", code="pull.merged")
     if pull.state == state:
         return pull
+    if state == PullState.OPEN and head_of_pull(pull) is None:
+        raise Conflict(
+            f"What proposal {pull.number} proposed was let go of, as it was closed long ago; open a new one.",
+            code="pull.forgotten",
+        )
     if state == PullState.OPEN and pull.author:
         _require_few(pull.repository, pull.author)
     pull.state = state
@@ -133,12 +140,18 @@ def merge(*, actor: User, pull: PullRequest, may_protected: bool = False) -> Pub
     require_open(pull)
     proposed = head_of_pull(pull)
     change = change_to_merge(pull, proposed)
-    if not change.files and not change.deletions:
+    if proposed is None or not (change.files or change.deletions):
         raise Conflict(f"Proposal {pull.number} changes nothing yet; push to {pull.ref}.", code="pull.nothing")
-    checked = check_change(repository=pull.repository, change=change, partial=True)
+    head = _head(pull.repository, pull.target)
+    refuse_conflict(pull.repository, change, head)
+    after = changed(manifest_of(head), change.files, change.deletions, False)
+    repository = as_its_files_say(pull.repository, after)
+    checked = check_change(repository=repository, change=change, partial=True)
     with transaction.atomic():
         pull = _locked(pull)
         require_open(pull)
+        if pull.repository.kind != repository.kind:
+            become(pull.repository, repository.kind)
         if head_of_pull(pull) != proposed:
             raise Conflict(f"Proposal {pull.number} was pushed to at this moment; look at it.", code="pull.moved")
         result = publish(

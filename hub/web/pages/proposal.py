@@ -38,5 +38,5 @@ def one(viewer: Viewer, pull: PullRequest) -> dict:
         "events": [{"row": row, "said": SAID[row.verb]} for row in queries.pull_events(pull)],
         "may_merge": is_open and bool(files) and access.may(viewer, pull.repository, "write"),
         "may_close": is_open and may_change,
-        "may_reopen": pull.state == PullState.CLOSED and may_change,
+        "may_reopen": pull.state == PullState.CLOSED and head is not None and may_change,
     }

@@ -11,9 +11,10 @@ from hub.models import AccessRequest, Repository
 from hub.services import repositories, tokens
 from hub.services.content import companions
 from hub.services.jobs.prepare import prepare
+from hub.services.jobs.recheck import recheck, require_sight
 from hub.services.jobs.request import named_request
 from hub.services.sharing import access_requests
-from tests.hub import factories
+from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
 TEXT = "Access to model lab/gated is restricted and you are not in the authorized list"
@@ -103,6 +104,16 @@ class TestEveryDoorOfTheFiles:
             prepare(viewer, named_request(viewer, **asked))
         people.let_in(people.stranger)
         prepare(viewer, named_request(viewer, **asked))
+
+    def test_a_queued_job_is_refused_when_a_worker_takes_it_and_when_it_ends(self, people):
+        request = people.let_in(people.stranger)
+        asked = {"kind": "lego", "recipe": {"rank": 2}, "inputs": [people.version], "output": ("stranger", "copy")}
+        job = asking.queue_job(actor=people.stranger, **asked)
+        recheck(job)
+        access_requests.decide(actor=people.owner, repository=people.repository, request=request, state="rejected")
+        for act in (recheck, require_sight):
+            with pytest.raises(access.Gated):
+                act(job)
 
     def test_companions_beside_it_are_files_too(self, people):
         people.gate("open")
@@ -260,6 +271,33 @@ class TestProtocol:
         assert self.ask(people.owner, f"{self.ID}/grant", {"user": "stranger"}).json()["status"] == "accepted"
         assert access.lets_in(access.Viewer(user=people.stranger), people.repository)
         assert self.ask(people.owner, f"{self.ID}/grant", {"user": "stranger"}).status_code == 409
+
+    @pytest.mark.parametrize(
+        "rest", ["resolve/main/README.md", "resolve/v1/adapter_model.safetensors", "raw/v1/README.md"]
+    )
+    def test_files_are_refused_with_the_code_that_the_client_reads(self, people, rest):
+        factories.publish(people.owner, people.repository, factories.adapter_files(card="# Card\n"))
+        answer = self.ask(people.stranger, f"/lab/gated/{rest}")
+        assert (answer.status_code, answer.headers["X-Error-Code"]) == (403, "GatedRepo")
+        assert answer.headers["X-Error-Message"].startswith(TEXT)
+        assert self.ask(people.reader, f"/lab/gated/{rest}").status_code == 200
+
+    @pytest.mark.parametrize("rest", ["", "/tree/main", "/refs", "/revision/v1", "/commits/main"])
+    def test_what_it_is_is_told_to_everyone(self, people, rest):
+        assert Client().get(f"/api/models/lab/gated{rest}").status_code == 200
+
+    def test_auth_check_tells_who_may_have_the_files(self, people):
+        assert self.ask(people.stranger, "/api/models/lab/gated/auth-check").headers["X-Error-Code"] == "GatedRepo"
+        assert self.ask(people.reader, "/api/models/lab/gated/auth-check").status_code == 200
+
+    def test_no_bytes_of_it_are_lent_to_another_repository_nor_given_as_lfs_objects(self, people):
+        factories.make_repository(people.stranger, "mine")
+        body = {"target": {"type": "model", "name": "stranger/mine"}, "files": []}
+        lent = self.ask(people.stranger, "/api/models/lab/gated/lfs-files/duplicate", body)
+        objects = [{"oid": "0" * 64, "size": 1}]
+        batch = {"operation": "download", "objects": objects}
+        given = self.ask(people.stranger, "/lab/gated.git/info/lfs/objects/batch", batch)
+        assert {answer.headers.get("X-Error-Code") for answer in (lent, given)} == {"GatedRepo"}
 
     def test_refusals_carry_the_code_that_the_client_reads(self, people):
         from hub.hf.refusals import refusal_of

@@ -1,15 +1,20 @@
 """Proposals: what a stranger may propose and never touch, how it is merged, and what clashes."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from hub.models import ManifestEntry, PullRequest, Ref, Repository, Revision, Stored, Usage, Version
+from hub.queries.quota import LIMITS
 from hub.services import protections, quotas, repositories
 from hub.services.content.manifest import manifest_of
 from hub.services.content.publishing import head_of
 from hub.services.repositories import delete_repository
 from hub.services.sharing import pulls
 from hub.services.upkeep import fsck
+from hub.services.upkeep.garbage import collect_garbage
 from hub.services.upkeep.purge import purge_repository
 from tests.hub import factories
 from tests.hub.hf.wire import Hf, delete, put
@@ -320,6 +325,13 @@ class TestTalking:
         assert done(propose(empty, put("a.md", b"a")))["pullRequestUrl"].endswith("/1")
         done(Hf(people.owner, empty.repository).post("/discussions/1/merge"))
 
+    def test_a_generator_makes_an_empty_model_a_generator_at_the_merge_alone(self, here, people):
+        empty = Hf(people.stranger, factories.make_repository(people.owner, "gen", namespace=people.lab))
+        done(propose(empty, *(put(path, data) for path, data in factories.generator_files().items())))
+        assert Repository.objects.get(name="gen").kind == "adapter"
+        assert done(Hf(people.owner, empty.repository).post("/discussions/1/merge"))["version"] == "v1"
+        assert Repository.objects.get(name="gen").kind == "generator"
+
 
 class TestOtherDoors:
     def test_rest_lists_shows_changes_and_merges(self, here):
@@ -362,6 +374,25 @@ class TestUpkeep:
         done(propose(here.stranger, card()))
         done(propose(here.stranger, put("adapter_config.json", b"{}"), delete("adapter_model.safetensors")))
         done(here.owner.post("/discussions/1/merge"))
+        assert not list(fsck.check(fsck.look()))
+
+    def test_the_files_of_closed_ones_are_let_go_of(self, here):
+        done(propose(here.stranger, put("a.md", b"a" * 40)))
+        done(here.stranger.push({"b.md": b"b"}, rev="refs/pr/1"))
+        done(propose(here.stranger, put("c.md", b"c")))
+        done(here.owner.post("/tag/refs%2Fpr%2F2", {"tag": "kept"}))
+        for number in (1, 2):
+            done(here.stranger.post(f"/discussions/{number}/status", {"status": "closed"}))
+        assert collect_garbage().uploads == 0
+        PullRequest.objects.update(closed_at=timezone.now() - timedelta(days=8))
+        assert collect_garbage(dry_run=True).uploads == 1
+        assert collect_garbage().uploads == 1
+        assert not Revision.objects.filter(pull__number=1).exists()
+        assert "c.md" in manifest_of(Ref.objects.get(name="kept").revision)
+        assert LIMITS["proposed_bytes"].count(here.people.stranger) == 1
+        assert here.stranger.post("/discussions/1/status", {"status": "open"}).status_code == 409
+        assert done(here.stranger.get("/discussions/1?diff=1"))["diff"] == ""
+        assert "let go of" in Client().get("/lab/sentiment/discussions/1").content.decode()
         assert not list(fsck.check(fsck.look()))
 
     def test_they_go_with_their_repository(self, here):
