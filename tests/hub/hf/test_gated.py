@@ -273,7 +273,7 @@ class TestProtocol:
         assert self.ask(people.owner, f"{self.ID}/grant", {"user": "stranger"}).status_code == 409
 
     @pytest.mark.parametrize(
-        "rest", ["resolve/main/README.md", "resolve/v1/adapter_model.safetensors", "raw/v1/README.md"]
+        "rest", ["resolve/main/README.md", "resolve/v1/adapter_model.safetensors", "raw/main/README.md"]
     )
     def test_files_are_refused_with_the_code_that_the_client_reads(self, people, rest):
         factories.publish(people.owner, people.repository, factories.adapter_files(card="# Card\n"))
