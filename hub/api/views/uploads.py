@@ -12,7 +12,7 @@ from hub import access
 from hub.api.bodies import Body, Text, Whole
 from hub.api.view import READS, View
 from hub.errors import Invalid
-from hub.http.body_streams import body_stream
+from hub.http.bodies import body_stream
 from hub.models import Kind, Visibility
 from hub.services.content import first_push, uploads
 

@@ -16,7 +16,7 @@ from hub.hf import permits
 from hub.hf.places import Place, place, proposing
 from hub.hf.view import View
 from hub.http.authentication import TokenAuthentication
-from hub.http.body_streams import body_stream
+from hub.http.bodies import body_stream
 from hub.http.file_responses import Content, bytes_response
 from hub.models import ChunkStore
 from hub.services import arrivals

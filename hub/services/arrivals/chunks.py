@@ -18,7 +18,6 @@ from typing import BinaryIO
 
 from hub import disk
 from hub.models import Arrival, ChunkStore
-from hub.services import quotas
 from hub.services.arrivals import receiving, stores
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK, blobs
@@ -41,8 +40,7 @@ def put_xorb(*, store: ChunkStore, name: str, stream: BinaryIO, length: int) -> 
     digest = from_hex(name)
     if length > MOST_OF_A_XORB:
         raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
-    disk.require_room(length)
-    quotas.require("staged_bytes", store.user, needed=length, hold=False)
+    stores.expect(store, length)
     xorbs = _Xorbs(stores.folder(store))
     if xorbs.open(digest):
         while stream.read(CHUNK):
@@ -67,8 +65,7 @@ def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:
     try:
         shard = read_shard(body)
         files = {Entry(file.sha256, file.size): file for file in shard.files}
-        disk.require_room(sum(entry.size for entry in files))
-        quotas.require("staged_bytes", store.user, needed=max((e.size for e in files), default=0), hold=False)
+        stores.expect(store, sum(entry.size for entry in files))
         return [_make(store, entry, file) for entry, file in files.items()]
     except XetError:
         stores.close(store)

@@ -18,6 +18,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from hub import disk
 from hub.errors import NotFound, QuotaExceeded
 from hub.models import ChunkStore, Repository, User
 from hub.services import quotas
@@ -62,14 +63,23 @@ def touch(store: ChunkStore) -> None:
         raise NotFound("This upload has expired. Begin it again.", code="arrival.store_gone")
 
 
-def charge(store: ChunkStore, size: int) -> None:
-    """Count bytes that are about to be kept in the store; QuotaExceeded `quota.staged_bytes`."""
+def expect(store: ChunkStore, size: int) -> None:
+    """Refuse now what could not be kept; QuotaExceeded `quota.staged_bytes`, DiskFull. Makes room where it can."""
+    disk.require_room(size)
     try:
-        _charge(store, size)
+        quotas.require("staged_bytes", store.user, needed=size, hold=False)
     except QuotaExceeded:
         if not sweep_closed(user=store.user, quiet=QUIET_AT_LEAST):
             raise
-        _charge(store, size)
+        quotas.require("staged_bytes", store.user, needed=size, hold=False)
+
+
+@transaction.atomic
+def charge(store: ChunkStore, size: int) -> None:
+    """Count bytes that are about to be kept in the store; QuotaExceeded `quota.staged_bytes`."""
+    quotas.require("staged_bytes", store.user, needed=size)
+    if not ChunkStore.objects.filter(pk=store.pk).update(bytes=F("bytes") + size, touched_at=timezone.now()):
+        touch(store)
 
 
 def discharge(store: ChunkStore, size: int) -> None:
@@ -105,13 +115,6 @@ def _remove(store: ChunkStore, before, dry_run: bool) -> bool:
     if gone:
         shutil.rmtree(folder(store), ignore_errors=True)
     return gone
-
-
-@transaction.atomic
-def _charge(store: ChunkStore, size: int) -> None:
-    quotas.require("staged_bytes", store.user, needed=size)
-    if not ChunkStore.objects.filter(pk=store.pk).update(bytes=F("bytes") + size, touched_at=timezone.now()):
-        touch(store)
 
 
 def _of(actor: User, repository: Repository) -> QuerySet[ChunkStore]:

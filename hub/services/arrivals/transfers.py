@@ -88,7 +88,7 @@ def _begin(store: ChunkStore, entry: Entry, path: Path) -> None:
             stores.touch(store)
             return
         _remove(path)  # The blob store has it; its completion was cut before this.
-    disk.require_room(entry.size)
+    stores.expect(store, entry.size)
     path.parent.mkdir(parents=True, exist_ok=True)
     stores.charge(store, entry.size)
     try:
