@@ -151,13 +151,10 @@ class Hub(People):
         """The proposals of a repository, newest first: open, merged, closed or all."""
         return list(self._pages(f"/repositories/{plain(name)}/pulls", state=state))
 
-    def pull_request(self, name: str, number: int) -> dict[str, Any]:
-        """One proposal with its files, what its check found and its conflicts."""
-        return self._get(f"/repositories/{plain(name)}/pulls/{number}")
-
-    def set_pull_request(self, name: str, number: int, state: str) -> dict[str, Any]:
-        """Close a proposal, or open it again."""
-        return self.transport.json("PATCH", f"/repositories/{plain(name)}/pulls/{number}", json={"state": state})
+    def pull_request(self, name: str, number: int, state: str = "") -> dict[str, Any]:
+        """One proposal with its files and conflicts; a `state` closes it, or opens it again."""
+        path = f"/repositories/{plain(name)}/pulls/{number}"
+        return self.transport.json("PATCH", path, json={"state": state}) if state else self._get(path)
 
     def merge_pull_request(self, name: str, number: int) -> dict[str, Any]:
         """Merge a proposal into its branch: {"revision", "version"}."""

@@ -113,7 +113,8 @@ PROTOCOL_ROWS = [
         )
     ),
     row(f"{HERE}/lfs-files", "GET", WRITERS, to={"type": "models"}),
-    row(f"{GIT}/objects/batch", "POST", WRITERS, limits="200 404 200 404", json=BATCH),
+    # Who may propose may send.
+    row(f"{GIT}/objects/batch", "POST", READERS, limits="200 404 200 404", json=BATCH),
     row(f"datasets/{GIT}/objects/batch", "POST", json=BATCH, **NO_DATASET),
     row(f"{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
     row(f"datasets/{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
