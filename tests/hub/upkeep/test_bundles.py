@@ -194,7 +194,7 @@ def test_a_branch_and_a_tag_of_one_name_both_arrive(hub, tmp_path):
     asked = {"actor": hub.owner, "repository": hub.repository, "name": "same"}
     refs.set_tag(**asked, revision=hub.repository.revisions.order_by("pk").first())
     refs.create_branch(**asked, revision=hub.repository.revisions.order_by("-pk").first())
-    path, before = tmp_path / "same.bundle", picture()["refs"]
+    path, before = tmp_path / "same.bundle", [row for row in picture()["refs"] if row[0] == "first"]
     call_command("export", "lab/first", str(path))
     forget_everything()
     take(path)
