@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .accounts import Namespace
-from .repositories import Repository
+from .repositories import Repository, path_of
 
 
 class Blob(models.Model):
@@ -76,7 +76,7 @@ class Upload(models.Model):
     @property
     def path(self) -> str:
         """The repository's, also of one that the commit makes."""
-        return (self.repository or Repository(namespace=self.namespace, name=self.name, kind=self.kind)).path
+        return self.repository.path if self.repository else path_of(self.kind, self.namespace.name, self.name)
 
 
 class UploadFile(models.Model):
