@@ -16,7 +16,6 @@ from rest_framework.views import set_rollback
 from composition.errors import CompositionError
 from hub import disk, faults, logs
 from hub.errors import HubError, NotFound, Renamed, conflict_of
-from hub.http.renamed import way_on
 from hub.xet.errors import XetError
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def refusal_of(error: Exception, context: dict) -> Response:
     set_rollback()
     error = disk.refusal_of(error) or conflict_of(error) or error
     if isinstance(error, Renamed):
-        return refusal(error.status, error.message, headers={"Location": way_on(context["request"], error)})
+        return refusal(error.status, error.message, headers={"Location": error.way_on(context["request"])})
     if isinstance(error, HubError):
         facts = {"url": error.facts["url"]} if "url" in error.facts else {}
         return refusal(error.status, error.message, code=CODES.get(error.code, ""), headers=error.headers, facts=facts)
