@@ -30,13 +30,10 @@ DATA = Path(tempfile.mkdtemp(prefix="transfer-rate-"))
 os.environ.pop("REDIS_URL", None)
 os.environ |= {"HUB_DATA": str(DATA / "hub"), "DJANGO_SETTINGS_MODULE": "hub.settings", "OMP_NUM_THREADS": "1"}
 
-import numpy as np  # noqa: E402
+from hub_server import Server, centile  # noqa: E402
+from large_files import BASE, CONFIG, MB, WIDTH, adapter, plain, shapes, small  # noqa: E402
 
-from bench.siege import Server, centile  # noqa: E402
-
-MB = 1_000_000
 BLOCK = 1 << 20
-WIDTH, RANK = 4096, 128
 HF = """
 import os, time, huggingface_hub as hh
 api = hh.HfApi(endpoint=os.environ["HF_ENDPOINT"], token=os.environ["HUBCTL_TOKEN"])
@@ -96,22 +93,16 @@ def prepare(megabytes: int) -> str:
 
     from hub.management.commands.up import collect_static
     from hub.models import BaseModel
-    from hub.services import accounts, tokens
+    from hub.services import accounts, known_bases, tokens
 
     call_command("migrate", interactive=False, verbosity=0)
     collect_static()
     user = accounts.create_user(username="ada", email="ada@example.org", password="correct horse battery")
-    shapes = {name: [WIDTH, WIDTH] for name in modules(megabytes)}
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": WIDTH}
-    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()
-    BaseModel.objects.create(name="bench/llama", config=config, shapes=shapes, fingerprint=digest, state="ready")
+    fits = shapes(megabytes)
+    base = BaseModel.objects.create(name=BASE, config=CONFIG)
+    digest = hashlib.sha256(json.dumps(fits, sort_keys=True).encode()).hexdigest()
+    known_bases.set_shapes(base=base, shapes=fits, fingerprint=digest, parameters=len(fits) * WIDTH**2)
     return tokens.create_token(actor=user, name="bench", scopes=("read", "write", "admin"))[1]
-
-
-def modules(megabytes: int) -> list[str]:
-    """The modules of an adapter of about so many megabytes."""
-    count = max(1, megabytes * MB // (2 * WIDTH * RANK * 4))
-    return [f"model.layers.{number}.self_attn.q_proj" for number in range(count)]
 
 
 class Clients:
@@ -136,49 +127,6 @@ class Clients:
         if done.returncode:
             raise SystemExit(f"{repo}: {done.stdout[-500:]}{done.stderr[-1500:]}")
         return float(done.stdout.split()[-1])
-
-
-def plain(megabytes: int) -> Callable[[Path, int], Path]:
-    """Writes one safetensors file of random bytes."""
-
-    def write(folder: Path, seed: int) -> Path:
-        data = np.random.default_rng(seed).bytes(megabytes * MB)
-        head = json.dumps({"x": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
-        head = head.ljust(len(head) + -len(head) % 8)
-        path = folder / "large.safetensors"
-        path.write_bytes(len(head).to_bytes(8, "little") + head + data)
-        return path
-
-    return write
-
-
-def small(megabytes: int) -> Callable[[Path, int], None]:
-    """Writes files of 8 MB, which the client sends inside commits."""
-
-    def write(folder: Path, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        for number in range(max(1, megabytes // 8)):
-            (folder / f"{number}.txt").write_bytes(random.integers(32, 126, 8 * MB, dtype=np.uint8).tobytes())
-
-    return write
-
-
-def adapter(megabytes: int) -> Callable[[Path, int], None]:
-    """Writes a LoRA of the base."""
-
-    def write(folder: Path, seed: int) -> None:
-        from safetensors.numpy import save_file
-
-        random, tensors = np.random.default_rng(seed), {}
-        for name in modules(megabytes):
-            for half, shape in (("A", (RANK, WIDTH)), ("B", (WIDTH, RANK))):
-                tensors[f"base_model.model.{name}.lora_{half}.weight"] = random.random(shape, dtype=np.float32)
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": ["q_proj"]}
-        config |= {"base_model_name_or_path": "bench/llama", "task_type": "CAUSAL_LM"}
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-
-    return write
 
 
 def floor(megabytes: int) -> float:
@@ -249,7 +197,7 @@ sys.exit(came < {megabytes * MB})
 """
     began = time.perf_counter()
     under_way = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(clients)]
-    if any([process.wait() for process in under_way]):
+    if any(process.wait() for process in under_way):
         raise SystemExit(f"A download of {path} failed.")
     return clients * megabytes / (time.perf_counter() - began)
 
