@@ -13,6 +13,8 @@ TORCH := $(shell grep '^torch==' requirements.txt)
 TRITON := triton==3.9.0
 BENCHES := $(addprefix bench/,$(addsuffix .py,merge moe moe_gpu moe_toy transfer generate cards export))
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# A test run starts dozens of Pythons: what one has compiled, the next need not.
+COMPILED := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-slow test-stability soak test-kernels bench lint clean
@@ -43,10 +45,10 @@ up: setup ## serve the hub with a worker at http://127.0.0.1:8000 (HOST=, PORT=)
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
 test: setup ## run the whole suite on two cores, without the slow tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(TESTS)
+	$(ONE_THREAD) $(COMPILED) $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 test-slow: setup ## run the tests that take minutes
-	$(ONE_THREAD) $(BIN)/python -m pytest -m slow $(TESTS)
+	$(ONE_THREAD) $(COMPILED) $(BIN)/python -m pytest -m slow $(TESTS)
 
 test-stability: setup ## run the tests that judge a training under ten seeds (STABILITY="--seeds 3"), and print their margins
 	$(ONE_THREAD) $(BIN)/python -m tests.stability $(STABILITY)

@@ -12,6 +12,7 @@ BASE_REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 REF_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._/*-]{0,199}")
 VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+PULL = re.compile(r"refs/pr/([1-9][0-9]{0,8})")
 OID = re.compile(r"[0-9a-f]{40}")
 VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 
@@ -38,14 +39,17 @@ def worker_name(host: str) -> str:
     return f"worker-{salted_hmac('hub.worker', host).hexdigest()[:8]}"
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """`ns/name` or `datasets/ns/name` as (place, name), the place being `ns` or `datasets/ns`; "" for what is missing.
+def split_path(path: str, within: str = "") -> tuple[str, str]:
+    """`ns/name` or `datasets/ns/name` as (place, name), the place being `ns` or `datasets/ns`.
 
-    A bare name has the place "", and what has more parts keeps them in its name, where no repository has them.
+    `name` alone, or `datasets/name`, is one of the namespace `within`; without that its place is "". What has more
+    parts keeps them in its name, where no repository has them.
     """
     prefix = DATASETS if path.startswith(DATASETS) else ""
     namespace, slash, name = path.removeprefix(prefix).partition("/")
-    return (f"{prefix}{namespace}", name) if slash else ("", path)
+    if slash:
+        return f"{prefix}{namespace}", name
+    return (f"{prefix}{within}", namespace) if within else ("", path)
 
 
 def split_place(place: str) -> tuple[str, bool]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from hubctl.errors import Refused
 from hubctl.people import People
-from hubctl.requests import job_body, part_query, plain, ref_part, split, storable, version_path
+from hubctl.requests import DATASETS, job_body, part_query, plain, ref_part, split, storable, version_path
 from hubctl.transport import Transport, ask_again
 
 if TYPE_CHECKING:
@@ -82,10 +82,14 @@ class Hub(People):
         return self._get(f"/repositories/{plain(name)}")
 
     def create_repository(
-        self, name: str, kind: str = "adapter", *, private: bool = False, description: str = ""
+        self, name: str, kind: str | None = None, *, private: bool = False, description: str = ""
     ) -> dict:
-        """A new, empty repository."""
-        namespace, short = plain(name).split("/")
+        """A new, empty repository; without a kind that of an adapter, or of a dataset where `datasets/` says so."""
+        path = plain(name)
+        namespace, short = path.removeprefix(DATASETS).split("/")
+        kind = kind or ("dataset" if path.startswith(DATASETS) else "adapter")
+        if path.startswith(DATASETS) and kind != "dataset":
+            raise Refused(f"{name} names a dataset, not one of kind {kind}; write {namespace}/{short}.")
         body = {"namespace": namespace, "name": short, "kind": kind, "description": description}
         return self._post("/repositories", {**body, "visibility": "private" if private else "public"})
 
@@ -137,6 +141,22 @@ class Hub(People):
 
         return Protections(self, place)
 
+    def pulls(self, name: str, state: str = "all") -> list[dict[str, Any]]:
+        """The proposals of a repository, newest first: open, merged, closed or all."""
+        return list(self._pages(f"/repositories/{plain(name)}/pulls", state=state))
+
+    def pull_request(self, name: str, number: int) -> dict[str, Any]:
+        """One proposal with its files, what its check found and its conflicts."""
+        return self._get(f"/repositories/{plain(name)}/pulls/{number}")
+
+    def set_pull_request(self, name: str, number: int, state: str) -> dict[str, Any]:
+        """Close a proposal, or open it again."""
+        return self.transport.json("PATCH", f"/repositories/{plain(name)}/pulls/{number}", json={"state": state})
+
+    def merge_pull_request(self, name: str, number: int) -> dict[str, Any]:
+        """Merge a proposal into its branch: {"revision", "version"}."""
+        return self._post(f"/repositories/{plain(name)}/pulls/{number}/merge", {})
+
     def push(self, source: str | Path | Mapping[str, Path], name: str, **options: Any) -> dict[str, Any]:
         """Push a folder (or {path: file}); see `hubctl.upload.push`. Returns {"revision", "version", "created"}."""
         from hubctl.upload import push
@@ -152,7 +172,7 @@ class Hub(People):
     def export_merged(
         self, name: str, base_folder: str | Path, out: str | Path | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Write base + adapter as one model folder; see `hubctl.export.export_merged`."""
+        """Write base + adapter as one model folder or GGUF file; see `hubctl.export.export_merged`."""
         from hubctl.export import export_merged
 
         return export_merged(self, name, base_folder, out, **options)

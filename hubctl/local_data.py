@@ -39,6 +39,7 @@ def text_or_companion(source: str) -> str | dict[str, str]:
 
 
 def push_rows(hub: "Hub", rows: Path, name: str, split: str = "train") -> str:
-    """Push a JSONL file as the only split of the private dataset `name`; returns what names it, `ns/name@vN`."""
+    """Push a JSONL file as the only split of the private dataset `name`; returns `datasets/ns/name@vN`, its version."""
     pushed: dict[str, Any] = hub.push({f"{split}.jsonl": rows}, name, kind="dataset", private=True)
-    return f"{name}@{pushed['version']}" if pushed["version"] else name
+    path = pushed["repository"]
+    return f"{path}@{pushed['version']}" if pushed["version"] else path

@@ -11,6 +11,7 @@ from hubctl.errors import Refused
 # `hub/names.py` has the same; a test holds them equal.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
+DATASETS = "datasets/"
 
 # What a job's request means by itself; every other name in it is the role of an input.
 NO_ROLES = frozenset(
@@ -28,12 +29,15 @@ def job_body(
 
 
 def split(name: str) -> tuple[str, str | None]:
-    """`ns/name@ref` → ("ns/name", "ref"); the ref is None where none is given."""
+    """`ns/name@ref` → ("ns/name", "ref"), with `datasets/` before where it is; the ref is None where none is given."""
     path, _, ref = name.partition("@")
-    namespace, slash, short = path.partition("/")
+    prefix = DATASETS if path.startswith(DATASETS) else ""
+    namespace, slash, short = path.removeprefix(prefix).partition("/")
     if not slash or not namespace or not short or "/" in short:
-        raise Refused(f"{name!r} is not a repository; write namespace/name or namespace/name@v1.")
-    return f"{part(namespace, 'a namespace')}/{part(short, 'a repository')}", ref or None
+        raise Refused(
+            f"{name!r} is not a repository; write namespace/name or namespace/name@v1, with datasets/ before a dataset."
+        )
+    return f"{prefix}{part(namespace, 'a namespace')}/{part(short, 'a repository')}", ref or None
 
 
 def part(name: str, what: str = "a namespace") -> str:
@@ -57,13 +61,13 @@ def ref_part(name: str) -> str:
 
 
 def version_path(name: str, of: str = "versions") -> str:
-    """The path of `ns/name[@ref]`, the latest without a ref; `of` is versions or files."""
+    """The address of `ns/name[@ref]`, the latest without a ref; `of` is versions or files."""
     path, ref = split(name)
     return f"/repositories/{path}/{of}/{ref_part(ref or 'latest')}"
 
 
 def plain(name: str) -> str:
-    """`ns/name`, refusing a ref."""
+    """`ns/name` or `datasets/ns/name`, refusing a ref."""
     path, ref = split(name)
     if ref:
         raise Refused(f"{name!r} is one version; give the repository alone: {path}")

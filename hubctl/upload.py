@@ -22,7 +22,7 @@ from hubctl.errors import HubctlError, NotFound, Refused
 from hubctl.folders.pick import pick
 from hubctl.folders.renaming import mended
 from hubctl.folders.rules import kind_of
-from hubctl.requests import plain
+from hubctl.requests import DATASETS, plain
 from hubctl.transport import TRIES, pause
 
 if TYPE_CHECKING:
@@ -87,13 +87,15 @@ def push(
 ) -> dict[str, Any]:
     """Push files to `ns/name`, made if it is missing. Files of the newest revision that are not named stay.
 
-    A refused push makes no repository. `kind` None: what the files are, or where they don't say, what is there.
-    `include`, `exclude` and `everything` as in `hubctl.folders.pick.pick`. Returns what the hub answers, {"revision",
-    "version", "created", …}, with "left_out"; `created` is False where the hub held exactly this already. With
-    `rename`, weights whose names the hub can mend are pushed as a mended copy, and "renamed" says what was changed.
+    A refused push makes no repository. `kind` None: a dataset where `datasets/` stands before the name; else what the
+    files are, or where they don't say, what is there. `include`, `exclude` and `everything` as in
+    `hubctl.folders.pick.pick`. Returns what the hub answers, {"revision", "version", "created", …}, with "repository",
+    its path there, and "left_out"; `created` is False where the hub held exactly this already. With `rename`, weights
+    whose names the hub can mend are pushed as a mended copy, and "renamed" says what was changed.
     `moved(what, done, total)` is told of bytes hashed and sent, `said(line)` of what was left out.
     """
     path = plain(name)
+    kind = kind or ("dataset" if path.startswith(DATASETS) else None)
     picked = pick(source, include=include, exclude=exclude, everything=everything)
     if picked.left_out:
         said(picked.said())
@@ -136,7 +138,7 @@ def _send_all(
         error.facts["upload"] = upload["id"]
         raise
     note.unlink(missing_ok=True)
-    return result
+    return {**result, "repository": upload["repository"]}
 
 
 def _commit(hub: "Hub", upload_id: str) -> dict[str, Any]:

@@ -246,8 +246,9 @@ async function publish() {
   for (const row of upload.files) await send(upload.id, row.path, row.received);
   say("All files have arrived; checking them.");
   const done = await ask("POST", `uploads/${upload.id}/commit`);
-  const page = done.version ? `/${name}/at/${done.version}` : `/${name}`;
-  if (done.warnings.length) tell(`${name}@${done.version} is published`, done.warnings, page);
+  const path = upload.repository;
+  const page = done.version ? `/${path}/at/${done.version}` : `/${path}`;
+  if (done.warnings.length) tell(`${path}@${done.version} is published`, done.warnings, page);
   else location.assign(page);
 }
 

@@ -1,5 +1,8 @@
 """The hub's settings for tests: a data folder that vanishes, a database file of its own, cheap password hashes.
 
+Nothing waits for the disk: what a power cut would cost a test is nothing. `tests/hub/content/test_storage.py` has the
+order of writes.
+
 With DATABASE_URL the tests run on that server instead, in a database of this process.
 """
 
@@ -12,6 +15,7 @@ os.environ["HUB_DATA"] = tempfile.mkdtemp(prefix="hub-test-")
 os.environ.pop("STORAGE_URL", None)
 os.environ.setdefault("HUB_SECRET_KEY", "only for tests, and long enough for Django's own check of it")
 atexit.register(shutil.rmtree, os.environ["HUB_DATA"], ignore_errors=True)
+os.fsync = lambda handle: None
 
 from hub.settings import *  # noqa: E402, F403
 from hub.settings import DATABASES, HUB_DATA, STORAGES  # noqa: E402
@@ -19,10 +23,10 @@ from hub.settings import DATABASES, HUB_DATA, STORAGES  # noqa: E402
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, so that threads and live servers share it under the locks that a real hub has.
     DATABASES["default"]["TEST"] = {"NAME": str(HUB_DATA / "test.sqlite3")}
-    # What a power cut would cost a test database is nothing.
     DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
 else:
     DATABASES["default"]["TEST"] = {"NAME": f"test_hub_{os.getpid()}"}
+    DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off"
     DATABASES["default"]["CONN_MAX_AGE"] = 0
 # Looking for models in folders, packages and caches costs each worker seconds; tests of it ask for it.
 WORKER_OFFERS = False

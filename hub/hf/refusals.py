@@ -38,6 +38,22 @@ class RepositoryMissing(NotFound):
         self.status = 401 if anonymous else 404
 
 
+class KeptElsewhere(NotFound):
+    """No id of this hub: 404 without a code of the protocol, so that a client goes on to what is in its own cache.
+
+    With the code RepoNotFound transformers gives up, also on a base that it has whole: it asks for optional files too.
+    """
+
+    code = "kept_elsewhere"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not kept in this hub, and your client has not all of it in its own cache. Load it once without "
+            "HF_ENDPOINT, or take only the adapter from here: PeftModel.from_pretrained(…) of a folder that "
+            "snapshot_download(…, endpoint=…) or `hubctl pull` made."
+        )
+
+
 class RouteMissing(NotFound):
     """An address of the protocol that this hub does not know: plain 404, without a code of the protocol."""
 

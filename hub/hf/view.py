@@ -57,8 +57,8 @@ class View(APIView):
     def initial(self, request, *args, **kwargs) -> None:
         super().initial(request, *args, **kwargs)
         if request.auth is not None:
-            writes = "read" if request.method in ("GET", "HEAD") else "write"
-            access.require_scope(self.viewer, self.scopes.get(request.method, writes))
+            method = "GET" if request.method == "HEAD" else request.method
+            access.require_scope(self.viewer, self.scopes.get(method) or ("read" if method == "GET" else "write"))
         if request.method in STORING - self.little:
             disk.require_room()
 

@@ -22,7 +22,7 @@ class EventSight:
 
     def __init__(self, viewer: access.Viewer, events: Sequence[Event]) -> None:
         self.watched = queries.watched(viewer, filter(None, map(job_of, events)))
-        self.named = queries.names_seen(viewer, filter(None, map(dataset_of, events)))
+        self.named = queries.datasets_seen(viewer, filter(None, map(dataset_of, events)))
 
     def object(self, event: Event) -> str:
         """What the event is about."""

@@ -2,9 +2,9 @@
 long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
-from hub.queries.base import bases
+from hub.queries.base import bases, is_kept_elsewhere
 from hub.queries.evaluation import compare, evaluations, newest_datasets
-from hub.queries.event import events, names_seen, watched
+from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, last_changes, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
@@ -36,6 +36,7 @@ from hub.queries.repository import (
     trash,
     with_words,
 )
+from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
 from hub.queries.tagged import (
     card_word,
     children_counts,
@@ -53,6 +54,8 @@ __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
     "SORTS",
+    "access_request",
+    "access_requests",
     "all_words",
     "bases",
     "card_word",
@@ -60,6 +63,7 @@ __all__ = [
     "children_counts",
     "companion",
     "compare",
+    "datasets_seen",
     "deliveries",
     "evaluations",
     "events",
@@ -69,6 +73,7 @@ __all__ = [
     "heads",
     "identities",
     "input_words",
+    "is_kept_elsewhere",
     "job_end",
     "job_of_key",
     "jobs",
@@ -79,13 +84,15 @@ __all__ = [
     "live_workers",
     "manifests",
     "memberships",
+    "my_access",
     "named_inputs",
-    "names_seen",
     "newest_datasets",
     "of_type",
     "private_relatives",
     "proposed",
     "protections",
+    "pull_events",
+    "pulls",
     "ref_history",
     "refs",
     "report_of",

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from django.db.models import Case, QuerySet, When
+from django.db.models import QuerySet
 
 from hub import access
 from hub.access import Viewer, visible
-from hub.models import Event, Namespace, Repository
+from hub.models import Event, Kind, Namespace, Repository, sharing_names
 from hub.names import split_path, split_place
 from hub.queries.job import jobs
 
@@ -32,17 +32,13 @@ def watched(viewer: Viewer, pks: Iterable[int]) -> set[int]:
     return set(jobs(viewer).filter(pk__in=set(pks)).values_list("pk", flat=True))
 
 
-def names_seen(viewer: Viewer, names: Iterable[str]) -> set[str]:
-    """The repositories among these, each by its path, that the viewer may see.
-
-    Datasets are called `ns/name` in old words; so they still are where no model has the name.
-    """
+def datasets_seen(viewer: Viewer, names: Iterable[str]) -> set[str]:
+    """The datasets among these that the viewer may see: each `datasets/ns/name`, or `ns/name` as in old events."""
     wanted = {name: split_path(name) for name in names}
     rows = Repository.objects.select_related("namespace").filter(
+        visible(viewer),
+        sharing_names(Kind.DATASET),
         namespace__name__in={split_place(place)[0] for place, _ in wanted.values()},
         name__in={name for _, name in wanted.values()},
     )
-    rows = list(rows.annotate(seen=Case(When(visible(viewer), then=True), default=False)))
-    old = {row.full_name for row in rows if row.is_dataset and row.seen}
-    old -= {row.full_name for row in rows if not row.is_dataset}
-    return ({row.path for row in rows if row.seen} | old) & set(wanted)
+    return {name for row in rows for name in (row.path, row.full_name)} & set(wanted)

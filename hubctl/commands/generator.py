@@ -13,6 +13,7 @@ from hubctl.options.common import with_hub
 from hubctl.options.job_options import job_options
 from hubctl.options.recipes import RecipeCommand
 from hubctl.output import emit, size, table
+from hubctl.requests import DATASETS
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -58,7 +59,7 @@ def list_(hub, base, as_json) -> None:
     if as_json:
         emit(rows, True)
         return
-    cells = [[row["full_name"], row["latest"], row["base"], row["rank"], size(row["size"])] for row in rows]
+    cells = [[row["path"], row["latest"], row["base"], row["rank"], size(row["size"])] for row in rows]
     table(cells, ["name", "latest", "base", "rank", "size"], "no generators yet: hubctl generator train --help")
 
 
@@ -66,7 +67,7 @@ def dataset_of(hub: "Hub", source: str, output: str, number: int) -> str:
     """The hub's dataset of this source; local files become the private dataset `<output>-text`, `-text-2`, …"""
     path = Path(source)
     if not path.exists():
-        if source.endswith((".jsonl", ".txt", ".md")) or source.count("/") != 1:
+        if source.endswith((".jsonl", ".txt", ".md")) or source.removeprefix(DATASETS).count("/") != 1:
             raise Refused(f"there is no file or folder {source!r} here.")
         return source
     name = f"{output}-text" + (f"-{number}" if number > 1 else "")

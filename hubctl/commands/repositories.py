@@ -35,7 +35,7 @@ def show_repositories(found: list[dict], as_json: bool) -> None:
     if as_json:
         return emit(found, True)
     rows = [
-        [r["full_name"], r["latest"], r["kind"], r["base"], r["rank"], size(r["size"]), r["updated_at"][:10], _seen(r)]
+        [r["path"], r["latest"], r["kind"], r["base"], r["rank"], size(r["size"]), r["updated_at"][:10], _seen(r)]
         for r in found
     ]
     table(rows, ["name", "version", "kind", "base", "rank", "size", "updated", ""], "Nothing found.")
@@ -93,7 +93,7 @@ def _number(value: Any) -> str:
 
 def _repository_lines(r: dict) -> list[tuple[str, Any]]:
     return [
-        ("name", r["full_name"]),
+        ("name", r["path"]),
         ("kind", r["kind"]),
         ("visibility", r["visibility"]),
         ("description", r["description"]),
@@ -233,11 +233,12 @@ def _place(move: dict, side: str) -> str:
 def delete_command(hub, name, yes, as_json) -> None:
     """Move NAME to the trash. `hubctl restore` brings it back."""
     need_token(hub)
+    path = hub.repository(name)["path"]
     if not yes:
-        click.confirm(f"Move {name} to the trash?", abort=True, err=True)
-    hub.delete_repository(name)
+        click.confirm(f"Move {path} to the trash?", abort=True, err=True)
+    hub.delete_repository(path)
     emit(
-        {"repository": name, "deleted": True}, as_json, f"{name} is in the trash; hubctl restore {name} brings it back"
+        {"repository": path, "deleted": True}, as_json, f"{path} is in the trash; hubctl restore {path} brings it back"
     )
 
 
@@ -247,4 +248,5 @@ def delete_command(hub, name, yes, as_json) -> None:
 def restore_command(hub, name, as_json) -> None:
     """Bring NAME back from the trash."""
     need_token(hub)
-    emit(hub.restore_repository(name), as_json, f"{name} is back")
+    back = hub.restore_repository(name)
+    emit(back, as_json, f"{back['path']} is back")

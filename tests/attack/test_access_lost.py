@@ -17,21 +17,20 @@ from hub.services.jobs import lease, queue, results
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.request import JobRequest
 from tests.hub import factories
-from tests.hub.every_kind import FINE, MERGE, SEEDS, asked, make_lab, own_output
+from tests.hub.every_kind import FINE, MERGE, SEEDS, asked, lab_once, own_output, shared_lab  # noqa: F401
 from tests.hub.web.test_generate import kept_state
 from workers.runner import run
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
+pytestmark = pytest.mark.django_db
 READING = [kind for kind in FINE if FINE[kind].get("inputs") or FINE[kind].get("datasets") or kind == "generate"]
 PUBLISHING = [kind for kind in READING if METHODS[kind].result in ("adapter", "generator")]
 
 
 @pytest.fixture
-def lab(people, base, tmp_path):
+def lab(shared_lab):  # noqa: F811
     """The lab, all of it private."""
-    made = make_lab(people, base, tmp_path)
     Repository.objects.update(visibility=Visibility.PRIVATE)
-    return made
+    return shared_lab
 
 
 @pytest.fixture
@@ -122,8 +121,8 @@ def test_who_stayed_gets_the_result(lab, queued, kind):
 
 
 @pytest.mark.parametrize("kind", PUBLISHING)
-def test_a_parent_made_private_in_between_makes_the_result_private(people, base, tmp_path, kind):
-    lab = make_lab(people, base, tmp_path)
+def test_a_parent_made_private_in_between_makes_the_result_private(shared_lab, kind):  # noqa: F811
+    lab = shared_lab
     request = asked(lab.member, FINE[kind] | {"visibility": "public"})
     job = saving(queue.queue_job(actor=lab.member, request=request))
     assert job.output_visibility == Visibility.PUBLIC
@@ -133,8 +132,8 @@ def test_a_parent_made_private_in_between_makes_the_result_private(people, base,
     assert Job.objects.get(pk=job.pk).output.visibility == Visibility.PRIVATE
 
 
-def test_a_result_for_a_public_place_is_refused_once_its_parent_is_private(people, base, tmp_path):
-    lab = make_lab(people, base, tmp_path)
+def test_a_result_for_a_public_place_is_refused_once_its_parent_is_private(shared_lab):  # noqa: F811
+    lab = shared_lab
     there = factories.make_repository(lab.owner, "shown", namespace=lab.lab)
     job = saving(queue.queue_job(actor=lab.member, request=asked(lab.member, {**MERGE, "output": "lab/shown"})))
     Repository.objects.filter(name="a").update(visibility=Visibility.PRIVATE)
@@ -194,12 +193,12 @@ TAKING = {kind: body for kind, body in FINE.items() if kind in READING} | {"grow
 
 
 @pytest.fixture
-def open_lab(people, base, tmp_path):
+def open_lab(shared_lab):  # noqa: F811
     """The lab, all of it public, with generated adapters, their states, seeds and a discriminator."""
-    made = make_lab(people, base, tmp_path)
+    people = shared_lab
     generator = Version.objects.get(repository__name="gen")
     for name, texts in (("doc", ["a", "b"]), ("part", ["a"])):
-        kept_state(people, base, generator, name, *texts)
+        kept_state(people, people.base, generator, name, *texts)
     first = Repository.objects.get(name="a")
     kept = {"actor": people.owner, "repository": first, "shown": Visibility.PUBLIC}
     files = {name: Entry(*entry) for name, entry in factories.store(factories.adapter_files()).items()}
@@ -210,7 +209,7 @@ def open_lab(people, base, tmp_path):
     companions.keep(kind="seeds", files=seeds, facts={"rows": 5}, **kept)
     Repository.objects.filter(namespace=people.lab).update(visibility=Visibility.PUBLIC)
     Companion.objects.update(visibility=Visibility.PUBLIC)
-    return made
+    return people
 
 
 def things(job: Job) -> list:

@@ -7,16 +7,16 @@ import pytest
 from hub.models import Origin, Parentage, Repository, Version, Visibility
 from tests.hub import factories
 from tests.hub.api_client import Api
-from tests.hub.every_kind import ANYTHING, FINE, make_lab, swept
+from tests.hub.every_kind import ANYTHING, FINE, lab_once, shared_lab, swept  # noqa: F401
 
 pytestmark = pytest.mark.django_db
 HIDDEN = ("gen", "sums", "texts", "questions", "secret", "wide")
 
 
 @pytest.fixture
-def lab(people, base, tmp_path):
+def lab(shared_lab):  # noqa: F811
     """The lab, its adapters public, the rest private; `lab/doc` is public and was written by the hidden `lab/gen`."""
-    made = make_lab(people, base, tmp_path)
+    people, base = shared_lab, shared_lab.base
     doc = factories.make_version(people.owner, "doc", base=base, namespace=people.lab, seed=9)
     Version.objects.filter(pk=doc.pk).update(origin=Origin.GENERATED)
     parent = Version.objects.get(repository__name="gen", repository__namespace=people.lab)
@@ -24,7 +24,7 @@ def lab(people, base, tmp_path):
     Repository.objects.filter(namespace=people.lab).update(visibility=Visibility.PUBLIC)
     Repository.objects.filter(namespace=people.lab, name__in=HIDDEN).update(visibility=Visibility.PRIVATE)
     factories.make_generator(people.stranger, base=base, seed=3)
-    return made
+    return people
 
 
 @pytest.mark.parametrize("kind", FINE)

@@ -21,9 +21,7 @@ def no_earlier_tries(monkeypatch) -> None:
 @pytest.fixture
 def people(db) -> SimpleNamespace:
     """The roles every rule is tested in: owner (admin), member (writer) and reader of `lab`, and a stranger."""
-    owner, member, reader, stranger = (factories.make_user(name) for name in ("owner", "member", "reader", "stranger"))
-    lab = factories.make_organisation("lab", admin=owner, writer=member, reader=reader)
-    return SimpleNamespace(owner=owner, member=member, reader=reader, stranger=stranger, lab=lab)
+    return factories.make_people()
 
 
 @pytest.fixture

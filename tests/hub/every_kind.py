@@ -1,13 +1,18 @@
 """A request that works for every kind of job, and the organisation whose adapters, data and generator they name."""
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+
+import pytest
 
 from hub import access
 from hub.models import Visibility
 from hub.services.jobs.request import JobRequest, named_request
 from tests.hub import factories
 from tests.hub.mixtures import make_mixture
+from tests.hub.upkeep.a_hub import made_once
 
 SEEDS = "".join(json.dumps({"prompt": f"{n} + 1 =", "completion": str(n + 1)}) + "\n" for n in range(5))
 INDEX = json.dumps({"model.layers.0.self_attn.q_proj": {"in": [0], "out": [0]}})
@@ -73,6 +78,27 @@ def make_lab(people, base, folder):
         repository = factories.make_repository(owner, name, kind="dataset", **here)
         factories.push(owner, repository, files)
     return people
+
+
+@pytest.fixture(scope="module")
+def lab_once(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """People, `base`, and what `make_lab` makes, once a module: for modules of many tests, none with transactions."""
+    folder = tmp_path_factory.mktemp("lab")
+
+    def make() -> SimpleNamespace:
+        people, base = factories.make_people(), factories.make_base()
+        made = make_lab(people, base, folder)
+        made.base = base
+        return made
+
+    with django_db_blocker.unblock(), made_once(make, folder) as made:
+        yield made
+
+
+@pytest.fixture
+def shared_lab(lab_once, db) -> SimpleNamespace:
+    """That lab as it was made, whatever an earlier test did: its rows come back by a savepoint, its bytes only grow."""
+    return copy.deepcopy(lab_once)
 
 
 def asked(user, body: dict) -> JobRequest:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 from safetensors.numpy import save
@@ -61,6 +62,13 @@ def make_organisation(name: str = "lab", *, admin: User, **roles: User) -> Names
     for role, user in roles.items():
         accounts.set_role(actor=admin, namespace=namespace, user=user, role=role)
     return namespace
+
+
+def make_people() -> SimpleNamespace:
+    """The roles every rule is tested in: owner (admin), member (writer) and reader of `lab`, and a stranger."""
+    owner, member, reader, stranger = (make_user(name) for name in ("owner", "member", "reader", "stranger"))
+    lab = make_organisation("lab", admin=owner, writer=member, reader=reader)
+    return SimpleNamespace(owner=owner, member=member, reader=reader, stranger=stranger, lab=lab)
 
 
 def make_base(name: str = "pico/llama", *, ready: bool = True, **fields: object) -> BaseModel:

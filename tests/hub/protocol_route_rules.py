@@ -7,10 +7,35 @@ from tests.hub.row import row as any_row
 row = partial(any_row, protocol=True)
 
 HERE = "api/<type:type>/<name:namespace>/<name:name>"
-OF_WRITERS = "401 404 403 200 200 403 200 401"
+PULL = f"{HERE}/discussions/<number:number>"
+READERS = "401 404 200 200 200 403 200 401"
 HEADER = b'{"key": "header", "value": {"summary": "nothing"}}\n'
 MINE = {"target": {"type": "model", "name": "lab/secret"}, "files": []}
 ANYONE = "200 200 200 200 200 200 200 200"
+ANYONE_WITH = "200 200 200 200 200 200 200 401"
+SIGNED_IN = "401 200 200 200 200 200 200 401"
+SEEN = "401 404 200 200 200 200 200 401"
+WRITERS = "401 404 403 200 200 403 200 401"
+ADMINS = "401 404 403 403 200 403 403 401"
+NOWHERE = "401 404 404 404 404 404 404 401"
+ELSEWHERE = "404 404 404 404 404 404 404 401"
+HIDDEN = "404 404 404 404"
+DOWNLOADS = "200 404 200 200"
+WRITING = ("GET", "POST", "PUT", "DELETE")
+UNKNOWN = {"rest": "no-such-id"}
+NEW = {"name": "new", "organization": "lab"}
+SECRET = {"name": "secret", "organization": "lab"}
+MOVE = {"fromRepo": "lab/secret", "toRepo": "lab/renamed", "type": "model"}
+READING = {
+    "": {},
+    "/revision/<anypath:rest>": {"rest": "v1"},
+    "/tree/<anypath:rest>": {"rest": "main"},
+    "/refs": {},
+    "/commits/<anypath:rest>": {"rest": "main"},
+    "/compare/<anypath:rest>": {"rest": "main..v1"},
+    "/auth-check": {},
+}
+"""What serves a download: a token for downloads alone may ask it."""
 NOBODY = {
     status: {"statuses": " ".join([status] * 8), "limits": " ".join([status] * 4)} for status in ("401", "403", "404")
 }
@@ -29,10 +54,56 @@ PROTOCOL_ROWS = [
     row("api/telemetry/<anypath:rest>", "POST", ANYONE, limits="200 200 200 200", to={"rest": "x"}),
     row("v1/telemetry", "HEAD", ANYONE, limits="200 200 200 200"),
     row("v1/telemetry", "POST", ANYONE, limits="200 200 200 200", json={}),
+    row(f"{HERE}/discussions", "GET", SEEN, DOWNLOADS),
+    row(f"{HERE}/discussions", "POST", READERS, json={"title": "One", "pullRequest": True}),
+    row(PULL, "GET", SEEN, DOWNLOADS, to={"number": "1"}),
+    row(f"{PULL}/title", "POST", WRITERS, to={"number": "1"}, json={"title": "Better"}),
+    row(f"{PULL}/status", "POST", WRITERS, to={"number": "1"}, json={"status": "closed"}),
+    row(f"{PULL}/merge", "POST", WRITERS, to={"number": "1"}),
+    *(
+        row(f"{PULL}/{what}", "POST", "401 404 403 403 403 403 403 401", to={"number": "1", "rest": "1/edit"})
+        for what in ("comment", "comment/<anypath:rest>")
+    ),
+    # Members may have the files anyway, so that asking is a conflict.
+    row("<place:namespace>/<name:name>/ask-access", "POST", "401 404 409 409 409 409 409 401"),
+    *(
+        row(f"{HERE}/user-access-request/{what}", method, ADMINS, to={"state": "pending"}, json=json)
+        for what, method, json in (
+            ("<name:state>", "GET", None),
+            ("handle", "POST", {"user": "stranger", "status": "accepted"}),
+            ("grant", "POST", {"user": "stranger"}),
+        )
+    ),
+    *[row(f"{HERE}{rest}", "GET", SEEN, DOWNLOADS, to=to) for rest, to in READING.items()],
+    row(f"{HERE}/paths-info/<anypath:rest>", "POST", SEEN, DOWNLOADS, to={"rest": "main"}, form={"paths": "README.md"}),
+    row(f"{HERE}/auth-check/write", "GET", "401 404 403 200 200 403 200 401", "200 404 200 403"),
+    row(f"{HERE}/settings", "PUT", ADMINS, json={"gated": "auto"}),
+    row(f"{HERE}/tag/<anypath:rest>", "POST", WRITERS, to={"rest": "v1"}, json={"tag": "new"}),
+    row(f"{HERE}/tag/<anypath:rest>", "DELETE", WRITERS, to={"rest": "best"}),
+    row(f"{HERE}/branch/<anypath:rest>", "POST", WRITERS, to={"rest": "new"}, json={"startingPoint": "v1"}),
+    row(f"{HERE}/branch/<anypath:rest>", "DELETE", WRITERS, to={"rest": "side"}),
+    row("<place:namespace>/<name:name>/resolve/<anypath:rest>", "GET", SEEN, DOWNLOADS, to={"rest": "v1/README.md"}),
+    row("<place:namespace>/<name:name>/raw/<ref:ref>/<anypath:path>", "GET", SEEN, DOWNLOADS),
+    row("api/<type:type>", "GET", ANYONE_WITH, "200 200 200 403"),
+    # Of a new name: who may write in `lab`, or with a limit in all of it.
+    row("api/repos/create", "POST", "401 403 403 200 200 403 200 401", "403 403 200 403", json=NEW),
+    row("api/repos/delete", "DELETE", "401 404 403 403 200 403 403 401", "200 404 200 403", json=SECRET),
+    row("api/repos/move", "POST", "401 404 403 403 200 403 403 401", "403 404 200 403", json=MOVE),
+    row("api/settings/repositories", "GET", SIGNED_IN, limits="404 404 404 403"),
+    row(
+        "api/organizations/<name:namespace>/settings/repositories",
+        "GET",
+        "401 404 200 200 200 200 200 401",
+        limits="404 404 200 403",
+        site="200",
+    ),
+    *[row("api/<type:type>/<anypath:rest>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
+    *[row("api/spaces/<anypath:rest>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
+    *[row("<name:rest>/resolve/<anypath:path>", method, ELSEWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
     # A card is checked before there is a token.
     row("api/validate-yaml", "POST", ANYONE, limits="200 200 200 200", json={"content": "", "repoType": "model"}),
     *(
-        row(f"{HERE}/{rest}", "POST", OF_WRITERS, to={"type": "models", "rev": "main"}, **sent)
+        row(f"{HERE}/{rest}", "POST", WRITERS, to={"type": "models", "rev": "main"}, **sent)
         for rest, sent in (
             ("preupload/<anypath:rev>", {"json": {"files": []}}),
             ("commit/<anypath:rev>", {"raw": HEADER}),
@@ -41,8 +112,8 @@ PROTOCOL_ROWS = [
             ("lfs-files/duplicate", {"json": MINE}),
         )
     ),
-    row(f"{HERE}/lfs-files", "GET", OF_WRITERS, to={"type": "models"}),
-    row(f"{GIT}/objects/batch", "POST", OF_WRITERS, limits="200 404 200 404", json=BATCH),
+    row(f"{HERE}/lfs-files", "GET", WRITERS, to={"type": "models"}),
+    row(f"{GIT}/objects/batch", "POST", WRITERS, limits="200 404 200 404", json=BATCH),
     row(f"datasets/{GIT}/objects/batch", "POST", json=BATCH, **NO_DATASET),
     row(f"{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
     row(f"datasets/{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
@@ -51,7 +122,7 @@ PROTOCOL_ROWS = [
         row("api/lfs/objects/<ref:oid>", method, to={"oid": "0" * 64}, **NOBODY["403"])
         for method in ("GET", "PUT", "POST")
     ),
-    row(f"{HERE}/xet-write-token/<anypath:rev>", "GET", OF_WRITERS, to={"type": "models", "rev": "main"}),
+    row(f"{HERE}/xet-write-token/<anypath:rev>", "GET", WRITERS, to={"type": "models", "rev": "main"}),
     row(
         f"{HERE}/xet-read-token/<anypath:rev>",
         "GET",

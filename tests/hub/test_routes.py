@@ -17,12 +17,13 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from hub.models import Delivery, Job, Token
+from hub.models import AccessRequest, Delivery, Job, Token
 from hub.services import protections, refs, repositories, tokens
 from hub.services.content import companions
+from hub.services.sharing import pulls
 from hub.services.webhooks import registry as webhooks
 from tests.hub import asking, factories
-from tests.hub.route_rules import FILL, LIMITED, ROWS_JSONL, RULES, WHO, Row
+from tests.hub.route_rules import FILL, FOR_ADAPTERS, LIMITED, ROWS_JSONL, RULES, WHO, Row
 from tests.hub.row import REPOSITORY
 
 pytestmark = pytest.mark.django_db
@@ -75,12 +76,19 @@ def make_world() -> SimpleNamespace:
     made = {"origin": "merged", "recipe": {"kind": "lego", "version": 1, "rank": 4}, "report": report}
     published = factories.publish(owner, secret, files, **made)
     refs.set_tag(actor=owner, repository=secret, name="best", revision=published.revision)
+    refs.create_branch(actor=owner, repository=secret, name="side", revision=published.revision)
     companions.add_companion(
         actor=owner, repository=secret, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )
+    repositories.update_repository(actor=owner, repository=secret, gate="manual")
+    AccessRequest.objects.create(repository=secret, user=stranger)
+    change = factories.store({"README.md": b"# Better\n"})
+    pulls.propose(actor=owner, repository=secret, title="A better card", files=change)
     factories.make_repository(owner, "other", namespace=lab, visibility="private")
-    gone = factories.make_repository(owner, "gone", namespace=lab)
-    repositories.delete_repository(actor=owner, repository=gone)
+    make_dataset(owner, lab)
+    for kind in ("adapter", "dataset"):
+        gone = factories.make_repository(owner, "gone", namespace=lab, kind=kind)
+        repositories.delete_repository(actor=owner, repository=gone)
     merge = {"actor": owner, "kind": "lego", "recipe": {"rank": 2}, "inputs": [published.version]}
     job = asking.queue_job(**merge, output=("lab", "one"))
     cancelled = asking.queue_job(**merge, output=("lab", "two"))
@@ -96,6 +104,17 @@ def make_world() -> SimpleNamespace:
     who = dict(zip(WHO[:5], (None, stranger, reader, member, owner), strict=True))
     who["site"] = factories.make_user("root", is_staff=True)
     return SimpleNamespace(things=things, users=who, owner=owner, secrets=_secrets(who, owner))
+
+
+def make_dataset(owner, lab) -> None:
+    """A private dataset beside the adapter, of the same name, with all that the adapter has and a dataset may have."""
+    data = factories.make_repository(owner, "secret", namespace=lab, kind="dataset", visibility="private")
+    pushed = factories.publish(owner, data, factories.dataset_files() | {"README.md": b"# Secret rows\n"})
+    refs.set_tag(actor=owner, repository=data, name="best", revision=pushed.revision)
+    companions.add_companion(
+        actor=owner, repository=data, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
+    )
+    protections.protect(actor=owner, place=data, pattern="release-*")
 
 
 def _secrets(who: dict, owner) -> dict[str, str]:
@@ -181,6 +200,24 @@ def test_methods_without_a_rule_are_refused(route, world):
             status = ask(example, "site" if example.site else "admin", world, method).status_code
             expected = 404 if r"[\s\S]*" in route else 405
             assert status == expected, f"{method} /{route} answers {status}: give it a row, or refuse the method."
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if REPOSITORY.search(rule.route) and not rule.protocol], ids=str
+)
+def test_a_dataset_of_the_same_name_is_kept_as_well(rule, world):
+    """At the address of datasets; the token that is limited to the adapter is a stranger to it."""
+    at = {"namespace": "datasets/lab"}
+    columns = (*WHO[: len(rule.statuses)], *(("here_token", "namespace_token") if rule.limits else ()))
+    got = {who: seen(ask(rule, who, world, **at)) for who in columns}
+    limits = (rule.limits[1], rule.limits[2]) if rule.limits else ()
+    expected = dict(zip(columns, (*rule.statuses, *limits), strict=True))
+    if any(part in rule.route for part in FOR_ADAPTERS):
+        refused = ("401", "403") if rule.limits else ()
+        expected = {who: status if status in refused else "404" for who, status in expected.items()}
+    assert got == expected
+    hidden, missing = (ask(rule, "stranger", world, **at, **name) for name in ({}, {"name": "no-such-name"}))
+    assert plain(hidden, rule.to.get("name", FILL["name"])) == plain(missing, "no-such-name")
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if REPOSITORY.search(rule.route)], ids=str)

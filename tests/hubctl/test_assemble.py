@@ -42,7 +42,7 @@ def test_files_become_private_datasets_in_the_adapters_order(hubctl, signed_in, 
     given = ["--data", f"two={file}", "--data", f"ada/one={file}", "--to", "ada/mix", "--json"]
     queued = hubctl("assemble", "meteora", *NAMES, *given)
     assert queued.code == 0, queued.err
-    assert datasets_of(queued.json) == ["ada/mix-one-data@v1", "ada/mix-two-data@v1"]
+    assert datasets_of(queued.json) == ["datasets/ada/mix-one-data@v1", "datasets/ada/mix-two-data@v1"]
     assert {row.visibility for row in Repository.objects.filter(kind="dataset")} == {"private"}
 
 
@@ -51,7 +51,7 @@ def test_a_mixed_text_may_be_a_dataset_of_the_hub(hubctl, signed_in, pair, ada):
     factories.publish(ada, repository, factories.dataset_files(rows=6))
     queued = hubctl("assemble", "smora", *NAMES, "--data", "ada/text", "--split", "test", "--to", "ada/mix", "--json")
     assert queued.code == 0, queued.err
-    assert datasets_of(queued.json) == ["ada/text@v1"]
+    assert datasets_of(queued.json) == ["datasets/ada/text@v1"]
 
 
 def test_check_says_what_is_missing_and_starts_nothing(hubctl, signed_in, pair):

@@ -305,7 +305,7 @@ class TestMeasuring:
         assert job["kind"] == "evaluate"
         assert job["recipe"]["metrics"] == ["nll", "exact_match"]
         assert job["recipe"]["limit"] == 3
-        assert job["datasets"] == ["ada/sums@v1"]
+        assert job["datasets"] == ["datasets/ada/sums@v1"]
 
     def test_compare_shows_what_is_measured(self, hubctl, signed_in, pair):
         assert hubctl("compare", "ada/one", "ada/two", "--json").json["columns"] == [

@@ -70,14 +70,14 @@ def test_a_folder_becomes_a_private_dataset_to_train_on(hubctl, signed_in, base,
     given = ["generator", "train", "--base", "pico/llama", "--text", corpus, "--to", "ada/gen", "--steps", 3]
     queued = hubctl(*given, "--json")
     assert queued.code == 0, queued.err
-    assert (queued.json["datasets"], queued.json["recipe"]["steps"]) == (["ada/gen-text@v1"], 3)
+    assert (queued.json["datasets"], queued.json["recipe"]["steps"]) == (["datasets/ada/gen-text@v1"], 3)
     dataset = Repository.objects.get(name="gen-text")
     assert (dataset.kind, dataset.visibility) == ("dataset", "private")
     version = dataset.versions.get()
     assert (version.facts["splits"], version.facts["kinds"]) == ({"train": 21}, {"train": "text"})
     with blobs.open(manifest_of(version.revisions.get())["train.jsonl"].sha256) as rows:
         assert rows.readline() == b'{"text": "Text 0.\\n"}\n'
-    assert hubctl(*given, "--json").json["datasets"] == ["ada/gen-text@v1"]
+    assert hubctl(*given, "--json").json["datasets"] == ["datasets/ada/gen-text@v1"]
     assert hubctl("generator", "train", "--base", "pico/llama", "--text", "none/", "--to", "ada/gen").code == 1
 
 

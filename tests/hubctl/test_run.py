@@ -81,7 +81,9 @@ def test_data_and_a_base_are_given(hubctl, signed_in, pair, ada):
     factories.publish(ada, factories.make_repository(ada, "sums", kind="dataset"), factories.dataset_files(9))
     given = ["run", "evaluate", "--dataset", "ada/sums", "--limit", 3, "--json"]
     measured = hubctl(*given, "ada/one")
-    assert (measured.json["inputs"], measured.json["datasets"]) == (["ada/one@v1"], ["ada/sums@v1"]), measured.err
+    assert (measured.json["inputs"], measured.json["datasets"]) == (["ada/one@v1"], ["datasets/ada/sums@v1"]), (
+        measured.err
+    )
     bare = hubctl(*given, "--base", "pico/llama")
     assert (bare.json["base"], bare.json["inputs"]) == ("pico/llama", []), bare.err
     two = hubctl(*given, "ada/one", "--dataset", "ada/sums@v1")

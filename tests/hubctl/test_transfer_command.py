@@ -115,7 +115,7 @@ def test_a_discriminator_is_trained_from_a_file_or_a_dataset(hubctl, signed_in, 
     assert {file["role"]: file["facts"]["rows"] for file in queued.json["files"]} == {"real": 30, "seeds": 5}
     assert queued.json["output"] == "ada/sums"
     factories.publish(ada, factories.make_repository(ada, "data", kind="dataset"), factories.dataset_files(40, "train"))
-    assert hubctl(*given, "--data", "ada/data").json["datasets"] == ["ada/data@v1"]
+    assert hubctl(*given, "--data", "ada/data").json["datasets"] == ["datasets/ada/data@v1"]
     assert hubctl(*given, "--data", "ada/data", "--split", "dev").code == 1
 
 

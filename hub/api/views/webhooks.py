@@ -10,6 +10,7 @@ from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.models import Delivery, Webhook
+from hub.names import split_path
 from hub.services.webhooks import registry
 from hub.services.webhooks.notices import EVENTS
 
@@ -23,11 +24,11 @@ class Events(serializers.ListField):
 
 
 class NewWebhookBody(Body):
-    """Where to send, and which events; `repository` limits it to one, by its name in the namespace."""
+    """Where to send, and which events; `repository` limits it to one: its name in the namespace, or its path."""
 
     url = Text(max_length=1000)
     events = Events(default=list, max_length=len(EVENTS))
-    repository = Text(max_length=96, required=False)
+    repository = Text(max_length=202, required=False)
 
 
 class WebhookBody(Body):
@@ -120,7 +121,7 @@ class Webhooks(ForAdmins):
         place = access.namespace(self.viewer, namespace, "admin")
         wanted = self.read(NewWebhookBody)
         name = wanted.pop("repository", None)
-        repository = access.repository(self.viewer, place.name, name, "admin") if name else None
+        repository = access.repository(self.viewer, *split_path(name, place.name), "admin") if name else None
         webhook, secret = registry.add_webhook(actor=self.actor(), namespace=place, repository=repository, **wanted)
         return Response({**WebhookShape(webhook).data, "secret": secret}, status=201)
 

@@ -30,16 +30,13 @@ class File(View):
     """One file. A browser's session serves as well as a token."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
-    scopes = {"GET": "download", "HEAD": "download"}
+    scopes = {"GET": "download"}
 
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
-        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "download")
+        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "files", files=True)
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
-
-    def head(self, request, **address):
-        return self.get(request, **address)
 
     def answer(self, found: Place, revision: Revision, path: str):
         """The response; `?as=`, `?expert=` and `?uniform=` ask for another form of the file, as in REST."""

@@ -6,7 +6,6 @@ from hub import access, queries
 from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
 from hub.hf.paging import with_next
 from hub.hf.places import DATASETS, MODELS, PREFIX, place
-from hub.hf.refusals import RepositoryMissing
 from hub.hf.shapes.moments import moment
 from hub.hf.view import View
 from hub.http.keyset import after, read_cursor, write_cursor
@@ -124,10 +123,10 @@ class AuthCheck(View):
     scopes = {"GET": "download"}
 
     def get(self, request, type, namespace, name, write=False):
-        place(self.viewer, type, namespace, name, "download")
+        found = place(self.viewer, type, namespace, name, "files")
         if write:
             self.actor()
-            place(self.viewer, type, namespace, name, "write")
+            access.require_role(self.viewer, found.repository, "write", found.id)
         return Response({})
 
 
@@ -158,17 +157,18 @@ def _storage(row: Repository, size: int, total: int) -> dict:
 
 
 class NoId(View):
-    """What no other route takes, below an id that this hub may not have: it says which of the two is missing."""
+    """What no other route takes, below an id that this hub may not have: it says which of the two is missing.
 
-    scopes = dict.fromkeys(("GET", "HEAD", "POST", "PUT", "DELETE"), "download")
+    `path` is there in the address of a file, whose id is all of `rest`.
+    """
+
+    scopes = dict.fromkeys(("GET", "POST", "PUT", "DELETE"), "download")
     little = frozenset({"POST", "PUT"})
 
-    def get(self, request, rest, type=MODELS, path=""):
-        namespace, _, name = rest.partition("/")
-        try:
-            place(self.viewer, type, namespace, name.split("/")[0], "download")
-        except RepositoryMissing as missing:
-            raise missing from None
+    def get(self, request, rest, type=MODELS, path=None):
+        owner, _, name = rest.partition("/")
+        files = path is not None or name.startswith("tree/")
+        place(self.viewer, type, owner if path is None else "", name.split("/")[0], "download", files=files)
         raise NotFound("There is no such route in this hub.", code="route_not_found")
 
     head = post = put = delete = get

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from hub import access
 from hub.access import Viewer
-from hub.errors import Invalid
+from hub.errors import Invalid, NotFound
 from hub.models import ADAPTER, DATASET, BaseModel, Job, Kind, Version
+from hub.names import DATASETS
 from hub.services.jobs.files import Given, held
 
 
@@ -105,7 +106,7 @@ def named_request(
     named |= {role: (access.parse_input(viewer, text),) for role, text in (roles or {}).items() if text}
     return JobRequest(
         inputs={role: versions for role, versions in named.items() if versions},
-        datasets=tuple(access.parse_input(viewer, text, kind=Kind.DATASET) for text in datasets),
+        datasets=tuple(_dataset(viewer, text) for text in datasets),
         base=access.base(base) if base else None,
         output=output_name(output) if output else None,
         keep=tuple(keep),
@@ -113,8 +114,20 @@ def named_request(
     )
 
 
+def _dataset(viewer: Viewer, text: str) -> Version:
+    """The dataset of this name, though a model has it too; where there is none, what else has it, to be refused."""
+    try:
+        return access.parse_input(viewer, text, kind=Kind.DATASET)
+    except NotFound as error:
+        if error.code != NotFound.code:
+            raise
+    return access.parse_input(viewer, text)
+
+
 def output_name(text: str) -> tuple[str, str]:
-    """(namespace, name) of `ns/name`."""
+    """(namespace, name) of `ns/name`; no job makes a dataset."""
+    if text.startswith(DATASETS):
+        raise Invalid(f"output={text!r} names a dataset, and jobs make models; write namespace/name.", field="output")
     namespace, slash, name = text.partition("/")
     if not slash or not namespace or not name:
         raise Invalid(f"output={text!r} is not a repository; write namespace/name.", field="output")

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods
 
 from hub import access, queries
 from hub.errors import HubError
+from hub.names import split_path
 from hub.services.webhooks import registry
 from hub.services.webhooks.notices import EVENTS
 from hub.web.forms.refusal import Refused, refusal_of
@@ -24,7 +25,7 @@ def webhooks(request: HttpRequest, namespace: str) -> HttpResponse:
     if request.method == "POST":
         name = request.POST.get("repository", "").strip()
         with refusal_of(refused):
-            repository = access.repository(viewer, place.name, name, "admin") if name else None
+            repository = access.repository(viewer, *split_path(name, place.name), "admin") if name else None
             wanted = {"events": request.POST.getlist("events"), "repository": repository, **form}
             _, secret = registry.add_webhook(actor=viewer.user, namespace=place, **wanted)
             form = {}

@@ -197,10 +197,10 @@ def test_an_evaluation_is_shown_with_its_job_its_version_and_in_the_table(owner,
         metrics={"nll": 1.5}, rows=9, device="cpu", seconds=1.0, job=job, created_by=owner,
     )  # fmt: skip
     shown = Api(owner).get(f"/jobs/{job.pk}").json()
-    assert shown["datasets"] == ["lab/sums@v1"]
+    assert shown["datasets"] == ["datasets/lab/sums@v1"]
     assert shown["evaluation"]["metrics"] == {"nll": 1.5}
     measured = Api().get("/repositories/owner/a/versions/v1").json()["evaluations"]
-    assert [(row["dataset"], row["metrics"]) for row in measured] == [("lab/sums@v1", {"nll": 1.5})]
+    assert [(row["dataset"], row["metrics"]) for row in measured] == [("datasets/lab/sums@v1", {"nll": 1.5})]
     table = Api().get("/compare?version=owner/a@v1&version=owner/b@v1").json()
     assert table["columns"] == ["pico/llama", "owner/a@v1", "owner/b@v1"]
     assert table["rows"][0]["metrics"]["owner/a@v1"]["nll"] == 1.5

@@ -59,7 +59,7 @@ def test_a_split_of_other_rows_is_refused_with_what_to_do(people, texts, mixed, 
         asking.queue_job(actor=people.owner, kind=kind, recipe=recipe, output=output, **given(pair, texts))
     assert (refusal.value.code, refusal.value.facts["given"]) == ("dataset.rows", "text")
     assert refusal.value.message == (
-        f"lab/texts@v1, split train, has rows of text (text); {what} needs prompt and completion. "
+        f"datasets/lab/texts@v1, split train, has rows of text (text); {what} needs prompt and completion. "
         "Choose another dataset, or push such rows."
     )
     report = asking.check_job(actor=people.owner, kind=kind, recipe=recipe, output=output, **given(pair, mixed))
@@ -73,4 +73,4 @@ def test_a_split_of_other_rows_is_refused_with_what_to_do(people, texts, mixed, 
 def test_rest_tells_the_code(people, texts, pair):
     body = {"kind": "smora", "inputs": ["lab/a1", "lab/a2"], "datasets": ["lab/texts"], "output": "lab/made"}
     told = problem(Api(people.member).post("/jobs", {**body, "recipe": {"split": "train"}}), 422, "dataset.rows")
-    assert (told["dataset"], told["expected"]) == ("lab/texts@v1", "completion")
+    assert (told["dataset"], told["expected"]) == ("datasets/lab/texts@v1", "completion")

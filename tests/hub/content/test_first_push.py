@@ -84,7 +84,7 @@ def test_without_make_a_missing_repository_is_missing(api, files):
 @pytest.mark.parametrize(
     ("name", "make", "status", "code"),
     [
-        ("sentiment", {"kind": "dataset"}, 409, "repository.other_kind"),
+        ("sentiment", {"kind": "generator"}, 409, "repository.other_kind"),
         ("bad~name", {}, 404, None),
         ("x.v1", {}, 422, "invalid"),
         ("first", {"kind": "poem"}, 422, "invalid"),
@@ -148,7 +148,7 @@ def test_the_share_of_repositories_counts_at_the_commit_too(api, files, owner, r
 def test_what_another_made_meanwhile_must_be_of_the_kind_and_as_private(people, files, base):
     api = Api(people.member)
     for name, make, other, code in (
-        ("kind", MAKE, {"kind": "dataset"}, "repository.other_kind"),
+        ("kind", MAKE, {"kind": "generator"}, "repository.other_kind"),
         ("secret", {"visibility": "private"}, {}, "repository.other_visibility"),
     ):
         upload = api.begin(f"lab/{name}", files, make=make).json()

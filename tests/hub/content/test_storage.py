@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from hub.models import Arrival, BaseFile, Blob, Companion, JobFile, ManifestEntry, Upload, UploadFile
+from hub.services.content import staging, uploads
 from hub.services.content.collection import collect_blobs, unreferenced
 from hub.storage import blobs
 from tests.hub import factories
@@ -49,6 +50,31 @@ def test_equal_bytes_are_stored_once_and_listed_once(tmp_path):
     assert blobs.add(tmp_path / "a") == blobs.put(io.BytesIO(DATA))
     other, _ = blobs.put(io.BytesIO(b"other"))
     assert sorted(blobs.walk()) == sorted([hashlib.sha256(DATA).hexdigest(), other])
+
+
+def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_it_is_told(monkeypatch):
+    """The tests' settings wait for no disk; here it is seen that the store does, and in which order."""
+    synced = []
+    path = blobs.local_path(hashlib.sha256(DATA).hexdigest())
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((os.fstat(handle).st_ino, path.exists())))
+    blobs.put(io.BytesIO(DATA))
+    assert synced == [(path.stat().st_ino, False), (path.parent.stat().st_ino, True)]
+
+
+def test_a_link_s_name_is_on_the_disk_before_it_is_told(monkeypatch, tmp_path):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    (tmp_path / "whole").write_bytes(DATA)
+    sha256, _ = blobs.add(tmp_path / "whole", link=True)
+    assert synced == [blobs.local_path(sha256).parent.stat().st_ino]
+
+
+def test_what_an_upload_has_received_is_on_the_disk_before_it_is_told(monkeypatch, repository, people):
+    synced = []
+    upload = factories.begin(people.owner, repository, {"rows.txt": DATA})
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((os.fstat(handle).st_ino, os.fstat(handle).st_size)))
+    assert uploads.append(upload=upload, path="rows.txt", offset=0, stream=io.BytesIO(DATA)) == len(DATA)
+    assert synced[0] == (staging.path_of(upload.files.get()).stat().st_ino, len(DATA))
 
 
 @pytest.mark.usefixtures("anywhere")

@@ -32,8 +32,9 @@ from tests.hub.every_kind import (
     A,
     B,
     asked,
-    make_lab,
+    lab_once,  # noqa: F401
     own_output,
+    shared_lab,  # noqa: F401
     swept,
 )
 
@@ -57,7 +58,7 @@ BAD = [
     ({**MERGE, "output": "nowhere/made"}, "not_found"),
     ({**MERGE, "output": "stranger/made"}, "permission_denied"),
     ({**MERGE, "output": "lab/made.v1"}, "invalid"),
-    ({**MERGE, "output": "lab/sums"}, "invalid"),
+    ({**MERGE, "output": "lab/gen"}, "invalid"),
     ({**MERGE, "inputs": [A, "lab/secret"], "output": "lab/b"}, "output.too_public"),
     ({**MERGE, "files": {"seeds": SEEDS}}, "invalid"),
     ({**MERGE, "keep": ["state"]}, "invalid"),
@@ -113,8 +114,8 @@ BAD = [
 
 
 @pytest.fixture
-def lab(people, base, tmp_path):
-    return make_lab(people, base, tmp_path)
+def lab(shared_lab):  # noqa: F811
+    return shared_lab
 
 
 def names(body: dict) -> str:

@@ -108,9 +108,10 @@ def test_the_output_needs_a_writer(ask, people):
             asking.queue_job(**ask | {"actor": user})
 
 
-def test_an_output_that_is_something_else_is_refused(ask, owner, people, dataset, repository):
-    with pytest.raises(Invalid, match="dataset"):
-        asking.queue_job(**ask | {"output": ("lab", "sums")})
+def test_an_output_that_is_something_else_is_refused(ask, owner, people, repository):
+    factories.make_repository(owner, "gen", namespace=people.lab, kind="generator")
+    with pytest.raises(Invalid, match="lab/gen is a generator"):
+        asking.queue_job(**ask | {"output": ("lab", "gen")})
     delete_repository(actor=owner, repository=repository)
     with pytest.raises(Invalid, match="trash"):
         asking.queue_job(**ask | {"output": ("lab", "sentiment")})

@@ -176,12 +176,13 @@ def test_evaluating_queues_one_adapter_on_one_dataset(people, three, base):
     factories.publish(people.owner, data, factories.dataset_files(choices=True))
     member = signed_in(people.member)
     page = member.get("/jobs/evaluate?version=lab/a@v1").content.decode()
-    assert "lab/sums v1 (test 4)" in page.replace("\n", "")
+    assert "datasets/lab/sums v1 (test 4)" in page.replace("\n", "")
     sent = {"version": "lab/a@v1", "dataset": "lab/sums@v1", "metrics": ["nll", "choice"], "split": "test", "key": "e"}
     assert member.post("/jobs/evaluate", sent).status_code == 302
     job = Job.objects.get()
     assert job.recipe["metrics"] == ["nll", "choice"]
-    assert {row.role: str(row.version) for row in job.inputs.all()} == {"adapter": "lab/a@v1", "dataset": "lab/sums@v1"}
+    inputs = {row.role: str(row.version) for row in job.inputs.all()}
+    assert inputs == {"adapter": "lab/a@v1", "dataset": "datasets/lab/sums@v1"}
     refused = member.post("/jobs/evaluate", sent | {"split": "dev", "key": "f"})
     assert refused.status_code == 422
     assert refused.context["refused"].field == "split"

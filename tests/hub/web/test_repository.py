@@ -150,7 +150,7 @@ def test_a_dataset_shows_its_first_rows(client, people):
     repository = factories.make_repository(people.owner, "sums", namespace=people.lab, kind="dataset")
     files = factories.dataset_files(30, choices=True) | factories.dataset_files(3, "train")
     factories.publish(people.owner, repository, files)
-    response = client.get("/lab/sums")
+    response = client.get("/datasets/lab/sums")
     splits = {split["name"]: split for split in response.context["splits"]}
     assert splits["test"]["rows"] == 30
     assert splits["test"]["columns"] == ["prompt", "completion", "choices"]

@@ -34,7 +34,7 @@ def test_the_training_form_offers_data_that_suit(people, corpus, generator):
         factories.dataset_files(),
     )
     shown = text_of(signed_in(people.owner).get("/generate/train?base=pico/llama"))
-    assert "lab/corpus@v1 (train: 30 of text)" in shown and "lab/sums" not in shown
+    assert "datasets/lab/corpus@v1 (train: 30 of text)" in shown and "lab/sums" not in shown
     assert 'value="64, 128, 256"' in shown
     assert "lab/gen@v1, of pico/llama" in shown
     further = text_of(signed_in(people.owner).get("/generate/train?start=lab/gen@v1"))
@@ -53,7 +53,7 @@ def test_a_training_is_checked_and_started_once(people, training):
     )
     job = Job.objects.get()
     assert (job.kind, job.output_path, job.recipe["windows"]) == ("train-generator", "lab/own", [8.0, 16.0])
-    assert [str(row.version) for row in job.inputs.filter(role="dataset")] == ["lab/corpus@v1"]
+    assert [str(row.version) for row in job.inputs.filter(role="dataset")] == ["datasets/lab/corpus@v1"]
 
 
 def test_a_refused_training_keeps_the_form(people, training):

@@ -58,6 +58,15 @@ def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
             f"or the bundle is older.{other}",
             code="import.diverged",
         )
+    named = set(Ref.objects.filter(repository=existing).values_list("kind", "name"))
+    for kind, name in sorted(named):
+        new = (RefKind.BRANCH, name) in claim.refs and (RefKind.BRANCH, name) not in named
+        if kind == RefKind.TAG and new and (RefKind.TAG, name) not in claim.refs:
+            raise Conflict(
+                f"{refuse}its tag {name} is a branch in the bundle, and would be hidden by it. Delete the tag here, or "
+                "give it another name, then import again.",
+                code="import.diverged",
+            )
     branches = Ref.objects.filter(repository=existing, kind=RefKind.BRANCH)
     for ref in branches.select_related("revision"):
         at = claim.refs.get((RefKind.BRANCH, ref.name), ref.revision.oid)
