@@ -13,19 +13,22 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from composition.errors import CompositionError
+from hub import queries
 from hub.errors import HubError
 from hub.models import BaseModel, User, fold
 from hub.names import BASE_NAME
 from hub.services import base_files
 from hub.services.audit import record
 from hub.services.base_configs import checked_config, read_config
+from hub.services.bases import register_base
 from hub.services.content.manifest import Manifest, read_whole, sources_of
 from hub.services.mirror.fetching import Model, fetch, look_up
 from hub.services.mirror.guard import NotFetched, is_wanted
 from hub.services.upkeep.leases import lease
 
 log = logging.getLogger(__name__)
-WAIT_SECONDS = 15.0
+WAITS, WAITS_FOR_ANOTHER = 15.0, 1.0  # seconds that a request waits for a fetch it began, or another did
+MOST_WAITING = 20
 FORGET_SECONDS = 600.0
 AT_ONCE = threading.BoundedSemaphore(2)
 _lock = threading.Lock()
@@ -56,15 +59,19 @@ def bring(actor: User | None, name: str) -> bool:
         at, why = _failed.get(key, (0.0, ""))
         if why and time.monotonic() - at < FORGET_SECONDS:
             return False
-        thread = _under_way.get(key)
+        thread, seconds = _under_way.get(key), WAITS_FOR_ANOTHER
         if thread is None:
-            thread = threading.Thread(target=_run, args=(key, name), name="mirror", daemon=True)
+            if len(_under_way) >= MOST_WAITING:
+                raise Fetching(name)
+            thread, seconds = threading.Thread(target=_run, args=(actor, key, name), name="mirror", daemon=True), WAITS
             _under_way[key] = thread
             thread.start()
-    thread.join(WAIT_SECONDS)
-    if thread.is_alive():
+    thread.join(seconds)
+    if key in _failed:
+        return False
+    if thread.is_alive() or not queries.served_bases(name):
         raise Fetching(name)
-    return key not in _failed
+    return True
 
 
 def _is_somebodys(name: str) -> bool:
@@ -73,11 +80,11 @@ def _is_somebodys(name: str) -> bool:
     return any(row.owner is not None and not row.owner.is_staff for row in rows)
 
 
-def _run(key: str, name: str) -> None:
+def _run(actor: User, key: str, name: str) -> None:
     try:
         with AT_ONCE, lease(f"mirror-{hashlib.sha256(key.encode()).hexdigest()[:40]}") as held:
             if held is not None:
-                _fetch(name)
+                _fetch(actor, name)
         _failed.pop(key, None)
     except (NotFetched, HubError, CompositionError) as refused:
         log.warning("mirror: %s: %s", name, refused)
@@ -91,7 +98,7 @@ def _run(key: str, name: str) -> None:
         connection.close()
 
 
-def _fetch(name: str) -> None:
+def _fetch(actor: User, name: str) -> None:
     until = time.monotonic() + settings.MIRROR_SECONDS
     model = look_up(name, until=until)
     if fold(model.id) != fold(name):
@@ -100,6 +107,7 @@ def _fetch(name: str) -> None:
     if base_files.CONFIG not in manifest:
         raise NotFetched(f"{name} has no config.json there")
     _keep(model, manifest)
+    register_base(actor=actor, name=model.id, site_admin=False)  # It is there: a worker reads its shapes, if none has.
 
 
 def _keep(model: Model, manifest: Manifest) -> None:

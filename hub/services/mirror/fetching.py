@@ -20,20 +20,7 @@ from hub.storage import DIGEST, blobs
 
 PROVENANCE = "provenance.json"
 MAX_ANSWER = 8 << 20
-NOT_TAKEN = (
-    "*.bin",
-    "*.pt",
-    "*.pth",
-    "*.ckpt",
-    "*.h5",
-    "*.msgpack",
-    "*.onnx",
-    "*.ot",
-    "*.tflite",
-    "*.py",
-    "*.zip",
-    ".*",
-)
+NOT_TAKEN = "*.bin *.pt *.pth *.ckpt *.h5 *.msgpack *.onnx *.ot *.tflite *.py *.zip .*".split()
 """What the hub doesn't store, or clients of a base don't need beside its safetensors."""
 
 

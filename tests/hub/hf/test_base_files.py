@@ -148,13 +148,15 @@ def test_revisions_are_branches_and_aliases_are_ids(base):
     old = base_files.manifest_of_base(base)
     new = push(tuned, FILES | {"README.md": b"# Two\n"})
     base.aliases.create(name="other/copy", folded="other/copy")
-    refs = get("/api/models/other/copy/refs").json()["branches"]
+    refs = get("/api/models/pico/llama/refs").json()["branches"]
     assert [(row["name"], row["targetCommit"]) for row in refs] == [
         ("main", queries.base_commit(old)),
         ("step-2", queries.base_commit(new)),
     ]
-    assert get("/other/copy/resolve/step-2/README.md").status_code == 200
+    assert get("/Pico/Llama/resolve/step-2/README.md").status_code == 200
     assert get("/other/copy/resolve/main/README.md").status_code == 404
+    alone = get("/api/models/other/copy/refs").json()["branches"]
+    assert [row["targetCommit"] for row in alone] == [queries.base_commit(old)]
 
 
 def test_a_repository_of_the_id_comes_first_for_those_who_see_it(base):
