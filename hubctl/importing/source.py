@@ -142,6 +142,8 @@ class _Words:
             )
         if isinstance(error, errors.OfflineModeIsEnabled):
             raise Unreachable("huggingface_hub is switched offline: unset HF_HUB_OFFLINE.")
+        if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", 0) in (401, 403):
+            raise Forbidden(f"{self.endpoint} refuses the token: set HUBCTL_SOURCE_TOKEN to one of that hub, or none.")
         if isinstance(error, errors.HfHubHTTPError | errors.LocalEntryNotFoundError):
             raise HubctlError(f"{self.endpoint} refuses {self.name}: {error}")
         if isinstance(error, errors.HFValidationError):

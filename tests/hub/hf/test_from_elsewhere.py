@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings as django_settings
@@ -37,6 +38,7 @@ def elsewhere(served, ada, tmp_path, settings):
     served_base = factories.make_base("Pico/Served", created_by=ada, license="mit")
     config = json.dumps(factories.PICO_CONFIG).encode()
     push_base(served_base, {"config.json": config, "model.safetensors": WEIGHTS})
+    token = make_token(ada)
     data = tmp_path / "elsewhere"
     data.mkdir()
     there = data / "hub.sqlite3"
@@ -51,7 +53,7 @@ def elsewhere(served, ada, tmp_path, settings):
         "REDIS_URL": "redis://127.0.0.1:1/0",
     }
     with serving(granian("hub.wsgi:application", "wsgi"), environment, tmp_path / "elsewhere.log") as port:
-        yield f"http://127.0.0.1:{port}"
+        yield SimpleNamespace(url=f"http://127.0.0.1:{port}", token=token)
 
 
 @pytest.fixture
@@ -64,16 +66,20 @@ def bob(elsewhere, hubctl, served, monkeypatch):
 
 
 def test_adapters_come_from_another_hub_after_a_plan_and_a_second_time_nothing_moves(
-    bob, ada, elsewhere, hubctl, tmp_path, monkeypatch
+    bob, elsewhere, hubctl, tmp_path, monkeypatch
 ):
-    given = ("import", "lab", "--endpoint", elsewhere)
+    there = elsewhere.url
+    given = ("import", "lab", "--endpoint", there)
     planned = hubctl(*given)
     assert planned.code == 0 and "--yes" in planned.err, planned.err
     assert "lab/dates" in planned.out and "mit" in planned.out and "secret" not in planned.out
     mine = Repository.objects.filter(namespace=bob.namespace)
     assert not mine.exists()
 
-    monkeypatch.setenv("HUBCTL_SOURCE_TOKEN", make_token(ada))
+    monkeypatch.setenv("HUBCTL_SOURCE_TOKEN", "ah_no_token_of_that_hub")
+    refused = hubctl(*given)
+    assert (refused.code, "HUBCTL_SOURCE_TOKEN" in refused.err) == (3, True), refused.err
+    monkeypatch.setenv("HUBCTL_SOURCE_TOKEN", elsewhere.token)
     done = hubctl(*given, "--yes", "--json")
     assert done.code == 0, done.err
     rows = {row["id"]: row for row in done.json}
@@ -84,26 +90,27 @@ def test_adapters_come_from_another_hub_after_a_plan_and_a_second_time_nothing_m
     }
     assert hubctl("pull", "bob/dates", "-o", tmp_path / "pulled").code == 0
     kept = json.loads((tmp_path / "pulled" / "provenance.json").read_text())
-    assert (kept["source"], kept["id"], kept["license"]) == (elsewhere, "lab/dates", "mit")
+    assert (kept["source"], kept["id"], kept["license"]) == (there, "lab/dates", "mit")
     assert kept["commit"] == rows["lab/dates"]["commit"] and set(kept["sha256"]) >= {"adapter_model.safetensors"}
 
     again = hubctl(*given, "--yes", "--json")
     assert [row["state"] for row in again.json] == ["here", "here"]
-    other = hubctl("import", "lab/dates@v1", "--as", "bob/secret", "--endpoint", elsewhere, "--yes", "--json")
+    other = hubctl("import", "lab/dates@v1", "--as", "bob/secret", "--endpoint", there, "--yes", "--json")
     assert (other.code, other.json[0]["state"]) == (1, "taken")
-    of_base = hubctl("import", "--base", "pico/llama", "--endpoint", elsewhere, "--json")
+    of_base = hubctl("import", "--base", "pico/llama", "--endpoint", there, "--json")
     assert {row["id"] for row in of_base.json} == {"lab/dates", "lab/secret"}, of_base.err
 
 
-def test_a_base_comes_with_its_files_and_what_was_cut_is_taken_up(bob, elsewhere, hubctl, tmp_path, monkeypatch):
-    dates = hubctl("base", "add", "--from", "lab/dates", "--endpoint", elsewhere)
+def test_a_base_comes_with_its_files(bob, elsewhere, hubctl):
+    there = elsewhere.url
+    dates = hubctl("base", "add", "--from", "lab/dates", "--endpoint", elsewhere.url)
     assert (dates.code, "hubctl import lab/dates" in dates.err) == (1, True), dates.err
-    missing = hubctl("base", "add", "--from", "lab/nothing", "--endpoint", elsewhere)
+    missing = hubctl("base", "add", "--from", "lab/nothing", "--endpoint", elsewhere.url)
     assert (missing.code, "HUBCTL_SOURCE_TOKEN" in missing.err) == (4, True), missing.err
-    made = hubctl("base", "add", "bob/tiny", "--from", "Pico/Served@main", "--endpoint", elsewhere, "--files", "--json")
+    made = hubctl("base", "add", "bob/tiny", "--from", "Pico/Served@main", "--endpoint", there, "--files", "--json")
     assert made.code == 0, made.err
     base = BaseModel.objects.get(name="bob/tiny")
     assert (base.owner, base.license) == (bob, "mit")
-    there = BaseModel.objects.get(name="Pico/Served")
-    brought, held = (dict(row.files.values_list("path", "blob")) for row in (base, there))
+    source = BaseModel.objects.get(name="Pico/Served")
+    brought, held = (dict(row.files.values_list("path", "blob")) for row in (base, source))
     assert brought.pop("provenance.json") and brought == held
