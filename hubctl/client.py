@@ -93,10 +93,10 @@ class Hub(People):
         """A new, empty repository; without a kind that of an adapter, or of a dataset where `datasets/` says so."""
         path = plain(name)
         namespace, short = path.removeprefix(DATASETS).split("/")
-        kind = kind or ("dataset" if path.startswith(DATASETS) else "adapter")
-        if path.startswith(DATASETS) and kind != "dataset":
+        usual = "dataset" if path.startswith(DATASETS) else "adapter"
+        if path.startswith(DATASETS) and kind not in (None, usual):
             raise Refused(f"{name} names a dataset, not one of kind {kind}; write {namespace}/{short}.")
-        body = {"namespace": namespace, "name": short, "kind": kind, "description": description}
+        body = {"namespace": namespace, "name": short, "kind": kind or usual, "description": description}
         return self._post("/repositories", {**body, "visibility": "private" if private else "public"})
 
     def delete_repository(self, name: str) -> None:
@@ -162,7 +162,7 @@ class Hub(People):
     def export_merged(
         self, name: str, base_folder: str | Path, out: str | Path | None = None, **options: Any
     ) -> dict[str, Any]:
-        """Write base + adapter as one model folder; see `hubctl.export.export_merged`."""
+        """Write base + adapter as one model folder or GGUF file; see `hubctl.export.export_merged`."""
         from hubctl.export import export_merged
 
         return export_merged(self, name, base_folder, out, **options)

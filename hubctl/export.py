@@ -1,8 +1,8 @@
-"""`export_merged` and `check_merged`: an adapter and its base as one folder; see `hubctl.merged_model`."""
+"""`export_merged` and `check_merged`: an adapter and its base as one model; see `hubctl.merged_model`."""
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,19 +22,30 @@ def export_merged(
     base_folder: str | Path,
     out: str | Path | None = None,
     *,
+    form: str | None = None,
+    dtype: str | None = None,
     moved: Moved = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Base + adapter as one model folder; returns {"adapter", "folder", "files", "bytes", "changed", "notes"}.
 
-    `name` is `ns/name[@ref]`, or the path of an adapter's folder that begins with `.`, `/` or `~`. Refuses what can't
-    be merged exactly, with the reason.
+    `name` is `ns/name[@ref]`, or the path of an adapter's folder that begins with `.`, `/` or `~`. With `form` "gguf"
+    the base is a GGUF file and so is the result, "file" in place of "folder" and "files"; `dtype` "f16" or "f32" is
+    that of its changed tensors. Refuses what can't be merged exactly, with the reason.
     """
-    from hubctl.merged_model.write import export_merged as write
-
-    with fetched(hub, name, moved) as (folder, called), refusals():
+    base = Path(base_folder).expanduser()
+    if dtype and form != "gguf":
+        raise Refused(f"--dtype {dtype} is for --as gguf: a merged folder keeps the base's types. Leave it out.")
+    with fetched(hub, name, moved, needs=("torch", "gguf") if form else ("torch",)) as (folder, called), refusals():
         short = folder.resolve().name if name.startswith(PLACES) else name.partition("@")[0].rpartition("/")[2]
+        if form == "gguf":
+            from hubctl.merged_model.into_gguf import export_gguf
+
+            target = Path(out or f"{short}-merged.gguf").expanduser()
+            return {"adapter": called, **export_gguf(base, folder, target, dtype=dtype, moved=moved)}
+        from hubctl.merged_model.write import export_merged as write
+
         target = Path(out or f"{short}-merged").expanduser()
-        return {"adapter": called, **write(Path(base_folder).expanduser(), folder, target, name=called, moved=moved)}
+        return {"adapter": called, **write(base, folder, target, name=called, moved=moved)}
 
 
 def check_merged(
@@ -54,10 +65,11 @@ def check_merged(
 
 
 @contextmanager
-def fetched(hub: "Hub", name: str, moved: Moved) -> Iterator[tuple[Path, str]]:
+def fetched(hub: "Hub", name: str, moved: Moved, needs: Sequence[str] = ("torch",)) -> Iterator[tuple[Path, str]]:
     """(the adapter's folder, what it is called), fetched for the time being unless it lies here."""
-    if importlib.util.find_spec("torch") is None:
-        raise Refused('a merge computes with torch, which is not installed: pip install "adapter-hub[export]"')
+    for package in needs:
+        if importlib.util.find_spec(package) is None:
+            raise Refused(f'a merge needs {package}, which is not installed: pip install "adapter-hub[export]"')
     if name.startswith(PLACES):
         yield Path(name).expanduser(), name
         return

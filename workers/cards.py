@@ -13,7 +13,7 @@ import yaml
 from composition.errors import CompositionError
 from composition.formats.peft.layouts.choosing import advice_on, served_stored
 from composition.formats.peft.layouts.completing import Shapes
-from composition.formats.peft.layouts.uniform import read_stored
+from composition.formats.peft.layouts.stored import read_stored
 from composition.formats.sources import local_files
 from composition.registry import Method
 from hub.licences import combined, conflicts

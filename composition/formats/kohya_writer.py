@@ -17,16 +17,9 @@ from typing import Any, BinaryIO
 
 from composition.errors import CompositionError
 from composition.formats.made_files import Block, MadeFile, tensor_rows
-from composition.formats.peft.config import MAX_CONFIG, parse_peft_config
-from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, parse_factor
-from composition.formats.safetensors_header import (
-    HIGHEST_MAX_HEADER,
-    SafetensorsHeader,
-    TensorInfo,
-    parse_header,
-    write_header,
-)
-from composition.formats.sources import Files, FileSource, read_start
+from composition.formats.peft.layouts.stored import open_plain
+from composition.formats.safetensors_header import write_header
+from composition.formats.sources import Files, FileSource
 
 KOHYA_FILE = "lora.safetensors"
 UNET = "unet"
@@ -92,45 +85,18 @@ def kohya_files(files: Files, config: Mapping[str, Any]) -> dict[str, FileSource
     `form.not_plain` where the adapter is more than A, B and a scale.
     """
     names = KohyaNames(config)
-    peft = parse_peft_config(read_start(files[CONFIG_FILE], MAX_CONFIG + 1), size=files[CONFIG_FILE].size)
-    needs = peft.needs_base()
-    if needs:
-        raise _not_plain(needs[0]["reason"], needs[0]["do"])
-    source = files[WEIGHTS_FILE]
-    with source.open() as stream:
-        header = parse_header(stream, size=source.size, max_header=HIGHEST_MAX_HEADER, file=WEIGHTS_FILE)
+    stored = open_plain(files)
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     blocks: list[Block] = []
-    start = header.data_start
-    for module, (a, b) in _pairs(header).items():
+    start = stored.header.data_start
+    for module, (a, b) in stored.pairs.items():
         name = names.name(module)
-        alpha = peft.scale(module, a.shape[0]) * a.shape[0]
+        alpha = stored.scale(module) * a.shape[0]
         tensors |= {
             f"{name}.lora_down.weight": (a.dtype, a.shape),
             f"{name}.lora_up.weight": (b.dtype, b.shape),
             f"{name}.alpha": ("F32", ()),
         }
         blocks += [tensor_rows(start, a), tensor_rows(start, b), Constant(struct.pack("<f", alpha))]
-    if not tensors:
-        raise _not_plain("it holds no LoRA factors")
     metadata = {"ss_network_module": "networks.lora"}
-    return {KOHYA_FILE: MadeFile(write_header(tensors, metadata), blocks, source)}
-
-
-def _pairs(header: SafetensorsHeader) -> dict[str, tuple[TensorInfo, TensorInfo]]:
-    halves: dict[str, dict[str, TensorInfo]] = {}
-    for name, tensor in header.tensors.items():
-        factor = parse_factor(name)
-        if factor is None or factor.table:
-            raise _not_plain(f"it holds {name}, which is no factor of a linear layer or a convolution")
-        halves.setdefault(factor.module, {})[factor.half] = tensor
-    lone = [module for module, pair in halves.items() if len(pair) < 2]
-    if lone:
-        raise _not_plain(f"{lone[0]} has only one of its factors")
-    return {module: (pair["A"], pair["B"]) for module, pair in sorted(halves.items())}
-
-
-def _not_plain(reason: str, do: str = "Take its files as they are.") -> CompositionError:
-    return CompositionError(
-        "form.not_plain", f"Only a plain LoRA can be written for sd-scripts. This adapter is none: {reason}. {do}"
-    )
+    return {KOHYA_FILE: MadeFile(write_header(tensors, metadata), blocks, stored.source)}

@@ -23,17 +23,17 @@ def merged(target: Target) -> bytearray:
         weight = _tensor(data, target.dtype, target.source.shape).copy_(weight)
     if target.bias is not None:
         assert target.bias.bias is not None
-        weight += _factor(target.bias.bias) * target.bias.scale
+        weight += factor(target.bias.bias) * target.bias.scale
     if target.low is None:
         return data
     low = target.low
     assert low.A is not None and low.B is not None
-    delta = _factor(low.B) @ _factor(low.A)
+    delta = factor(low.B) @ factor(low.A)
     if low.table or target.transposed:
         delta = delta.T
     delta.mul_(low.scale)
     if low.magnitude is not None:
-        _add_dora(weight, delta, _factor(low.magnitude), target.transposed)
+        _add_dora(weight, delta, factor(low.magnitude), target.transposed)
         return data
     rows = max(1, ROWS_BYTES // (delta.shape[1] * 8))
     for begin in range(0, weight.shape[0], rows):
@@ -46,11 +46,12 @@ def _add_dora(weight: Tensor, delta: Tensor, magnitude: Tensor, transposed: bool
     """W ← m / ‖W + ΔW‖ · (W + ΔW), norms over each output's inputs (peft's `DoraLinearVariant.merge_unsafe`)."""
     whole = weight + delta
     norm = torch.linalg.norm(whole.T if transposed else whole, dim=1).to(whole.dtype)
-    factor = (magnitude / norm).view(-1, 1)
-    weight.copy_((factor.T if transposed else factor) * whole)
+    by = (magnitude / norm).view(-1, 1)
+    weight.copy_((by.T if transposed else by) * whole)
 
 
-def _factor(stored: Stored) -> Tensor:
+def factor(stored: Stored) -> Tensor:
+    """A stored tensor in float32."""
     return _tensor(stored.data(), stored.dtype, stored.shape).float()
 
 

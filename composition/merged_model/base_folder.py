@@ -105,7 +105,8 @@ def _no_base(folder: Path) -> str:
 
 def _gguf(path: Path) -> str:
     return (
-        f"{path} is a GGUF model; a merge needs the base as safetensors. Best give the original base's folder. To use "
-        "this file as it is, dequantise it once, in a checkout of the hub: "
+        f"{path} is a GGUF model; a merged folder needs the base as safetensors. Best give the original base's folder. "
+        "For a merged GGUF file add --as gguf. To use this file for a folder, dequantise it once, in a checkout of the "
+        "hub: "
         f"python -m composition.running.convert_gguf {path} NEW_FOLDER, then give NEW_FOLDER."
     )

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from composition.errors import CompositionError
 from composition.recipes import checks
+from composition.recipes.across import across_option
 from composition.recipes.base import Inputs, Recipe, option
 
 VERB = "assemble"
@@ -99,6 +100,7 @@ class AssembleRecipe(Recipe):
     seed: int = option(
         "integer", default=0, minimum=0, maximum=2**32 - 1, label="Seed", help="Seed of the start and of the batches."
     )
+    across_quantisations: bool = across_option()
 
     @property
     def stage(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from composition.recipes import checks
+from composition.recipes.across import across_option
 from composition.recipes.base import Inputs, Recipe, option
 from composition.recipes.layout import BEFORE_LAYOUTS, layout_option
 from composition.recipes.method import Method, Needs
@@ -34,13 +35,7 @@ class MergeRecipe(Recipe):
         label="Precision",
         help="How the result is stored; auto takes the widest of the inputs. Computed in float32 or better.",
     )
-    across_quantisations: bool = option(
-        "boolean",
-        default=False,
-        label="Across quantisations",
-        help="Take adapters of quantised copies of one base as adapters of that base, which the result is for; they "
-        "learnt on rounded weights, so they are slightly off on it.",
-    )
+    across_quantisations: bool = across_option()
     layout: str = layout_option()
 
     def check(self, inputs: Inputs) -> None:

@@ -51,8 +51,8 @@ def repository(
     if found is None:
         raise missing(f"{place}/{name}", kind or (Kind.DATASET if datasets else "repository"))
     if need not in SEEING:
-        if found.is_dataset and not (datasets or kind or deleted):
-            _require_no_deleted_model(viewer, named, found)
+        if found.is_dataset and not (datasets or kind):
+            _require_no_model(viewer, named, found)
         require_role(viewer, found, need, found.path)
     return found
 
@@ -73,11 +73,12 @@ def _lead_on(viewer: Viewer, place: str, name: str, kind: str | None) -> None:
         raise Renamed(f"{place}/{name}", former.repository.path)
 
 
-def _require_no_deleted_model(viewer: Viewer, named: QuerySet[Repository], dataset: Repository) -> None:
-    """A bare name that was a model's until it went to the trash changes no dataset: a request may be sent twice."""
-    gone = next((row for row in named.filter(deleted_at__isnull=False) if not row.is_dataset), None)
-    if gone and level(viewer, gone) >= LEVEL["read"]:
-        raise NotFound(f"{gone.path} is in the trash. The dataset of this name is {dataset.path}.")
+def _require_no_model(viewer: Viewer, named: QuerySet[Repository], dataset: Repository) -> None:
+    """A bare name that meant a model a moment ago changes no dataset: a deletion, or its undoing, may be sent twice."""
+    model = next((row for row in named if not row.is_dataset), None)
+    if model and level(viewer, model) >= LEVEL["read"]:
+        where = "in the trash" if model.deleted_at else "not in the trash"
+        raise NotFound(f"{model.path} is {where}. The dataset of this name is {dataset.path}.")
 
 
 def resolve(repository: Repository, ref: str | None = None) -> Revision:

@@ -5,7 +5,7 @@ from hub.queries.account import identities, limit_shown, memberships, sign_ins, 
 from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import datasets_seen, events, watched
-from hub.queries.history import chain, last_changes, revisions
+from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
     input_words,
@@ -34,18 +34,11 @@ from hub.queries.repository import (
     repositories,
     seen,
     trash,
+    used_storage,
     with_words,
 )
-from hub.queries.tagged import (
-    card_word,
-    children_counts,
-    heads,
-    manifests,
-    tagged,
-    tags,
-    used_storage,
-)
-from hub.queries.version import lineage, servers, versions
+from hub.queries.tagged import card_word, tagged, tags
+from hub.queries.version import children_counts, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 

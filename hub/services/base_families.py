@@ -42,12 +42,12 @@ def other_base(first: Version, version: Version, *, across: bool | None = None) 
         return f"{differ}; they need one base."
     if root is None:
         return (
-            f"{differ}; a merge needs one base. If one is a quantised copy of the other, push that adapter again for "
+            f"{differ}; they need one base. If one is a quantised copy of the other, push that adapter again for "
             f"the base that is not quantised: hubctl push FOLDER {version.repository.path} --base BASE"
         )
     if across:
         return ""
     return (
         f"{differ}: quantised relatives. What was learnt on a quantised copy is slightly off on another; say "
-        f"{WORD} ({OPTION}) to merge on {root}."
+        f"{WORD} ({OPTION}) to take them as adapters of {root}."
     )

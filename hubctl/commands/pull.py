@@ -64,19 +64,33 @@ base_option = click.option(
 @export_command.command("merged")
 @click.argument("name")
 @base_option
-@click.option("--to", "out", type=FOLDER, metavar="FOLDER", help="Default: NAME-merged, here.")
+@click.option("--to", "out", type=FOLDER, metavar="FOLDER", help="Default: NAME-merged (with gguf: .gguf), here.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["gguf"]),
+    help="gguf: one file for llama.cpp. --base-folder is the base as a GGUF file, or a folder with one.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["f16", "f32"]),
+    help="With --as gguf: of changed tensors. Default: the base's; float16 where it is quantised.",
+)
 @with_hub
-def merged(hub, name, base_folder, out, as_json) -> None:
-    """Write base + NAME as one model folder, which loads without peft.
+def merged(hub, name, base_folder, out, form, dtype, as_json) -> None:
+    """Write base + NAME as one model folder, which loads without peft, or as one GGUF file.
 
     NAME is namespace/name[@ref], or an adapter's folder given as ./folder. The weights are those of peft's
     merge_and_unload, bit by bit, written shard by shard: memory holds one tensor and its change at a time. An export
     that was cut is taken up again where it stopped, and its folder has its name only when it is whole.
 
+    With --as gguf the adapter is added to a base that is a GGUF file. Its metadata and the tensors that don't change
+    are copied as they are; quantised ones that change are written as float16.
+
     Needs torch: pip install "adapter-hub[export]".
     """
     with transfer_bars(quiet=as_json) as moved:
-        result = hub.export_merged(name, base_folder, out, moved=moved)
+        result = hub.export_merged(name, base_folder, out, form=form, dtype=dtype, moved=moved)
     for note in result["notes"]:
         click.echo(f"hubctl: {note}", err=True)
     what = result["adapter"]
@@ -84,7 +98,7 @@ def merged(hub, name, base_folder, out, as_json) -> None:
         result,
         as_json,
         f"{what} added to {base_folder}: {result['changed']} tensors changed, {size(result['bytes'])}, "
-        f"in {result['folder']}",
+        f"in {result.get('folder') or result['file']}",
     )
 
 

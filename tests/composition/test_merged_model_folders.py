@@ -212,10 +212,10 @@ def test_the_client_ships_the_same_files_and_they_stand_alone():
     ours, theirs = ROOT / "composition/merged_model", ROOT / "hubctl/merged_model"
     assert theirs.is_symlink() and theirs.resolve() == ours
     code = (
-        "import sys, hubctl.merged_model.write\n"
+        "import sys, hubctl.merged_model.write, hubctl.merged_model.into_gguf\n"
         "taken = {name.split('.')[0] for name in sys.modules} & {'composition', 'torch', 'numpy', 'django'}\n"
         "assert not taken, taken\n"
-        "import hubctl.merged_model.arithmetic\n"
+        "import hubctl.merged_model.arithmetic, hubctl.merged_model.gguf_rows\n"
         "assert 'composition' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

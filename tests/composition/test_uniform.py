@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from composition.errors import CompositionError
 from composition.facts import ModuleFacts
 from composition.formats import made_files, read_adapter
+from composition.formats.kohya_writer import kohya_files
 from composition.formats.peft import plain_config
 from composition.formats.peft.layouts.choosing import laid_out
 from composition.formats.peft.layouts.completing import kind_of, missing, module_at, place_of, shown
@@ -317,7 +318,8 @@ def test_what_is_no_plain_lora_is_refused_with_the_reason(config, reason, tmp_pa
     [
         (lambda tensors, config: config.update(r=5), "rank 4, and the config says 5"),
         (lambda tensors, config: tensors.update(extra=torch.ones(2)), "extra, which is no LoRA factor"),
-        (lambda tensors, config: tensors.pop(next(iter(tensors))), "not two matrices"),
+        (lambda tensors, config: tensors.pop(next(iter(tensors))), "only one of its factors"),
+        (lambda tensors, config: tensors.update({next(iter(tensors)): torch.ones(4, 32, 1)}), "not two matrices"),
         (
             lambda tensors, config: tensors.update(
                 {next(iter(tensors)).replace(".weight", ".default.weight"): torch.ones(4, 32)}
@@ -335,6 +337,15 @@ def test_files_that_peft_would_not_load_as_they_are_have_no_other_form(change, r
     with pytest.raises(CompositionError, match=reason) as refusal:
         uniform_files(local_files(tmp_path / "a"), SHAPES)
     assert refusal.value.code == "form.not_plain"
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
+@pytest.mark.parametrize("form", [uniform_files, lambda files: kohya_files(files, {"_class_name": "UNet2DModel"})])
+def test_a_file_that_is_missing_is_named(name, form, tmp_path):
+    pico.write_adapter(tmp_path / "a", r=4)
+    (tmp_path / "a" / name).unlink()
+    with pytest.raises(CompositionError, match=f"there is no {name}"):
+        form(local_files(tmp_path / "a"))
 
 
 def test_it_needs_no_torch():

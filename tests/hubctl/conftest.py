@@ -14,6 +14,7 @@ from hub import broker, progress
 from hubctl import cli, transport
 from tests.hub import factories
 from tests.hub.conftest import no_earlier_tries  # noqa: F401
+from tests.workers.thread import working
 
 NOBODY = "redis://127.0.0.1:1/0"
 
@@ -104,31 +105,10 @@ def adapter(tmp_path) -> Path:
 @pytest.fixture
 def worker(served, settings, tmp_path) -> Iterator[None]:
     """A worker in a thread that runs what is queued."""
-    import torch
-    from django.db import connection
-
-    from hub.models import Job
-    from workers.runner import run
-    from workers.worker import Worker
-
     settings.WORKER_CACHE, settings.WORKER_BASES = tmp_path / "worker", str(tmp_path / "bases")
     settings.WORKER_THREADS = 1
-    here, stop = Worker("here", [broker.CPU]), threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            for pk in list(Job.objects.filter(state="queued").values_list("pk", flat=True)):
-                if job := here.claim(pk):
-                    run(job, here)
-            stop.wait(0.05)
-        connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
-    torch.set_num_threads(1)
+    with working():
+        yield
 
 
 class Wire:

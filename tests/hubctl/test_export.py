@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from gguf import GGUFReader
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from tests.composition import gguf_bases
 from tests.hub import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,6 +56,22 @@ def test_pull_as_gguf(hubctl, ada, base, tmp_path):
     shown = hubctl("pull", "ada/mine", "--as", "gguf", "-o", tmp_path / "out")
     assert shown.code == 0, shown.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter.gguf"]
+
+
+def test_merged_into_a_gguf_base(hubctl, ada, base, tmp_path):
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG))
+    file = gguf_bases.write_gguf(model, tmp_path / "base.gguf", gguf_bases.HALF)
+    factories.make_version(ada, "mine", base=base, rank=4, seed=1)
+    given = ("export", "merged", "ada/mine@v1", "--base-folder", file, "--to", tmp_path / "out.gguf")
+    assert hubctl(*given, "--dtype", "f32").code == 1
+    shown = hubctl(*given, "--as", "gguf", "--dtype", "f32", "--json")
+    assert shown.code == 0, shown.err
+    assert shown.json["adapter"] == "ada/mine@v1" and shown.json["changed"] == 4
+    tensors = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(tmp_path / "out.gguf").tensors}
+    assert tensors["blk.0.attn_q.weight"] == "F32" and tensors["blk.0.ffn_up.weight"] == "F16"
+    shown = hubctl(*given, "--as", "gguf")
+    assert shown.code == 1 and "export.folder" in shown.err
 
 
 def test_check_says_what_a_folder_holds(hubctl, adapter, base_folder, tmp_path):

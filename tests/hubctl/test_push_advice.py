@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Modules that name pushes to type; the cases here that make them do so, and how many they name.
 TELLING = {
     "composition/formats/peft/judging.py": {"c01_torch_compile_prefix": 1},
-    "composition/formats/peft/checks/folder.py": {"f04_multi_adapter": 2, "f04b_only_subfolder": 1},
+    "composition/formats/peft/checks/folder.py": {"f04_multi_adapter": 3, "f04b_only_subfolder": 1},
     "composition/formats/pickles.py": {"f07b_bin_beside": 1, "pickle_in_a_folder": 1},
     "hub/access/base_guesses.py": {"f10_base_rev": 1, "f10_base_bnb4": 1, "f10_base_slash": 1},
     "hub/services/known_bases.py": {"unknown_base": 1},

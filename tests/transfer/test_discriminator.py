@@ -69,7 +69,7 @@ def test_batched_verdicts_are_those_of_each_text_alone(discriminator):
 
 def test_it_knows_real_inputs_and_says_so(discriminator, adapter):
     facts = discriminator.facts
-    at_least(facts["recall"], 0.8, "recall, of 24")
+    at_least(facts["recall"], 0.9, "recall, of 24")
     assert facts["counts"]["real"] == {"train": 96, "held_out": 24}
     assert facts["task"] == "toy" and facts["question"] == "main"
     assert facts["source_adapter"] == folder_digest(adapter) != folder_digest(discriminator.folder)

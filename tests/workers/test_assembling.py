@@ -183,3 +183,18 @@ def test_an_adapter_that_needs_its_base_is_no_expert(ask, owner, base, pair, odd
 def test_more_datasets_than_adapters_are_refused(ask, datasets):
     with pytest.raises(Invalid, match="one dataset for each adapter"):
         ask(datasets=[*datasets, datasets[0]], split="test")
+
+
+def test_quantised_relatives_are_assembled_after_a_word(held, work, ask, base, pair, owner):
+    copy = factories.make_base("pico/llama-bnb-4bit", derived_from=base, relation="quantized")
+    small = factories.make_version(owner, "small", base_name=None, base=copy, seed=3)
+    for inputs in ([pair[0], small], [small, pair[0]]):
+        with pytest.raises(Invalid, match="--across-quantisations") as refused:
+            ask("smora", inputs=inputs, train="prototype")
+        assert refused.value.code == "merge.bases_differ"
+        job = work(ask("smora", inputs=inputs, train="prototype", across_quantisations=True))
+        assert (job.state, job.error) == (State.DONE, None)
+        assert job.result.base == base, "the mixture is for the base that is not quantised"
+    far = factories.make_version(owner, "far", base_name=None, base=factories.make_base("pico/far"), seed=4)
+    with pytest.raises(Invalid, match="they need one base"):
+        ask("smora", inputs=[pair[0], far], train="prototype", across_quantisations=True)

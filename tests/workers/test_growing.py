@@ -131,3 +131,16 @@ def test_two_mixtures_and_an_adapter_that_is_there_are_refused(mixture, pair, th
 
 def test_hidden_adapters_keep_apart():
     assert _own_names(["private adapter 2", "ada/a@v1"], ["private adapter 2"]) == ["private adapter 3", "ada/a@v1"]
+
+
+def test_an_adapter_of_a_quantised_copy_joins_after_a_word(mixture, work, owner, base, datasets):
+    copy = factories.make_base("pico/llama-bnb-4bit", derived_from=base, relation="quantized")
+    small = factories.make_version(owner, "small", base_name=None, base=copy, seed=3)
+    asked = ask(owner, mixture, small, datasets=datasets[2:], steps=2, batch_size=2)
+    report = asking.check_job(**asked)
+    assert not report["ok"] and "across_quantisations" in report["inputs"][1]["reason"]
+    asked["recipe"]["across_quantisations"] = True
+    assert asking.check_job(**asked)["ok"]
+    job = work(asking.queue_job(**asked))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.base == base and len(job.result.report["routing"]["experts"]) == 3

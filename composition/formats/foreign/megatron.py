@@ -9,9 +9,10 @@ one A (NeMo, `llm/peft` exporters: `TransformFns.split_qkv`, `split_fc1`). alpha
 
 import re
 
-from composition.formats.foreign.looks import header_of, is_peft, json_object, with_names
+from composition.formats.foreign.looks import is_peft, json_object, with_names
 from composition.formats.foreign.names import Modules
-from composition.formats.foreign.parts import Part, Stored, stored_tensors
+from composition.formats.foreign.pairs import only_file, paired
+from composition.formats.foreign.parts import Part
 from composition.formats.foreign.plan import Base, Lora, Plan, check_lora, refuse, suffixes_of
 from composition.formats.foreign.rows_of_heads import heads_of, split_groups
 from composition.formats.peft.names import CONFIG_FILE
@@ -24,6 +25,7 @@ _FACTOR = re.compile(
     r"(?:.*\.)?layers\.(?P<layer>\d+)\.(?P<linear>(?:self_attention|self_attn|mlp)\.linear_(?:qkv|proj|fc1|fc2))\.adapter"
     r"(?:\.adapter_(?P<part>q|k|v|gate|up))?\.linear_(?P<half>in|out)\.weight"
 )
+_HALF = {"in": "A", "out": "B"}
 _WHOLE = {"linear_proj": "self_attn.o_proj", "linear_fc2": "mlp.down_proj"}
 _PARTS = {
     "q": "self_attn.q_proj",
@@ -51,33 +53,30 @@ def base_of(files: Files) -> BaseName | None:
 
 def plan(files: Files, base: Base) -> Plan:
     """Raises `import.several`, `.config`, `.tensor_unknown`, `.unpaired`, `.needs_base`, `.shape`."""
-    found = _weights(files)
-    if len(found) != 1:
-        refuse("several", LABEL, f"there are {', '.join(found[:3])}", "Push one folder an adapter.", files=found)
-    alpha = _alpha(files)
-    halves: dict[tuple[str, str, str], dict[str, Stored]] = {}
-    for name, stored in stored_tensors(header_of(files, found[0]), found[0]).items():
-        match = _FACTOR.fullmatch(name)
-        if match is None:
-            refuse("tensor_unknown", LABEL, f"it holds {name}, no factor", "Save the adapter alone.", tensors=[name])
-        key = (match["layer"], match["linear"].rpartition(".")[2], match["part"] or "")
-        halves.setdefault(key, {})[match["half"]] = stored
+    file, alpha = only_file(_weights(files), LABEL), _alpha(files)
     modules, loras = Modules(base), []
+    halves = paired(files, file, LABEL, _factor_of, shown=lambda layer: f"{layer[1]} of layer {layer[0]}")
     for (layer, linear, part), pair in halves.items():
-        if len(pair) != 2:
-            refuse("unpaired", LABEL, f"{linear} of layer {layer} has {next(iter(pair))} only", "Save it again.")
-        a, b = Part.of(pair["in"]), Part.of(pair["out"])
+        a, b = Part.of(pair["A"]), Part.of(pair["B"])
         for name, rows in _split(linear, part, b, base).items():
             module = modules.named([f"model.layers.{layer}.{name}"])
             lora = Lora(module=module, A=a, B=rows, scale=alpha / max(a.shape[0], 1))
             loras.append(check_lora(lora, LABEL))
     return Plan(
         label=LABEL,
-        originals=(found[0], *(path for path in CONFIGS if path in files)),
+        originals=(file, *(path for path in CONFIGS if path in files)),
         loras=tuple(loras),
         base_name=base.name,
         suffixes=suffixes_of([lora.module for lora in loras], base),
     )
+
+
+def _factor_of(name: str) -> tuple[tuple[str, str, str], str] | None:
+    """((layer, linear, part), "A" or "B") of a tensor."""
+    match = _FACTOR.fullmatch(name)
+    if match is None:
+        return None
+    return (match["layer"], match["linear"].rpartition(".")[2], match["part"] or ""), _HALF[match["half"]]
 
 
 def _alpha(files: Files) -> float:

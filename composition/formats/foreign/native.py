@@ -12,9 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from composition.formats.foreign.looks import header_of, with_names
+from composition.formats.foreign.looks import with_names
 from composition.formats.foreign.names import Modules
-from composition.formats.foreign.parts import Part, Stored, stored_tensors
+from composition.formats.foreign.pairs import only_file, paired
+from composition.formats.foreign.parts import Part
 from composition.formats.foreign.plan import Base, Lora, Plan, check_lora, refuse, suffixes_of
 from composition.formats.foreign.rows_of_heads import ROTARY, Heads, halves_apart, heads_of
 from composition.formats.sources import Files
@@ -35,12 +36,13 @@ class Names:
 
     def weights(self, files: Files) -> list[str]:
         """The files at the top with such names."""
+        return with_names(files, self.factor_of, hint=self.hint)
 
-        def matches(name: str) -> bool:
-            match = self.factor.fullmatch(name)
-            return bool(match and self.module(match["module"]))
-
-        return with_names(files, matches, hint=self.hint)
+    def factor_of(self, name: str) -> tuple[str, str] | None:
+        """(the tool's name of the layer, "A", "B" or "magnitude") of a tensor."""
+        match = self.factor.fullmatch(name)
+        known = match and self.module(match["module"]) is not None
+        return (match["module"], _HALF[match["half"]]) if match and known else None
 
     def module(self, name: str) -> str | None:
         """transformers' name of a layer; None where the tool has no such layer."""
@@ -97,25 +99,9 @@ def plan_of(
     heads: Heads | None,
 ) -> Plan:
     """The plan, with ΔW = scale · B @ A, or alpha / r where `by_alpha` is given. Raises `import.*`."""
-    found = names.weights(files)
-    if len(found) != 1:
-        refuse("several", names.label, f"there are {', '.join(found[:3])}", "Push one folder an adapter.", files=found)
-    halves: dict[str, dict[str, Stored]] = {}
-    for name, stored in stored_tensors(header_of(files, found[0]), found[0]).items():
-        match = names.factor.fullmatch(name)
-        if match is None or names.module(match["module"]) is None:
-            refuse(
-                "tensor_unknown",
-                names.label,
-                f"{found[0]} holds {name}, which is no factor of a layer that is known",
-                "Save the adapter alone.",
-                tensors=[name],
-            )
-        halves.setdefault(match["module"], {})[_HALF[match["half"]]] = stored
+    file = only_file(names.weights(files), names.label)
     modules, loras = Modules(base), []
-    for name, pair in halves.items():
-        if not {"A", "B"} <= set(pair):
-            refuse("unpaired", names.label, f"{name} has {', '.join(sorted(pair))} only", "Save it again.")
+    for name, pair in paired(files, file, names.label, names.factor_of).items():
         a, b = Part.of(pair["A"]), Part.of(pair["B"])
         module = modules.named([names.module(name) or name])
         magnitude = Part.of(pair["magnitude"]) if "magnitude" in pair else None
@@ -125,7 +111,7 @@ def plan_of(
         loras.append(check_lora(Lora(module=module, A=a, B=b, scale=factor or 0.0, magnitude=magnitude), names.label))
     return Plan(
         label=names.label,
-        originals=tuple(sorted({found[0], *originals})),
+        originals=tuple(sorted({file, *originals})),
         loras=tuple(loras),
         base_name=base.name,
         suffixes=suffixes_of([lora.module for lora in loras], base),

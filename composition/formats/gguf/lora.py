@@ -19,7 +19,7 @@ import numpy as np
 from composition.formats.gguf.container import GgufTensor, gguf_head, padding
 from composition.formats.gguf.names import GgufNames
 from composition.formats.made_files import READ, Block, MadeFile, Rows, Zeros, exactly, tensor_rows, widened
-from composition.formats.peft.layouts.uniform import StoredLora, read_stored
+from composition.formats.peft.layouts.stored import StoredLora, read_stored
 from composition.formats.safetensors_header import TensorInfo
 from composition.formats.sources import Files, FileSource
 

@@ -167,8 +167,9 @@ class NoId(View):
 
     def get(self, request, rest, type=MODELS, path=None):
         owner, _, name = rest.partition("/")
-        files = path is not None or name.startswith("tree/")
-        place(self.viewer, type, owner if path is None else "", name.split("/")[0], "download", files=files)
+        if path is not None or name.startswith("tree/"):
+            place(self.viewer, type, "", owner, "download", files=True)
+        place(self.viewer, type, owner, name.split("/")[0], "download")
         raise NotFound("There is no such route in this hub.", code="route_not_found")
 
     head = post = put = delete = get

@@ -57,7 +57,7 @@ class Tree(View):
     def cursor(self) -> str:
         """The last path of the page before."""
         try:
-            return base64.urlsafe_b64decode(self.query("cursor").encode()).decode()
+            return base64.b64decode(self.query("cursor").encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise Invalid("cursor: take it from the Link of the page before.", field="cursor") from None
 

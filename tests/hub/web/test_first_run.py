@@ -5,18 +5,18 @@ The base is the pico model in a folder of the worker, so that the whole way take
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hub import broker, progress
-from hub.models import BaseModel, Job, Version
+from hub.models import BaseModel, Version
 from tests.hub import factories
 from tests.hub.conftest import no_earlier_tries  # noqa: F401
 from tests.hub.web.driver import CHROMIUM, DRIVER, ENTER, TAB, Browser
 from tests.workers.conftest import write_base
+from tests.workers.thread import working
 
 pytestmark = [
     pytest.mark.browser,
@@ -55,29 +55,8 @@ def held(place) -> Path:
 @pytest.fixture
 def worker(place) -> Iterator[None]:
     """A worker in a thread that shows itself and runs what is queued."""
-    import torch
-    from django.db import connection
-
-    from workers.runner import run
-    from workers.worker import Worker
-
-    here, stop = Worker("here", [broker.CPU]), threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            here.heartbeat.beat()
-            for pk in list(Job.objects.filter(state="queued").values_list("pk", flat=True)):
-                if job := here.claim(pk):
-                    run(job, here)
-            stop.wait(0.1)
-        connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
-    torch.set_num_threads(1)
+    with working(shows_itself=True):
+        yield
 
 
 @pytest.fixture

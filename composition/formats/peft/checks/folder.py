@@ -95,7 +95,7 @@ def _missing(name: str, paths: list[str]) -> CompositionError:
         facts["folders"] = folders
         where = "is an adapter in the folder" if len(folders) == 1 else f"are {len(folders)} adapters, in the folders"
         problem = f"There {where} {first_three(folders)}, and none at the top."
-        do = f"Push {'it' if len(folders) == 1 else 'each'} by its path: {_pushes(folders)}"
+        do = f"Push {'it' if len(folders) == 1 else 'each'} by its path: {_pushes(folders, every=len(folders) > 1)}"
     elif shards and name == WEIGHTS_FILE:
         facts["format"] = "sharded"
         problem = f"The weights are sharded over {len(shards)} files ({first_three(shards)}); there is no {name}."
@@ -120,7 +120,7 @@ def _extra(extra: list[str], paths: list[str]) -> CompositionError:
         message = (
             f"The folder holds an adapter at its top and {more} in {first_three(folders)}. An upload is one adapter. "
             f"Push the one at the top alone: hubctl push FOLDER NAME {exclude}{' …' if len(folders) > MANY else ''} "
-            f"Push another by its path: {_pushes(folders)}"
+            f"Push another by its path: {_pushes(folders, every=True)}"
         )
     else:
         message = (
@@ -131,8 +131,12 @@ def _extra(extra: list[str], paths: list[str]) -> CompositionError:
     return CompositionError("adapter.extra_weights", message, **facts)
 
 
-def _pushes(folders: list[str]) -> str:
-    """The command for each of the first folders; each goes to a repository of its own where there are more."""
+def _pushes(folders: list[str], *, every: bool) -> str:
+    """The command for each of the first folders; each goes to a repository of its own where there are more.
+
+    With `every` also the one for all of them, and for the adapter at the top.
+    """
     names = ["NAME" if len(folders) == 1 else quote(f"NAME-{folder.replace('/', '-')}") for folder in folders]
     commands = [f"hubctl push {quote(f'FOLDER/{folder}')} {name}" for folder, name in zip(folders, names, strict=True)]
-    return "; ".join(commands[:MANY]) + (f"; and {len(folders) - MANY} more likewise" if len(folders) > MANY else "")
+    more = f"; and {len(folders) - MANY} more likewise" if len(folders) > MANY else ""
+    return "; ".join(commands[:MANY]) + more + ("; all at once: hubctl push FOLDER NAME --each" if every else "")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from composition.errors import CompositionError
 from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats.peft.layouts.completing import Shapes, missing
-from composition.formats.peft.layouts.uniform import StoredLora, read_stored, uniform_facts, uniform_files
+from composition.formats.peft.layouts.stored import StoredLora, read_stored
+from composition.formats.peft.layouts.uniform import uniform_facts, uniform_files
 from composition.formats.servers import SERVERS, Served, Verdict, reason_against, served_of, verdict
 from composition.formats.sources import Files, FileSource
 

@@ -14,95 +14,23 @@ docs/inference-servers.md says which server needs which of these.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from composition.errors import CompositionError
 from composition.facts import ModuleFacts
 from composition.formats.made_files import FLOATS, Block, MadeFile, Zeros, tensor_rows, widened
-from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft.layouts.completing import Shapes, missing
-from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names, parse_factor
+from composition.formats.peft.layouts.stored import StoredLora, read_stored
+from composition.formats.peft.names import CONFIG_FILE, WEIGHTS_FILE, factor_names
 from composition.formats.peft.plain_config import plain_config
-from composition.formats.peft.types import reason_for
 from composition.formats.safetensors_header import (
     DTYPE_BYTES,
-    HIGHEST_MAX_HEADER,
-    SafetensorsHeader,
-    TensorInfo,
-    parse_header,
     write_header,
 )
-from composition.formats.sources import Files, FileSource, MemoryFile, read_start
+from composition.formats.sources import Files, FileSource, MemoryFile
 
 LEAST_RANK = 16
-DTYPES = ("BF16", *FLOATS)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLora:
-    """A plain LoRA's config, the header of its weights, its factors by module, and where their bytes are."""
-
-    config: PeftConfig
-    header: SafetensorsHeader
-    pairs: Mapping[str, tuple[TensorInfo, TensorInfo]]
-    source: FileSource
-
-    def scale(self, module: str) -> float:
-        """The s of ΔW = s · B @ A."""
-        return self.config.scale(module, self.pairs[module][0].shape[0])
-
-    def facts(self) -> dict[str, ModuleFacts]:
-        """Module → rank, features, scale, sorted by name."""
-        return {
-            module: ModuleFacts(r=a.shape[0], in_features=a.shape[1], out_features=b.shape[0], scale=self.scale(module))
-            for module, (a, b) in self.pairs.items()
-        }
-
-
-def read_stored(files: Files) -> StoredLora:
-    """The plain LoRA among these files, by its headers alone.
-
-    Raises CompositionError `config.*`, `safetensors.*`, and `form.not_plain` with the reason where the adapter is more
-    than A, B and a scale, or its factors are no matrices.
-    """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if name not in files:
-            raise _not_plain(f"there is no {name}")
-    config = parse_peft_config(read_start(files[CONFIG_FILE], MAX_CONFIG + 1), size=files[CONFIG_FILE].size)
-    needs = config.needs_base()
-    if needs:
-        raise _not_plain(needs[0]["reason"], needs[0]["do"])
-    source = files[WEIGHTS_FILE]
-    with source.open() as stream:
-        header = parse_header(stream, size=source.size, max_header=HIGHEST_MAX_HEADER, file=WEIGHTS_FILE)
-    factors = {name: parse_factor(name) for name in header.tensors}
-    tables = [factor.module for factor in factors.values() if factor and factor.table]
-    if tables:
-        raise _not_plain(reason_for("embedding", tables[0])["reason"])
-    halves: dict[str, dict[str, TensorInfo]] = {}
-    for name, tensor in header.tensors.items():
-        factor = factors[name]
-        if factor is None:
-            raise _not_plain(f"it holds {name}, which is no LoRA factor")
-        if factor.half in halves.setdefault(factor.module, {}):
-            raise _not_plain(f"it holds lora_{factor.half} of {factor.module} twice")
-        halves[factor.module][factor.half] = tensor
-    pairs = {}
-    for module, pair in sorted(halves.items()):
-        a, b = pair.get("A"), pair.get("B")
-        if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1]:
-            raise _not_plain(f"the factors of {module} are not two matrices A [r, in] and B [out, r]")
-        if a.shape[0] != config.rank(module):
-            raise _not_plain(f"{module} has rank {a.shape[0]}, and the config says {config.rank(module)}")
-        if a.dtype not in DTYPES or b.dtype not in DTYPES:
-            raise _not_plain(f"{module} is stored as {a.dtype} and {b.dtype}; expected {', '.join(DTYPES)}")
-        pairs[module] = (a, b)
-    if not pairs:
-        raise _not_plain("it holds no LoRA factors")
-    return StoredLora(config, header, pairs, source)
 
 
 def uniform_files(
@@ -207,11 +135,3 @@ def _suffixes(modules: set[str], base_shapes: Shapes | None) -> tuple[str, ...]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _not_plain(reason: str, do: str = "Take its files as they are.") -> CompositionError:
-    return CompositionError(
-        "form.not_plain",
-        f"Only a plain LoRA (A, B and a scale for each module) can be written in another form. This adapter is none: "
-        f"{reason.rstrip('.')}. {do}",
-    )

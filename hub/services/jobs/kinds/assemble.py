@@ -22,7 +22,8 @@ from hub.services.base_families import other_base
 from hub.services.content.dataset_rows import prompt_rows
 from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import JobKind, parameters_of, unfit_facts
+from hub.services.jobs.kinds.base import parameters_of, unfit_facts
+from hub.services.jobs.kinds.combining import Combining
 from hub.services.jobs.request import JobRequest
 
 # Rough, for one core and fp32: floating-point operations a second in training, tokens of a row.
@@ -33,7 +34,7 @@ ROUTED = 32  # rows of each task that the routing report reads
 Datasets = Sequence[Version]
 
 
-class Assemble(JobKind):
+class Assemble(Combining):
     """Two plain LoRAs or more in, or a mixture and what joins it; a mixture out."""
 
     recipe = AssembleRecipe
@@ -95,7 +96,7 @@ class Assemble(JobKind):
         return [*expert_facts(_config_of(mixture), AdapterFacts.from_dict(mixture.facts)), *plain[1:]]
 
     def misfit(self, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
-        if reason := other_base(first, version):
+        if reason := other_base(first, version, across=bool(recipe and recipe.across_quantisations)):
             return reason
         if version == first and version.facts["peft_type"] == method.kind.upper():
             return ""  # Adapters may join this mixture.

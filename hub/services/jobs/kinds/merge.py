@@ -7,45 +7,22 @@ from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats.peft.layouts.choosing import AUTO, written
 from composition.recipes import MergeRecipe, Recipe
 from composition.recipes.method import Method
-from hub.access import Viewer
-from hub.errors import Invalid
 from hub.models import Version
-from hub.services.base_families import WORD, other_base, unquantised
+from hub.services.base_families import other_base
 from hub.services.jobs.draft import Draft
-from hub.services.jobs.kinds.base import (
-    BYTES_READ,
-    ITEMSIZE,
-    SECONDS_TO_START,
-    JobKind,
-    refuse_other_bases,
-    unfit_facts,
-)
-from hub.services.jobs.request import JobRequest
+from hub.services.jobs.kinds.base import BYTES_READ, ITEMSIZE, SECONDS_TO_START, unfit_facts
+from hub.services.jobs.kinds.combining import Combining
 
 # Rough, for one core, measured on merges of 8B-shaped adapters; good to a factor of 3.
 FLOPS = 2e10
 SECONDS_A_MODULE = 0.005
 
 
-class Merge(JobKind):
+class Merge(Combining):
     """Any number of plain LoRAs of one base in, one LoRA out."""
 
     recipe = MergeRecipe
     again_at = "merge"
-
-    def completed(self, viewer: Viewer, request: JobRequest) -> JobRequest:
-        """Of adapters on quantised relatives, the result is for the base that is not quantised."""
-        bases = {version.base_id: version.base for version in request.adapters if version.base}
-        if request.base or len(bases) < 2 or not says_across(request):
-            return request
-        return request.replace(base=unquantised(request.adapters[0].base))
-
-    def check_bases(self, request: JobRequest) -> None:
-        across = says_across(request)
-        refuse_other_bases(request, across)
-        own, asked = request.adapters[0].base if request.adapters else None, request.base
-        if asked and own and asked.pk != own.pk and not (across and asked.pk == unquantised(own).pk):
-            raise Invalid(f"The adapters belong to {own}, not to {asked}.", field="base")
 
     def misfit(self, method: Method, first: Version, version: Version, recipe: Recipe | None = None) -> str:
         across = bool(recipe and recipe.across_quantisations)
@@ -91,11 +68,6 @@ class Merge(JobKind):
         compact = {n: replace(shapes[n], r=r, scale=1.0) for n, r in draft.recipe.output_ranks(inputs).items()}
         base = draft.request.adapters[0].base if compact else None
         return compact, written(compact, draft.recipe.layout, base.shapes if base else None) if compact else compact
-
-
-def says_across(request: JobRequest) -> bool:
-    """Whether the recipe takes adapters of quantised relatives as adapters of one base."""
-    return request.recipe.get(WORD) is True
 
 
 HOME = Merge()
