@@ -68,7 +68,7 @@ class Hub(People):
         return self.transport.json("PATCH", f"/bases/{quote(name)}", json=changes)
 
     def push_base(self, folder: str | Path, name: str, **options: Any) -> dict[str, Any]:
-        """Push a base's own files; see `hubctl.importing.base_files.push_base`. Returns {"base", "commit", "files", "size"}."""
+        """Push a base's own files; see `hubctl.importing.base_files`. Returns {"base", "commit", "files", "size"}."""
         from hubctl.importing.base_files import push_base
 
         return push_base(self, folder, name, **options)

@@ -184,15 +184,23 @@ def _store(actor: User, base: BaseModel, upload: Upload, manifest: Manifest) -> 
     with transaction.atomic():
         base = hold(base)
         _require_room(actor, base, manifest)
-        claim_blobs(set(manifest.values()))
         if not Upload.objects.filter(pk=upload.pk, committed_at=None).update(committed_at=timezone.now()):
             raise uploads.gone()
         upload.files.update(blob=None)
-        if manifest_of_base(base) != manifest:
-            base.files.all().delete()
-            rows = [BaseFile(base=base, path=path, blob_id=entry.sha256) for path, entry in manifest.items()]
-            BaseFile.objects.bulk_create(rows, batch_size=500)
+        if set_files(base, manifest):
             record(actor, "base.files", base, commit=base_commit(manifest), files=len(manifest))
+
+
+def set_files(base: BaseModel, manifest: Manifest) -> bool:
+    """Let the base have these files, which are stored and checked, and no others; whether that changes anything."""
+    with transaction.atomic():
+        claim_blobs(set(manifest.values()))
+        if manifest_of_base(base) == manifest:
+            return False
+        base.files.all().delete()
+        rows = [BaseFile(base=base, path=path, blob_id=entry.sha256) for path, entry in manifest.items()]
+        BaseFile.objects.bulk_create(rows, batch_size=500)
+    return True
 
 
 def _require_room(actor: User, base: BaseModel, manifest: Manifest) -> None:

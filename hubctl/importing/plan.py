@@ -57,6 +57,8 @@ def _row(hub: "Hub", source: Source, name: str, target: str, revision: str | Non
         return Row(name, target, TAKEN, "a repository of this name is there and was not imported; use --as", found)
     if (there["id"], there.get("source")) != (found.id, source.endpoint):
         return Row(name, target, TAKEN, f"it came from {there.get('source')} {there['id']}; use --as", found)
+    if found.private and hub.repository(target).get("visibility") != "private":
+        return Row(name, target, TAKEN, "it is private or gated there, and public here: make it private first", found)
     if there.get("commit") == found.commit:
         return Row(name, target, HERE, "", found)
     return Row(name, target, UPDATE, _advice(hub, source, found, bases), found)

@@ -1,4 +1,4 @@
-"""Where something came from, kept as a file beside it: `provenance.json`. It also tells a second import what is done."""
+"""Where something came from, kept as a file beside it, `provenance.json`: a second import sees by it what is done."""
 
 import json
 from pathlib import Path

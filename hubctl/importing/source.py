@@ -17,7 +17,7 @@ from hubctl.errors import Forbidden, HubctlError, NotFound, Refused, Unreachable
 HUGGING_FACE = "https://huggingface.co"
 NOT_TAKEN = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "*.py", "*.zip")
 """Files that the hub does not take, so that nobody waits for them."""
-FULL = "sha private gated tags siblings cardData".split()
+OF_BASE = "base_model:adapter:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Source:
             if path in found.digests and sha256(folder / path) != found.digests[path]:
                 (folder / path).unlink()
                 raise Refused(
-                    f"{found.id}: {path} arrived broken: its SHA-256 is not {found.digests[path]}. Run again."
+                    f"{found.id}: {path} arrived broken, its SHA-256 is not {found.digests[path]}. Run again."
                 )
         return folder
 
@@ -94,10 +94,8 @@ def _is_taken(path: str) -> bool:
 def _found(info: Any) -> Found:
     files = [row for row in info.siblings or () if _is_taken(row.rfilename)]
     card = info.card_data.to_dict() if info.card_data else {}
-    base = card.get("base_model") or next(
-        (tag.removeprefix("base_model:adapter:") for tag in info.tags or () if tag.startswith("base_model:adapter:")),
-        "",
-    )
+    tagged = [tag.removeprefix(OF_BASE) for tag in info.tags or () if tag.startswith(OF_BASE)]
+    base = card.get("base_model") or (tagged[0] if tagged else "")
     return Found(
         id=info.id,
         commit=info.sha,
@@ -144,6 +142,8 @@ class _Words:
             )
         if isinstance(error, errors.OfflineModeIsEnabled):
             raise Unreachable("huggingface_hub is switched offline: unset HF_HUB_OFFLINE.")
+        if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", 0) in (401, 403):
+            raise Forbidden(f"{self.endpoint} refuses the token: set HUBCTL_SOURCE_TOKEN to one of that hub, or none.")
         if isinstance(error, errors.HfHubHTTPError | errors.LocalEntryNotFoundError):
             raise HubctlError(f"{self.endpoint} refuses {self.name}: {error}")
         if isinstance(error, errors.HFValidationError):

@@ -1,4 +1,4 @@
-"""From a Hugging Face Hub to this one: adapters by id, of an organisation, of a base; what would come is shown first."""
+"""From a Hugging Face Hub to this one: adapters by id, of an organisation, of a base; the plan is shown first."""
 
 import sys
 from collections.abc import Sequence
@@ -18,9 +18,7 @@ from hubctl.output import emit, size, table
 @click.option("--as", "target", metavar="NAME", help="Of one: the name it gets, namespace/name.")
 @click.option("--endpoint", metavar="URL", help="The source; default: HF_ENDPOINT, then https://huggingface.co.")
 @click.option("--limit", default=100, show_default=True, help="At most so many of an organisation or a base.")
-@click.option(
-    "--private", is_flag=True, help="Make all of them private here; what is private or gated there always is."
-)
+@click.option("--private", is_flag=True, help="Make all private here; what is private or gated there always is.")
 @click.option("--yes", is_flag=True, help="Bring them, without asking.")
 @with_hub
 def import_command(hub, name, base, namespace, target, endpoint, limit, private, yes, as_json) -> int:

@@ -1,4 +1,4 @@
-"""Bases that the hub serves, and those that it doesn't: what transformers and peft make of both, with HF_ENDPOINT set."""
+"""Bases that the hub serves, and those that it doesn't: what transformers and peft make of both."""
 
 import pytest
 import torch
