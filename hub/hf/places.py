@@ -52,8 +52,8 @@ class Place:
 def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read", *, files: bool = False) -> Place:
     """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied.
 
-    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub; IsBase where the hub has the
-    files of a base of this id.
+    Where it is about `files` of a model that a library loads, KeptElsewhere for what can't be a repository of this hub;
+    IsBase where the hub has the files of a base of this id.
     """
     pinned, given = None, name
     if VERSION_SUFFIX.fullmatch(name):

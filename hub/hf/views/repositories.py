@@ -168,7 +168,8 @@ class NoId(View):
     def get(self, request, rest, type=MODELS, path=None):
         owner, _, name = rest.partition("/")
         if path is not None or name.startswith("tree/"):
-            place(self.viewer, type, "", owner, "download", files=True)
+            files = self.loads_a_model or path is None
+            place(self.viewer, type, "", owner, "download", files=files)
         place(self.viewer, type, owner, name.split("/")[0], "download")
         raise NotFound("There is no such route in this hub.", code="route_not_found")
 
