@@ -25,6 +25,8 @@ REPOSITORY, REVISION, ENTRY, GATED = "RepoNotFound", "RevisionNotFound", "EntryN
 CODES = {"revision_not_found": REVISION, "file_not_found": ENTRY, "repository_not_found": REPOSITORY, "gated": GATED}
 """A refusal's own code → the protocol's."""
 LONGEST = 2000
+PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x", "–": "-"})
+"""What texts of ours have that a header can't hold, and what stands for it there."""
 
 
 class RepositoryMissing(NotFound):
@@ -120,5 +122,5 @@ def _sentence(detail: object) -> str:
 
 def in_a_header(message: str) -> str:
     """One line of printable ASCII: what a header may hold everywhere."""
-    line = " ".join(message.split())[:LONGEST]
+    line = " ".join(message.translate(PLAIN).split())[:LONGEST]
     return line.encode("ascii", "replace").decode()

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.clients import driving, environments, table
+from tests.clients import driving, environments, snippets, table
 from tests.hub.front.wire import granian, served
 
 pytestmark = pytest.mark.clients
@@ -60,3 +60,11 @@ def test_a_client_does_all_that_it_can(hub, results, tmp_path, version, xet, jou
     )
     results.setdefault(client, {}).update({row["call"]: row for row in rows})
     assert not driving.failures(rows), driving.failures(rows)
+
+
+def test_every_snippet_of_the_page_runs(hub, tmp_path):
+    url, tokens = hub
+    given = {"blocks": snippets.blocks(url, tokens), "commands": snippets.COMMANDS, **tokens}
+    python = environments.python_of("2.4.0")
+    rows = driving.run("page", url=url, home=tmp_path, python=python, signed_in=False, **given)
+    assert {row["result"] for row in rows} == {"yes"}, driving.failures(rows)

@@ -1,4 +1,4 @@
-"""The hub that the clients find: two people, an organisation, two bases. As a program it makes one in HUB_DATA.
+"""The hub that the clients find: three people, an organisation, two bases. As a program it makes one in HUB_DATA.
 
 `python -m tests.clients.world` prints {person: token} as JSON.
 """
@@ -39,7 +39,7 @@ def shapes(config: dict) -> dict[str, list[int]]:
 
 
 def make_world() -> dict[str, str]:
-    """Person → token of every scope: ada, who owns the organisation `lab`, and bob, a member of nothing."""
+    """Person → token of every scope: ada, who owns the organisation `lab`, and bob and you, members of nothing."""
     from hub.models import BaseModel
     from hub.services import known_bases, tokens
     from tests.hub import factories
@@ -47,7 +47,7 @@ def make_world() -> dict[str, str]:
     for name, config in (("pico/llama", LLAMA), ("pico/wide", WIDE_LLAMA)):
         base = BaseModel.objects.create(name=name, config=config)
         known_bases.set_shapes(base=base, shapes=shapes(config), fingerprint=name.encode().hex()[:64], parameters=1)
-    people = {name: factories.make_user(name) for name in ("ada", "bob")}
+    people = {name: factories.make_user(name) for name in ("ada", "bob", "you")}
     factories.make_organisation("lab", admin=people["ada"])
     return {name: tokens.create_token(actor=user, name="t", scopes=SCOPES)[1] for name, user in people.items()}
 
