@@ -215,8 +215,13 @@ class Ref(models.Model):
 
     @property
     def is_tag(self) -> bool:
-        """Whether it is a tag; else it is a branch."""
+        """Whether it is a tag."""
         return self.kind == RefKind.TAG
+
+    @property
+    def is_pull(self) -> bool:
+        """Whether it is that of a pull request."""
+        return self.kind == RefKind.PULL
 
 
 class ProtectedRef(models.Model):

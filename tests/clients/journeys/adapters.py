@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 from tests.clients.journeys.calls import GIVEN, call, run
 from tests.pico import pico_llama
 
-REPO = f"ada/{GIVEN['name']}"
+REPO = f"ada/{GIVEN['name']}-tuned"
 IDS = torch.arange(8)[None]
 WHERE = Path("base")
 api = HfApi()

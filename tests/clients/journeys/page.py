@@ -18,7 +18,7 @@ from tests.clients.journeys.calls import GIVEN, NotInThisClient, call, run
 from tests.pico import pico_llama
 
 IDS = torch.arange(8)[None]
-ELSEWHERE = "http://127.0.0.1:9"
+ELSEWHERE = GIVEN["url"] + "/nowhere"
 
 
 def fill_cache():
