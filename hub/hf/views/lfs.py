@@ -11,6 +11,7 @@ from urllib.parse import quote
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from hub import access
 from hub.errors import Invalid, NotFound
 from hub.hf import permits
 from hub.hf.places import Place, place, proposing
