@@ -140,13 +140,15 @@ def test_an_address_expires(hf, monkeypatch):
     assert "expired" in refused.json()["error"]
 
 
-def test_who_lost_the_role_or_the_token_sends_nothing_more(hf, people):
+def test_who_lost_sight_of_the_repository_or_the_token_sends_nothing_more(hf, people, repository):
+    repository.visibility = "private"
+    repository.save()
     href = action(batch(hf, entry_of(DATA)))["href"]
     Token.objects.filter(user=people.member).update(revoked_at=timezone.now())
     assert put(hf, href, DATA).status_code == 403
     again = Hf(people.member, hf.repository)
     href = action(batch(again, entry_of(DATA)))["href"]
-    Membership.objects.filter(user=people.member).update(role="reader")
+    Membership.objects.filter(user=people.member).delete()
     assert put(hf, href, DATA).status_code == 403
     assert not Arrival.objects.exists()
 
