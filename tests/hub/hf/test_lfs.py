@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import os
 from datetime import timedelta
 
@@ -9,10 +10,11 @@ import pytest
 from django.core import signing
 from django.utils import timezone
 
+from hub.errors import Conflict
 from hub.hf.views import lfs as views
 from hub.models import Arrival, ChunkStore, Membership, Token
 from hub.services import arrivals, quotas
-from hub.services.arrivals import stores
+from hub.services.arrivals import stores, transfers
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
 from tests.hub import factories
@@ -119,6 +121,22 @@ def test_other_bytes_than_were_announced_are_refused_and_leave_nothing(hf, store
     assert not blobs.exists(entry.sha256)
     assert put(hf, action(batch(hf, entry))["href"], DATA).status_code == 200, "The right ones are welcome after that."
     assert ChunkStore.objects.get().bytes == 0
+
+
+def test_the_same_file_sent_twice_at_once_is_taken_once(hf):
+    """As a client does that commits it under two names: the slower one finds the file complete, and is content."""
+    entry = entry_of(DATA)
+    href = action(batch(hf, entry))["href"]
+    place = ChunkStore.objects.get()
+    first = {"store": place, "entry": entry, "most": 70_000, "at": 0, "starts": True}
+    assert transfers.write(stream=io.BytesIO(DATA[:40_000]), **first) == 40_000
+    assert put(hf, href, DATA).status_code == 200
+    rest = {**first, "at": 40_000, "most": 30_000, "starts": False}
+    assert transfers.write(stream=io.BytesIO(DATA[40_000:]), **rest) == 30_000
+    assert transfers.complete(store=place, entry=entry) == Arrival.objects.get()
+    Arrival.objects.all().delete()
+    with pytest.raises(Conflict, match="from its begin"):
+        transfers.write(stream=io.BytesIO(DATA[40_000:]), **rest)
 
 
 def test_an_address_is_good_for_its_file_alone(hf):
