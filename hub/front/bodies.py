@@ -43,6 +43,7 @@ class Body:
             return b""
         if self._next is None:
             self._next = asyncio.ensure_future(_message(self.receive))
+            await asyncio.sleep(0)  # What has come already needs no waiting, which costs a timer and a callback.
         left = self._deadline - time.monotonic()
         if not self._next.done():
             await asyncio.wait({self._next}, timeout=max(0.0, left if patience is None else min(left, patience)))
