@@ -74,6 +74,19 @@ def test_only_the_owner_and_administrators_push_and_a_commit_twice_is_one(base):
     assert base_files.commit_base_upload(actor=base.created_by, upload=upload) == base_files.manifest_of_base(base)
 
 
+def test_a_commit_that_comes_too_early_or_too_late_is_told_so(base):
+    upload = base_files.begin_base_upload(actor=base.created_by, base=base, files=factories.promise(FILES))
+    with pytest.raises(HubError) as early:
+        base_files.commit_base_upload(actor=base.created_by, upload=upload)
+    with pytest.raises(HubError) as other:
+        uploads.commit_upload(actor=base.created_by, upload=upload)
+    uploads.abandon_upload(actor=base.created_by, upload=Upload.objects.get())
+    with pytest.raises(HubError) as late:
+        base_files.commit_base_upload(actor=base.created_by, upload=upload)
+    found = [refused.value.code for refused in (early, other, late)]
+    assert found == ["upload.incomplete", "upload.other_kind", "upload.gone"]
+
+
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
