@@ -40,12 +40,12 @@ urlpatterns = [
     path(f"{FILES}/raw/<ref:ref>/<anypath:path>", files.Raw.as_view(of_base=bases.raw), name="file"),
     path("", include("hub.hf.writing_urls")),
     # What nothing above takes: an id that isn't here, or a route that this hub doesn't have.
-    path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view()),
+    path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view(of_base=bases.bare)),
     path("api/spaces/<anypath:rest>", repositories.NoId.as_view(), {"type": "spaces"}),
     # Any other address under /api/.
     re_path(r"^api(?:/[\s\S]*)?$", Unknown.as_view()),
 ]
 
 bare = [
-    path("<name:rest>/resolve/<anypath:path>", repositories.NoId.as_view()),
+    path("<name:rest>/resolve/<anypath:path>", repositories.NoId.as_view(of_base=bases.bare)),
 ]

@@ -172,6 +172,19 @@ def test_revisions_are_branches_and_aliases_are_ids(base):
     assert [row["targetCommit"] for row in alone] == [queries.base_commit(old)]
 
 
+def test_an_alias_may_have_no_namespace(base):
+    commit = queries.base_commit(push(base, FILES))
+    base.aliases.create(name="llama", folded="llama")
+    for path in ("", "/revision/main", f"/revision/{commit}"):
+        assert get(f"/api/models/llama{path}").json()["sha"] == commit
+    assert {row["path"] for row in get("/api/models/llama/tree/main").json()} >= {"config.json"}
+    assert get("/api/models/llama/refs").json()["branches"][0]["targetCommit"] == commit
+    assert get("/Llama/resolve/main/config.json")["X-Repo-Commit"] == commit
+    for path in ("/tree", "/commits", "/elsewhere", "/settings"):
+        assert get(f"/api/models/llama{path}").status_code == 404
+    assert get("/api/models/other").headers["X-Error-Code"] == "RepoNotFound"
+
+
 def test_a_repository_of_the_id_comes_first_for_those_who_see_it(base):
     push(base, FILES)
     pico = factories.make_organisation("pico", admin=base.created_by)
