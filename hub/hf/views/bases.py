@@ -3,6 +3,8 @@
 Everybody may see bases. Each function takes the view that was asked, the base, and the rest of the address.
 """
 
+from collections.abc import Callable
+
 from rest_framework.response import Response
 
 from hub.errors import NotFound
@@ -84,6 +86,21 @@ def file(view: View, base: BasePlace, rest: str):
 def raw(view: View, base: BasePlace, ref: str, path: str):
     """`GET /org/name/raw/REV/PATH`."""
     return file(view, base, f"{ref}/{path}")
+
+
+def bare(view: View, base: BasePlace, rest: str, path: str | None = None):
+    """What is asked of a base by an alias without a namespace (`gpt2`), whose addresses no other route takes."""
+    if path is not None:
+        return file(view, base, path)
+    what, _, of = rest.partition("/")[2].partition("/")
+    answer = (OF_A_REVISION if of else AS_IT_IS).get(what)
+    if answer is None or view.request.method not in ("GET", "HEAD"):
+        raise NotFound("There is no such route in this hub.", code="route_not_found")
+    return answer(view, base, of) if of else answer(view, base)
+
+
+AS_IT_IS: dict[str, Callable[..., Response]] = {"": info, "refs": refs}
+OF_A_REVISION: dict[str, Callable[..., Response]] = {"revision": info, "tree": tree, "commits": commits}
 
 
 def _listed(edition: Edition, paths: list[str], *, expand: bool) -> list[dict]:
