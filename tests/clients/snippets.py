@@ -1,5 +1,6 @@
-"""The snippets of docs/use-from-your-tools.md, with the addresses and names of a test in the place of the reader's."""
+"""The snippets of docs/use-from-your-tools.md and of pages, with the addresses and names of a test in the place of the reader's."""
 
+import html
 import re
 import sys
 from collections.abc import Mapping
@@ -24,3 +25,9 @@ def blocks(url: str, tokens: Mapping[str, str]) -> list[list[str]]:
                 text = text.replace(theirs, ours)
             found.append([heading, part["language"], text])
     return found
+
+
+def on_page(text: str) -> dict[str, str]:
+    """Label → code of the snippets of an adapter's page."""
+    found = re.findall(r"<summary>([^<]+)</summary>.*?<code id=\"snippet-\d+\">(.*?)</code>", text, re.S)
+    return {html.unescape(label): html.unescape(code) for label, code in found}

@@ -1,6 +1,6 @@
 """The snippets of a page of the docs, one after another, as their reader would run them.
 
-`GIVEN["blocks"]` are [heading, language, text]. The reader has an adapter in `dates/`, and the base `pico/llama` in the
+`GIVEN["blocks"]` are [heading, language, text]. The reader has an adapter in `dates/`, which is what each snippet that loads one loads, and the base `pico/llama` in the
 cache of their machine, loaded once from wherever it is.
 """
 
@@ -51,7 +51,7 @@ def python(text, scoped):
         raise NotInThisClient(str(error)) from error
     finally:
         constants.ENDPOINT, constants.HUGGINGFACE_CO_URL_TEMPLATE = before
-    if "you/dates" in text and "model" in names:
+    if "model" in names and "get_peft_model" not in text:
         expected = PeftModel.from_pretrained(pico_llama(), "dates").eval()(IDS).logits
         assert torch.allclose(names["model"].eval()(IDS).logits, expected, atol=1e-6)
 
