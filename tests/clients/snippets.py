@@ -1,4 +1,4 @@
-"""The snippets of docs/use-from-your-tools.md and of pages, with the addresses and names of a test in the place of the reader's."""
+"""The snippets of docs/use-from-your-tools.md and of pages, with a test's address and names in the place of the reader's."""
 
 import html
 import re
@@ -29,5 +29,7 @@ def blocks(url: str, tokens: Mapping[str, str]) -> list[list[str]]:
 
 def on_page(text: str) -> dict[str, str]:
     """Label → code of the snippets of an adapter's page."""
-    found = re.findall(r"<summary>([^<]+)</summary>.*?<code id=\"snippet-\d+\">(.*?)</code>", text, re.S)
+    found = re.findall(
+        r"<summary>([^<]+)</summary>(?:(?!<summary>).)*?<code id=\"snippet-\d+\">(.*?)</code>", text, re.S
+    )
     return {html.unescape(label): html.unescape(code) for label, code in found}
