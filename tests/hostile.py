@@ -132,6 +132,7 @@ def contents() -> Rows:
         "n.png": (POINTER, "lfs_pointer"),
         "o.json": (page, "web_page"),
         "p.gguf": (b"Entry not found", "answer"),
+        "q.gguf": (b"\x01\x02\x03\x04" * 20, "mismatch"),
     }
     for name, (data, code) in bad.items():
         yield name, {**adapter(), name: data}, f"content.{code}"
