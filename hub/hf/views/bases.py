@@ -3,8 +3,6 @@
 Everybody may see bases. Each function takes the view that was asked, the base, and the rest of the address.
 """
 
-from collections.abc import Callable
-
 from rest_framework.response import Response
 
 from hub.errors import NotFound
@@ -93,14 +91,15 @@ def bare(view: View, base: BasePlace, rest: str, path: str | None = None):
     if path is not None:
         return file(view, base, path)
     what, _, of = rest.partition("/")[2].partition("/")
-    answer = (OF_A_REVISION if of else AS_IT_IS).get(what)
-    if answer is None or view.request.method not in ("GET", "HEAD"):
+    if not what:
+        return info(view, base)
+    answer = OF_A_REVISION.get(what) if of else None
+    if answer is None:
         raise NotFound("There is no such route in this hub.", code="route_not_found")
-    return answer(view, base, of) if of else answer(view, base)
+    return answer(view, base, of)
 
 
-AS_IT_IS: dict[str, Callable[..., Response]] = {"": info, "refs": refs}
-OF_A_REVISION: dict[str, Callable[..., Response]] = {"revision": info, "tree": tree, "commits": commits}
+OF_A_REVISION = {"revision": info, "tree": tree, "commits": commits}
 
 
 def _listed(edition: Edition, paths: list[str], *, expand: bool) -> list[dict]:
