@@ -1,4 +1,4 @@
-"""The snippets of docs/use-from-your-tools.md and of pages, with a test's address and names in the place of the reader's."""
+"""The snippets of docs/use-from-your-tools.md and of pages, with a test's address and names for the reader's."""
 
 import html
 import re

@@ -1,7 +1,7 @@
 """The snippets of a page, one after another, as their reader would run them.
 
-`GIVEN["blocks"]` are [heading, language, text]. The reader has an adapter in `dates/`, which is what every snippet loads
-that loads one, and the base `pico/llama` in the cache of their machine, loaded once from wherever it is.
+`GIVEN["blocks"]` are [heading, language, text]. The reader has an adapter in `dates/`, which every snippet loads that
+loads one, and the base `pico/llama` in the cache of their machine, loaded once from wherever it is.
 """
 
 import os
