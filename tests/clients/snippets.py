@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.clients.table import PAGE
 
 PART = re.compile(r"^## (?P<heading>[^\n]+)$|^```(?P<language>[a-z ]+)\n(?P<text>.*?)^```$", re.S | re.M)
+SHOWN = re.compile(r'<summary>([^<]+)</summary>(?:(?!<summary>).)*?<code id="snippet-\d+">(.*?)</code>', re.S)
 COMMANDS = str(Path(sys.executable).parent)
 """Where `hf` is, for an environment that takes huggingface_hub from this one."""
 
@@ -29,7 +30,5 @@ def blocks(url: str, tokens: Mapping[str, str]) -> list[list[str]]:
 
 def on_page(text: str) -> dict[str, str]:
     """Label → code of the snippets of an adapter's page."""
-    found = re.findall(
-        r"<summary>([^<]+)</summary>(?:(?!<summary>).)*?<code id=\"snippet-\d+\">(.*?)</code>", text, re.S
-    )
+    found = SHOWN.findall(text)
     return {html.unescape(label): html.unescape(code) for label, code in found}
