@@ -214,13 +214,18 @@ class Ref(models.Model):
         return self.name
 
     @property
+    def is_branch(self) -> bool:
+        """Whether it is a branch."""
+        return self.kind == RefKind.BRANCH
+
+    @property
     def is_tag(self) -> bool:
         """Whether it is a tag."""
         return self.kind == RefKind.TAG
 
     @property
     def is_pull(self) -> bool:
-        """Whether it is that of a pull request."""
+        """Whether it is where a pull request's changes are."""
         return self.kind == RefKind.PULL
 
 

@@ -14,6 +14,7 @@ MINE = {"target": {"type": "model", "name": "lab/secret"}, "files": []}
 ANYONE = "200 200 200 200 200 200 200 200"
 ANYONE_WITH = "200 200 200 200 200 200 200 401"
 SIGNED_IN = "401 200 200 200 200 200 200 401"
+PAGE = "404 404 200 200 200 200 200 401"
 SEEN = "401 404 200 200 200 200 200 401"
 WRITERS = "401 404 403 200 200 403 200 401"
 ADMINS = "401 404 403 403 200 403 403 401"
@@ -82,7 +83,8 @@ PROTOCOL_ROWS = [
     row(f"{HERE}/branch/<anypath:rest>", "POST", WRITERS, to={"rest": "new"}, json={"startingPoint": "v1"}),
     row(f"{HERE}/branch/<anypath:rest>", "DELETE", WRITERS, to={"rest": "side"}),
     row("<place:namespace>/<name:name>/resolve/<anypath:rest>", "GET", SEEN, DOWNLOADS, to={"rest": "v1/README.md"}),
-    row("<place:namespace>/<name:name>/raw/<ref:ref>/<anypath:path>", "GET", SEEN, DOWNLOADS),
+    # An address of pages as well: by a session, or by a token.
+    any_row("<place:namespace>/<name:name>/raw/<ref:ref>/<anypath:path>", "GET", PAGE, DOWNLOADS),
     row("api/<type:type>", "GET", ANYONE_WITH, "200 200 200 403"),
     # Of a new name: who may write in `lab`, or with a limit in all of it.
     row("api/repos/create", "POST", "401 403 403 200 200 403 200 401", "403 403 200 403", json=NEW),

@@ -83,9 +83,8 @@ class Raw(File):
         return self.refuse_on_a_page if self.is_page() else super().get_exception_handler()
 
     def is_page(self) -> bool:
-        """Whether a person's browser asks."""
-        headers = self.request.headers
-        return "Authorization" not in headers and "text/html" in headers.get("Accept", "")
+        """Whether a person's browser asks, and no program by its token."""
+        return "Authorization" not in self.request.headers
 
     def refuse_on_a_page(self, error, context):
         """None lets the error go on to the middleware, which makes a page of it; what is private is not there."""
