@@ -194,6 +194,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
     for row in staged.values():
         check_digest(row, sources[row.path])
+    proven = {sources[row.path].path: (row.sha256, row.size) for row in staged.values()}
     repository = first_push.target(upload)
     base, folder = upload.base, staging.folder(upload)
     made = importing.imported(repository, change, sources, base=base, folder=folder)
@@ -203,7 +204,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     checked = publishing.check_change(repository=repository, change=change, base=base, sources=sources)
     checked = made.told(checked) if made else checked
     for source in sources.values():
-        blobs.add(source.path, link=True)
+        blobs.add(source.path, link=True, known=proven.get(source.path))
     with transaction.atomic():
         result = publishing.publish(
             actor=actor,
