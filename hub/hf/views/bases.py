@@ -88,6 +88,8 @@ def raw(view: View, base: BasePlace, ref: str, path: str):
 
 def bare(view: View, base: BasePlace, rest: str, path: str | None = None):
     """What is asked of a base by an alias without a namespace (`gpt2`), whose addresses no other route takes."""
+    if view.request.method not in ("GET", "HEAD"):
+        raise NotFound("There is no such route in this hub.", code="route_not_found")
     if path is not None:
         return file(view, base, path)
     what, _, of = rest.partition("/")[2].partition("/")

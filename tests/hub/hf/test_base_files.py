@@ -181,6 +181,8 @@ def test_an_alias_may_have_no_namespace(base):
     assert get("/Llama/resolve/main/config.json")["X-Repo-Commit"] == commit
     for path in ("/tree", "/commits", "/elsewhere", "/settings"):
         assert get(f"/api/models/llama{path}").status_code == 404
+    for path in ("/api/models/llama", "/llama/resolve/main/config.json"):
+        assert Client().post(path).status_code == 404
     assert get("/api/models/other").headers["X-Error-Code"] == "RepoNotFound"
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from django.db import connection
 from huggingface_hub import constants
 
 from hub.models import BaseModel, Repository
+from hubctl.client import Hub
+from hubctl.errors import Unreachable
 from tests.hub import factories
 from tests.hub.front.wire import granian
 from tests.hub.front.wire import served as serving
@@ -80,10 +83,21 @@ def test_adapters_come_from_another_hub_after_a_plan_and_a_second_time_nothing_m
     refused = hubctl(*given)
     assert (refused.code, "HUBCTL_SOURCE_TOKEN" in refused.err) == (3, True), refused.err
     monkeypatch.setenv("HUBCTL_SOURCE_TOKEN", elsewhere.token)
+    push, pushed = Hub.push, []
+
+    def cut(hub, *what, **options):
+        pushed.append(what)
+        if len(pushed) == 2:
+            raise Unreachable("the wire was cut")
+        return push(hub, *what, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hub, "push", cut)
+        assert hubctl(*given, "--yes").code == 6 and mine.count() == 1
     done = hubctl(*given, "--yes", "--json")
     assert done.code == 0, done.err
     rows = {row["id"]: row for row in done.json}
-    assert {name: row["state"] for name, row in rows.items()} == {"lab/dates": "imported", "lab/secret": "imported"}
+    assert sorted(row["state"] for row in done.json) == ["here", "imported"]
     assert {row.full_name: row.visibility for row in mine.all()} == {
         "bob/dates": "public",
         "bob/secret": "private",
@@ -114,3 +128,14 @@ def test_a_base_comes_with_its_files(bob, elsewhere, hubctl):
     source = BaseModel.objects.get(name="Pico/Served")
     brought, held = (dict(row.files.values_list("path", "blob")) for row in (base, source))
     assert brought.pop("provenance.json") and brought == held
+
+
+def test_what_is_needed_is_said_before_anything_is_asked(signed_in, served, hubctl, monkeypatch):
+    itself = hubctl("import", "lab/dates", "--endpoint", served)
+    assert (itself.code, "this very hub" in itself.err) == (1, True), itself.err
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    for given in (("import", "lab/dates"), ("base", "add", "--from", "org/model")):
+        done = hubctl(*given)
+        assert (done.code, 'pip install "adapter-hub[hub]"' in done.err) == (1, True), done.err
+    for wrong in (("import",), ("import", "a/b", "--base", "c/d"), ("base", "add")):
+        assert hubctl(*wrong).code == 2
