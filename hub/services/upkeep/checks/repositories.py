@@ -74,7 +74,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
 
 def _wrong_name(ref: Ref) -> str:
     """What is wrong with its name; "" for nothing. The hub alone names pull requests' refs."""
-    if ref.name in (MAIN, LATEST) or (ref.is_pull and PULL_NAME.fullmatch(ref.name)):
+    if ref.name in (MAIN, LATEST) or (ref.is_pull and PULL.fullmatch(ref.name)):
         return ""
     try:
         check_ref(ref.name)
