@@ -31,7 +31,8 @@ def test_of_two_commits_for_one_head_one_is_told_to_look_again(writers, reposito
     for turn in range(3):
         parent = head_of(repository, "main").oid
         acts = [
-            lambda hf=hf, n=n: hf.push({f"{turn}-{n}.txt": b"x"}, parentCommit=parent) for n, hf in enumerate(writers)
+            lambda hf=hf, path=f"{turn}-{n}.txt", parent=parent: hf.push({path: b"x"}, parentCommit=parent)
+            for n, hf in enumerate(writers)
         ]
         assert sorted(answer.status_code for answer in at_once(*acts)) == [200, 412]
         assert head_of(repository, "main").parent.oid == parent
