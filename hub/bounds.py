@@ -18,9 +18,12 @@ QUOTAS = {
     "running_jobs": env_int("HUB_QUOTA_RUNNING_JOBS", 0),
     "open_uploads": env_int("HUB_QUOTA_OPEN_UPLOADS", 200),
     "staged_bytes": env_int("HUB_QUOTA_STAGED_MB", 200_000) * 1_000_000,
+    "open_proposals": env_int("HUB_QUOTA_OPEN_PROPOSALS", 100),
+    "proposed_bytes": env_int("HUB_QUOTA_PROPOSED_MB", 20_000) * 1_000_000,
     "organisations": env_int("HUB_QUOTA_ORGANISATIONS", 100),
     "tokens": env_int("HUB_QUOTA_TOKENS", 200),
     "bases": env_int("HUB_QUOTA_BASES", 1_000),
+    "base_bytes": env_int("HUB_QUOTA_BASE_MB", 1_000_000) * 1_000_000,
 }
 ALIASES_A_BASE = env_int("HUB_QUOTA_ALIASES", 50)
 SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)

@@ -16,6 +16,7 @@ from rest_framework.views import set_rollback
 from composition.errors import CompositionError
 from hub import disk, faults, logs
 from hub.errors import HubError, NotFound, Renamed, conflict_of
+from hub.xet.errors import XetError
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ REPOSITORY, REVISION, ENTRY, GATED = "RepoNotFound", "RevisionNotFound", "EntryN
 CODES = {"revision_not_found": REVISION, "file_not_found": ENTRY, "repository_not_found": REPOSITORY, "gated": GATED}
 """A refusal's own code → the protocol's."""
 LONGEST = 2000
+PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x", "–": "-"})
+"""What texts of ours have that a header can't hold, and what stands for it there."""
 
 
 class RepositoryMissing(NotFound):
@@ -34,6 +37,14 @@ class RepositoryMissing(NotFound):
     def __init__(self, *, anonymous: bool) -> None:
         super().__init__("Repository not found")
         self.status = 401 if anonymous else 404
+
+
+class IsBase(RepositoryMissing):
+    """No repository, but a base of which the hub has files: views of reading answer with it, see `views.bases`."""
+
+    def __init__(self, name: str, *, anonymous: bool) -> None:
+        super().__init__(anonymous=anonymous)
+        self.name = name
 
 
 class KeptElsewhere(NotFound):
@@ -76,7 +87,7 @@ def refusal_of(error: Exception, context: dict) -> Response:
         facts = {"url": error.facts["url"]} if "url" in error.facts else {}
         return refusal(error.status, error.message, code=CODES.get(error.code, ""), headers=error.headers, facts=facts)
     if isinstance(error, CompositionError):
-        return refusal(422, error.message)
+        return refusal(400 if isinstance(error, XetError) else 422, error.message)
     if isinstance(error, exceptions.AuthenticationFailed | exceptions.NotAuthenticated):
         return refusal(401, "Invalid credentials in Authorization header", headers={"WWW-Authenticate": "Bearer"})
     if isinstance(error, exceptions.APIException):
@@ -111,5 +122,5 @@ def _sentence(detail: object) -> str:
 
 def in_a_header(message: str) -> str:
     """One line of printable ASCII: what a header may hold everywhere."""
-    line = " ".join(message.split())[:LONGEST]
+    line = " ".join(message.translate(PLAIN).split())[:LONGEST]
     return line.encode("ascii", "replace").decode()

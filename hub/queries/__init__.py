@@ -2,7 +2,7 @@
 long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
-from hub.queries.base import bases, is_kept_elsewhere
+from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, heads, last_changes, manifests, revisions
@@ -37,6 +37,7 @@ from hub.queries.repository import (
     used_storage,
     with_words,
 )
+from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
 from hub.queries.tagged import card_word, tagged, tags
 from hub.queries.version import children_counts, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
@@ -46,7 +47,12 @@ __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
     "SORTS",
+    "access_request",
+    "access_requests",
     "all_words",
+    "base_changed_at",
+    "base_commit",
+    "base_manifest",
     "bases",
     "card_word",
     "chain",
@@ -74,18 +80,22 @@ __all__ = [
     "live_workers",
     "manifests",
     "memberships",
+    "my_access",
     "named_inputs",
     "newest_datasets",
     "of_type",
     "private_relatives",
     "proposed",
     "protections",
+    "pull_events",
+    "pulls",
     "ref_history",
     "refs",
     "report_of",
     "repositories",
     "revisions",
     "seen",
+    "served_bases",
     "servers",
     "sign_ins",
     "stored",

@@ -68,10 +68,34 @@ def of_adapter(
     return [
         *fetch,
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
+        {"label": "PEFT, with HF_ENDPOINT", "code": _everything(site, repository, version, facts, base)},
+        {"label": "PEFT, the adapter alone from here", "code": _scoped(site, repository, version, base)},
         *by_curl,
         *taken_apart,
         *_served(base, name, repository.name, version.label, facts, servers, _by_gguf(version)),
     ]
+
+
+def _everything(site: str, repository: Repository, version: Version, facts: AdapterFacts, base: str) -> str:
+    """Adapter and base are asked for here; a base that the hub doesn't serve comes from the client's own cache."""
+    if facts.peft_type in MIXTURES:
+        return f"export HF_ENDPOINT={site}\nhf download {repository.full_name} --revision {version.label}"
+    return (
+        f'import os\n\nos.environ["HF_ENDPOINT"] = "{site}"  # before the imports below\n\n'
+        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        f'model = PeftModel.from_pretrained(base, "{repository.full_name}", revision="{version.label}")'
+    )
+
+
+def _scoped(site: str, repository: Repository, version: Version, base: str) -> str:
+    """The adapter alone comes from this hub; the base from wherever the client has its bases."""
+    return (
+        "from huggingface_hub import snapshot_download\nfrom peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        f'folder = snapshot_download("{repository.full_name}", revision="{version.label}", endpoint="{site}")\n'
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")\nmodel = PeftModel.from_pretrained(base, folder)'
+    )
 
 
 def _image(base: str, model: str, folder: str, pull: str) -> list[dict[str, str]]:
@@ -92,6 +116,12 @@ def of_dataset(site: str, repository: Repository, version: Version) -> list[dict
     name = str(version)
     return [
         {"label": "hubctl", "code": f"hubctl login {site}\nhubctl pull {name} -o {repository.name}"},
+        {
+            "label": "datasets, with HF_ENDPOINT",
+            "code": f'import os\n\nos.environ["HF_ENDPOINT"] = "{site}"  # before the import below\n\n'
+            "from datasets import load_dataset\n\n"
+            f'rows = load_dataset("{repository.full_name}", revision="{version.label}")',
+        },
         {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --dataset {name} --wait"},
     ]
 
