@@ -111,8 +111,8 @@ def resolve(repository: Repository, ref: str | None = None) -> Revision:
     return found
 
 
-OF_TAGS = "refs/tags/"
-KINDS = {"refs/heads/": RefKind.BRANCH, OF_TAGS: RefKind.TAG}
+TAGS = "refs/tags/"
+KINDS = {"refs/heads/": RefKind.BRANCH, TAGS: RefKind.TAG}
 CUT_ID = re.compile(r"[0-9a-f]{5,39}")
 
 
@@ -122,7 +122,7 @@ def _named(repository: Repository, revisions: QuerySet[Revision], name: str) -> 
     for prefix, kind in KINDS.items():
         if name.startswith(prefix):
             name, rows = name.removeprefix(prefix), rows.filter(kind=kind)
-            if prefix == OF_TAGS and (number := VERSION.fullmatch(name)):
+            if prefix == TAGS and (number := VERSION.fullmatch(name)):
                 return revisions.filter(version__number=int(number[1])).order_by("pk").first()
     ref = rows.filter(name=name).order_by("kind").first()
     return revisions.filter(pk=ref.revision_id).first() if ref else None

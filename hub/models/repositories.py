@@ -225,7 +225,7 @@ class Ref(models.Model):
 
     @property
     def is_pull(self) -> bool:
-        """Whether it is where a pull request's changes are."""
+        """Whether it is that of a pull request."""
         return self.kind == RefKind.PULL
 
 

@@ -58,11 +58,10 @@ def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
             f"or the bundle is older.{other}",
             code="import.diverged",
         )
-    named = Ref.objects.filter(repository=existing)
-    own = set(named.filter(kind=RefKind.BRANCH).values_list("name", flat=True))
-    for name in named.filter(kind=RefKind.TAG).order_by("name").values_list("name", flat=True):
-        new = (RefKind.BRANCH, name) in claim.refs and name not in own
-        if new and (RefKind.TAG, name) not in claim.refs:
+    named = set(Ref.objects.filter(repository=existing).values_list("kind", "name"))
+    for name in sorted({name for _, name in named}):
+        new = (RefKind.BRANCH, name) in claim.refs and (RefKind.BRANCH, name) not in named
+        if (RefKind.TAG, name) in named and new and (RefKind.TAG, name) not in claim.refs:
             raise Conflict(
                 f"{refuse}its tag {name} is a branch in the bundle, and would be hidden by it. Delete the tag here, or "
                 "give it another name, then import again.",

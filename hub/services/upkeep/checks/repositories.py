@@ -80,7 +80,7 @@ def _wrong_name(ref: Ref) -> str:
         check_ref(ref.name)
     except HubError as error:
         return error.message
-    return "" if not ref.is_pull else f"{ref.name!r} can't name a pull request's ref: refs/pr/N does."
+    return f"{ref.name!r} can't name a pull request's ref: refs/pr/N does." if ref.is_pull else ""
 
 
 def _rebuild(repository: Repository, code: str, name: str, message: str) -> Finding:
