@@ -35,6 +35,11 @@ def rows(known: Mapping[str, Mapping[str, dict]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def calls() -> set[str]:
+    """The calls that stand in the docs' table."""
+    return set(re.findall(r"^\| (.+?) \| (?:yes|–|\*\*no\*\*) ", PAGE.read_text(), re.M))
+
+
 if __name__ == "__main__":
     made = rows(json.loads(RESULTS.read_text()))
     text, count = MARKS.subn(lambda found: f"{found[1]}{made}{found[2]}", PAGE.read_text())

@@ -3,7 +3,7 @@
 import pytest
 
 from hub.models import User
-from tests.clients import driving, snippets
+from tests.clients import driving, snippets, table
 from tests.clients.journeys import folders
 from tests.hub import factories
 
@@ -15,6 +15,7 @@ SHOWN = "http://testserver"
 def test_huggingface_hub_does_all_that_it_can(hub, tmp_path):
     rows = driving.run("hub_client", url=hub.url, home=tmp_path, signed_in=False, name="dates", **hub.tokens)
     assert not driving.failures(rows), driving.failures(rows)
+    assert {row["call"] for row in rows} <= table.calls()
     assert [row["call"] for row in rows if row["result"] == "absent"] == [
         "`upload_folder`, 72 MB of weights",
         "`upload_large_folder`",
@@ -24,6 +25,7 @@ def test_huggingface_hub_does_all_that_it_can(hub, tmp_path):
 def test_the_hf_command_does_all_that_it_can(hub, tmp_path):
     rows = driving.run("command_line", url=hub.url, home=tmp_path, signed_in=False, name="dates", **hub.tokens)
     assert {row["result"] for row in rows} == {"yes"}, driving.failures(rows)
+    assert {row["call"] for row in rows} <= table.calls()
 
 
 def test_every_snippet_of_the_docs_and_of_an_adapters_page_runs(hub, tmp_path, client):
