@@ -15,6 +15,7 @@ from hubctl.options.common import with_hub
 from hubctl.output import emit, report_error, transfer_bars
 
 SECONDS, SECONDS_BESIDE_EVENTS = 30.0, 300.0
+STDERR = 2
 
 
 @click.command("sync")
@@ -106,7 +107,7 @@ def run_for(command: str, rows: list[dict[str, Any]]) -> list[dict[str, str]]:
             continue
         told = {"CHANGE": row["change"], "NAME": row["name"], "VERSION": row["version"] or "", "FOLDER": row["folder"]}
         environment = {**os.environ, **{f"HUBCTL_{key}": value for key, value in told.items()}}
-        code = subprocess.run(command, shell=True, env=environment, stdout=sys.stderr).returncode
+        code = subprocess.run(command, shell=True, env=environment, stdout=STDERR).returncode
         if code:
             message = f"{command!r} ended with {code} for {row['change']} {row['name']}."
             failed.append({"name": row["name"], "code": "sync.run", "message": message})

@@ -53,7 +53,6 @@ class Resolver:
     server: str
     base: str | None = None
     uniform: bool | None = None
-    checked: set[Path] = field(default_factory=set)
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def resolve(self, served: str, name: str) -> Path | None:
@@ -97,7 +96,7 @@ class Resolver:
                     raise
                 log.info("%s has no uniform form (%s); taking it as it is.", name, error.message)
                 continue
-            folder = self._placed(repository, manifest, uniform)
+            folder = store.place(self.hub, self.cache, repository, manifest, uniform=uniform or None)
             break
         if not version:
             config = read_json(folder / "adapter_config.json")
@@ -119,16 +118,6 @@ class Resolver:
         if row["uniform"]:
             return (True,)
         raise Refused(f"not for {row['label']}: {row['why']}")
-
-    def _placed(self, repository: str, manifest: dict[str, Any], uniform: bool) -> Path:
-        """The files' folder; its bytes are read once a process, as the server reads them again whenever it likes."""
-        options = {"uniform": uniform or None}
-        folder = store.place(self.hub, self.cache, repository, manifest, **options)
-        if folder not in self.checked and store.broken_files(folder):
-            log.warning("%s was changed since it was fetched; fetching it again.", folder)
-            folder = store.place(self.hub, self.cache, repository, manifest, instead_of=folder, **options)
-        self.checked.add(folder)
-        return folder
 
     def _check_base(self, served: str, wanted: str | None) -> None:
         """Refuse an adapter of another base than the one that is served, or a quantised copy of it."""

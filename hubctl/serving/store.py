@@ -8,7 +8,6 @@ A folder's name has a digest of its list of files, so a folder never changes: an
 its name when every file has arrived with the SHA-256 that the hub said.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubctl.config import read_json
 from hubctl.download import Moved, digest, fetch_all, local_path
+from hubctl.errors import Refused
 from hubctl.requests import part_query
 
 if TYPE_CHECKING:
@@ -36,25 +36,24 @@ def place(
     *,
     form: str | None = None,
     uniform: bool | None = None,
-    instead_of: Path | None = None,
     moved: Moved = lambda what, done, total: None,
 ) -> Path:
     """The folder below `root` with the files of `ns/name` that `manifest` (of `hub.files`) lists; fetched if missing.
 
-    `form` and `uniform` are what the manifest was asked for with. `instead_of` is a folder of the same content that is
-    broken: another is made beside it. Errors: those of `hubctl.download.pull`.
+    `form` and `uniform` are what the manifest was asked for with. A folder that is there is read and believed if every
+    byte is right; else another is made beside it. Errors: those of `hubctl.download.pull`.
     """
     home = root / name
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / ".lock"):
         target = home / key_of(manifest)
-        while target == instead_of or (instead_of and target.is_dir() and broken_files(target)):
+        while target.is_dir():
+            if not broken_files(target):
+                return target
             stem, _, count = target.name.partition("~")
             target = home / f"{stem}~{int(count or 1) + 1}"
-        if target.is_dir():
-            return target
         part = _beside(target, PART)
-        fetch_all(hub, name, manifest, part, part_query(form, uniform), moved)
+        fetch_all(hub, name, manifest, part, part_query(None, form, uniform), moved)
         about = {key: manifest.get(key) for key in ("revision", "version", "files")}
         write_whole(_beside(target, LIST), {"repository": name, **about, "form": form, "uniform": uniform})
         os.replace(part, target)
@@ -113,7 +112,11 @@ def sweep(root: Path, name: str, keep: set[Path]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system takes the lock back when its holder dies."""
+    """One process at a time; a dead holder's lock is free. Refused where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        raise Refused("this needs a POSIX system, for its locks and symbolic links; use `hubctl pull` here.") from None
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

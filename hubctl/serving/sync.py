@@ -154,25 +154,26 @@ class _Round:
         same = [held.get(key) for key in ("revision", "form", "uniform")] == [manifest["revision"], form, uniform]
         old = self.top / OURS / held["folder"] if held else None
         whole = same and old is not None and old.is_dir()
-        broken = old if whole and check and store.broken_files(old) else None
+        broken = bool(whole and check and store.broken_files(old))
         if whole and not broken and self._leads_to(place.link, old):
             self._tell(place.link, "", held)
             return True
         self._check_free(place.link)
         if form or uniform is not None:
             manifest = self.hub.files(f"{place.repository}@{manifest['revision']}", form=form, uniform=uniform)
-        options = {"form": form, "uniform": uniform, "moved": self.moved, "instead_of": broken}
+        options = {"form": form, "uniform": uniform, "moved": self.moved}
         new = store.place(self.hub, self.root, place.repository, manifest, **options)
-        self._switch(place, manifest, new)
+        self._switch(place, manifest, new, broken)
         change = "mended" if same else "updated" if held else "added"
         self._tell(place.link, change, self.held[place.link])
         return True
 
-    def _switch(self, place: Place, manifest: dict[str, Any], new: Path) -> None:
-        """Note the version, lead the link to it, and drop what is older than the last `keep`."""
+    def _switch(self, place: Place, manifest: dict[str, Any], new: Path, mends: bool) -> None:
+        """Note the version, lead the link to it, and drop what is older than the last `keep`, or was broken."""
         held = self.held.get(place.link, {})
         path = str(new.relative_to(self.top / OURS))
-        before = [one for one in [held.get("folder"), *held.get("before", [])] if one and one != path][: self.keep]
+        earlier = [*([] if mends else [held.get("folder")]), *held.get("before", [])]
+        before = [one for one in earlier if one and one != path][: self.keep]
         noted = {key: manifest.get(key) for key in ("revision", "version")}
         noted |= {"repository": place.repository, "folder": path, "before": before}
         self.held[place.link] = noted | {"form": self.wanted.form, "uniform": self.wanted.uniform}
@@ -206,8 +207,8 @@ class _Round:
 
     def _note(self, place: Place, error: HubctlError) -> None:
         row = {"name": place.link, "code": error.code, "message": error.message}
-        lists = self.failed if place.named or not isinstance(error, Refused) else self.left_out
-        lists.append(row)
+        unfit = isinstance(error, Refused) and error.facts.get("status") in (400, 409, 422)
+        (self.left_out if unfit and not place.named else self.failed).append(row)
 
     def _check_free(self, link: str) -> None:
         """Refuse to write over what sync has not made, and through links that lead elsewhere."""
