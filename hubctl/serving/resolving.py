@@ -23,7 +23,7 @@ log = logging.getLogger("vllm.adapter_hub")
 
 ASKED = re.compile(rf"(?P<repository>{NAME.pattern}/{NAME.pattern})(@(?P<ref>{REF.pattern}))?")
 # How servers that know no revision name a version: ns/name.v2.
-ALIAS = re.compile(r"(?P<repository>.+)\.(?P<ref>v[1-9][0-9]{0,8})")
+ALIAS = re.compile(r"(?P<repository>.+)\.(?P<ref>v[1-9][0-9]{0,8})", re.IGNORECASE)
 SNAPSHOT = re.compile(r"models--([^/]+)--([^/]+)/snapshots/")
 LAST = "served.json"
 
@@ -34,7 +34,7 @@ def parse(name: str) -> tuple[str, str] | None:
     if found is None:
         return None
     if found["ref"] is None and (alias := ALIAS.fullmatch(name)):
-        return alias["repository"], alias["ref"]
+        return alias["repository"], alias["ref"].lower()
     return found["repository"], found["ref"] or "latest"
 
 

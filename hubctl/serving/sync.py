@@ -67,8 +67,8 @@ def sync(
     """Make `folder` hold what is wanted, and return what was done.
 
     {"folder", "adapters": [{"name", "change", "version", "revision", "folder"}], "failed": [{"name", "code",
-    "message"}], "left_out": the same of those that no name asked for, such as a mixture where the form is uniform};
-    a change is added, updated, mended, removed, or "" for none. What failed stays as it was.
+    "message"}], "left_out": [as failed]}. A change is added, updated, mended, removed, or "" for none. What failed
+    stays as it was. What was left out is what no name asked for and can't be had: a mixture in the uniform form.
 
     `keep` is how many replaced versions of each adapter stay for readers that still have them open. `check` reads every
     file and fetches broken ones again. Raises where the hub can't be asked: then nothing was removed.
@@ -194,9 +194,9 @@ class _Round:
         del self.held[link]
         self._save()
         self._sweep(held["repository"])
-        parent = (self.top / link).parent
-        if parent != self.top and parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
+        for parent in self._parents(link):
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
         self._tell(link, "removed", held)
 
     def _sweep(self, repository: str) -> None:
@@ -207,16 +207,19 @@ class _Round:
 
     def _note(self, place: Place, error: HubctlError) -> None:
         row = {"name": place.link, "code": error.code, "message": error.message}
-        unfit = isinstance(error, Refused) and error.facts.get("status") in (400, 409, 422)
+        unfit = error.facts.get("status") in (400, 403, 409, 422)
         (self.left_out if unfit and not place.named else self.failed).append(row)
 
     def _check_free(self, link: str) -> None:
         """Refuse to write over what sync has not made, and through links that lead elsewhere."""
-        path = self.top / link
-        if path.parent.is_symlink() or (os.path.lexists(path.parent) and not path.parent.is_dir()):
-            path = path.parent
-        if os.path.lexists(path) and not self._is_ours(link):
+        in_the_way = [one for one in self._parents(link) if one.is_symlink() or (one.exists() and not one.is_dir())]
+        path = next(iter(in_the_way), self.top / link)
+        if in_the_way or (os.path.lexists(path) and not self._is_ours(link)):
             raise Refused(f"{path} is there and was not made by sync; move it away, or sync into another folder.")
+
+    def _parents(self, link: str) -> list[Path]:
+        """The folders between the top and a link, the innermost first."""
+        return [one for one in (self.top / link).parents if one.is_relative_to(self.top) and one != self.top]
 
     def _is_ours(self, link: str) -> bool:
         path = self.top / link

@@ -197,6 +197,7 @@ def test_a_fresh_python_installs_pushes_and_pulls(served, ada, base, adapter, tm
     assert found.stdout == "[]\n", found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_stranger_of_the_same_name_is_not_taken_for_it(served, tmp_path):
     """The address gives ours, whatever other indexes offer; a name beside another index does not."""

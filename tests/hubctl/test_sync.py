@@ -211,6 +211,7 @@ def test_killed_in_the_middle_it_goes_on_and_readers_keep_the_old(hubctl, signed
     held.listener.close()
 
 
+@pytest.mark.slow
 def test_stopped_at_any_step_it_is_whole_and_goes_on(hubctl, signed_in, dates, tmp_path, monkeypatch):
     """A run is stopped at its first change of the disk, another one at its second, and so on until one gets through."""
     steps = [(os, "replace"), (shutil, "rmtree"), (Path, "symlink_to"), (Path, "unlink"), (Path, "mkdir")]
