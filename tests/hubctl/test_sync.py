@@ -280,22 +280,26 @@ def test_a_reader_never_finds_half_an_adapter(served, signed_in, dates, tmp_path
     assert not faults and len(seen) > 1
 
 
-def test_forms_for_servers_that_need_them(hubctl, signed_in, base, dates, tmp_path):
+@pytest.mark.slow
+def test_what_has_no_such_form_is_left_out_unless_it_was_named(hubctl, signed_in, base, dates, tmp_path):
     from tests.hub.mixtures import make_mixture
 
     sums = factories.make_version(signed_in, "sums", base=base, rank=2, seed=1)
     make_mixture(signed_in, [dates[2], sums], tmp_path / "made")
     shown = hubctl("sync", "--namespace", "ada", tmp_path / "out", "--uniform")
     assert (shown.code, "left out: ada/mix" in shown.err) == (0, True)
-    assert {rank_of(path) for path in (tmp_path / "out/ada").iterdir()} == {16}
-    assert changes(hubctl("sync", "--namespace", "ada", tmp_path / "out", "--uniform", "--json")) == {
-        "ada/dates": "",
-        "ada/sums": "",
-    }
-    assert hubctl("sync", "ada/dates", tmp_path / "gguf", "--as", "gguf").code == 0
-    assert [path.name for path in (tmp_path / "gguf/ada/dates").iterdir()] == ["adapter.gguf"]
+    assert {path.name for path in (tmp_path / "out/ada").iterdir()} == {"dates", "sums"}
     named = hubctl("sync", "ada/mix", tmp_path / "out", "--uniform")
     assert (named.code, "failed: ada/mix" in named.err) == (1, True)
+
+
+def test_forms_for_servers_that_need_them(hubctl, dates, tmp_path):
+    assert changes(hubctl("sync", "ada/dates", tmp_path / "out", "--json")) == {"ada/dates": "added"}
+    for change in ("updated", ""):
+        shown = hubctl("sync", "ada/dates", tmp_path / "out", "--uniform", "--json")
+        assert (changes(shown), rank_of(tmp_path / "out/ada/dates")) == ({"ada/dates": change}, 16)
+    assert hubctl("sync", "ada/dates", tmp_path / "gguf", "--as", "gguf").code == 0
+    assert [path.name for path in (tmp_path / "gguf/ada/dates").iterdir()] == ["adapter.gguf"]
 
 
 def test_a_command_is_run_for_each_change(hubctl, signed_in, dates, tmp_path):
