@@ -11,6 +11,7 @@ its name when every file has arrived with the SHA-256 that the hub said.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from hubctl.requests import part_query
 if TYPE_CHECKING:
     from hubctl.client import Hub
 
+LABEL = re.compile(r"v[1-9][0-9]{0,8}|[0-9a-f]{10}")
 PART, GONE, LIST = ".part", ".gone", ".json"
 
 
@@ -61,9 +63,14 @@ def place(
 
 
 def key_of(manifest: dict[str, Any]) -> str:
-    """The folder's name: the version, or the revision's beginning, and a digest of the list of files."""
+    """The folder's name: the version, or the revision's beginning, and a digest of the list of files.
+
+    Refused where the hub's words for these are none, as they become part of a path.
+    """
     rows = sorted((row["path"], row["sha256"]) for row in manifest["files"])
     label = manifest.get("version") or manifest["revision"][:10]
+    if not LABEL.fullmatch(label):
+        raise Refused(f"the hub calls a version {label!r}, which is neither vN nor a revision; nothing was fetched.")
     return f"{label}-{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]}"
 
 

@@ -74,9 +74,12 @@ def sync(
     file and fetches broken ones again. Raises where the hub can't be asked: then nothing was removed.
     """
     top = Path(folder).expanduser()
-    (top / OURS).mkdir(parents=True, exist_ok=True)
-    with store.locked(top / OURS / "lock"):
-        return _Round(hub, top.resolve(), wanted, keep, moved).run(check)
+    try:
+        (top / OURS).mkdir(parents=True, exist_ok=True)
+        with store.locked(top / OURS / "lock"):
+            return _Round(hub, top.resolve(), wanted, keep, moved).run(check)
+    except OSError as error:
+        raise Refused(f"{error.filename or top} can't be written: {error.strerror or error}.") from error
 
 
 class _Round:

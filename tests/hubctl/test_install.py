@@ -200,7 +200,7 @@ def test_a_fresh_python_installs_pushes_and_pulls(served, ada, base, adapter, tm
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_stranger_of_the_same_name_is_not_taken_for_it(served, tmp_path):
-    """The address gives ours, whatever other indexes offer; a name beside another index does not."""
+    """The address and the index alone give ours, whatever others offer; a name beside another index does not."""
     theirs = tmp_path / "adapter_hub-99.0-py3-none-any.whl"
     metadata = "Metadata-Version: 2.1\nName: adapter-hub\nVersion: 99.0\n"
     with zipfile.ZipFile(theirs, "w") as archive:
@@ -216,4 +216,5 @@ def test_a_stranger_of_the_same_name_is_not_taken_for_it(served, tmp_path):
     index, beside = f"--index-url={served}/install/simple/", f"--find-links={tmp_path}"
     line = f"adapter-hub @ {served}/install/{wheel().filename}#sha256={wheel().sha256}"
     assert chosen(index, beside, line) == wheel().version
+    assert chosen(index, "adapter-hub") == wheel().version
     assert chosen(index, beside, "adapter-hub") == "99.0"

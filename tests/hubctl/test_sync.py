@@ -145,6 +145,20 @@ def test_a_private_adapter_needs_its_token_and_a_lost_token_removes_nothing(
     assert hubctl("sync", "ada/secret", tmp_path / "new").code == 1
 
 
+def test_a_disk_that_takes_nothing_is_told_in_a_sentence(hubctl, dates, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    refused = hubctl("sync", "ada/dates", tmp_path / "file")
+    assert (refused.code, "can't be written" in refused.err) == (1, True)
+
+
+def test_what_a_hub_calls_a_version_leads_nowhere_else():
+    files = [{"path": "a", "sha256": "0" * 64, "size": 1}]
+    for version in ("../../v1", "v1/..", "", "latest"):
+        with pytest.raises(Refused, match="neither vN nor"):
+            store.key_of({"version": version, "revision": version, "files": files})
+    assert store.key_of({"version": "v12", "revision": "0" * 40, "files": files}).startswith("v12-")
+
+
 def test_another_hub_does_not_empty_the_folder(hubctl, dates, wire, tmp_path):
     assert hubctl("sync", "ada/dates", tmp_path).code == 0
     refused = hubctl("sync", "ada/dates", tmp_path, "--url", wire.url)

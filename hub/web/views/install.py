@@ -17,7 +17,7 @@ from hub.errors import NotFound
 from hub.http.file_responses import Content, bytes_response
 
 JSON = "application/vnd.pypi.simple.v1+json"
-META = {"api-version": "1.0"}
+META = {"api-version": "1.1"}
 
 
 @require_safe
@@ -53,7 +53,8 @@ def simple_project(request: HttpRequest, project: str) -> HttpResponse:
         raise NotFound(f"This index has no {project!r}; its one project is {found.project}.", code="file_not_found")
     url = f"../../{quote(found.filename)}"
     file = {"filename": found.filename, "url": url, "hashes": {"sha256": found.sha256}, "size": len(found.data)}
-    said = {"meta": META, "name": found.project, "files": [{**file, "requires-python": found.requires_python}]}
+    said = {"meta": META, "name": found.project, "versions": [found.version]}
+    said["files"] = [{**file, "requires-python": found.requires_python}]
     return _answer(request, said, {found.filename: f"{url}#sha256={found.sha256}"}, found.requires_python)
 
 
