@@ -21,6 +21,7 @@ from hub.queries.quota import stored, usage
 from hub.queries.repository import (
     FACETS,
     SORTS,
+    at_ref,
     companion,
     facets,
     file,
@@ -39,6 +40,7 @@ __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
     "SORTS",
+    "at_ref",
     "bases",
     "companion",
     "compare",

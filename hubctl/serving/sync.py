@@ -47,12 +47,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One sub-folder: `link` below DIR, and what it follows; `named` if the user named it, not a list."""
+    """One sub-folder: `link` below DIR, and what it follows; `named` if the user named it, not a list.
+
+    `revision` is where the ref is, if a list told.
+    """
 
     link: str
     repository: str
     ref: str
     named: bool
+    revision: str | None = None
 
 
 def sync(
@@ -134,49 +138,63 @@ class _Round:
             repository, ref = split(name)
             link = f"{repository}@{ref.replace('/', '--')}" if ref else repository
             yield Place(link, repository, ref or self.wanted.tag, True)
-        filters: dict[str, Any] = {"kind": "adapter", "limit": MOST, "sort": "name"}
+        filters: dict[str, Any] = {"kind": "adapter", "limit": MOST, "sort": "name", "ref": self.wanted.tag}
         if self.wanted.base:
             filters["base"] = self.hub.base(self.wanted.base)["name"]
         owners = [part(namespace) for namespace in self.wanted.namespaces] or ([""] if self.wanted.base else [])
         for owner in owners:
             for row in self.hub.repositories(owner=owner, **filters):
-                yield Place(row["full_name"], plain(row["full_name"]), self.wanted.tag, False)
+                at = row.get("at") or {}
+                yield Place(row["full_name"], plain(row["full_name"]), self.wanted.tag, False, at.get("revision"))
 
     def _follow(self, place: Place, check: bool) -> bool:
         """Bring one place up to date; False where the hub has no such thing any more."""
+        if place.revision and self._is_held(place, place.revision, check):
+            return True
         try:
-            manifest = self.hub.files(f"{place.repository}@{place.ref}")
+            manifest = self.hub.files(f"{place.repository}@{place.revision or place.ref}")
         except NotFound as error:
             if error.code not in GONE:
                 raise
             if place.named:
                 self._note(place, error)
             return False
-        held = self.held.get(place.link, {})
-        form, uniform = self.wanted.form, self.wanted.uniform
-        same = [held.get(key) for key in ("revision", "form", "uniform")] == [manifest["revision"], form, uniform]
-        old = self.top / OURS / held["folder"] if held else None
-        whole = same and old is not None and old.is_dir()
-        broken = bool(whole and check and store.broken_files(old))
-        if whole and not broken and self._leads_to(place.link, old):
-            self._tell(place.link, "", held)
+        if not place.revision and self._is_held(place, manifest["revision"], check):
             return True
+        if not manifest["version"]:
+            raise Refused(f"{place.repository}@{place.ref} is no version yet: it isn't whole.", code="sync.incomplete")
         self._check_free(place.link)
+        form, uniform = self.wanted.form, self.wanted.uniform
         if form or uniform is not None:
             manifest = self.hub.files(f"{place.repository}@{manifest['revision']}", form=form, uniform=uniform)
         options = {"form": form, "uniform": uniform, "moved": self.moved}
         new = store.place(self.hub, self.root, place.repository, manifest, **options)
-        self._switch(place, manifest, new, broken)
-        change = "mended" if same else "updated" if held else "added"
-        self._tell(place.link, change, self.held[place.link])
+        held = self.held.get(place.link)
+        same = held is not None and self._is_same(held, manifest["revision"])
+        self._switch(place, manifest, new)
+        self._tell(place.link, "mended" if same else "updated" if held else "added", self.held[place.link])
         return True
 
-    def _switch(self, place: Place, manifest: dict[str, Any], new: Path, mends: bool) -> None:
-        """Note the version, lead the link to it, and drop what is older than the last `keep`, or was broken."""
+    def _is_held(self, place: Place, revision: str, check: bool) -> bool:
+        """Whether the place holds this revision already, and whole; then nothing is to be done."""
+        held = self.held.get(place.link)
+        if not held or not self._is_same(held, revision):
+            return False
+        folder = self.top / OURS / held["folder"]
+        if not folder.is_dir() or not self._leads_to(place.link, folder) or (check and store.broken_files(folder)):
+            return False
+        self._tell(place.link, "", held)
+        return True
+
+    def _is_same(self, held: dict[str, Any], revision: str) -> bool:
+        asked = [revision, self.wanted.form, self.wanted.uniform]
+        return [held.get(key) for key in ("revision", "form", "uniform")] == asked
+
+    def _switch(self, place: Place, manifest: dict[str, Any], new: Path) -> None:
+        """Note the version, lead the link to it, and drop what is older than the last `keep`."""
         held = self.held.get(place.link, {})
         path = str(new.relative_to(self.top / OURS))
-        earlier = [*([] if mends else [held.get("folder")]), *held.get("before", [])]
-        before = [one for one in earlier if one and one != path][: self.keep]
+        before = [one for one in [held.get("folder"), *held.get("before", [])] if one and one != path][: self.keep]
         noted = {key: manifest.get(key) for key in ("revision", "version")}
         noted |= {"repository": place.repository, "folder": path, "before": before}
         self.held[place.link] = noted | {"form": self.wanted.form, "uniform": self.wanted.uniform}

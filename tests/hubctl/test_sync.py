@@ -18,7 +18,7 @@ from hub.services import refs, repositories, tokens
 from hub.services.webhooks import registry, sending
 from hubctl import client
 from hubctl.errors import Refused, Unreachable
-from hubctl.serving import listen, store, watch
+from hubctl.serving import listen, store, sync, watch
 from tests.hub import factories
 from tests.hubctl.conftest import Wire, make_token
 
@@ -100,6 +100,26 @@ def test_a_namespace_and_a_base_give_what_has_the_tag(hubctl, signed_in, base, d
     both = hubctl("sync", "--base", "pico/other", "--namespace", "ada", tmp_path / "a", *options)
     assert changes(both) == {"ada/dates": "removed", "ada/sums": ""}
     assert hubctl("sync", tmp_path / "a").code == 2
+
+
+def test_a_round_without_news_is_one_request_however_many_adapters(served, signed_in, base, dates, tmp_path):
+    factories.make_version(signed_in, "sums", base=base, rank=2)
+    hub, asked = client.Hub(served, make_token(signed_in)), []
+    ask = hub.transport.json
+    hub.transport.json = lambda method, path, **more: asked.append(path) or ask(method, path, **more)
+    wanted = sync.Wanted(namespaces=("ada",))
+    assert len(sync.sync(hub, tmp_path, wanted)["adapters"]) == 2 and len(asked) == 3
+    asked.clear()
+    assert len(sync.sync(hub, tmp_path, wanted)["adapters"]) == 2 and len(asked) == 1
+
+
+def test_what_is_not_whole_yet_replaces_nothing(hubctl, signed_in, dates, tmp_path):
+    assert hubctl("sync", "ada/dates@main", tmp_path).code == 0
+    empty = factories.make_repository(signed_in, "begun")
+    factories.push(signed_in, empty, {"README.md": b"# Soon"})
+    refused = hubctl("sync", "ada/begun", tmp_path)
+    assert (refused.code, "is no version yet" in refused.err) == (1, True)
+    assert not (tmp_path / "ada/begun").exists()
 
 
 def test_a_deleted_adapter_goes_and_what_sync_has_not_made_stays(hubctl, signed_in, base, dates, tmp_path):
@@ -271,11 +291,9 @@ def test_two_at_once_take_turns(signed_in, base, dates, served, tmp_path):
 
 
 def test_a_reader_never_finds_half_an_adapter(served, signed_in, dates, tmp_path):
-    from hubctl.serving.sync import Wanted, sync
-
     hub, out, seen, stop = client.Hub(served, make_token(signed_in)), tmp_path / "out", set(), threading.Event()
-    wanted = Wanted(names=("ada/dates",), tag="production")
-    sync(hub, out, wanted)
+    wanted = sync.Wanted(names=("ada/dates",), tag="production")
+    sync.sync(hub, out, wanted)
     faults: list[str] = []
 
     def read() -> None:
@@ -288,7 +306,7 @@ def test_a_reader_never_finds_half_an_adapter(served, signed_in, dates, tmp_path
     reader.start()
     for turn in range(6):
         move(signed_in, dates[turn % 3])
-        sync(hub, out, wanted, check=False)
+        sync.sync(hub, out, wanted, check=False)
     stop.set()
     reader.join()
     assert not faults and len(seen) > 1
