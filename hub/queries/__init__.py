@@ -18,10 +18,10 @@ from hub.queries.job import (
 )
 from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
+from hub.queries.ref import at_ref, with_ref
 from hub.queries.repository import (
     FACETS,
     SORTS,
-    at_ref,
     companion,
     facets,
     file,

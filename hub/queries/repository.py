@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from hub import access
 from hub.access import Viewer, visible
@@ -12,12 +12,10 @@ from hub.models import (
     Companion,
     ManifestEntry,
     Ref,
-    RefKind,
     Repository,
     Revision,
     Version,
 )
-from hub.names import VERSION
 
 SORTS = {"updated": "-updated_at", "created": "-created_at", "downloads": "-downloads", "name": "name"}
 FACETS = {
@@ -33,17 +31,14 @@ FACET_VALUES = 30
 
 
 def repositories(
-    viewer: Viewer, *, kind: str | None = None, search: str = "", sort: str = "updated", ref: str = "", **facets: str
+    viewer: Viewer, *, kind: str | None = None, search: str = "", sort: str = "updated", **facets: str
 ) -> QuerySet[Repository]:
-    """The repositories this viewer sees, narrowed by words, facets and a `ref` that they have, in an order that keyset
-    paging can follow."""
+    """The repositories this viewer sees, narrowed by words and facets, in an order that keyset paging can follow."""
     if sort not in SORTS:
         raise Invalid(f"sort={sort!r} is not an order; choose one of {', '.join(SORTS)}.", field="sort")
     found = Repository.objects.select_related("namespace", "base").filter(visible(viewer))
     if kind:
         found = found.filter(kind=kind)
-    if ref:
-        found = found.filter(Exists(_pointed_at(ref).filter(repository=OuterRef("pk"))))
     for word in search.split()[:8]:
         found = found.filter(
             Q(name__icontains=word)
@@ -88,19 +83,6 @@ def latest_versions(found: Sequence[Repository]) -> dict[int, Version]:
     newest = Version.objects.filter(repository=OuterRef("repository")).order_by("-number").values("pk")[:1]
     rows = Version.objects.filter(repository__in=[r.pk for r in found], pk=Subquery(newest))
     return {row.repository_id: row for row in rows.select_related("base", "repository__namespace")}
-
-
-def at_ref(found: Sequence[Repository], ref: str) -> dict[int, Revision]:
-    """Repository id → the revision that `ref` stands for there, in one query: vN, latest, a tag or a branch."""
-    rows = _pointed_at(ref).filter(repository__in=[row.pk for row in found]).select_related("version")
-    return {row.repository_id: row for row in rows.order_by("-pk")}
-
-
-def _pointed_at(ref: str) -> QuerySet[Revision]:
-    """The revisions, of whatever repository, that a name stands for; of those that made one version the first."""
-    if number := VERSION.fullmatch(ref):
-        return Revision.objects.filter(version__number=int(number[1]))
-    return Revision.objects.filter(refs__name=ref, refs__kind__in=(RefKind.BRANCH, RefKind.TAG))
 
 
 def files(revision: Revision) -> list[dict]:

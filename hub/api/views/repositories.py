@@ -106,8 +106,10 @@ class Repositories(View):
     def get(self, request):
         wanted = self.query(RepositoryQuery)
         wanted.pop("cursor", None), wanted.pop("limit", None)
+        ref = wanted.pop("ref", "")
         found = queries.repositories(self.viewer, **wanted).prefetch_related("tags")
-        return page(request, found, (queries.SORTS[wanted["sort"]], "-id"), partial(show, ref=wanted.get("ref", "")))
+        found = queries.with_ref(found, ref) if ref else found
+        return page(request, found, (queries.SORTS[wanted["sort"]], "-id"), partial(show, ref=ref))
 
     @extend_schema(
         operation_id="repositories_create", tags=TAGS, request=RepositoryBody, responses={201: RepositoryShape}
