@@ -80,6 +80,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "with_ref",
     "without_private",
     "workers",
     "writable",
