@@ -69,6 +69,26 @@ def test_the_same_tree_gives_the_same_bytes_and_another_tree_another_version(tmp
     assert build(tree).version != first.version
 
 
+def test_the_wheel_has_all_modules_of_the_client():
+    there = {str(path.relative_to(ROOT)) for path in _followed(ROOT / "hubctl")}
+    assert {name for name in opened(wheel().data) if name.endswith(".py")} == there
+
+
+def _followed(folder: Path) -> list[Path]:
+    found = [Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names]
+    return [path for path in found if path.suffix == ".py"]
+
+
+def test_nothing_tells_people_to_install_it_by_its_name():
+    """On an index that isn't ours the name is anyone's; see the page /install."""
+    places = [
+        path for room in ("hub", "hubctl", "templates", "docs", "composition") for path in (ROOT / room).rglob("*")
+    ]
+    texts = {path: path.read_text() for path in [ROOT / "README.md", *places] if path.suffix in (".py", ".md", ".html")}
+    named = re.compile(r"""pip install ["']?adapter[-_]hub(?!\S* @)""")
+    assert [str(path) for path, text in texts.items() if named.search(text)] == []
+
+
 def test_the_record_tells_every_file_truly():
     with zipfile.ZipFile(io.BytesIO(wheel().data)) as archive:
         record = next(name for name in archive.namelist() if name.endswith("RECORD"))
