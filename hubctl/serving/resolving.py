@@ -63,14 +63,14 @@ class Resolver:
         repository, ref = asked
         try:
             return self._current(served, repository, ref)
-        except Unreachable as error:
+        except (HubctlError, OSError) as error:
+            if not is_away(error):
+                log.warning("%s is not served: %s", name, error)
+                return None
             folder = self._last(repository, ref)
             said = f"serving {folder.name}, as last time" if folder else "and nothing of it was served before"
-            log.warning("%s: %s %s.", name, error.message, said)
+            log.warning("%s: %s %s.", name, error, said)
             return folder
-        except (HubctlError, OSError) as error:
-            log.warning("%s is not served: %s", name, error)
-            return None
 
     def may_serve(self, repository: str) -> bool:
         """Whether this server may be asked for it."""
@@ -88,35 +88,26 @@ class Resolver:
         if version:
             self._check_base(served, version.get("base"))
             name = f"{repository}@{version['revision']}"
-        for uniform in self._forms(version):
-            try:
-                manifest = self.hub.files(name, uniform=uniform or None)
-            except Refused as error:
-                if version or not uniform:
-                    raise
-                log.info("%s has no uniform form (%s); taking it as it is.", name, error.message)
-                continue
-            folder = store.place(self.hub, self.cache, repository, manifest, uniform=uniform or None)
-            break
+        uniform = self._needs_uniform(version) if self.uniform is None else self.uniform
+        manifest = self.hub.files(name, uniform=uniform or None)
+        folder = store.place(self.hub, self.cache, repository, manifest, uniform=uniform or None)
         if not version:
             config = read_json(folder / "adapter_config.json")
             self._check_base(served, config.get("base_model_name_or_path"))
         self._remember(repository, ref, folder)
         return folder
 
-    def _forms(self, version: dict[str, Any]) -> tuple[bool, ...]:
-        """Whether to take the uniform form, in the order to try."""
-        if self.uniform is not None:
-            return (self.uniform,)
+    def _needs_uniform(self, version: dict[str, Any]) -> bool:
+        """Whether this server reads the version right only in the uniform form; Refused where it reads none right."""
         if not version:
-            return (True, False)
+            return True  # right on every server; the hub refuses it for what is no plain LoRA
         if not (rows := version.get("servers")):
             raise Refused("it is no adapter that a server loads.")
         row = next((row for row in rows if row["server"] == self.server), None)
         if row is None or row["answer"] == "right":
-            return (False,)
+            return False
         if row["uniform"]:
-            return (True,)
+            return True
         raise Refused(f"not for {row['label']}: {row['why']}")
 
     def _check_base(self, served: str, wanted: str | None) -> None:
@@ -169,6 +160,12 @@ class Resolver:
         noted = read_json(self.cache / repository / LAST).get(ref)
         folder = self.cache / repository / noted if noted else None
         return folder if folder and folder.is_dir() and not store.broken_files(folder) else None
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the hub gave no answer of its own: it can't be reached, or it fails."""
+    status = error.facts.get("status", 0) if isinstance(error, HubctlError) else 0
+    return isinstance(error, Unreachable) or status == 429 or status >= 500
 
 
 def listed(text: str) -> tuple[str, ...]:

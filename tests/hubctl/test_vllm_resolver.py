@@ -106,7 +106,8 @@ def test_a_token_that_only_downloads_is_enough(vllm, ada, dates, monkeypatch):
     limited = tokens.create_token(actor=ada, name="server", scopes=["download"], repository="ada/dates")
     monkeypatch.setenv("HUBCTL_TOKEN", limited[1])
     assert rank_of(vllm().ask("ada/dates@v1")) == 16, "the uniform form: nothing says which one the server needs"
-    assert vllm(UNIFORM="never").ask("ada/dates@v1") and vllm("pico/none").ask("ada/dates@v1") is None
+    assert rank_of(vllm(UNIFORM="never").ask("ada/dates@v1")) == 2
+    assert vllm("pico/none").ask("ada/dates@v1") is None
 
 
 def test_a_moved_tag_is_seen_once_the_name_is_unloaded(vllm, ada, dates):
@@ -186,6 +187,14 @@ def test_what_no_form_makes_right_is_not_served(vllm, ada, base, dates, caplog):
     factories.make_version(ada, "biased", base=base, config={"init_lora_weights": "olora"})
     assert vllm().ask("ada/biased") is None
     assert "OLoRA" in caplog.text
+
+
+def test_a_hub_that_fails_is_away_and_one_that_refuses_is_not():
+    from hubctl.errors import Refused, Unreachable
+
+    away = [Unreachable("x"), Refused("x", status=503), Refused("x", status=429)]
+    here = [Refused("x", status=422), Refused("x"), OSError("full")]
+    assert [resolving.is_away(error) for error in away + here] == [True] * 3 + [False] * 3
 
 
 def test_versions_of_vllm_are_told_apart():
