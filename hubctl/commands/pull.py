@@ -73,7 +73,7 @@ def merged(hub, name, base_folder, out, as_json) -> None:
     merge_and_unload, bit by bit, written shard by shard: memory holds one tensor and its change at a time. An export
     that was cut is taken up again where it stopped, and its folder has its name only when it is whole.
 
-    Needs torch: pip install "torch>=2.4".
+    Needs torch: pip install torch.
     """
     with transfer_bars(quiet=as_json) as moved:
         result = hub.export_merged(name, base_folder, out, moved=moved)
@@ -96,7 +96,7 @@ def merged(hub, name, base_folder, out, as_json) -> None:
 def check(hub, name, base_folder, merged, as_json) -> int:
     """Say whether a merged folder holds NAME, tensor by tensor; exit code 1 if it doesn't.
 
-    Needs torch: pip install "torch>=2.4".
+    Needs torch: pip install torch.
     """
     with transfer_bars(quiet=as_json) as moved:
         result = hub.check_merged(name, base_folder, merged, moved=moved)
