@@ -57,7 +57,7 @@ def check_merged(
 def fetched(hub: "Hub", name: str, moved: Moved) -> Iterator[tuple[Path, str]]:
     """(the adapter's folder, what it is called), fetched for the time being unless it lies here."""
     if importlib.util.find_spec("torch") is None:
-        raise Refused('a merge computes with torch, which is not installed: pip install torch')
+        raise Refused("a merge computes with torch, which is not installed: pip install torch")
     if name.startswith(PLACES):
         yield Path(name).expanduser(), name
         return
