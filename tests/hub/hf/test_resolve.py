@@ -10,6 +10,7 @@ from tests.hub import factories
 from tests.hub.hf.asking import Asker, bytes_of, refused
 
 pytestmark = pytest.mark.django_db
+LOADER = "transformers/5.23.0; hf_hub/2.4.0; python/3.11.7"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -96,8 +97,9 @@ def test_an_id_that_is_none_of_here_lets_the_client_go_on_to_its_cache(hub, base
         "/api/models/gpt2/tree/main/additional_chat_templates",
     ):
         for ask in (Asker(), Asker(hub.owner)):
-            refused(ask.get(path), 404, None, "not kept in this hub")
+            refused(ask.get(path, User_Agent=LOADER), 404, None, "not kept in this hub")
     refused(Asker().get("/api/models/google/gemma"), 401, "RepoNotFound")
+    refused(Asker().get("/google/gemma/resolve/main/config.json", User_Agent="hf_hub/2.4.0"), 401, "RepoNotFound")
 
 
 def test_a_download_of_the_weights_counts_once(hub, repository, pushed, files):
