@@ -39,7 +39,10 @@ class Hub(Bases, People):
     # Repositories
 
     def repositories(self, *, limit: int = 50, **filters: Any) -> list[dict[str, Any]]:
-        """Up to `limit` of them. Filters: kind, search, base, peft_type, rank, license, origin, tag, owner, sort."""
+        """Up to `limit` of them. Filters: kind, search, base, peft_type, rank, license, origin, tag, owner, ref, sort.
+
+        With `ref`, those that have this tag, branch or version; their `at` says what it stands for.
+        """
         return list(self._pages("/repositories", limit, **filters))
 
     def repository(self, name: str) -> dict[str, Any]:

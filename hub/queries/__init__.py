@@ -19,6 +19,7 @@ from hub.queries.job import (
 )
 from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
+from hub.queries.ref import at_ref, with_ref
 from hub.queries.repository import (
     FACETS,
     SORTS,
@@ -50,6 +51,7 @@ __all__ = [
     "access_request",
     "access_requests",
     "all_words",
+    "at_ref",
     "base_changed_at",
     "base_commit",
     "base_manifest",
@@ -109,6 +111,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "with_ref",
     "with_words",
     "without_private",
     "workers",

@@ -24,6 +24,11 @@ COMMANDS = {
     "lorax": "text-generation-launcher --model-id {base} --lora-adapters {name}=./{folder}",
 }
 """Server → the command that serves `folder`; they are their projects' own, of November 2026."""
+BY_ID = {
+    "vllm": "vllm serve {base} --enable-lora --max-lora-rank {rank} \\\n  --lora-modules {name}={id}",
+    "lorax": "text-generation-launcher --model-id {base} --lora-adapters {name}={id}",
+}
+"""Server → the command with a repository's id, for those that fetch one by it, but no revision of it."""
 GGUF = {"llama.cpp": f"llama-server -m base.gguf --lora {{folder}}/{GGUF_FILE}"}
 """The same for servers that are given a GGUF file, where the base's architecture is known to us."""
 
@@ -73,6 +78,7 @@ def of_adapter(
         *by_curl,
         *taken_apart,
         *_served(base, name, repository.name, version.label, facts, servers, _by_gguf(version)),
+        *_by_id(site, base, version, facts, servers),
     ]
 
 
@@ -174,6 +180,19 @@ def _by_gguf(version: Version) -> Mapping[str, str]:
     """GGUF where the version's base is of an architecture that we can write it for."""
     config = version.base.config if version.base else {}
     return GGUF if config.get("model_type") in ARCHITECTURES else {}
+
+
+def _by_id(site: str, base: str, version: Version, facts: AdapterFacts, rows: Sequence[dict]) -> list[dict[str, str]]:
+    """How servers that read the files as they are stored fetch them themselves: `ns/name.v2` is the version's id."""
+    right = {row["server"]: row for row in rows if row["answer"] == "right" and row["server"] in BY_ID}
+    if not right or facts.peft_type in MIXTURES or facts.needs_base:
+        return []
+    name, id = version.repository.name, f"{version.repository.full_name}.{version.label}"
+    lines = [f"export HF_ENDPOINT={site} HF_TOKEN=$HUB_TOKEN"]
+    for server, row in right.items():
+        rank = next((rank for rank in VLLM_RANKS if rank >= row["rank"]), row["rank"])
+        lines += [f"# {row['label']}", BY_ID[server].format(base=base, rank=rank, name=name, id=id)]
+    return [{"label": "By id", "code": "\n".join(lines)}]
 
 
 def _servers(
