@@ -24,6 +24,7 @@ from hub.queries.repository import (
     FACETS,
     SORTS,
     all_words,
+    card_word,
     companion,
     facets,
     file,
@@ -34,12 +35,13 @@ from hub.queries.repository import (
     refs,
     repositories,
     seen,
+    tagged,
+    tags,
     trash,
     used_storage,
     with_words,
 )
 from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
-from hub.queries.tagged import card_word, tagged, tags
 from hub.queries.version import children_counts, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers

@@ -19,7 +19,6 @@ SEEN = "401 404 200 200 200 200 200 401"
 WRITERS = "401 404 403 200 200 403 200 401"
 ADMINS = "401 404 403 403 200 403 403 401"
 NOWHERE = "401 404 404 404 404 404 404 401"
-ELSEWHERE = "404 404 404 404 404 404 404 401"
 HIDDEN = "404 404 404 404"
 DOWNLOADS = "200 404 200 200"
 WRITING = ("GET", "POST", "PUT", "DELETE")
@@ -100,7 +99,7 @@ PROTOCOL_ROWS = [
     ),
     *[row("api/<type:type>/<anypath:rest>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
     *[row("api/spaces/<anypath:rest>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
-    *[row("<name:rest>/resolve/<anypath:path>", method, ELSEWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
+    *[row("<name:rest>/resolve/<anypath:path>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
     # A card is checked before there is a token.
     row("api/validate-yaml", "POST", ANYONE, limits="200 200 200 200", json={"content": "", "repoType": "model"}),
     *(

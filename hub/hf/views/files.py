@@ -6,10 +6,11 @@ clients remember what isn't there. Bytes are never compressed and never redirect
 
 from django.http import HttpResponsePermanentRedirect
 
+from composition.errors import CompositionError
 from hub import access, queries
-from hub.errors import NotFound
+from hub.errors import HubError, NotFound
 from hub.hf.places import DATASETS, MODELS, PREFIX, Place, place, split
-from hub.hf.refusals import RepositoryMissing
+from hub.hf.refusals import RepositoryMissing, refusal_of
 from hub.hf.view import View
 from hub.http.authentication import SessionAuthentication, TokenAuthentication
 from hub.http.file_responses import Content, bytes_response, picture_type
@@ -88,6 +89,8 @@ class Raw(File):
 
     def refuse_on_a_page(self, error, context):
         """None lets the error go on to the middleware, which makes a page of it; what is private is not there."""
+        if not isinstance(error, HubError | CompositionError):
+            return refusal_of(error, context)
         if isinstance(error, RepositoryMissing):
             where = self.kwargs
             raise access.missing(f"{where['namespace']}/{where['name']}", "repository") from None

@@ -10,6 +10,7 @@ from tests.hub import factories
 from tests.hub.hf.asking import Asker, bytes_of, refused
 
 pytestmark = pytest.mark.django_db
+LOADER = "transformers/5.23.0; hf_hub/2.4.0; python/3.11.7"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -101,6 +102,7 @@ def test_an_id_that_is_none_of_here_lets_a_loader_of_models_go_on_to_its_cache(h
         for ask in (Asker(), Asker(hub.owner)):
             refused(ask.get(path, User_Agent=LOADER), 404, None, "not kept in this hub")
     refused(Asker().get("/api/models/google/gemma"), 401, "RepoNotFound")
+    refused(Asker().get("/google/gemma/resolve/main/config.json", User_Agent="hf_hub/2.4.0"), 401, "RepoNotFound")
 
 
 def test_who_loads_no_model_is_told_that_there_is_no_such_repository(hub, base, pushed):
