@@ -2,10 +2,10 @@
 long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
-from hub.queries.base import bases, is_kept_elsewhere
+from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import datasets_seen, events, watched
-from hub.queries.history import chain, last_changes, revisions
+from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
     input_words,
@@ -19,6 +19,7 @@ from hub.queries.job import (
 )
 from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
+from hub.queries.ref import at_ref, with_ref
 from hub.queries.repository import (
     FACETS,
     SORTS,
@@ -34,19 +35,12 @@ from hub.queries.repository import (
     repositories,
     seen,
     trash,
+    used_storage,
     with_words,
 )
 from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
-from hub.queries.tagged import (
-    card_word,
-    children_counts,
-    heads,
-    manifests,
-    tagged,
-    tags,
-    used_storage,
-)
-from hub.queries.version import lineage, servers, versions
+from hub.queries.tagged import card_word, tagged, tags
+from hub.queries.version import children_counts, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
@@ -57,6 +51,10 @@ __all__ = [
     "access_request",
     "access_requests",
     "all_words",
+    "at_ref",
+    "base_changed_at",
+    "base_commit",
+    "base_manifest",
     "bases",
     "card_word",
     "chain",
@@ -99,6 +97,7 @@ __all__ = [
     "repositories",
     "revisions",
     "seen",
+    "served_bases",
     "servers",
     "sign_ins",
     "stored",
@@ -112,6 +111,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "with_ref",
     "with_words",
     "without_private",
     "workers",

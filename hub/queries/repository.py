@@ -141,3 +141,12 @@ def proposed(repository: Repository) -> QuerySet[Ref]:
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:
     """One companion, where this viewer may see it."""
     return access.companions(viewer, repository).filter(kind=kind, name=name).first()
+
+
+def used_storage(found: Sequence[Repository]) -> dict[int, int]:
+    """Repository id → bytes of all its revisions, each digest once, in one query."""
+    sums = dict.fromkeys((row.pk for row in found), 0)
+    rows = Blob.objects.filter(entries__revision__repository__in=sums)
+    for pk, _, size in rows.values_list("entries__revision__repository", "pk", "size").distinct():
+        sums[pk] += size
+    return sums

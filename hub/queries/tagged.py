@@ -4,25 +4,9 @@ What `tags` shows, `tagged` finds. Some come from the newest version (`peft`, `b
 the card: its own tags, and its words by their key (`dataset:lab/sums`) or plain (`en`).
 """
 
-from collections.abc import Sequence
+from django.db.models import Q, QuerySet
 
-from django.db.models import Count, Q, QuerySet
-
-from hub.access import Viewer, visible
-from hub.models import (
-    BaseModel,
-    Blob,
-    CardWord,
-    Kind,
-    ManifestEntry,
-    Parentage,
-    Ref,
-    RefKind,
-    Repository,
-    RepositoryTag,
-    Revision,
-    fold,
-)
+from hub.models import BaseModel, CardWord, Kind, Repository, RepositoryTag, fold
 
 PLAIN = ("language", "pipeline_tag", "library_name")
 """Keys of the card whose words are tags without the key; of a dataset only the last two."""
@@ -81,35 +65,3 @@ def _bases(name: str) -> QuerySet[BaseModel]:
 def _shown(word: str, repository: Repository) -> str:
     key, _, value = word.partition(":")
     return value if key in PLAIN and not (key == "language" and repository.is_dataset) else word
-
-
-def heads(found: Sequence[Repository]) -> dict[int, Revision]:
-    """Repository id → the revision that `main` is at, in one query."""
-    rows = Ref.objects.filter(repository__in=[row.pk for row in found], kind=RefKind.BRANCH, name="main")
-    return {ref.repository_id: ref.revision for ref in rows.select_related("revision__version")}
-
-
-def manifests(revisions: Sequence[Revision]) -> dict[int, dict[str, tuple[str, int]]]:
-    """Revision id → path → (SHA-256, size), in one query."""
-    found: dict[int, dict[str, tuple[str, int]]] = {revision.pk: {} for revision in revisions}
-    rows = ManifestEntry.objects.filter(revision__in=found).order_by("path")
-    for pk, path, sha256, size in rows.values_list("revision", "path", "blob", "blob__size"):
-        found[pk][path] = (sha256, size)
-    return found
-
-
-def used_storage(found: Sequence[Repository]) -> dict[int, int]:
-    """Repository id → bytes of all its revisions, each digest once, in one query."""
-    sums = dict.fromkeys((row.pk for row in found), 0)
-    rows = Blob.objects.filter(entries__revision__repository__in=sums)
-    for pk, _, size in rows.values_list("entries__revision__repository", "pk", "size").distinct():
-        sums[pk] += size
-    return sums
-
-
-def children_counts(viewer: Viewer, found: Sequence[Repository]) -> dict[int, int]:
-    """Repository id → how many others that the viewer sees were made from it, in one query."""
-    rows = Parentage.objects.filter(visible(viewer, prefix="child__repository__"))
-    rows = rows.filter(parent__repository__in=[row.pk for row in found]).order_by()
-    counted = rows.values("parent__repository").annotate(n=Count("child__repository", distinct=True))
-    return {row["parent__repository"]: row["n"] for row in counted}

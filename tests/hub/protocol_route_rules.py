@@ -42,7 +42,6 @@ NOBODY = {
 BATCH = {"operation": "upload", "transfers": ["basic"], "objects": []}
 LFS_FILE = {"oid": "0" * 64, "size": 1}
 SEEN_AND_MISSING = "401 404 404 404 404 403 404 401"
-NO_DATASET = {"statuses": "401 404 404 404 404 404 404 401", "limits": "404 404 404 404"}
 GIT = "<name:namespace>/<name:name>.git/info/lfs"
 STORE, IN_STORE = "xet/<uuid:store>", {"store": "00000000-0000-0000-0000-000000000000", "hash": "0" * 64}
 
@@ -113,8 +112,9 @@ PROTOCOL_ROWS = [
         )
     ),
     row(f"{HERE}/lfs-files", "GET", WRITERS, to={"type": "models"}),
-    row(f"{GIT}/objects/batch", "POST", WRITERS, limits="200 404 200 404", json=BATCH),
-    row(f"datasets/{GIT}/objects/batch", "POST", json=BATCH, **NO_DATASET),
+    # Who may propose may send.
+    row(f"{GIT}/objects/batch", "POST", READERS, limits="200 404 200 404", json=BATCH),
+    row(f"datasets/{GIT}/objects/batch", "POST", READERS, limits="404 404 200 404", json=BATCH),
     row(f"{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
     row(f"datasets/{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
     # A token is of no use here: the address must be signed.

@@ -158,9 +158,11 @@ class TestKinds:
 
     def test_another_kind_is_refused(self, hubctl, signed_in, base, adapter, tmp_path):
         assert hubctl("push", adapter, "ada/x").code == 0
-        refused = hubctl("push", write(tmp_path / "d", factories.dataset_files()), "ada/x")
+        refused = hubctl("push", adapter, "ada/x", "--kind", "generator")
         assert refused.code == 1
-        assert "is a repository of kind adapter, and this push is of kind dataset" in refused.err
+        assert "is a repository of kind adapter, and this push is of kind generator" in refused.err
+        beside = hubctl("push", write(tmp_path / "d", factories.dataset_files()), "ada/x")
+        assert beside.out.splitlines()[0] == "datasets/ada/x@v1 pushed", "a dataset of the name is another thing"
 
 
 class TestPicking:

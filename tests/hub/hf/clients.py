@@ -1,14 +1,18 @@
-"""The stock client in a process of its own, with a fresh home, against a hub that is served."""
+"""The stock clients in processes of their own, with a fresh home, against a hub that is served."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+FOREIGN = ("HF_", "HUGGING", "TRANSFORMERS_")
+SECONDS = 240
 BEGIN = """
 import os, sys, time
 from pathlib import Path
@@ -83,3 +87,22 @@ def until(true, seconds: float = 60.0) -> None:
 def of(hub: SimpleNamespace, token: str, folder: Path, **environment: str) -> Client:
     """A client of the front with a home in this folder."""
     return Client(f"http://127.0.0.1:{hub.front}", token, folder / "home", **environment)
+
+
+def run(script: str, *, endpoint: str | None, home: Path, signed_in: str | None = None, **given: object):
+    """What the script prints last, as JSON. `GIVEN` are the arguments there; it fails with the script's errors."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+    environment |= {"HF_HOME": str(home), "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    environment |= {"HF_ENDPOINT": endpoint} if endpoint else {}
+    environment |= {"HF_TOKEN": signed_in} if signed_in else {}
+    start = f"import json\nGIVEN = json.loads({json.dumps(json.dumps(given, default=str))})\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", start + textwrap.dedent(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=home,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
