@@ -259,10 +259,8 @@ def reads(server: Server, name: str, seconds: float) -> list[dict]:
     times, errors = asyncio.run(ask_all(server.port, [path.format(name) for path in API], seconds))
     p50, p99 = centile(times, 0.5) * 1000, centile(times, 0.99) * 1000
     print(f"32 clients: {len(times) / seconds:.0f} reads a second, p50 {p50:.0f} ms, p99 {p99:.0f} ms, {errors} errors")
-    return [
-        row("API reads by 32 clients, p99", "their median", p99, p50, "ms", less=True),
-        row("API reads by 32 clients, errors", "none", float(errors), 0.0, "errors", less=True),
-    ]
+    rows = [("p99", "their median", p99, p50, "ms"), ("errors", "none", float(errors), 0.0, "errors")]
+    return [row(f"API reads by 32 clients, {what}", *figures, less=True) for what, *figures in rows]
 
 
 async def ask_all(port: int, paths: list[str], seconds: float) -> tuple[list[float], int]:
@@ -296,8 +294,7 @@ def row(case: str, peer: str, ours: float, theirs: float, unit: str, *, less: bo
 def table(rows: list[dict]) -> None:
     print("| case | ours | theirs | ratio | peer |\n|---|---|---|---|---|")
     for one in rows:
-        figures = (f"{one[side]:.4g} {one['unit']}" for side in ("ours", "theirs"))
-        print(f"| {one['case']} | {' | '.join(figures)} | {one['ratio']:g}× | {one['peer']} |")
+        print("| {case} | {ours:.4g} {unit} | {theirs:.4g} {unit} | {ratio:g}× | {peer} |".format(**one))
 
 
 if __name__ == "__main__":

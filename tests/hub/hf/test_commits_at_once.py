@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -28,12 +29,12 @@ def writers(people, repository) -> list[Hf]:
 
 
 def test_of_two_commits_for_one_head_one_is_told_to_look_again(writers, repository):
+    def push(hf: Hf, path: str, parent: str):
+        return hf.push({path: b"x"}, parentCommit=parent)
+
     for turn in range(3):
         parent = head_of(repository, "main").oid
-        acts = [
-            lambda hf=hf, path=f"{turn}-{n}.txt", parent=parent: hf.push({path: b"x"}, parentCommit=parent)
-            for n, hf in enumerate(writers)
-        ]
+        acts = [partial(push, hf, f"{turn}-{number}.txt", parent) for number, hf in enumerate(writers)]
         assert sorted(answer.status_code for answer in at_once(*acts)) == [200, 412]
         assert head_of(repository, "main").parent.oid == parent
 
