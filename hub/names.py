@@ -12,6 +12,7 @@ BASE_REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 REF_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._/*-]{0,199}")
 VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+PULL = re.compile(r"refs/pr/([1-9][0-9]{0,8})")
 OID = re.compile(r"[0-9a-f]{40}")
 VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 
@@ -19,9 +20,9 @@ VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 RESERVED = frozenset(
     """
     about account admin api auth bases browse collections compare datasets docs explore generate generators health
-    healthz help jobs login logout me media merge metrics models new notifications oauth organisations organizations
-    raw readyz resolve search settings sign-in sign-out sign-up spaces static tokens trash upload uploads users v1
-    v2 versions well-known whoami workers xet
+    healthz help install jobs login logout me media merge metrics models new notifications oauth organisations
+    organizations raw readyz resolve search settings sign-in sign-out sign-up spaces static tokens trash upload uploads
+    users v1 v2 versions well-known whoami workers xet
     """.split()
 )
 

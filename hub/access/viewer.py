@@ -15,18 +15,20 @@ from hub.models import Job, Membership, Namespace, Repository, Role, Token, User
 
 LEVEL = {
     "download": Role.READER.level,
+    "files": Role.READER.level,
     "read": Role.READER.level,
     "write": Role.WRITER.level,
     "admin": Role.ADMIN.level,
 }
 IMPLIED = {
     "download": {"download", "read", "write", "admin"},
+    "files": {"download", "read", "write", "admin"},
     "read": {"read", "write", "admin"},
     "write": {"write", "admin"},
     "admin": {"admin"},
 }
-SEEING = ("download", "read")
-"""What anyone may do with what is public."""
+SEEING = ("download", "read", "files")
+"""What anyone may do with what is public; "files", having the bytes, where its gate lets them in too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,12 @@ def viewer_of(request: HttpRequest) -> Viewer:
     token = getattr(request, "auth", None)
     if not isinstance(token, Token):
         return Viewer(user=user)
-    return Viewer(user=user, scopes=frozenset(token.scopes), limit=limit_of(token))
+    return viewer_of_token(token, user)
+
+
+def viewer_of_token(token: Token, user: User | None = None) -> Viewer:
+    """Who acts by a token: its user, within its scopes and its limit."""
+    return Viewer(user=user or token.user, scopes=frozenset(token.scopes), limit=limit_of(token))
 
 
 def viewer_of_job(job: Job) -> Viewer:

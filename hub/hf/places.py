@@ -10,17 +10,16 @@ from urllib.parse import unquote
 from django.http import HttpRequest
 
 from hub import access, queries
-from hub.access import Viewer
+from hub.access import SEEING, Viewer
 from hub.errors import NotFound, PermissionDenied
 from hub.hf.refusals import IsBase, KeptElsewhere, RepositoryMissing
 from hub.models import Ref, Repository, Revision
-from hub.names import OID, VERSION, VERSION_SUFFIX
+from hub.names import OID, PULL, VERSION, VERSION_SUFFIX
 from hub.services import mirror
 
 MODELS, DATASETS = "models", "datasets"
 PREFIX = {MODELS: "", DATASETS: "datasets/"}
 MAIN = "main"
-SEEING = ("download", "read")
 LONGEST_REF = 12  # slashes and all, in parts of an address
 
 
@@ -53,8 +52,8 @@ class Place:
 def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read", *, files: bool = False) -> Place:
     """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied.
 
-    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub; IsBase where the hub has the
-    files of a base of this id.
+    Where it is about `files` of a model that a library loads, KeptElsewhere for what can't be a repository of this hub;
+    IsBase where the hub has the files of a base of this id.
     """
     pinned, given = None, name
     if VERSION_SUFFIX.fullmatch(name):
@@ -74,6 +73,20 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
     if pinned and need not in SEEING:
         raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")
     return Place(repository=found, type=type, pinned=pinned)
+
+
+def proposing(viewer: Viewer, type: str, namespace: str, name: str, rev: str = "") -> Place:
+    """The repository, where the viewer may propose changes to it; for `refs/pr/N`, where they may change that proposal.
+
+    Errors: RepositoryMissing, PermissionDenied, NotFound `revision_not_found`.
+    """
+    found = place(viewer, type, namespace, name)
+    if found.pinned:
+        raise PermissionDenied(f"{found.id} is a version, and versions never change: propose changes to the adapter.")
+    access.require_proposer(viewer, found.repository)
+    if number := PULL.fullmatch(rev):
+        access.pull(viewer, found.repository, int(number[1]), "change")
+    return found
 
 
 def raw_segments(request: HttpRequest, rest: str) -> list[str]:

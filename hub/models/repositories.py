@@ -125,6 +125,11 @@ class Repository(models.Model):
         return self.path
 
     @property
+    def is_restricted(self) -> bool:
+        """Whether not everyone may have its files: it is private or gated."""
+        return self.visibility == Visibility.PRIVATE or self.gate != Gate.OPEN
+
+    @property
     def is_adapter(self) -> bool:
         """Whether it holds adapters: plain ones, mixtures, or of another format."""
         return self.kind == Kind.ADAPTER
@@ -210,8 +215,13 @@ class Ref(models.Model):
 
     @property
     def is_tag(self) -> bool:
-        """Whether it is a tag; else it is a branch."""
+        """Whether it is a tag."""
         return self.kind == RefKind.TAG
+
+    @property
+    def is_pull(self) -> bool:
+        """Whether it is that of a pull request."""
+        return self.kind == RefKind.PULL
 
 
 class ProtectedRef(models.Model):

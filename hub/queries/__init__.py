@@ -19,6 +19,7 @@ from hub.queries.job import (
 )
 from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
+from hub.queries.ref import at_ref, with_ref
 from hub.queries.repository import (
     FACETS,
     SORTS,
@@ -37,6 +38,7 @@ from hub.queries.repository import (
     used_storage,
     with_words,
 )
+from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
 from hub.queries.tagged import card_word, tagged, tags
 from hub.queries.version import children_counts, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
@@ -46,7 +48,10 @@ __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
     "SORTS",
+    "access_request",
+    "access_requests",
     "all_words",
+    "at_ref",
     "base_changed_at",
     "base_commit",
     "base_manifest",
@@ -77,12 +82,15 @@ __all__ = [
     "live_workers",
     "manifests",
     "memberships",
+    "my_access",
     "named_inputs",
     "newest_datasets",
     "of_type",
     "private_relatives",
     "proposed",
     "protections",
+    "pull_events",
+    "pulls",
     "ref_history",
     "refs",
     "report_of",
@@ -103,6 +111,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "with_ref",
     "with_words",
     "without_private",
     "workers",

@@ -112,10 +112,7 @@ def _library() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise Refused(
-            'this needs the package huggingface_hub beside hubctl: pip install "adapter-hub[hub]", or pip install '
-            "huggingface_hub."
-        ) from None
+        raise Refused("this needs the package huggingface_hub beside hubctl: pip install huggingface_hub") from None
     return huggingface_hub
 
 

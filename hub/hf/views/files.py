@@ -34,7 +34,8 @@ class File(View):
 
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
-        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "download", files=True)
+        type = DATASETS if datasets else MODELS
+        found = place(self.viewer, type, owner, name, "files", files=self.loads_a_model)
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
 

@@ -124,7 +124,7 @@ class AuthCheck(View):
     scopes = {"GET": "download"}
 
     def get(self, request, type, namespace, name, write=False):
-        found = place(self.viewer, type, namespace, name, "download")
+        found = place(self.viewer, type, namespace, name, "files")
         if write:
             self.actor()
             access.require_role(self.viewer, found.repository, "write", found.id)
@@ -171,7 +171,8 @@ class NoId(View):
         if type == MODELS and queries.served_bases(owner):
             raise IsBase(owner, anonymous=self.viewer.user is None)
         if path is not None or name.startswith("tree/"):
-            place(self.viewer, type, "", owner, "download", files=True)
+            files = self.loads_a_model or path is None
+            place(self.viewer, type, "", owner, "download", files=files)
         place(self.viewer, type, owner, name.split("/")[0], "download")
         raise NotFound("There is no such route in this hub.", code="route_not_found")
 

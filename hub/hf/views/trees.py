@@ -16,7 +16,6 @@ from hub.services.content.manifest import Manifest, manifest_of
 from hub.services.content.pointers import GitFile, attributes_of, git_files
 
 PAGE, PAGE_EXPANDED = 1000, 100
-MOST_PATHS = 1000
 
 
 def items(manifest: Manifest, paths: list[str]) -> dict[str, GitFile | Folder]:
@@ -79,7 +78,5 @@ class PathsInfo(View):
         if path:
             raise NotFound(f"Invalid rev id: {rest}", code="revision_not_found")
         paths = list(dict.fromkeys(path.strip("/") for path in request.data.getlist("paths")))
-        if len(paths) > MOST_PATHS:
-            raise Invalid(f"{len(paths)} paths are more than the {MOST_PATHS} that one request may name.")
         expand = request.data.get("expand", "").lower() in ("1", "true")
         return Response(listing(revision, items(manifest_of(revision), paths), expand))

@@ -46,6 +46,8 @@ READS = """
     said["old"] = open(f"{v1}/README.md").read()
     said["new"] = open(hf_hub_download("ada/first", "README.md", revision="side/one")).read()
     said["alias"] = snapshot_download("ada/first.v1").endswith(api.model_info("ada/first", revision="v1").sha)
+    header = api.parse_safetensors_file_metadata("ada/first", "adapter_model.safetensors")
+    said["tensors"] = [header.parameter_count, len(header.tensors)]
     said["exists"] = [api.file_exists("ada/first", "README.md"), api.file_exists("ada/first", "none"),
                       api.revision_exists("ada/first", "none"), api.repo_exists("ada/none")]
     said["missing"] = [refused(hf_hub_download, "ada/first", "none")[0],
@@ -88,6 +90,7 @@ def test_the_client_reads_makes_moves_and_deletes(ada, served, tmp_path):  # noq
     assert len(said["commits"]) == 1 and said["card"] == "mit"
     assert said["old"].endswith("# One\n") and said["new"] == said["old"]
     assert said["alias"] is True
+    assert said["tensors"] == [{"F32": 448}, 8]
     assert said["exists"] == [True, False, False, False]
     assert said["missing"] == [
         "RemoteEntryNotFoundError",
@@ -106,10 +109,9 @@ LOADS = """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from peft import PeftModel
 
-    for name in ("google/pico", "pico"):
-        said[name] = AutoConfig.from_pretrained(name).hidden_size
-        AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name)
+    said["pico"] = AutoTokenizer.from_pretrained("pico").vocab_size
+    said["google/pico"] = AutoTokenizer.from_pretrained("google/pico").vocab_size
+    model = AutoModelForCausalLM.from_pretrained("google/pico")
     tokens = torch.arange(8)[None]
     plain = model(tokens).logits
     adapted = PeftModel.from_pretrained(model, "ada/first", revision="v1")
@@ -122,6 +124,7 @@ LOADS = """
 """
 
 
+@pytest.mark.slow
 def test_a_base_that_only_the_clients_cache_holds_is_loaded_from_there(ada, served, tmp_path, monkeypatch):  # noqa: F811
     """With HF_ENDPOINT here, transformers and peft ask this hub for the base's files as well, optional ones too."""
     torch = pytest.importorskip("torch")
@@ -144,7 +147,7 @@ def test_a_base_that_only_the_clients_cache_holds_is_loaded_from_there(ada, serv
     factories.push(ada, first, factories.adapter_files())
     monkeypatch.chdir(tmp_path)
     said = client.run(LOADS, endpoint=served, home=tmp_path / "home", token=make_token(ada), OMP_NUM_THREADS="1")
-    assert said["google/pico"] == said["pico"] == 16
+    assert said["google/pico"] == said["pico"] == 2
     assert said["differs"] is True
     assert json.loads(Path("saved/adapter_config.json").read_text())["r"] == 4
     assert "couldn't find them in the cached files" in said["missing"]
