@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubctl.bases import Bases
 from hubctl.errors import Refused
+from hubctl.importing.base_calls import Bases
 from hubctl.people import People
 from hubctl.requests import DATASETS, job_body, part_query, plain, ref_part, split, version_path
 from hubctl.transport import Transport
