@@ -201,7 +201,8 @@ def test_a_repository_of_the_id_comes_first_for_those_who_see_it(base):
 
 def test_without_files_the_answer_lets_a_client_go_on_to_its_cache(base):
     for name in ("Pico/Llama", "nobody/here"):
-        response = get(f"/{name}/resolve/main/config.json", user_agent="hf_hub/2.4.0; transformers/5.23.0")
+        loader = {"User-Agent": "transformers/5.23.0; python/3.11.7; torch/2.9"}
+        response = get(f"/{name}/resolve/main/config.json", **loader)
         assert (response.status_code, "X-Error-Code" in response) == (404, False)
 
 
