@@ -53,7 +53,7 @@ api.create_commit("lab/sums", commit_message="copies", operations=[
 ])
 api.create_repo("ada/copy")
 api.create_commit("ada/copy", commit_message="from another", operations=[
-    CommitOperationCopy("README.md", "README.md", src_repo_id="lab/sums"),
+    CommitOperationCopy("README.md", "README.md", src_repo_id="lab/sums", src_repo_type="model"),
 ])
 said["lfs"] = sorted(file.filename for file in api.list_lfs_files("lab/sums"))
 api.delete_folder("kept", "lab/sums")
