@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 
 from composition.errors import CompositionError
-from composition.formats.disguises import unmask
+from composition.formats.disguises import WEIGHTS, unmask
 from composition.formats.mixture.config import LOADER_FILE
 from composition.formats.pickle_streams import reads_as_pickle
 from composition.formats.pickles import is_torch_weights, pickle_advice, zip_advice
@@ -29,7 +29,9 @@ MAX_IMAGE = 10 * 1024 * 1024
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".zst", ".whl", ".npz"})
-CODE = frozenset({".py", ".pyc", ".so", ".dll", ".exe", ".sh", ".bat", ".ps1", ".js", ".ipynb", ".jar", ".pyd"})
+SOURCE = frozenset({".py"})
+"""Refused beside weights, which never need it; elsewhere a text that nobody here runs."""
+CODE = frozenset({".pyc", ".so", ".dll", ".exe", ".sh", ".bat", ".ps1", ".js", ".ipynb", ".jar", ".pyd"})
 ACTIVE = frozenset({".html", ".htm", ".xhtml", ".svg", ".xml"})
 
 _ARCHIVE_MAGIC = {
@@ -171,7 +173,7 @@ def sniff(
     """
     ending = extension(path)
     disguise = unmask(ending, first_bytes, size)
-    if disguise:
+    if disguise and not (disguise.code == "mismatch" and "/" in path):  # what lies in a sub-folder is not read here
         raise _content(disguise.code, path, disguise.problem, disguise.do, **disguise.facts)
     _check_magic(path, ending, first_bytes, last_bytes, beside, size)
     _check_extension(path, ending, beside)
@@ -180,6 +182,19 @@ def sniff(
         raise _content("too_large", path, f"has {size:,} bytes; at most {limit:,} are allowed", "Make it smaller.")
     if ending == ".gguf" and first_bytes and not first_bytes.startswith(b"GGUF"):
         raise _content("mismatch", path, "is no GGUF file", "Save it as what its name says.")
+
+
+def refuse_programs(paths: Collection[str]) -> None:
+    """Refuse program code beside weights. Raises CompositionError `content.code`."""
+    if WEIGHTS.isdisjoint(map(extension, paths)):
+        return
+    for path in paths:
+        if extension(path) in SOURCE and path != LOADER_FILE:
+            raise _code(path)
+
+
+def _code(path: str) -> CompositionError:
+    return _content("code", path, "is program code, and adapters carry none", "Leave it out, or delete it.")
 
 
 def refuse_pickle(path: str, first: bytes, *, size: int | None, beside: Collection[str] = ()) -> None:
@@ -198,8 +213,8 @@ def _check_extension(path: str, ending: str, beside: Collection[str]) -> None:
         )
     if ending in ARCHIVES:
         raise _content("archive", path, "is an archive, and archives are never unpacked here", "Push the files in it.")
-    if ending in CODE:
-        raise _content("code", path, "is program code, and adapters carry none", "Leave it out.")
+    if ending in CODE or (ending in SOURCE and not WEIGHTS.isdisjoint(map(extension, beside))):
+        raise _code(path)
     if ending in ACTIVE:
         raise _content("active", path, "is a page that browsers run", "Use Markdown and PNG instead.")
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from composition.formats import FORMATS
-from composition.formats.content import check_paths
+from composition.formats.content import check_paths, refuse_programs
 from composition.formats.gate import check_file
 from composition.formats.table import Format
 from hub.errors import collecting, refuse_all
@@ -74,6 +74,7 @@ def _check(
 ) -> Checked:
     every = sources_of(manifest) | dict(sources or {})
     check_paths(list(manifest))
+    refuse_programs(list(manifest))
     problems: list[Exception] = []
     for path in manifest if fresh is None else fresh:
         with collecting(problems):

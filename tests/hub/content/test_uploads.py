@@ -254,7 +254,7 @@ GOOD = {"path": "README.md", "size": 3, "sha256": "0" * 64}
         ({"path": "a\\b.md"}, "path.character"),
         ({"path": "a\x00.md"}, "path.control"),
         ({"path": "pytorch_model.bin"}, "content.pickle"),
-        ({"path": "run.py"}, "content.code"),
+        ({"path": "run.sh"}, "content.code"),
         ({"path": "x.zip"}, "content.archive"),
         ({"path": "x.html"}, "content.active"),
         ({"path": 7}, "invalid"),

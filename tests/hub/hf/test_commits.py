@@ -248,3 +248,19 @@ def test_bytes_are_not_lent_from_what_one_can_t_see(people, store):
     }
     answer = Hf(people.stranger, secret).post("/lfs-files/duplicate", asked)
     assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "RepoNotFound")
+
+
+def test_a_program_is_a_text_until_weights_lie_beside_it(hf, repository):
+    """In either order: what is there already counts as what comes."""
+    assert done(hf.push({"app.py": b"print(1)\n"}))["version"] is None
+    refused = hf.push(factories.adapter_files())
+    assert refused.status_code == 422 and "app.py" in refused.json()["error"]
+    assert done(hf.commit(delete("app.py"), *(put(p, d) for p, d in factories.adapter_files().items())))["version"]
+    assert hf.push({"app.py": b"print(1)\n"}).status_code == 422
+    assert paths(repository) == sorted(factories.adapter_files())
+
+
+def test_what_lies_in_a_folder_is_not_taken_for_weights_by_its_name(hf, repository):
+    assert done(hf.push({"logs/run.safetensors": b"1" * 2000}))["version"] is None
+    assert hf.push({"run.safetensors": b"1" * 2000}).status_code == 422
+    assert hf.push({"logs/page.safetensors": b"<!DOCTYPE html><html>"}).status_code == 422
