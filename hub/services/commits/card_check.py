@@ -43,7 +43,7 @@ def _about_the_base(front: dict) -> list[str]:
     names = given if isinstance(given, list) else [given]
     known = [name for name in names if isinstance(name, str)]
     return [
-        f"base_model is {name[:100]!r}, which is not registered in this hub. It is what adapter_config.json names that "
+        f"base_model is {name[:100]!r}, which is not registered in this hub. It is what the config names that "
         "counts for an adapter; register that base before its weights are pushed"
         for name in known[:5]
         if match_base(name) is None
