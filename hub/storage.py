@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -56,11 +56,16 @@ class BlobStore:
         except NotImplementedError:
             return None
 
-    def add(self, path: str | os.PathLike, *, link: bool = False) -> tuple[str, int]:
-        """Store the file at `path`; its (sha256, size). With `link` that file must never be written to again."""
+    def add(
+        self, path: str | os.PathLike, *, link: bool = False, known: tuple[str, int] | None = None
+    ) -> tuple[str, int]:
+        """Store the file at `path`; its (sha256, size). With `link` that file must never be written to again.
+
+        `known` is what it is, where the caller has computed that from these very bytes.
+        """
         with open(path, "rb") as source:
             if link and self._root is not None:
-                sha256, size = digest(source)
+                sha256, size = known or digest(source)
                 if self._refresh(sha256) or self._link(Path(path), sha256):
                     return sha256, size
                 source.seek(0)
@@ -78,6 +83,17 @@ class BlobStore:
             if not self._refresh(sha256):
                 self._place(temporary, sha256)
         return sha256, size
+
+    def put_proven(self, blocks: Iterable[bytes | memoryview], sha256: str) -> None:
+        """Store blocks that are known to be the bytes of `sha256` once they end: an error before it stores nothing."""
+        folder = self._root / INCOMING if self._root is not None else None
+        with _temporary(folder) as temporary:
+            with open(temporary, "wb", buffering=0) as out:
+                for block in blocks:
+                    out.write(block)
+                os.fsync(out.fileno())
+            if not self._refresh(sha256):
+                self._place(temporary, sha256)
 
     def delete(self, sha256: str) -> None:
         """Remove the bytes; nothing happens where there are none."""

@@ -20,6 +20,7 @@ from hub.access.viewer import (
     require_user,
     viewer_of,
     viewer_of_job,
+    viewer_of_token,
 )
 from hub.access.webhooks import delivery, webhook
 from hub.access.work import identity, job, token, upload, watchable
@@ -58,6 +59,7 @@ __all__ = [
     "version",
     "viewer_of",
     "viewer_of_job",
+    "viewer_of_token",
     "visible",
     "visible_companions",
     "watchable",

@@ -59,7 +59,12 @@ def viewer_of(request: HttpRequest) -> Viewer:
     token = getattr(request, "auth", None)
     if not isinstance(token, Token):
         return Viewer(user=user)
-    return Viewer(user=user, scopes=frozenset(token.scopes), limit=limit_of(token))
+    return viewer_of_token(token, user)
+
+
+def viewer_of_token(token: Token, user: User | None = None) -> Viewer:
+    """Who acts by a token: its user, within its scopes and its limit."""
+    return Viewer(user=user or token.user, scopes=frozenset(token.scopes), limit=limit_of(token))
 
 
 def viewer_of_job(job: Job) -> Viewer:

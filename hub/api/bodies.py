@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from hub.http.json_parser import LARGEST_BODY, BodyTooLarge, ConfigJSONParser, JSONParser
+from hub.http.bodies import LARGEST_BODY, BodyTooLarge, ConfigJSONParser, JSONParser
 
 __all__ = [
     "LARGEST_BODY",

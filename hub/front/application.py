@@ -37,7 +37,7 @@ class Live(Protocol):
 
 
 class Front:
-    """`route_of(method, path)` says what the front must know of a route: "pieces", "file" or "live"; "" of most."""
+    """`route_of(method, path)` says what the front must know of a route, see `hub.front.routes`; "" of most."""
 
     def __init__(
         self,

@@ -70,15 +70,15 @@ class Request:
         if declared is not None and declared > most:
             raise self._too_large(most)
         small = declared is not None and declared <= self.limits.in_memory
-        offset = self.headers.get(b"upload-offset", b"")
-        if self.route == "pieces" and not small and offset.isdigit() and len(offset) <= 18:
+        offset = b"0" if self.route == "stream" else self.headers.get(b"upload-offset", b"")
+        if self.route in ("pieces", "stream") and not small and offset.isdigit() and len(offset) <= 18:
             return await self._in_pieces(environ, int(offset))
         return await self._spooled(environ, most, seconds, ask_first=not small)
 
     async def _in_pieces(self, environ: dict, offset: int) -> Answer:
         async def hand_over(start: int, stream, length: int, number: int) -> Answer:
-            piece = with_body(environ, stream, length)
-            return await self._ask({**piece, "HTTP_UPLOAD_OFFSET": str(start), "hub.piece": number})
+            piece = {**with_body(environ, stream, length), "HTTP_UPLOAD_OFFSET": str(start)}
+            return await self._ask({**piece, "hub.piece": number, "hub.more": not self.body.ended})
 
         return await pieces.relay(self.body, offset, hand_over, self.limits, self.front.memory)
 
@@ -172,7 +172,7 @@ class Request:
     def _allowed(self) -> tuple[int, float | None]:
         """The most bytes of a body like this, and the seconds it may take where it is text."""
         media_type = self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        if self.route in ("pieces", "file"):
+        if self.route in ("pieces", "stream", "file"):
             return self.limits.file, None
         if media_type == JSON:
             return self.limits.json, self.limits.text_seconds

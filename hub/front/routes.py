@@ -6,7 +6,8 @@ from django.urls import Resolver404, resolve
 def route_of(method: str, path: str) -> str:
     """ "pieces" for a route that appends a body at `Upload-Offset`, "live" for one of event streams, else "".
 
-    A view says so by its attribute `front`, {method: kind}.
+    "stream" takes a body in pieces as "pieces" does, but always from its begin, and "file" takes a large one whole. A
+    view says so by its attribute `front`, {method: kind}.
     """
     try:
         view = resolve(path).func

@@ -17,6 +17,7 @@ from composition.errors import CompositionError
 from hub import disk, faults, logs
 from hub.errors import HubError, NotFound, Renamed, conflict_of
 from hub.http.renamed import way_on
+from hub.xet.errors import XetError
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def refusal_of(error: Exception, context: dict) -> Response:
         facts = {"url": error.facts["url"]} if "url" in error.facts else {}
         return refusal(error.status, error.message, code=CODES.get(error.code, ""), headers=error.headers, facts=facts)
     if isinstance(error, CompositionError):
-        return refusal(422, error.message)
+        return refusal(400 if isinstance(error, XetError) else 422, error.message)
     if isinstance(error, exceptions.AuthenticationFailed | exceptions.NotAuthenticated):
         return refusal(401, "Invalid credentials in Authorization header", headers={"WWW-Authenticate": "Bearer"})
     if isinstance(error, exceptions.APIException):

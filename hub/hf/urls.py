@@ -39,6 +39,7 @@ urlpatterns = [
     path(f"{FILES}/resolve/<anypath:rest>", files.File.as_view()),
     path(f"{FILES}/raw/<ref:ref>/<anypath:path>", files.Raw.as_view(), name="file"),
     path("", include("hub.hf.writing_urls")),
+    path("", include("hub.hf.large_file_urls")),
     # What nothing above takes: an id that isn't here, or a route that this hub doesn't have.
     path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view()),
     path("api/spaces/<anypath:rest>", repositories.NoId.as_view(), {"type": "spaces"}),

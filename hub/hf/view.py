@@ -10,7 +10,7 @@ from hub import access, disk
 from hub.errors import Invalid
 from hub.hf.refusals import RouteMissing, in_a_header, refusal_of
 from hub.http.authentication import TokenAuthentication
-from hub.http.json_parser import JSONParser
+from hub.http.bodies import JSONParser
 
 STORING = frozenset({"POST", "PUT", "PATCH"})
 

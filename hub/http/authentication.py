@@ -25,7 +25,11 @@ class TokenAuthentication(authentication.BaseAuthentication):
             raise exceptions.AuthenticationFailed(
                 "The Authorization header can't be read: send `Authorization: Bearer <token>`.", "token.malformed"
             )
-        token = token_user(header[1])
+        return self.by_secret(header[1])
+
+    def by_secret(self, secret: str) -> tuple[object, Token]:
+        """The token of this secret, and its user."""
+        token = token_user(secret)
         if token is None or not token.user.is_active:
             raise exceptions.AuthenticationFailed(
                 "This token is unknown, expired or revoked: sign in again, or make a new one on the tokens page.",

@@ -15,6 +15,7 @@ from django.utils import timezone
 from hub.models import (
     Arrival,
     BaseModel,
+    ChunkStore,
     Companion,
     Job,
     Namespace,
@@ -66,7 +67,8 @@ def _staged(user: User) -> int:
     """Bytes of open uploads, and of what came before a commit by the Hugging Face protocol."""
     files = UploadFile.objects.filter(upload__user=user, upload__committed_at=None, blob=None)
     came = Arrival.objects.filter(user=user).aggregate(sum=Sum("blob__size"))["sum"] or 0
-    return (files.aggregate(sum=Sum("size"))["sum"] or 0) + came
+    coming = ChunkStore.objects.filter(user=user).aggregate(sum=Sum("bytes"))["sum"] or 0
+    return (files.aggregate(sum=Sum("size"))["sum"] or 0) + came + coming
 
 
 def _tokens(user: User) -> int:

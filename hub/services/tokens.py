@@ -118,17 +118,27 @@ def token_user(secret: str) -> Token | None:
     paused."""
     now = timezone.now()
     # Looked up by digest: a comparison of secrets never happens, so its timing can't tell anything.
-    related = ("user", "namespace", "repository__namespace")
-    token = Token.objects.select_related(*related).filter(digest=_digest(secret), revoked_at=None).first()
-    if token is None or not token.user.is_active or (token.expires_at and token.expires_at <= now):
-        return None
-    if is_paused(token.user):
+    token = _living(digest=_digest(secret))
+    if token is None:
         return None
     if token.last_used_at is None or now - token.last_used_at > SEEN_GRAIN:
         with faults.spared(f"token {token.prefix} was used"):
             Token.objects.filter(pk=token.pk).update(last_used_at=now)
     note_address(token)
     return token
+
+
+def still_living(pk: int) -> Token | None:
+    """The token with its user, for whoever was let in by it before; None as in `token_user`."""
+    return _living(pk=pk)
+
+
+def _living(**which: object) -> Token | None:
+    related = ("user", "namespace", "repository__namespace")
+    token = Token.objects.select_related(*related).filter(**which, revoked_at=None).first()
+    if token is None or not token.user.is_active or (token.expires_at and token.expires_at <= timezone.now()):
+        return None
+    return None if is_paused(token.user) else token
 
 
 def _digest(secret: str) -> str:

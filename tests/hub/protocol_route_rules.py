@@ -34,6 +34,15 @@ READING = {
     "/auth-check": {},
 }
 """What serves a download: a token for downloads alone may ask it."""
+NOBODY = {
+    status: {"statuses": " ".join([status] * 8), "limits": " ".join([status] * 4)} for status in ("401", "403", "404")
+}
+BATCH = {"operation": "upload", "transfers": ["basic"], "objects": []}
+LFS_FILE = {"oid": "0" * 64, "size": 1}
+SEEN_AND_MISSING = "401 404 404 404 404 403 404 401"
+NO_DATASET = {"statuses": "401 404 404 404 404 404 404 401", "limits": "404 404 404 404"}
+GIT = "<name:namespace>/<name:name>.git/info/lfs"
+STORE, IN_STORE = "xet/<uuid:store>", {"store": "00000000-0000-0000-0000-000000000000", "hash": "0" * 64}
 
 PROTOCOL_ROWS = [
     row("api/whoami-v2", "GET", "401 200 200 200 200 200 200 401", limits="200 200 200 200"),
@@ -83,5 +92,32 @@ PROTOCOL_ROWS = [
         )
     ),
     row(f"{HERE}/lfs-files", "GET", WRITERS, to={"type": "models"}),
+    row(f"{GIT}/objects/batch", "POST", WRITERS, limits="200 404 200 404", json=BATCH),
+    row(f"datasets/{GIT}/objects/batch", "POST", json=BATCH, **NO_DATASET),
+    row(f"{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
+    row(f"datasets/{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
+    # A token is of no use here: the address must be signed.
+    *(
+        row("api/lfs/objects/<ref:oid>", method, to={"oid": "0" * 64}, **NOBODY["403"])
+        for method in ("GET", "PUT", "POST")
+    ),
+    row(f"{HERE}/xet-write-token/<anypath:rev>", "GET", WRITERS, to={"type": "models", "rev": "main"}),
+    row(
+        f"{HERE}/xet-read-token/<anypath:rev>",
+        "GET",
+        "401 404 200 200 200 200 200 401",
+        limits="200 404 200 200",
+        to={"type": "models", "rev": "main"},
+    ),
+    # Chunks go by a token for their store; the hub's own tokens are none.
+    *(
+        row(f"{STORE}/{rest}", "POST", to=IN_STORE, raw=b"", **NOBODY["401"])
+        for rest in ("v1/xorbs/default/<ref:hash>", "v1/shards", "v2/shards")
+    ),
+    *(
+        row(f"{STORE}/v1/{rest}/default/<ref:hash>", method, to=IN_STORE, **NOBODY["404"])
+        for rest in ("chunks", "xorb-grants")
+        for method in ("GET", "POST")
+    ),
     row(r"^api(?:/[\s\S]*)?$", "GET", "404 404 404 404 404 404 404 404", limits="404 404 404 404"),
 ]

@@ -11,7 +11,7 @@ from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import View
 from hub.api.views.files import BYTES, RANGE
-from hub.api.views.uploads import body_stream
+from hub.http.bodies import body_stream
 from hub.http.file_responses import blob_response
 from hub.models import Companion, Visibility
 from hub.services.content import companions

@@ -1,7 +1,6 @@
 """Pushing: begin, send bytes in any number of pieces, ask how much has arrived, commit or abandon."""
 
 import base64
-import io
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
@@ -12,7 +11,8 @@ from composition.formats.content import SNIFF_BYTES
 from hub import access
 from hub.api.bodies import Body, Text, Whole
 from hub.api.view import READS, View
-from hub.errors import HubError, Invalid
+from hub.errors import Invalid
+from hub.http.bodies import body_stream
 from hub.models import Kind, Visibility
 from hub.services.content import first_push, uploads
 
@@ -20,12 +20,6 @@ TAGS = ["uploads"]
 OFFSET = OpenApiParameter(
     "Upload-Offset", OpenApiTypes.INT, OpenApiParameter.HEADER, required=True, description="bytes received so far"
 )
-
-
-class LengthRequired(HubError):
-    """A request body without its length."""
-
-    status, code = 411, "length_required"
 
 
 class Head(Text):
@@ -188,10 +182,3 @@ def upload_offset(request) -> int:
             code="upload.offset_header",
         )
     return int(text)
-
-
-def body_stream(request) -> io.BufferedIOBase:
-    """The request's body as it arrives; a body of unknown length is refused, since WSGI can't tell its end."""
-    if not request.META.get("CONTENT_LENGTH") and request.headers.get("Transfer-Encoding"):
-        raise LengthRequired("Send the bytes with a Content-Length, not chunked: WSGI can't tell where they end.")
-    return request.stream or io.BytesIO()

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from rest_framework import exceptions
 
-from hub.http.json_parser import JSONParser
+from hub.http.bodies import JSONParser
 from hub.services.commits.operations import MAX_OPERATIONS, Delete, Operation, Proposal, Put
 from hub.services.content.manifest import Entry
 from hub.storage import DIGEST

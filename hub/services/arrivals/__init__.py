@@ -3,6 +3,9 @@
     receive, adopt   a stream, or a finished file of this machine, is proven by digest and becomes an `Arrival`
     have, require    what a commit of this user to this repository may name: their arrivals, and what it holds already
     let_go, expire   what was committed, and what nobody came back for
+    stores           where bytes lie that are no whole files yet
+    chunks           uploads by Xet
+    transfers        LFS files, whole or in parts
 
 An arrival is bound to its user and its repository. It counts as the user's `staged_bytes` until it is let go.
 """

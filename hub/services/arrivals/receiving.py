@@ -32,7 +32,7 @@ def receive(*, actor: User, repository: Repository, stream: BinaryIO, entry: Ent
     Invalid `arrival.size` or `arrival.digest` where it is something else, and what `expect` raises.
     """
     expect(actor=actor, repository=repository, entry=entry)
-    blobs.put(_Bounded(stream, entry), accept=lambda sha256, size: _prove(entry, Entry(sha256, size)))
+    blobs.put(_Bounded(stream, entry), accept=lambda sha256, size: prove(entry, Entry(sha256, size)))
     return note(actor=actor, repository=repository, entry=entry)
 
 
@@ -46,8 +46,8 @@ def adopt(
     expect(actor=actor, repository=repository, entry=entry)
     if not proven:
         with Path(path).open("rb") as stream:
-            _prove(entry, Entry(*digest(stream)))
-    blobs.add(path, link=True)
+            prove(entry, Entry(*digest(stream)))
+    blobs.add(path, link=True, known=entry)
     return note(actor=actor, repository=repository, entry=entry)
 
 
@@ -75,7 +75,8 @@ def _check(entry: Entry) -> None:
         )
 
 
-def _prove(entry: Entry, came: Entry) -> None:
+def prove(entry: Entry, came: Entry) -> None:
+    """Invalid `arrival.size` or `arrival.digest` where something else came than was announced."""
     if came.size != entry.size:
         raise _wrong_size(entry, f"{came.size:,}")
     if came != entry:

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from hub import disk
 from hub.errors import Conflict
-from hub.models import Upload, UploadFile
+from hub.models import ChunkStore, Upload, UploadFile
 from hub.services.upkeep import sweeps
 from hub.storage import CHUNK
 
@@ -181,11 +181,12 @@ def _is_still(stream: BinaryIO, path: Path) -> bool:
 
 
 def strays(before: datetime) -> list[Path]:
-    """Folders on this machine of no known upload that nobody touched since."""
+    """Folders on this machine of no known upload or chunk store that nobody touched since."""
     root = Path(settings.UPLOAD_FOLDER)
     paths = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     old = [path for path in paths if _touched(path) < before.timestamp()]
-    known = {str(pk) for pk in Upload.objects.values_list("pk", flat=True)} if old else set()
+    rows = (Upload, ChunkStore) if old else ()
+    known = {str(pk) for model in rows for pk in model.objects.values_list("pk", flat=True)}
     return [path for path in old if path.name not in known]
 
 

@@ -1,5 +1,6 @@
-"""JSON bodies, read strictly, for every door that takes them: bounded, and nothing that a database can't hold."""
+"""Bodies for every door: JSON read strictly and bounded, with nothing a database can't hold; bytes as they arrive."""
 
+import io
 import json
 import math
 
@@ -7,7 +8,7 @@ from rest_framework import exceptions
 from rest_framework.parsers import BaseParser
 
 from composition.formats.special_floats import tag
-from hub.errors import Invalid
+from hub.errors import HubError, Invalid
 
 LARGEST_BODY = 5_000_000  # bytes; files go by PUT and are streamed
 
@@ -65,3 +66,16 @@ class ConfigJSONParser(JSONParser):
     """For a base's config.json, which may hold Infinity and NaN: each becomes the tag that transformers writes."""
 
     parse_constant = staticmethod(tag)
+
+
+class LengthRequired(HubError):
+    """A body sent in chunks of unknown number, where only its length tells its end."""
+
+    status, code = 411, "length_required"
+
+
+def body_stream(request) -> io.BufferedIOBase:
+    """The request's body as it arrives; a body of unknown length is refused, since WSGI can't tell its end."""
+    if not request.META.get("CONTENT_LENGTH") and request.headers.get("Transfer-Encoding"):
+        raise LengthRequired("Send the bytes with a Content-Length, not chunked: WSGI can't tell where they end.")
+    return request.stream or io.BytesIO()
