@@ -18,6 +18,8 @@ QUOTAS = {
     "running_jobs": env_int("HUB_QUOTA_RUNNING_JOBS", 0),
     "open_uploads": env_int("HUB_QUOTA_OPEN_UPLOADS", 200),
     "staged_bytes": env_int("HUB_QUOTA_STAGED_MB", 200_000) * 1_000_000,
+    "open_proposals": env_int("HUB_QUOTA_OPEN_PROPOSALS", 100),
+    "proposed_bytes": env_int("HUB_QUOTA_PROPOSED_MB", 20_000) * 1_000_000,
     "organisations": env_int("HUB_QUOTA_ORGANISATIONS", 100),
     "tokens": env_int("HUB_QUOTA_TOKENS", 200),
     "bases": env_int("HUB_QUOTA_BASES", 1_000),

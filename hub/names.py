@@ -12,6 +12,7 @@ BASE_REVISION = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 REF_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._/*-]{0,199}")
 VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+PULL = re.compile(r"refs/pr/([1-9][0-9]{0,8})")
 OID = re.compile(r"[0-9a-f]{40}")
 VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 

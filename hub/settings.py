@@ -195,6 +195,8 @@ SPECTACULAR_SETTINGS = {
         "RefKind": "hub.models.RefKind",
         "StateEnum": "hub.models.State",
         "DeliveryState": "hub.models.DeliveryState",
+        "PullState": "hub.models.PullState",
+        "AccessState": "hub.models.AccessState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -26,6 +26,7 @@ COMMANDS = {
     "search": ("repositories", "Search repositories by words."),
     "info": ("repositories", "Show a repository or one version."),
     "tag": ("repositories", "Point tags at versions, protect them, show their history."),
+    "pulls": ("pulls", "List, show, merge and close proposals."),
     "delete": ("repositories", "Move a repository to the trash."),
     "restore": ("repositories", "Bring a deleted repository back."),
     "dataset": ("datasets", "Push evaluation data."),

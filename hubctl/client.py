@@ -141,6 +141,22 @@ class Hub(People):
 
         return Protections(self, place)
 
+    def pulls(self, name: str, state: str = "all") -> list[dict[str, Any]]:
+        """The proposals of a repository, newest first: open, merged, closed or all."""
+        return list(self._pages(f"/repositories/{plain(name)}/pulls", state=state))
+
+    def pull_request(self, name: str, number: int) -> dict[str, Any]:
+        """One proposal with its files, what its check found and its conflicts."""
+        return self._get(f"/repositories/{plain(name)}/pulls/{number}")
+
+    def set_pull_request(self, name: str, number: int, state: str) -> dict[str, Any]:
+        """Close a proposal, or open it again."""
+        return self.transport.json("PATCH", f"/repositories/{plain(name)}/pulls/{number}", json={"state": state})
+
+    def merge_pull_request(self, name: str, number: int) -> dict[str, Any]:
+        """Merge a proposal into its branch: {"revision", "version"}."""
+        return self._post(f"/repositories/{plain(name)}/pulls/{number}/merge", {})
+
     def push(self, source: str | Path | Mapping[str, Path], name: str, **options: Any) -> dict[str, Any]:
         """Push a folder (or {path: file}); see `hubctl.upload.push`. Returns {"revision", "version", "created"}."""
         from hubctl.upload import push

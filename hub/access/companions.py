@@ -1,15 +1,17 @@
-"""Companions of a repository: private ones are for the members of its namespace."""
+"""Companions of a repository: private ones are for the members of its namespace, others for who may have its files."""
 
 from django.db.models import Q, QuerySet
 
+from hub.access.gates import open_to
 from hub.access.repositories import member
 from hub.access.viewer import Viewer, missing
 from hub.models import Companion, Repository, Visibility
 
 
 def visible_companions(viewer: Viewer) -> Q:
-    """The filter for companions, of repositories the viewer may see; private ones are for members of the namespace."""
-    public = Q(visibility=Visibility.PUBLIC)
+    """The filter for companions, of repositories the viewer may see; private ones are for members of the namespace,
+    those beside a gated repository for who may have its files."""
+    public = Q(visibility=Visibility.PUBLIC) & open_to(viewer, "repository__")
     if viewer.user is None or not viewer.has_scope("read"):
         return public
     return public | member(viewer, "repository__")

@@ -4,6 +4,7 @@ import re
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from hub.access.gates import require_open
 from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound, Renamed
 from hub.models import FormerName, Kind, Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
@@ -40,7 +41,8 @@ def repository(
 
     Models and datasets are two name spaces. The place `datasets/ns` is that of datasets; `ns` is that of models, unless
     `kind` is a dataset. Without a kind, where the viewer sees no model of the name, it is the dataset of the name;
-    not where `exact` is asked for. Renamed where it had this name once.
+    not where `exact` is asked for. Renamed where it had this name once. `need` "files" is for having its files:
+    Gated where the viewer sees it and its gate doesn't let them in.
     """
     datasets, named = place.startswith(DATASETS), Repository.objects.select_related("namespace", "base")
     named = named.at(place, name, exact=exact).filter(purged_at=None)
@@ -54,6 +56,8 @@ def repository(
         if found.is_dataset and not (datasets or kind or deleted):
             _require_no_deleted_model(viewer, named, found)
         require_role(viewer, found, need, found.path)
+    if need == "files":
+        require_open(viewer, found)
     return found
 
 

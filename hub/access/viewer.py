@@ -15,18 +15,20 @@ from hub.models import Job, Membership, Namespace, Repository, Role, Token, User
 
 LEVEL = {
     "download": Role.READER.level,
+    "files": Role.READER.level,
     "read": Role.READER.level,
     "write": Role.WRITER.level,
     "admin": Role.ADMIN.level,
 }
 IMPLIED = {
     "download": {"download", "read", "write", "admin"},
+    "files": {"download", "read", "write", "admin"},
     "read": {"read", "write", "admin"},
     "write": {"write", "admin"},
     "admin": {"admin"},
 }
-SEEING = ("download", "read")
-"""What anyone may do with what is public."""
+SEEING = ("download", "read", "files")
+"""What anyone may do with what is public; "files", having the bytes, where its gate lets them in too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 import hub.http.converters  # noqa: F401  registers name, place, ref, longref, anypath, number
 from hub.api import schema, view
 from hub.api.views import (
+    access_requests,
     audit,
     bases,
     companions,
@@ -13,6 +14,7 @@ from hub.api.views import (
     jobs,
     methods,
     protections,
+    pulls,
     refs,
     repositories,
     upkeep,
@@ -89,6 +91,11 @@ urlpatterns = [
         companions.OneCompanion.as_view(),
         name="api_companion",
     ),
+    path(f"{REPOSITORY}/pulls", pulls.Pulls.as_view()),
+    path(f"{REPOSITORY}/pulls/<number:number>", pulls.OnePull.as_view()),
+    path(f"{REPOSITORY}/pulls/<number:number>/merge", pulls.Merge.as_view()),
+    path(f"{REPOSITORY}/access-requests", access_requests.AccessRequests.as_view()),
+    path(f"{REPOSITORY}/access-requests/<name:username>", access_requests.OneAccessRequest.as_view()),
     path(f"{REPOSITORY}/events", audit.RepositoryEvents.as_view()),
     path(f"{REPOSITORY}/uploads", uploads.Uploads.as_view()),
     path("uploads/<uuid:pk>", uploads.Upload.as_view()),

@@ -10,16 +10,15 @@ from urllib.parse import unquote
 from django.http import HttpRequest
 
 from hub import access, queries
-from hub.access import Viewer
+from hub.access import SEEING, Viewer
 from hub.errors import NotFound, PermissionDenied
 from hub.hf.refusals import KeptElsewhere, RepositoryMissing
 from hub.models import Ref, Repository, Revision
-from hub.names import OID, VERSION, VERSION_SUFFIX
+from hub.names import OID, PULL, VERSION, VERSION_SUFFIX
 
 MODELS, DATASETS = "models", "datasets"
 PREFIX = {MODELS: "", DATASETS: "datasets/"}
 MAIN = "main"
-SEEING = ("download", "read")
 LONGEST_REF = 12  # slashes and all, in parts of an address
 
 
@@ -69,6 +68,20 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
     if pinned and need not in SEEING:
         raise PermissionDenied(f"{namespace}/{name}.{pinned} is a version, and versions never change: use the adapter.")
     return Place(repository=found, type=type, pinned=pinned)
+
+
+def proposing(viewer: Viewer, type: str, namespace: str, name: str, rev: str = "") -> Place:
+    """The repository, where the viewer may propose changes to it; for `refs/pr/N`, where they may change that proposal.
+
+    Errors: RepositoryMissing, PermissionDenied, NotFound `revision_not_found`.
+    """
+    found = place(viewer, type, namespace, name)
+    if found.pinned:
+        raise PermissionDenied(f"{found.id} is a version, and versions never change: propose changes to the adapter.")
+    access.require_proposer(viewer, found.repository)
+    if number := PULL.fullmatch(rev):
+        access.pull(viewer, found.repository, int(number[1]), "change")
+    return found
 
 
 def raw_segments(request: HttpRequest, rest: str) -> list[str]:

@@ -35,10 +35,10 @@ urlpatterns = [
     path(f"{HERE}/tag/<anypath:rest>", refs.Tag.as_view()),
     path(f"{HERE}/branch/<anypath:rest>", refs.Branch.as_view()),
     path(f"{HERE}/compare/<anypath:rest>", refs.Compare.as_view()),
-    path(f"{HERE}/discussions", refs.Discussions.as_view()),
     path(f"{FILES}/resolve/<anypath:rest>", files.File.as_view()),
     path(f"{FILES}/raw/<ref:ref>/<anypath:path>", files.Raw.as_view(), name="file"),
     path("", include("hub.hf.writing_urls")),
+    path("", include("hub.hf.sharing_urls")),
     path("", include("hub.hf.large_file_urls")),
     # What nothing above takes: an id that isn't here, or a route that this hub doesn't have.
     path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view()),

@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
                 ('title', models.CharField(max_length=500)),
                 ('description', models.TextField(blank=True)),
                 ('target', models.CharField(default='main', help_text='the branch it is for', max_length=200)),
+                ('found', models.JSONField(default=dict, help_text='of the newest push: {whole, same_as: v3 or null, base, warnings: [text]}')),
                 ('state', models.CharField(choices=[('open', 'Open'), ('merged', 'Merged'), ('closed', 'Closed')], default='open', max_length=6)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('closed_at', models.DateTimeField(blank=True, null=True)),
@@ -219,5 +220,10 @@ class Migration(migrations.Migration):
             options={
                 'constraints': [models.UniqueConstraint(fields=('repository', 'word'), name='card_word_unique')],
             },
+        ),
+        migrations.AddField(
+            model_name='revision',
+            name='pull',
+            field=models.ForeignKey(blank=True, help_text='the pull request that it was pushed to, as long as no branch has taken it', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='revisions', to='hub.pullrequest'),
         ),
     ]

@@ -120,6 +120,11 @@ class Repository(models.Model):
         return self.path
 
     @property
+    def is_restricted(self) -> bool:
+        """Whether not everyone may have its files: it is private or gated."""
+        return self.visibility == Visibility.PRIVATE or self.gate != Gate.OPEN
+
+    @property
     def is_adapter(self) -> bool:
         """Whether it holds adapters: plain ones, mixtures, or of another format."""
         return self.kind == Kind.ADAPTER

@@ -16,6 +16,14 @@ class Revision(models.Model):
     oid = models.CharField(max_length=40)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     version = models.ForeignKey("Version", null=True, blank=True, on_delete=models.PROTECT, related_name="revisions")
+    pull = models.ForeignKey(
+        "PullRequest",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="revisions",
+        help_text="the pull request that it was pushed to, as long as no branch has taken it",
+    )
     message = models.CharField(max_length=500, blank=True)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -30,6 +30,9 @@ class PullRequest(models.Model):
         related_name="+",
         help_text="the branch's head when it was opened: what came after is checked for conflicts",
     )
+    found = models.JSONField(
+        default=dict, help_text="of the newest push: {whole, same_as: v3 or null, base, warnings: [text]}"
+    )
     state = models.CharField(max_length=6, choices=PullState.choices, default=PullState.OPEN)
     merged_as = models.ForeignKey("Revision", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     closed_by = models.ForeignKey(

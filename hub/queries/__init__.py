@@ -36,6 +36,7 @@ from hub.queries.repository import (
     trash,
     with_words,
 )
+from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
 from hub.queries.tagged import (
     card_word,
     children_counts,
@@ -53,6 +54,8 @@ __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
     "SORTS",
+    "access_request",
+    "access_requests",
     "all_words",
     "bases",
     "card_word",
@@ -81,12 +84,15 @@ __all__ = [
     "live_workers",
     "manifests",
     "memberships",
+    "my_access",
     "named_inputs",
     "newest_datasets",
     "of_type",
     "private_relatives",
     "proposed",
     "protections",
+    "pull_events",
+    "pulls",
     "ref_history",
     "refs",
     "report_of",

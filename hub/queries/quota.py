@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from functools import partial
 
 from django.conf import settings
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
 from hub.models import (
     Arrival,
     BaseModel,
+    Blob,
     ChunkStore,
     Companion,
     Job,
+    ManifestEntry,
     Namespace,
+    PullRequest,
+    PullState,
     Quota,
     Repository,
     State,
+    Stored,
     Token,
     Upload,
     UploadFile,
@@ -69,6 +74,14 @@ def _staged(user: User) -> int:
     came = Arrival.objects.filter(user=user).aggregate(sum=Sum("blob__size"))["sum"] or 0
     coming = ChunkStore.objects.filter(user=user).aggregate(sum=Sum("bytes"))["sum"] or 0
     return (files.aggregate(sum=Sum("size"))["sum"] or 0) + came + coming
+
+
+def _proposed(user: User) -> int:
+    """Bytes of what they have proposed and its namespace doesn't hold, each digest once."""
+    held = Stored.objects.filter(namespace=OuterRef("revision__repository__namespace"), sha256=OuterRef("blob"))
+    entries = ManifestEntry.objects.filter(~Exists(held), revision__pull__author=user)
+    blobs = Blob.objects.filter(pk__in=entries.values("blob"))
+    return blobs.aggregate(sum=Sum("size"))["sum"] or 0
 
 
 def _tokens(user: User) -> int:
@@ -141,6 +154,19 @@ OF_USERS = (
         bytes=True,
         count=_staged,
         advice=f"Commit or abandon an upload that is open (DELETE /api/v1/uploads/ID), {ASK}",
+    ),
+    Limit(
+        name="open_proposals",
+        label="open proposals",
+        count=lambda user: PullRequest.objects.filter(author=user, state=PullState.OPEN).count(),
+        advice=f"Close one that is open, {ASK}",
+    ),
+    Limit(
+        name="proposed_bytes",
+        label="bytes proposed and not merged",
+        bytes=True,
+        count=_proposed,
+        advice=f"Propose less, or push to a repository of your own; what is merged counts no longer, {ASK}",
     ),
     Limit(
         name="organisations",

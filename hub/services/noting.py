@@ -32,11 +32,11 @@ def note_download(
     visibility: str | None = None,
     now: float | None = None,
 ) -> None:
-    """Note that `actor` fetched bytes of a private file, once for each user, file, revision and hour.
+    """Note that `actor` fetched bytes of a private or gated file, once for each user, file, revision and hour.
 
     `revision` is the revision's id, of what is kept beside a repository its SHA-256; then `visibility` is its own.
     """
-    if Visibility.PRIVATE not in (repository.visibility, visibility):
+    if not repository.is_restricted and visibility != Visibility.PRIVATE:
         return
     hour = int((time.time() if now is None else now) // HOUR)
     key = f"download:{actor and actor.pk}:{repository.pk}:{revision}:{path}:{hour}"

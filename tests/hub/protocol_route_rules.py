@@ -7,6 +7,8 @@ from tests.hub.row import row as any_row
 row = partial(any_row, protocol=True)
 
 HERE = "api/<type:type>/<name:namespace>/<name:name>"
+PULL = f"{HERE}/discussions/<number:number>"
+READERS = "401 404 200 200 200 403 200 401"
 HEADER = b'{"key": "header", "value": {"summary": "nothing"}}\n'
 MINE = {"target": {"type": "model", "name": "lab/secret"}, "files": []}
 ANYONE = "200 200 200 200 200 200 200 200"
@@ -52,8 +54,27 @@ PROTOCOL_ROWS = [
     row("api/telemetry/<anypath:rest>", "POST", ANYONE, limits="200 200 200 200", to={"rest": "x"}),
     row("v1/telemetry", "HEAD", ANYONE, limits="200 200 200 200"),
     row("v1/telemetry", "POST", ANYONE, limits="200 200 200 200", json={}),
+    row(f"{HERE}/discussions", "GET", SEEN, DOWNLOADS),
+    row(f"{HERE}/discussions", "POST", READERS, json={"title": "One", "pullRequest": True}),
+    row(PULL, "GET", SEEN, DOWNLOADS, to={"number": "1"}),
+    row(f"{PULL}/title", "POST", WRITERS, to={"number": "1"}, json={"title": "Better"}),
+    row(f"{PULL}/status", "POST", WRITERS, to={"number": "1"}, json={"status": "closed"}),
+    row(f"{PULL}/merge", "POST", WRITERS, to={"number": "1"}),
+    *(
+        row(f"{PULL}/{what}", "POST", "401 404 403 403 403 403 403 401", to={"number": "1", "rest": "1/edit"})
+        for what in ("comment", "comment/<anypath:rest>")
+    ),
+    # Members may have the files anyway, so that asking is a conflict.
+    row("<place:namespace>/<name:name>/ask-access", "POST", "401 404 409 409 409 409 409 401"),
+    *(
+        row(f"{HERE}/user-access-request/{what}", method, ADMINS, to={"state": "pending"}, json=json)
+        for what, method, json in (
+            ("<name:state>", "GET", None),
+            ("handle", "POST", {"user": "stranger", "status": "accepted"}),
+            ("grant", "POST", {"user": "stranger"}),
+        )
+    ),
     *[row(f"{HERE}{rest}", "GET", SEEN, DOWNLOADS, to=to) for rest, to in READING.items()],
-    row(f"{HERE}/discussions", "GET", SEEN),
     row(f"{HERE}/paths-info/<anypath:rest>", "POST", SEEN, DOWNLOADS, to={"rest": "main"}, form={"paths": "README.md"}),
     row(f"{HERE}/auth-check/write", "GET", "401 404 403 200 200 403 200 401", "200 404 200 403"),
     row(f"{HERE}/settings", "PUT", ADMINS, json={"gated": "auto"}),

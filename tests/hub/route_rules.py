@@ -199,6 +199,25 @@ API_ROWS = [
     row(ONE_COMPANION, "GET", MEMBERS),
     row(ONE_COMPANION, "PATCH", "404 404 403 403 200 403 403 401", json={"visibility": "private"}),
     row(ONE_COMPANION, "DELETE", "404 404 403 204 204 403 204 401"),
+    row(REPOSITORY + "/pulls", "GET", MEMBERS),
+    row(REPOSITORY + "/pulls/<number:number>", "GET", MEMBERS, to={"number": "1"}),
+    row(
+        REPOSITORY + "/pulls/<number:number>",
+        "PATCH",
+        "404 404 403 200 200 403 200 401",
+        to={"number": "1"},
+        json={"title": "Another", "state": "closed"},
+    ),
+    row(REPOSITORY + "/pulls/<number:number>/merge", "POST", "404 404 403 200 200 403 200 401", to={"number": "1"}),
+    row(REPOSITORY + "/access-requests", "GET", "404 404 403 403 200 403 403 401"),
+    row(REPOSITORY + "/access-requests", "POST", "404 404 409 409 409 409 409 401"),  # members have the files anyway
+    row(
+        REPOSITORY + "/access-requests/<name:username>",
+        "PUT",
+        "404 404 403 403 200 403 403 401",
+        to={"username": "stranger"},
+        json={"state": "accepted"},
+    ),
     row(REPOSITORY + "/events", "GET", "404 404 403 403 200 403 403 401"),
     row(
         REPOSITORY + "/uploads",
@@ -399,6 +418,11 @@ PAGE_ROWS = [
     row(f"{HERE}/try/<ref:ref>", "POST", "404 404 302 302 302", form={"prompt": "a"}),
     row(f"{HERE}/settings", "GET", "404 404 403 403 200"),
     row(f"{HERE}/settings", "POST", ADMINS, form={"visibility": "private", "description": "d"}),
+    row(f"{HERE}/discussions", "GET", PAGE),
+    row(f"{HERE}/discussions/<number:number>", "GET", PAGE, to={"number": "1"}),
+    row(f"{HERE}/discussions/<number:number>", "POST", WRITERS, to={"number": "1"}, form={"act": "merge"}),
+    row(f"{HERE}/access", "POST", "404 404 409 409 409"),
+    row(f"{HERE}/access/<name:username>", "POST", ADMINS, to={"username": "stranger"}, form={"state": "accepted"}),
     row(f"{HERE}/delete", "POST", ADMINS),
     row(
         f"{HERE}/companion",

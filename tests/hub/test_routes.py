@@ -17,9 +17,10 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from hub.models import Delivery, Job, Token
+from hub.models import AccessRequest, Delivery, Job, Token
 from hub.services import protections, refs, repositories, tokens
 from hub.services.content import companions
+from hub.services.sharing import pulls
 from hub.services.webhooks import registry as webhooks
 from tests.hub import asking, factories
 from tests.hub.route_rules import FILL, FOR_ADAPTERS, LIMITED, ROWS_JSONL, RULES, WHO, Row
@@ -79,6 +80,10 @@ def make_world() -> SimpleNamespace:
     companions.add_companion(
         actor=owner, repository=secret, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )
+    repositories.update_repository(actor=owner, repository=secret, gate="manual")
+    AccessRequest.objects.create(repository=secret, user=stranger)
+    change = factories.store({"README.md": b"# Better\n"})
+    pulls.propose(actor=owner, repository=secret, title="A better card", files=change)
     factories.make_repository(owner, "other", namespace=lab, visibility="private")
     make_dataset(owner, lab)
     for kind in ("adapter", "dataset"):

@@ -59,7 +59,7 @@ class Files(View):
 
     @extend_schema(operation_id="files_list", tags=TAGS, parameters=PARTS, responses=ManifestShape)
     def get(self, request, namespace, name, ref):
-        revision = access.resolve(access.repository(self.viewer, namespace, name, "download"), ref)
+        revision = access.resolve(access.repository(self.viewer, namespace, name, "files"), ref)
         part = part_of(self.viewer, revision, Asked.of(request.query_params))
         shown = {
             "revision": revision.oid,
@@ -84,7 +84,7 @@ class File(View):
         responses={(200, "application/octet-stream"): BYTES, (206, "application/octet-stream"): BYTES},
     )
     def get(self, request, namespace, name, ref, path):
-        revision = access.resolve(access.repository(self.viewer, namespace, name, "download"), ref)
+        revision = access.resolve(access.repository(self.viewer, namespace, name, "files"), ref)
         found = file_of(self.viewer, revision, path, Asked.of(request.query_params))
         response = bytes_response(request._request, found.content, path)
         if request.method == "GET" and response.status_code in (200, 206):

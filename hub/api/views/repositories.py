@@ -9,7 +9,7 @@ from hub.api.bodies import Body, Text
 from hub.api.pagination import page
 from hub.api.schema import paged
 from hub.api.view import READS, View
-from hub.models import Kind, Origin, Repository, Visibility
+from hub.models import Gate, Kind, Origin, Repository, Visibility
 from hub.services import repositories
 from hub.services.upkeep.purge import purge_repository
 
@@ -48,6 +48,9 @@ class RepositoryChange(Body):
 
     visibility = serializers.ChoiceField(Visibility.choices, required=False)
     description = Text(max_length=300, required=False, allow_blank=True)
+    gate = serializers.ChoiceField(
+        Gate.choices, required=False, help_text="who may have a public repository's files: all, who asks, who is let in"
+    )
 
 
 class RepositoryShape(serializers.ModelSerializer):
@@ -62,9 +65,9 @@ class RepositoryShape(serializers.ModelSerializer):
 
     class Meta:
         model = Repository
-        fields = ("full_name", "path", "namespace", "name", "kind", "visibility", "description", "base", "origin")
-        fields += ("peft_type", "rank", "license", "size", "downloads", "tags", "latest", "created_at", "updated_at")
-        fields += ("deleted_at",)
+        fields = ("full_name", "path", "namespace", "name", "kind", "visibility", "gate", "description", "base")
+        fields += ("origin", "peft_type", "rank", "license", "size", "downloads", "tags", "latest")
+        fields += ("created_at", "updated_at", "deleted_at")
 
     def get_latest(self, repository) -> str | None:
         newest = self.context["latest"].get(repository.pk)
@@ -114,7 +117,7 @@ class OneRepository(View):
     def patch(self, request, namespace, name):
         found = access.repository(self.viewer, namespace, name, "write")
         wanted = self.read(RepositoryChange)
-        if wanted.get("visibility", found.visibility) != found.visibility:
+        if any(wanted.get(key, getattr(found, key)) != getattr(found, key) for key in ("visibility", "gate")):
             found = access.repository(self.viewer, namespace, name, "admin")
         changed = repositories.update_repository(actor=self.viewer, repository=found, **wanted)
         return Response(show([changed])[0])

@@ -9,9 +9,10 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from hub import access
-from hub.hf.places import Place, place
+from hub.hf.places import Place, place, proposing
 from hub.hf.shapes.ndjson import read_commit
 from hub.hf.view import View, warned
+from hub.names import PULL
 from hub.services.commits import committing, preflight, squashing
 
 MOST_FILES = 5000
@@ -21,8 +22,10 @@ SAMPLE_BYTES = 1024
 class Writing(View):
     """Of what changes the files of a branch."""
 
-    def place(self, type: str, namespace: str, name: str) -> Place:
-        """The repository, where the viewer may write to it."""
+    def place(self, type: str, namespace: str, name: str, rev: str = "") -> Place:
+        """The repository, where the viewer may write to it; with `?create_pr=1` and for `refs/pr/N`, may propose."""
+        if self.says("create_pr") or PULL.fullmatch(rev):
+            return proposing(self.viewer, type, namespace, name, rev)
         return place(self.viewer, type, namespace, name, "write")
 
     def may_protected(self, here: Place) -> bool:
@@ -34,8 +37,8 @@ class Preupload(Writing):
     """`POST …/preupload/{rev}`: each file as LFS or inside the commit, and what is there of it."""
 
     def post(self, request, type, namespace, name, rev):
-        here = self.place(type, namespace, name)
-        branch = committing.branch_of(here.repository, rev)
+        here = self.place(type, namespace, name, rev)
+        branch = committing.branch_of(here.repository, rev, pulls=True)
         body = self.body()
         ignore = body.get("gitIgnore") or ""
         files = _offered(body.get("files"))
@@ -58,8 +61,8 @@ class Commit(Writing):
     front = {"POST": "file"}
 
     def post(self, request, type, namespace, name, rev):
-        here = self.place(type, namespace, name)
-        branch = committing.branch_of(here.repository, rev)
+        here, opening = self.place(type, namespace, name, rev), self.says("create_pr") and not PULL.fullmatch(rev)
+        branch = committing.branch_of(here.repository, rev, pulls=True)
         with committing.bench() as inline:
             result = committing.commit(
                 actor=self.actor(),
@@ -68,6 +71,7 @@ class Commit(Writing):
                 proposal=read_commit(request.stream or io.BytesIO(), inline.keep),
                 inline=inline,
                 may_protected=self.may_protected(here),
+                opening=opening,
             )
         oid, version = result.revision.oid, result.version
         answer = {
@@ -77,6 +81,8 @@ class Commit(Writing):
             "hookOutput": "",
             "version": version and version.label,
         }
+        if opening and result.pull:
+            answer["pullRequestUrl"] = self.address(f"/{here.prefix}{here.id}/discussions/{result.pull.number}")
         return Response(answer, headers=warned(oid[:10], _said(result)))
 
 

@@ -34,7 +34,7 @@ class File(View):
 
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
-        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "download", files=True)
+        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "files", files=True)
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
 

@@ -11,10 +11,9 @@ from urllib.parse import quote
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from hub import access
 from hub.errors import Invalid, NotFound
 from hub.hf import permits
-from hub.hf.places import Place, place
+from hub.hf.places import Place, place, proposing
 from hub.hf.view import View
 from hub.http.authentication import TokenAuthentication
 from hub.http.bodies import body_stream
@@ -62,7 +61,7 @@ class Batch(View):
         if body.get("operation") == "upload":
             shown = self._uploads(body, type, namespace, name, entries)
         else:
-            here = place(self.viewer, type, namespace, name, "download")
+            here = place(self.viewer, type, namespace, name, "files")
             held = reuse.held(here.repository, entries)
             shown = [_object(entry) | (self._download(here, entry) if entry in held else MISSING) for entry in entries]
         parts = any("chunk_size" in one.get("actions", {}).get("upload", {}).get("header", {}) for one in shown)
@@ -70,24 +69,23 @@ class Batch(View):
         return Response(answer, content_type=MEDIA_TYPE)
 
     def _uploads(self, body: dict, type: str, namespace: str, name: str, entries: list[Entry]) -> list[dict]:
-        need = "read" if _ref(body).startswith("refs/pr/") else "write"
-        here = place(self.viewer, type, namespace, name, need)
-        actor, in_parts = access.require_scope(self.viewer, "write"), "multipart" in _texts(body.get("transfers"))
+        # Sent is not committed: whoever may propose may send, and which branch it is for is asked at the commit.
+        here = proposing(self.viewer, type, namespace, name, _ref(body))
+        actor, in_parts = self.actor(), "multipart" in _texts(body.get("transfers"))
         there = arrivals.have(actor=actor, repository=here.repository, entries=entries)
         wanted = [entry for entry in entries if entry not in there]
         for entry in wanted:
             arrivals.expect(actor=actor, repository=here.repository, entry=entry)
         store = stores.open_store(actor=actor, repository=here.repository) if wanted else None
         return [
-            _object(entry) | ({} if entry in there else self._upload(here, need, store, entry, in_parts))
-            for entry in entries
+            _object(entry) | ({} if entry in there else self._upload(here, store, entry, in_parts)) for entry in entries
         ]
 
-    def _upload(self, here: Place, need: str, store: ChunkStore, entry: Entry, in_parts: bool) -> dict:
+    def _upload(self, here: Place, store: ChunkStore, entry: Entry, in_parts: bool) -> dict:
         parts = ceil(entry.size / PART) if in_parts else 1
 
         def at(part: int, most: int) -> str:
-            key = permits.sign(SEND, self.request.auth, here.repository, need, str(store.pk), *entry, part, most)
+            key = permits.sign(SEND, self.request.auth, here.repository, "files", str(store.pk), *entry, part, most)
             return self._address(entry, key)
 
         send: dict = {"href": at(0, entry.size)}
@@ -99,7 +97,7 @@ class Batch(View):
         return {"actions": {"upload": send, "verify": verify}}
 
     def _download(self, here: Place, entry: Entry) -> dict:
-        key = permits.sign(FETCH, self.request.auth, here.repository, "download", *entry)
+        key = permits.sign(FETCH, self.request.auth, here.repository, "files", *entry)
         return {"actions": {"download": {"href": self._address(entry, key)}}}
 
     def _address(self, entry: Entry, key: str) -> str:

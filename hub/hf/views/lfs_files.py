@@ -42,7 +42,7 @@ class LfsFilesDuplicate(View):
     """`POST …/lfs-files/duplicate` {"target": {"type", "name"}, "files": [{"sha256", …}]}, asked of the source."""
 
     def post(self, request, type, namespace, name):
-        source = place(self.viewer, type, namespace, name, "download")
+        source = place(self.viewer, type, namespace, name, "files")
         target, files = (self.body().get(key) for key in ("target", "files"))
         if not isinstance(target, dict) or not isinstance(files, list):
             raise exceptions.ParseError('Send {"target": {"type", "name"}, "files": [{"sha256"}]}.')

@@ -113,11 +113,3 @@ class Compare(View):
             raise Invalid(f"Compare two revisions, as main..v2, not {rest[:80]!r}.")
         old, new = (git_files(manifest_of(found.revision(side))) for side in (before, after))
         return HttpResponse(shapes_of_refs.difference(old, new), content_type="text/plain; charset=utf-8")
-
-
-class Discussions(View):
-    """`GET …/discussions`."""
-
-    def get(self, request, type, namespace, name):
-        place(self.viewer, type, namespace, name)
-        return Response({"discussions": [], "count": 0, "start": 0, "numClosedDiscussions": 0})

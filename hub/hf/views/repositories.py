@@ -123,7 +123,7 @@ class AuthCheck(View):
     scopes = {"GET": "download"}
 
     def get(self, request, type, namespace, name, write=False):
-        found = place(self.viewer, type, namespace, name, "download")
+        found = place(self.viewer, type, namespace, name, "files")
         if write:
             self.actor()
             access.require_role(self.viewer, found.repository, "write", found.id)

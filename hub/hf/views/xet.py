@@ -14,10 +14,11 @@ from rest_framework.response import Response
 
 from hub.errors import NotFound
 from hub.hf import permits
-from hub.hf.places import place
+from hub.hf.places import place, proposing
 from hub.hf.refusals import RouteMissing
 from hub.hf.view import View
 from hub.models import ChunkStore
+from hub.names import PULL
 from hub.services.arrivals import chunks, stores
 
 SECONDS = 15 * 60
@@ -26,14 +27,14 @@ NOWHERE = uuid.UUID(int=0)
 
 
 class WriteToken(View):
-    """`GET …/xet-write-token/{rev}`: where to send chunks, and a token for there. A pull request needs no role."""
+    """`GET …/xet-write-token/{rev}`: where to send chunks, and a token for there. Who proposes needs no role."""
 
     scopes = {"GET": "write", "HEAD": "write"}
 
     def get(self, request, type, namespace, name, rev):
-        pull = request.GET.get("create_pr") in ("1", "true") or rev.startswith("refs/pr/")
-        need = "read" if pull else "write"
-        here = place(self.viewer, type, namespace, name, need)
+        pull = self.says("create_pr") or PULL.fullmatch(rev)
+        here = (proposing if pull else place)(self.viewer, type, namespace, name, rev if pull else "write")
+        need = "files" if pull else "write"
         store = stores.open_store(actor=self.actor(), repository=here.repository)
         return _connection(self, store.pk, permits.sign(WRITE, request.auth, here.repository, need))
 

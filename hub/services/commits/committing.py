@@ -17,21 +17,23 @@ from django.conf import settings
 from django.db import transaction
 
 from composition.formats import FORMATS
-from composition.formats.folder_rules import kind_of
 from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
-from hub.models import Kind, Ref, RefKind, Repository, Revision, User, Version
+from hub.models import PullRequest, Ref, RefKind, Repository, Revision, User
+from hub.names import PULL
 from hub.services import arrivals, importing, protections, quotas
+from hub.services.commits.becoming import as_its_files_say, become
 from hub.services.commits.operations import Effect, Proposal, Put, effect_of
 from hub.services.content import publishing
-from hub.services.content.manifest import Entry, Manifest, manifest_of, sources_of
+from hub.services.content.manifest import Entry, manifest_of, sources_of
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.refs import lock
+from hub.services.sharing import pulls
+from hub.services.sharing.proposed import hold_author
 from hub.storage import CHUNK, blobs, digest
 
 HEADS = "refs/heads/"
-PULLS = "refs/pr/"
 
 
 class Moved(Conflict):
@@ -67,11 +69,14 @@ def bench() -> Iterator[Bench]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def branch_of(repository: Repository, name: str) -> str:
+def branch_of(repository: Repository, name: str, *, pulls: bool = False) -> str:
     """The branch that a commit to `name` goes to: `x`, `refs/heads/x`; `main` of an empty repository too.
 
+    With `pulls` also `refs/pr/N`, what a pull request proposes.
     Errors: NotFound `revision_not_found`, also for tags, versions and ids: they never change.
     """
+    if pulls and PULL.fullmatch(name):
+        return name
     branch = name.removeprefix(HEADS)
     heads = Ref.objects.filter(repository=repository, kind=RefKind.BRANCH)
     if heads.filter(name=branch).exists() or (branch == MAIN and not heads.filter(name=MAIN).exists()):
@@ -90,13 +95,18 @@ def commit(
     proposal: Proposal,
     inline: Bench,
     may_protected: bool = False,
+    opening: bool = False,
 ) -> PublishResult:
     """Make `proposal` a revision of `branch`. The head's own files again: nothing is made, created False.
 
+    `branch` may be `refs/pr/N`. With `opening` the commit is the first of a new pull request for the branch, which is
+    in the result; the branch itself stays as it is.
     Raises Moved, NotFound `file_not_found`, `arrivals.Unknown`, Protected, QuotaExceeded, what checking raises, and
     Conflict where somebody else changed the same files while this was under way.
     """
-    protections.require(repository.namespace, repository, [branch], may_protected=may_protected)
+    proposed = opening or PULL.fullmatch(branch)
+    if not proposed:
+        protections.require(repository.namespace, repository, [branch], may_protected=may_protected)
     head = publishing.head_of(repository, branch)
     before = manifest_of(head)
     entries = _entries(actor, repository, proposal, inline)
@@ -108,10 +118,17 @@ def commit(
             return done
         raise
     if not effect.files and not effect.deletions and head is not None:
-        return PublishResult(head, head.version, False)
-    quotas.expect(repository.namespace, effect.files.values())
-    repository = _as_its_files_say(repository, publishing.changed(before, effect.files, effect.deletions, False))
-    return _publish(actor, repository, branch, proposal, head, effect, inline, may_protected)
+        pull = _opened(actor, repository, branch, proposal) if opening else None
+        return PublishResult(head, head.version, False, pull)
+    if not proposed:
+        quotas.expect(repository.namespace, effect.files.values())
+    repository = as_its_files_say(repository, publishing.changed(before, effect.files, effect.deletions, False))
+    return _publish(actor, repository, branch, proposal, head, effect, inline, may_protected, opening)
+
+
+def _opened(actor: User, repository: Repository, branch: str, proposal: Proposal) -> PullRequest:
+    told = {"title": proposal.summary, "description": proposal.description}
+    return pulls.open_pull(actor=actor, repository=repository, target=branch, bare=True, **told)
 
 
 def _publish(
@@ -123,6 +140,7 @@ def _publish(
     effect: Effect,
     inline: Bench,
     may_protected: bool,
+    opening: bool,
 ) -> PublishResult:
     files, named = effect.files, {entry.sha256 for entry in effect.files.values()}
     change = publishing.change_of(files=files, deletions=effect.deletions, branch=branch, since=head)
@@ -137,11 +155,14 @@ def _publish(
     for source in {source.path: source for source in sources.values()}.values():
         blobs.add(source.path, link=True)
     with transaction.atomic():
+        hold_author(repository, branch, actor if opening else None)
         locked = lock(repository)
         if proposal.parent and publishing.head_of(locked, branch) != head:
             raise _moved()
-        if locked.kind != repository.kind:
-            _become(locked, repository.kind)
+        if opening:
+            branch = _opened(actor, locked, branch, proposal).ref
+        elif locked.kind != repository.kind and not PULL.fullmatch(branch):
+            become(locked, repository.kind)
         result = publishing.publish(
             actor=actor,
             repository=locked,
@@ -201,24 +222,6 @@ def _made_before(
         if publishing.changed(before, effect.files, effect.deletions, False) == manifest_of(head):
             return PublishResult(head, head.version, False)
     return None
-
-
-def _as_its_files_say(repository: Repository, after: Manifest) -> Repository:
-    """The repository; a model that has no version yet is a generator where its files are one's. Writes nothing."""
-    says_generator = repository.is_adapter and kind_of(list(after)) == Kind.GENERATOR
-    if not says_generator or Version.objects.filter(repository=repository).exists():
-        return repository
-    found = Repository.objects.select_related("namespace", "base").get(pk=repository.pk)
-    found.kind = Kind.GENERATOR
-    return found
-
-
-def _become(repository: Repository, kind: str) -> None:
-    """Change the kind of a locked repository; Conflict where it got a version in the meantime."""
-    if Version.objects.filter(repository=repository).exists():
-        raise Conflict(f"{repository.path} got its first version at this moment; look at it, and commit again.")
-    repository.kind = kind
-    repository.save(update_fields=["kind"])
 
 
 class _Watched:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from composition.formats import FORMATS
 from hub.errors import Conflict
-from hub.models import Repository, Revision
-from hub.names import check_ref
+from hub.models import RefKind, Repository, Revision
+from hub.names import PULL, check_ref
 from hub.services.content.manifest import Entry, manifest_of
 
 MAIN = "main"
@@ -29,6 +29,11 @@ class Change:
         return self.replace or path in self.files or path in self.deletions
 
 
+def kind_of_ref(branch: str) -> str:
+    """What a change moves: a branch, or for `refs/pr/N` what a pull request proposes."""
+    return RefKind.PULL if PULL.fullmatch(branch) else RefKind.BRANCH
+
+
 def change_of(
     *,
     files: Mapping[str, tuple[str, int]],
@@ -37,8 +42,8 @@ def change_of(
     branch: str = MAIN,
     since: Revision | object | None = ANY,
 ) -> Change:
-    """The change these arguments of `publish` ask for."""
-    if branch != MAIN:
+    """The change these arguments of `publish` ask for; `branch` may be `refs/pr/N`, what a pull request proposes."""
+    if branch != MAIN and not PULL.fullmatch(branch):
         check_ref(branch)
     entries = {path: Entry(*entry) for path, entry in files.items()}
     return Change(files=entries, deletions=frozenset(deletions), replace=replace, branch=branch, since=since)

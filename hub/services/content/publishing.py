@@ -12,10 +12,12 @@ from django.db import transaction
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import (
     BaseModel,
+    Gate,
     Job,
     ManifestEntry,
     Origin,
     Parentage,
+    PullRequest,
     Ref,
     RefKind,
     Repository,
@@ -28,27 +30,33 @@ from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
 from hub.services.content.blob_claims import claim_blobs, gone
-from hub.services.content.change import ANY, MAIN, Change, change_of, refuse_conflict
+from hub.services.content.change import ANY, MAIN, Change, change_of, kind_of_ref, refuse_conflict
 from hub.services.content.checking import Checked, check_files
 from hub.services.content.manifest import Manifest, Source, changed, manifest_of, other_oid, revision_oid
 from hub.services.known_bases import hold
 from hub.services.refs import lock, move
+from hub.services.sharing import proposed
 
 LATEST = "latest"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """The branch's revision after publishing, its version if it is one, and whether anything was new."""
+    """The branch's revision after publishing, its version if it is one, and whether anything was new.
+
+    `pull` is the pull request that it was put into, where it was.
+    """
 
     revision: Revision
     version: Version | None
     created: bool
+    pull: PullRequest | None = None
 
     @property
     def warnings(self) -> list[str]:
-        """What the check of the version's files found and did not refuse; none where there is no version."""
-        return list(((self.version and self.version.facts) or {}).get("warnings", ()))
+        """What the check found and did not refuse; none where there is neither a version nor a proposal."""
+        facts = self.pull.found if self.pull else (self.version and self.version.facts) or {}
+        return list(facts.get("warnings", ()))
 
 
 def publish(
@@ -74,6 +82,7 @@ def publish(
 ) -> PublishResult:
     """Put `files` (path → (sha256, size), bytes already in the blob store) onto `branch`.
 
+    `branch` may be `refs/pr/N` of an open pull request: that gets a revision, and never a version.
     `since` is the head the change was made for: what others changed since must not be touched by it (Conflict).
     `checked`, from `check_change`, spares the check here; call that first where this runs inside a transaction.
     With `partial`, files that are not whole yet make a revision without a version.
@@ -85,7 +94,9 @@ def publish(
         checked = check_change(repository=repository, change=change, base=base, partial=partial)
     made = {"origin": origin, "recipe": recipe, "report": report, "environment": environment, "job": job}
     with transaction.atomic():
+        proposed.hold_author(repository, branch)
         repository = lock(repository)
+        pull = proposed.pull_of(repository, branch)
         head = head_of(repository, branch)
         refuse_conflict(repository, change, head)
         before = manifest_of(head)
@@ -96,20 +107,28 @@ def publish(
             hold(checked.base)
         message = clean_message(message, after, before)
         same = _same(repository, head, after, message)
-        version, is_new = _version(repository, checked, (same, head), base, actor, made)
+        version, is_new = (head and before == after and head.version) or None, False
+        if pull is None:
+            version, is_new = _version(repository, checked, (same, head), base, actor, made)
         if head and before == after and head.version_id == (version and version.pk):
-            if not Ref.objects.filter(repository=repository, name=branch, kind=RefKind.BRANCH).exists():
+            if not Ref.objects.filter(repository=repository, name=branch, kind=kind_of_ref(branch)).exists():
                 begun = {"moves": [(RefKind.BRANCH, branch)], "revision": head, "may_protected": may_protected}
                 move(actor=actor, repository=repository, **begun)
-            return PublishResult(head, version, False)
+            return PublishResult(head, version, False, pull)
         quotas.refuse_many_files(repository.namespace, len(after), before=len(before))
         fresh = set(after.values()) - set(before.values())
-        quotas.charge(repository.namespace, fresh)
-        claim_blobs(fresh)
-        if same and same.version_id == (version and version.pk):
-            revision = same
+        if pull:
+            proposed.charge(pull, repository.namespace, fresh)
         else:
-            revision = _revision(repository, head, after, message, version, actor)
+            quotas.charge(repository.namespace, fresh)
+        claim_blobs(fresh)
+        if same and (pull or same.version_id == (version and version.pk)):
+            revision = same if pull else proposed.taken(same)
+        else:
+            revision = _revision(repository, head, after, message, version, actor, pull)
+        if pull:
+            proposed.put(actor, repository, pull, revision, checked)
+            return PublishResult(revision, None, True, pull)
         if is_new:
             inherit(repository, version, parents)
         moves = [(RefKind.BRANCH, branch)] + ([(RefKind.TAG, LATEST)] if is_new else [])
@@ -152,7 +171,7 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
     heads = {(ref.kind, ref.name): ref for ref in rows}
     if (RefKind.TAG, branch) in heads and (RefKind.BRANCH, branch) not in heads:
         raise Conflict(f"{branch!r} is a tag of {repository.path}; push to a branch.", field="branch")
-    ref = heads.get((RefKind.BRANCH, branch)) or heads.get((RefKind.BRANCH, MAIN))
+    ref = heads.get((kind_of_ref(branch), branch)) or heads.get((RefKind.BRANCH, MAIN))
     return ref.revision if ref else None
 
 
@@ -240,6 +259,7 @@ def _revision(
     message: str,
     version: Version | None,
     actor: User | None,
+    pull: PullRequest | None = None,
 ) -> Revision:
     parent = head.oid if head else None
     made_of = {"repository": repository.oid_number, "parent": parent, "manifest": after, "message": message}
@@ -248,7 +268,7 @@ def _revision(
         # The same files were pushed for another base, which is another version: it needs a revision of its own.
         oid = other_oid(**made_of, version=version.number)
     revision = Revision.objects.create(
-        repository=repository, oid=oid, parent=head, version=version, message=message, author=actor
+        repository=repository, oid=oid, parent=head, version=version, pull=pull, message=message, author=actor
     )
     ManifestEntry.objects.bulk_create(
         ManifestEntry(revision=revision, path=path, blob_id=entry.sha256) for path, entry in after.items()
@@ -257,11 +277,12 @@ def _revision(
 
 
 def inherit(repository: Repository, version: Version, parents: Sequence[Version]) -> None:
-    """Note the parents in the order of the inputs; one private parent makes the whole repository private."""
+    """Note the parents in the order of the inputs; one private or gated parent makes all of it private."""
     Parentage.objects.bulk_create(
         Parentage(child=version, parent=parent, position=position) for position, parent in enumerate(parents)
     )
-    private = Repository.objects.filter(versions__in=parents, visibility=Visibility.PRIVATE)
-    if repository.visibility != Visibility.PRIVATE and private.exists():
+    made_of = Repository.objects.filter(versions__in=parents)
+    restricted = made_of.exclude(visibility=Visibility.PUBLIC, gate=Gate.OPEN)
+    if repository.visibility != Visibility.PRIVATE and restricted.exists():
         repository.visibility = Visibility.PRIVATE
         repository.save(update_fields=["visibility"])

@@ -60,10 +60,13 @@ def place_of(kind: JobKind, request: JobRequest) -> tuple[str, str] | None:
 
 
 def resulting_visibility(parents: Sequence[Version], asked: str | None = None) -> str:
-    """The strictest of the parents' visibilities and the one asked for."""
+    """The strictest of the one asked for and what the parents ask: of private and of gated ones comes a private one.
+
+    Who is let in to a gated parent is not let in to a repository of somebody else's.
+    """
     check_visibility(asked)
-    all_of_them = [asked, *(version.repository.visibility for version in parents)]
-    return Visibility.PRIVATE if Visibility.PRIVATE in all_of_them else Visibility.PUBLIC
+    restricted = any(version.repository.is_restricted for version in parents)
+    return Visibility.PRIVATE if restricted or asked == Visibility.PRIVATE else Visibility.PUBLIC
 
 
 def check_visibility(asked: str | None) -> None:
@@ -74,6 +77,7 @@ def check_visibility(asked: str | None) -> None:
 
 def _why_private(kind: JobKind, parents: Sequence[Version]) -> str:
     if resulting_visibility(parents) == Visibility.PRIVATE:
-        private = next(one.repository for one in parents if one.repository.visibility == Visibility.PRIVATE)
-        return f"what is made of a private {private.kind} is private"
+        found = next(one.repository for one in parents if one.repository.is_restricted)
+        how = "private" if found.visibility == Visibility.PRIVATE else "gated"
+        return f"what is made of a {how} {found.kind} is private"
     return kind.why_private()

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from composition.errors import CompositionError
 from composition.registry import METHODS, recipe_from_dict
-from hub import access, queries
+from hub import access
 from hub.access import Viewer
 from hub.errors import Busy, HubError, Invalid
 from hub.models import Repository, User, sharing_names
 from hub.services import quotas
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import require_companions
+from hub.services.jobs.inputs import require_inputs
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, check_repository_kind
 from hub.services.jobs.output import check_output, check_visibility, place_of
@@ -70,12 +71,8 @@ class _Steps:
         return _step(self.draft, act)
 
     def check_sight(self) -> None:
-        """Refuse what the actor can't see (any more), as if it weren't there."""
-        versions = self.draft.request.versions
-        seen = queries.seen(self.draft.viewer, [version.repository_id for version in versions])
-        for version in versions:
-            if version.repository_id not in seen:
-                raise access.missing(version.repository.path, "repository")
+        """Refuse what the actor can't see (any more), as if it weren't there, and files that they may not have."""
+        require_inputs(self.draft.viewer, self.draft.request.versions)
 
     def parse(self) -> None:
         request = self.draft.request

@@ -8,11 +8,12 @@ in the browser, and when the token has been revoked since.
 
 from collections.abc import Sequence
 
-from hub import access, queries
+from hub import access
 from hub.errors import Conflict
 from hub.models import Job, JobInput, User, Version
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import require_companions
+from hub.services.jobs.inputs import require_inputs
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.prepare import prepare
 from hub.services.jobs.request import JobRequest
@@ -29,17 +30,14 @@ def recheck(job: Job) -> Draft:
 
 
 def require_sight(job: Job) -> None:
-    """Refuse a job whose owner no longer sees an input or a companion that it reads.
+    """Refuse a job whose owner no longer sees, or may no longer have, an input or a companion that it reads.
 
     Call it in the transaction that writes the job's result.
     """
     _require_owner(job)
     require_companions(access.viewer_of_job(job), job.files.values_list("companion", flat=True))
     rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
-    seen = queries.seen(access.viewer_of_job(job), [row.version.repository_id for row in rows])
-    for row in rows:
-        if row.version.repository_id not in seen:
-            raise access.missing(row.version.repository.path, "repository")
+    require_inputs(access.viewer_of_job(job), [row.version for row in rows])
 
 
 def _require_owner(job: Job) -> None:

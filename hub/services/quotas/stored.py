@@ -1,9 +1,9 @@
 """The bytes a namespace stores, each digest counted once however many revisions and companions name it.
 
 All revisions count, and repositories in the trash too, as they can be restored. What does not: bytes on their way in
-(they count for the user, until the commit), the private inputs of jobs, which go when the job is over, and the hub's
-own saving where namespaces hold the same bytes. Rows and sums change in the transaction of the publication, under the
-lock of the namespace's `Usage` row.
+(they count for the user, until the commit), what is proposed and not merged (it counts for who proposes it), the
+private inputs of jobs, which go when the job is over, and the hub's own saving where namespaces hold the same bytes.
+Rows and sums change in the transaction of the publication, under the lock of the namespace's `Usage` row.
 """
 
 from collections.abc import Collection, Iterable
@@ -140,7 +140,8 @@ def _add(namespace: Namespace, entries: Collection[Entry], sign: int) -> None:
 
 
 def _entries(namespace: Namespace, digest: str):
-    return ManifestEntry.objects.filter(blob=OuterRef(digest), revision__repository__namespace=namespace)
+    own = ManifestEntry.objects.filter(revision__repository__namespace=namespace, revision__pull=None)
+    return own.filter(blob=OuterRef(digest))
 
 
 def _companions(namespace: Namespace, digest: str):

@@ -1,6 +1,7 @@
 """Making, changing, deleting and restoring repositories."""
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from hub import access
@@ -73,7 +74,7 @@ def update_repository(
     description: str | None = None,
     gate: str | None = None,
 ) -> Repository:
-    """Change what may change. Making it public needs admin on every private parent of any of its versions.
+    """Change what may change. Making it public needs admin on every private or gated parent of any of its versions.
 
     Under the repository's lock, so that what a job or another person changed since it was read stays.
     """
@@ -96,7 +97,8 @@ def update_repository(
         repository.description = description[:300]
         changed.append("description")
     repository.save(update_fields=changed)
-    record(acting(actor).user, "repository.update", repository, visibility=repository.visibility)
+    told = {"visibility": repository.visibility} | ({"gate": gate} if "gate" in changed else {})
+    record(acting(actor).user, "repository.update", repository, **told)
     return repository
 
 
@@ -126,9 +128,10 @@ def _check_gate(gate: str) -> None:
 
 
 def require_admin_on_parents(viewer: Viewer, repository: Repository) -> None:
-    """PermissionDenied unless the viewer is admin of every private repository that a version was made from."""
+    """PermissionDenied unless the viewer is admin of every private or gated repository that a version was made from."""
+    restricted = Q(parent__repository__visibility=Visibility.PRIVATE) | ~Q(parent__repository__gate=Gate.OPEN)
     parents = (
-        Parentage.objects.filter(child__repository=repository, parent__repository__visibility=Visibility.PRIVATE)
+        Parentage.objects.filter(restricted, child__repository=repository)
         .exclude(parent__repository=repository)
         .select_related("parent__repository__namespace")
     )

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from hub.services import arrivals
 from hub.services.content.collection import Collected, collect_blobs
+from hub.services.sharing.forgetting import forget_closed
 from hub.services.upkeep.expiry import expire_uploads
 
 # How workers name a folder they are still filling: in their cache, and beside the base that they convert. Names of
@@ -23,7 +24,8 @@ IN_CACHE, IN_BASES = ".part-*", ".hub-part-*"
 class Garbage:
     """What was removed, or with `dry_run` would be: uploads, blobs and leftover folders, with their bytes.
 
-    What came before a commit that never came (`hub.services.arrivals`) counts as an upload.
+    What came before a commit that never came (`hub.services.arrivals`) counts as an upload, and so does what was
+    proposed and closed long ago (`hub.services.sharing.forgetting`).
     """
 
     uploads: int
@@ -59,7 +61,8 @@ def collect_garbage(
     Safe beside uploads, jobs and other collectors. Uploads have a time of their own, HUB_KEEP_UPLOADS_DAYS.
     """
     grace = timedelta(hours=settings.KEEP_UNUSED_HOURS) if grace is None else grace
-    uploads = expire_uploads(dry_run=dry_run, go_on=go_on) + arrivals.expire(dry_run=dry_run, go_on=go_on)
+    how = {"dry_run": dry_run, "go_on": go_on}
+    uploads = expire_uploads(**how) + arrivals.expire(**how) + forget_closed(**how)
     blobs = collect_blobs(grace=grace, dry_run=dry_run, go_on=go_on)
     count = freed = 0
     for folder in leftovers(grace):

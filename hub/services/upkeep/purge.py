@@ -15,6 +15,7 @@ from django.utils import timezone
 from hub.errors import Conflict, NotFound
 from hub.models import (
     FINAL,
+    AccessRequest,
     CardWord,
     Companion,
     Evaluation,
@@ -23,6 +24,7 @@ from hub.models import (
     ManifestEntry,
     Namespace,
     Parentage,
+    PullRequest,
     Ref,
     Repository,
     RepositoryTag,
@@ -62,7 +64,7 @@ def purge_repository(*, actor: User | None, repository: Repository, before: date
     ).update(blob=None)
     held = set(ManifestEntry.objects.filter(revision__repository=found).values_list("blob", flat=True))
     held |= set(Companion.objects.filter(repository=found).values_list("blob", flat=True))
-    for model in (Upload, Ref, Companion, RepositoryTag, CardWord, FormerName, Webhook):
+    for model in (Upload, Ref, Companion, RepositoryTag, CardWord, FormerName, Webhook, PullRequest, AccessRequest):
         model.objects.filter(repository=found).delete()
     ManifestEntry.objects.filter(revision__repository=found).delete()
     revisions = Revision.objects.filter(repository=found)

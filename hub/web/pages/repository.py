@@ -14,7 +14,7 @@ from composition.registry import METHODS
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import NotFound
-from hub.models import Origin, Ref, Repository, Revision, Version
+from hub.models import AccessRequest, Origin, Ref, Repository, Revision, Version
 from hub.services import protections
 from hub.services.content.forms import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
@@ -36,7 +36,8 @@ COMPARED = ("peft_type", "ranks", "lora_alpha", "use_rslora", "target_modules", 
 class Heading:
     """The part above the tabs. `revision` and `version` are None where nothing has been pushed or nothing is valid.
 
-    `head` is main's revision: it has the newest card, which is the repository's.
+    `head` is main's revision: it has the newest card, which is the repository's. `lets_in` is False where the
+    repository is gated and the viewer may not have its files, `asked` their request for them.
     """
 
     repository: Repository
@@ -50,6 +51,8 @@ class Heading:
     may_write: bool
     may_admin: bool
     section: str
+    lets_in: bool = True
+    asked: AccessRequest | None = None
 
     @property
     def outdated(self) -> bool:
@@ -71,6 +74,7 @@ class Heading:
         made = self.version and self.version.report
         label = {Origin.TRANSFERRED: "Transfer", Origin.GENERATED: "Text"}.get(self.version and self.version.origin)
         names += [("report", label or "Composition", adapter and made)]
+        names += [("pulls", "Proposals", self.revision)]
         names += [("settings", "Settings", self.may_admin)]
         return [{"name": name, "label": label, "url": self.url(name)} for name, label, there in names if there]
 
@@ -82,7 +86,9 @@ class Heading:
     def url(self, section: str) -> str:
         """The address of a section at the shown version."""
         where = [self.repository.place, self.repository.name]
-        if section in ("versions", "settings", "transfer") or (section in ("overview", "try") and not self.ref):
+        if section in ("versions", "settings", "transfer", "pulls") or (
+            section in ("overview", "try") and not self.ref
+        ):
             return reverse({"overview": "repository"}.get(section, section), args=where)
         return reverse({"overview": "version"}.get(section, section), args=[*where, self.ref or "latest"])
 
@@ -107,6 +113,7 @@ def heading(viewer: Viewer, place: str, name: str, ref: str | None, section: str
     head = next((row.revision for row in refs if row.name == MAIN), None)
     numbers = [row.revision.version.number for row in refs if row.revision.version_id]
     here = revision and revision.pk
+    lets_in = access.lets_in(viewer, repository)
     return Heading(
         repository=repository,
         revision=revision,
@@ -119,6 +126,8 @@ def heading(viewer: Viewer, place: str, name: str, ref: str | None, section: str
         may_write=access.may(viewer, repository, "write"),
         may_admin=access.may(viewer, repository, "admin"),
         section=section,
+        lets_in=lets_in,
+        asked=None if lets_in else queries.my_access(viewer.user, repository),
     )
 
 
@@ -140,7 +149,7 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
     manifest = {entry["path"]: Entry(entry["sha256"], entry["size"]) for entry in entries}
     row = format_of(page.repository.kind, manifest)
     if page.repository.is_dataset:
-        context["splits"] = preview(page, row, manifest)
+        context["splits"] = preview(page, row, manifest) if page.lets_in else []
         return context | {"snippets": snippets.of_dataset(site, page.repository, page.version)}
     lineage = queries.lineage(viewer, page.version)
     experts = mixture_parts.experts(viewer, page.revision) if page.version and page.version.is_mixture else []

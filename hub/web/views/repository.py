@@ -67,12 +67,13 @@ def settings(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     page = repository_page.heading(viewer, namespace, name, None, "settings")
     refused = Refused()
     if request.method == "POST":
-        changes = {"visibility": request.POST.get("visibility"), "description": request.POST.get("description")}
+        changes = {key: request.POST.get(key) for key in ("visibility", "gate", "description")}
         with refusal_of(refused):
             repositories.update_repository(actor=viewer.user, repository=found, **changes)
             messages.success(request, "Saved.")
             return redirect("settings", namespace, name)
     context = {"page": page, "refused": refused, "refs": queries.refs(found)}
+    context["asked"] = queries.access_requests(found)
     context["beside"] = repository_page.beside(viewer, found)
     context |= repository_page.protection(found, context["refs"])
     return render(request, "repository/settings.html", context, status=refused.status)

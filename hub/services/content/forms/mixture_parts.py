@@ -1,6 +1,6 @@
 """The experts of a mixture, each of which can be asked for as a plain LoRA of its own (`?expert=name`, see `forms`).
 
-An expert is the source version's own files where the viewer may see that version: a parent of the mixture with the
+An expert is the source version's own files where the viewer may have those: a parent of the mixture with the
 digest that the mixture's config records. Otherwise it is cut out of the stack, which the viewer sees anyway, and
 nothing tells them that there is a source.
 """
@@ -14,10 +14,12 @@ from composition.errors import CompositionError
 from composition.formats import FORMATS
 from composition.formats.mixture.parts import Stack, expert_files, read_stack
 from composition.formats.sources import FileSource
-from hub.access import Viewer, visible
+from hub.access import Viewer, open_to, visible
 from hub.errors import NotFound
 from hub.models import ManifestEntry, Parentage, Revision, Version
 from hub.services.content.manifest import BlobSource, Entry, manifest_of
+
+PARENTS = "parent__repository__"
 
 
 class Cut(NamedTuple):
@@ -72,11 +74,14 @@ def _stack(revision: Revision) -> tuple[list[Entry], Stack]:
 
 
 def _sources(viewer: Viewer, version: Version, stack: Stack) -> dict[int, Version]:
-    """Expert's number → the visible parent that holds its weights; the one in the expert's own place first."""
+    """Expert's number → the parent that holds its weights, of those whose files the viewer may have.
+
+    The one in the expert's own place comes first.
+    """
     recorded = [expert.get("sha256") for expert in stack.config.experts]
     weights = ManifestEntry.objects.filter(blob__in=[sha256 for sha256 in recorded if isinstance(sha256, str)])
     rows = (
-        Parentage.objects.filter(visible(viewer, prefix="parent__repository__"), child=version)
+        Parentage.objects.filter(visible(viewer, prefix=PARENTS), open_to(viewer, PARENTS), child=version)
         .select_related("parent__repository__namespace")
         .prefetch_related(Prefetch("parent__revisions__entries", weights, to_attr="weights"))
     )

@@ -25,13 +25,13 @@ REVISIONS_A_QUERY = 100
 def export(names: Sequence[str], path: Path, *, private: bool = False) -> dict[str, int]:
     """Write the bundle to `path`; how many repositories, versions, blobs and bytes are in it.
 
-    NotFound for a repository that isn't there or is in the trash, Invalid for a private one without `private`.
+    NotFound for a repository that isn't there or is in the trash, Invalid for a private or gated one without `private`.
     """
     repositories = [_find(name) for name in dict.fromkeys(names)]
-    hidden = [one.path for one in repositories if one.visibility == Visibility.PRIVATE]
+    hidden = [one.path for one in repositories if one.is_restricted]
     if hidden and not private:
         raise Invalid(
-            f"{', '.join(hidden)} is private, and whoever has the file can read it. Add --private to export it.",
+            f"{', '.join(hidden)} is private or gated, and whoever has the file can read it. Add --private to export.",
             code="export.private",
         )
     described = [_repository(one, {row.pk for row in repositories}) for one in repositories]
@@ -88,7 +88,8 @@ def _repository(repository: Repository, together: set[int]) -> dict:
     return {
         "name": repository.full_name,
         "kind": repository.kind,
-        "visibility": repository.visibility,
+        # Who was let in to a gated one stays at home, so it comes out private.
+        "visibility": Visibility.PRIVATE if repository.is_restricted else repository.visibility,
         "description": repository.description,
         "oid_number": repository.oid_number,
         "revisions": revisions,

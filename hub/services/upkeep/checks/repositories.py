@@ -1,6 +1,5 @@
 """A repository's refs, the numbers of its versions, and the facets that repeat its newest version and its card."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from django.db import transaction
 
 from hub.errors import HubError
 from hub.models import CardWord, ManifestEntry, Ref, RefKind, Repository, RepositoryTag, Revision, Version
-from hub.names import check_ref
+from hub.names import PULL, check_ref
 from hub.services import refs
 from hub.services.content import facets
 from hub.services.content.cards import Card, read_card
@@ -18,8 +17,6 @@ from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_wh
 from hub.services.content.publishing import LATEST, MAIN, last_version
 from hub.services.upkeep import batches
 from hub.services.upkeep.checks.finding import Finding, Look
-
-PULL_NAME = re.compile(r"refs/pr/[1-9][0-9]{0,8}")
 
 
 def check(look: Look) -> Iterator[Finding]:
@@ -77,7 +74,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
 
 def _wrong_name(ref: Ref) -> str:
     """What is wrong with its name; "" for nothing. The hub alone names pull requests' refs."""
-    if ref.name in (MAIN, LATEST) or (ref.kind == RefKind.PULL and PULL_NAME.fullmatch(ref.name)):
+    if ref.name in (MAIN, LATEST) or (ref.kind == RefKind.PULL and PULL.fullmatch(ref.name)):
         return ""
     try:
         check_ref(ref.name)
