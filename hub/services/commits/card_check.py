@@ -2,7 +2,7 @@
 
 from hub.errors import Invalid
 from hub.licences import KNOWN
-from hub.services.content.cards import front_matter, read_card
+from hub.services.content.cards import read_card
 from hub.services.known_bases import match_base
 
 NO_METADATA = "empty or missing yaml metadata in repo card"
@@ -10,14 +10,14 @@ NO_METADATA = "empty or missing yaml metadata in repo card"
 
 def check_card(text: str, *, dataset: bool = False) -> tuple[list[str], list[str]]:
     """(errors, warnings) as sentences. A card with errors is one that clients don't push."""
+    text = text.lstrip()
     try:
-        read_card(text.encode("utf-8", "surrogatepass"))
-        front = front_matter(text)
+        front = read_card(text.encode("utf-8", "surrogatepass")).front
     except Invalid as refusal:
         return [refusal.message], []
     if not front:
         return [], [f"{NO_METADATA}: say at least license, and base_model for an adapter."]
-    errors = [said for said in (_licence(front.get("license")),) if said]
+    errors = [said for said in (_licence(front.get("license")), _results(front.get("model-index"))) if said]
     return errors, [] if dataset else _about_the_base(front)
 
 
@@ -30,6 +30,12 @@ def _licence(given: object) -> str:
         f'"license" must be one of [{", ".join(sorted(KNOWN))}], not {str(unknown[0])[:80]!r}; '
         'for any other, write "license: other" with license_name and license_link'
     )
+
+
+def _results(given: object) -> str:
+    if given is None or isinstance(given, list):
+        return ""
+    return '"model-index" must be an array of {name, results}'
 
 
 def _about_the_base(front: dict) -> list[str]:

@@ -14,11 +14,12 @@ from hub.errors import Invalid, collecting, refuse_all
 from hub.models import Repository
 from hub.services.commits.attributes import parse, stored_as_lfs
 from hub.services.content import pointers
-from hub.services.content.manifest import manifest_of
+from hub.services.content.manifest import BlobSource, manifest_of, read_whole
 from hub.services.content.publishing import head_of
 
 HIDDEN = "hidden files"
 """The row of `folder_rules` that holds for folders: a hidden file that somebody names is pushed."""
+GITIGNORE = ".gitignore"
 MAX_IGNORE = 64_000
 
 
@@ -43,12 +44,15 @@ class Answer:
 
 
 def answers(repository: Repository, branch: str, files: Sequence[Offered], ignore: str = "") -> list[Answer]:
-    """An answer for each file, in order; `ignore` is a `.gitignore`. Raises CompositionError or Invalid for the files.
+    """An answer for each file, in order; `ignore` is a `.gitignore`, without one the branch's own.
 
+    Raises CompositionError or Invalid for the files.
     The `.gitattributes` of the branch that is committed to decides what is LFS, not one that is among the files.
     """
     manifest = manifest_of(head_of(repository, branch))
     attributes = pointers.attributes_of(manifest)
+    if not ignore and GITIGNORE in manifest:
+        ignore = read_whole(BlobSource(manifest[GITIGNORE]), MAX_IGNORE).decode("utf-8", "replace")
     ignored = parse(_as_attributes(ignore))
     words = {file.path: _left_out(file.path) or ("ignored" if ignored.is_lfs(file.path) else "") for file in files}
     _refuse([file for file in files if not words[file.path]])

@@ -85,12 +85,6 @@ def read_card(data: bytes) -> Card:
     )
 
 
-def front_matter(text: str) -> dict:
-    """The front matter's keys and values, {} where there is none. Raises Invalid `card.front_matter`."""
-    match = FRONT_MATTER.match(text)
-    return _front_matter(match[1]) if match else {}
-
-
 def _front_matter(text: str) -> dict:
     problem = ""
     if len(text) > MAX_FRONT_MATTER:
