@@ -23,6 +23,7 @@ QUOTAS = {
     "organisations": env_int("HUB_QUOTA_ORGANISATIONS", 100),
     "tokens": env_int("HUB_QUOTA_TOKENS", 200),
     "bases": env_int("HUB_QUOTA_BASES", 1_000),
+    "base_bytes": env_int("HUB_QUOTA_BASE_MB", 1_000_000) * 1_000_000,
 }
 ALIASES_A_BASE = env_int("HUB_QUOTA_ALIASES", 50)
 SIGN_UPS_A_DAY = env_int("HUB_QUOTA_SIGN_UPS", 100)

@@ -21,6 +21,7 @@ COMMANDS = {
     "base": ("bases", "Register and list base models."),
     "push": ("push", "Push an adapter folder as a new version."),
     "pull": ("pull", "Fetch a version into a folder."),
+    "import": ("imports", "Bring adapters from a Hugging Face Hub."),
     "export": ("pull", "Write an adapter and its base as one model."),
     "list": ("repositories", "List repositories."),
     "search": ("repositories", "Search repositories by words."),

@@ -67,6 +67,12 @@ class Hub(People):
         """Change a base, `org/name` or `org/name@revision`: owner, add_aliases, drop_aliases."""
         return self.transport.json("PATCH", f"/bases/{quote(name)}", json=changes)
 
+    def push_base(self, folder: str | Path, name: str, **options: Any) -> dict[str, Any]:
+        """Push a base's own files; see `hubctl.importing.base_files`. Returns {"base", "commit", "files", "size"}."""
+        from hubctl.importing.base_files import push_base
+
+        return push_base(self, folder, name, **options)
+
     def delete_base(self, name: str) -> None:
         """Delete a base (`org/name` or `org/name@revision`) that nothing uses."""
         self._delete(f"/bases/{quote(name)}")

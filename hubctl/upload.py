@@ -104,7 +104,7 @@ def push(
     wanted["make"] = make
     left = {"left_out": list(picked.left_out)}
     try:
-        return {**_send_all(hub, path, hashed(picked.files, moved), wanted, moved), **left}
+        return {**send_all(hub, f"/repositories/{path}", hashed(picked.files, moved), wanted, moved), **left}
     except Refused as refusal:
         steps = refusal.facts.get("rename") if rename else None
         if not steps:
@@ -112,25 +112,25 @@ def push(
         refused = refusal.facts.get("upload")
     with mended(picked.files, steps) as (files, renamed):
         said(renamed.said())
-        result = _send_all(hub, path, hashed(files, moved), wanted, moved)
+        result = send_all(hub, f"/repositories/{path}", hashed(files, moved), wanted, moved)
     with contextlib.suppress(HubctlError):
         hub.transport.json("DELETE", f"/uploads/{refused}")
     return {**result, **left, "renamed": renamed.to_dict()}
 
 
-def _send_all(
-    hub: "Hub", path: str, files: Sequence[LocalFile], wanted: dict[str, Any], moved: Moved
+def send_all(
+    hub: "Hub", to: str, files: Sequence[LocalFile], wanted: dict[str, Any], moved: Moved, *, end: str = "commit"
 ) -> dict[str, Any]:
-    """Begin the upload, or take up the one that was cut; send what the hub lacks; commit."""
+    """Begin the upload at the address `to`, or take up the one that was cut; send what the hub lacks; `end` it."""
     wanted = {"files": [file.entry() for file in files], **wanted}
-    note = cache_folder() / "uploads" / f"{_digest(hub.url, path, wanted)}.json"
-    upload = _resumed(hub, note) or hub.transport.json("POST", f"/repositories/{path}/uploads", json=wanted)
-    write_private(note, {"id": upload["id"], "url": hub.url, "repository": path})
+    note = cache_folder() / "uploads" / f"{_digest(hub.url, to, wanted)}.json"
+    upload = _resumed(hub, note) or hub.transport.json("POST", f"{to}/uploads", json=wanted)
+    write_private(note, {"id": upload["id"], "url": hub.url, "repository": to.rpartition("repositories/")[2]})
     try:
         received = {row["path"]: row["received"] for row in upload["files"]}
         for file in files:
             send(hub, upload["id"], file, received.get(file.path, 0), moved)
-        result = _commit(hub, upload["id"])
+        result = _commit(hub, f"/uploads/{upload['id']}/{end}")
     except (Refused, NotFound) as error:
         # A new upload of mended files has the bytes that the hub has; only an unready base mends itself by waiting.
         if error.code != "base.not_ready":
@@ -141,9 +141,8 @@ def _send_all(
     return {**result, "repository": upload["repository"]}
 
 
-def _commit(hub: "Hub", upload_id: str) -> dict[str, Any]:
+def _commit(hub: "Hub", address: str) -> dict[str, Any]:
     """Publish what was sent. Where the base's shapes are still being read, wait for that job and ask again."""
-    address = f"/uploads/{upload_id}/commit"
     try:
         # Its answer may be lost, and the first request still at work: the same commit gives the same answer.
         return _patiently(lambda: hub.transport.json("POST", address, json={}, repeat=True))

@@ -7,6 +7,7 @@ from hub.api import schema, view
 from hub.api.views import (
     access_requests,
     audit,
+    base_uploads,
     bases,
     companions,
     evaluations,
@@ -68,6 +69,7 @@ urlpatterns = [
     path(f"{WEBHOOKS}/<number:pk>/deliveries/<uuid:key>/redeliver", webhooks.Redeliver.as_view()),
     path("namespaces/<name:namespace>/usage", usage.NamespaceUsage.as_view()),
     path("bases", bases.Bases.as_view()),
+    path("bases/<name:org>/<name:model>/uploads", base_uploads.BaseUploads.as_view()),
     path("bases/<anypath:name>", bases.Base.as_view()),
     path("repositories", repositories.Repositories.as_view()),
     path("upkeep", upkeep.Upkeep.as_view()),
@@ -101,6 +103,7 @@ urlpatterns = [
     path("uploads/<uuid:pk>", uploads.Upload.as_view()),
     path("uploads/<uuid:pk>/files/<anypath:path>", uploads.UploadBytes.as_view()),
     path("uploads/<uuid:pk>/commit", uploads.Commit.as_view()),
+    path("uploads/<uuid:pk>/base-commit", base_uploads.BaseCommit.as_view()),
     path("methods", methods.Methods.as_view()),
     path("jobs", jobs.Jobs.as_view()),
     path("jobs/check", jobs.Check.as_view()),

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from hub import access, queries
 from hub.access import SEEING, Viewer
 from hub.errors import NotFound, PermissionDenied
-from hub.hf.refusals import KeptElsewhere, RepositoryMissing
+from hub.hf.refusals import IsBase, KeptElsewhere, RepositoryMissing
 from hub.models import Ref, Repository, Revision
 from hub.names import OID, PULL, VERSION, VERSION_SUFFIX
 
@@ -51,9 +51,10 @@ class Place:
 def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read", *, files: bool = False) -> Place:
     """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied.
 
-    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub.
+    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub; IsBase where the hub has the
+    files of a base of this id.
     """
-    pinned = None
+    pinned, given = None, name
     if VERSION_SUFFIX.fullmatch(name):
         name, _, pinned = name.rpartition(".")
         pinned = pinned.lower()
@@ -62,6 +63,8 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
             raise NotFound(f"This hub has no {type}.")
         found = access.repository(viewer, PREFIX[type] + namespace, name, need, exact=True)
     except NotFound:
+        if type == MODELS and need in SEEING and queries.served_bases(f"{namespace}/{given}".strip("/")):
+            raise IsBase(f"{namespace}/{given}".strip("/"), anonymous=viewer.user is None) from None
         if files and queries.is_kept_elsewhere(namespace, name):
             raise KeptElsewhere(f"{namespace}/{name}".strip("/")) from None
         raise RepositoryMissing(anonymous=viewer.user is None) from None

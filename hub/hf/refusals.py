@@ -38,6 +38,14 @@ class RepositoryMissing(NotFound):
         self.status = 401 if anonymous else 404
 
 
+class IsBase(RepositoryMissing):
+    """No repository, but a base of which the hub has files: views of reading answer with it, see `views.bases`."""
+
+    def __init__(self, name: str, *, anonymous: bool) -> None:
+        super().__init__(anonymous=anonymous)
+        self.name = name
+
+
 class KeptElsewhere(NotFound):
     """No id of this hub: 404 without a code of the protocol, so that a client goes on to what is in its own cache.
 

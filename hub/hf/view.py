@@ -1,17 +1,20 @@
 """The base of all views of the protocol: sign-in by token, scopes, JSON in and out, refusals for the stock client."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from django.http import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView
 
 from hub import access, disk
 from hub.errors import Invalid
-from hub.hf.refusals import RouteMissing, in_a_header, refusal_of
+from hub.hf import base_places
+from hub.hf.refusals import IsBase, RouteMissing, in_a_header, refusal_of
 from hub.http.authentication import TokenAuthentication
 from hub.http.bodies import JSONParser
 
+ID = frozenset({"type", "namespace", "name"})
 STORING = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -43,6 +46,8 @@ class View(APIView):
     http_method_names = ["get", "head", "post", "put", "delete"]
     schema = None
     scopes: dict[str, str] = {}
+    of_base: Callable[..., HttpResponseBase] | None = None
+    """What answers where the id is a base's: it takes this view, the base and the address's other parts."""
     little: frozenset[str] = frozenset()
     """Methods that go on when the disk is nearly full; DELETE always does."""
 
@@ -53,6 +58,16 @@ class View(APIView):
 
     def get_exception_handler(self):
         return refusal_of
+
+    def handle_exception(self, exc):
+        found = base_places.find(exc.name) if isinstance(exc, IsBase) and self.of_base else None
+        if found is None:
+            return super().handle_exception(exc)
+        rest = {key: value for key, value in self.kwargs.items() if key not in ID}
+        try:
+            return self.of_base(self, found, **rest)
+        except Exception as error:
+            return super().handle_exception(error)
 
     def initial(self, request, *args, **kwargs) -> None:
         super().initial(request, *args, **kwargs)

@@ -34,7 +34,10 @@ class Upload(models.Model):
     """A push under way: files arrive in any order and any number of pieces; nothing is visible before its commit.
 
     A first push has no repository until its commit makes one: `namespace`, `name`, `kind`, `visibility` say which.
+    Files of a base go to `base`, by the `namespace` of who pushes them; the kind is `OF_BASE`, and there is no name.
     """
+
+    OF_BASE = "base"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     repository = models.ForeignKey(Repository, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads")
@@ -74,8 +77,15 @@ class Upload(models.Model):
         return self.repository or self.namespace
 
     @property
+    def is_of_base(self) -> bool:
+        """Whether the files are a base's own."""
+        return self.repository_id is None and self.kind == self.OF_BASE
+
+    @property
     def path(self) -> str:
-        """The repository's, also of one that the commit makes."""
+        """The repository's, also of one that the commit makes; of a base's files the base's name."""
+        if self.is_of_base:
+            return str(self.base)
         return (self.repository or Repository(namespace=self.namespace, name=self.name, kind=self.kind)).path
 
 

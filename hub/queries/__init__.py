@@ -2,7 +2,7 @@
 long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
-from hub.queries.base import bases, is_kept_elsewhere
+from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, last_changes, revisions
@@ -57,6 +57,9 @@ __all__ = [
     "access_request",
     "access_requests",
     "all_words",
+    "base_changed_at",
+    "base_commit",
+    "base_manifest",
     "bases",
     "card_word",
     "chain",
@@ -99,6 +102,7 @@ __all__ = [
     "repositories",
     "revisions",
     "seen",
+    "served_bases",
     "servers",
     "sign_ins",
     "stored",

@@ -1,9 +1,14 @@
 """Base models with what belongs to them, and which ids are none of this hub's repositories."""
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 
 from hub.access import Viewer, visible
 from hub.models import (
+    BaseAlias,
     BaseModel,
     Kind,
     Namespace,
@@ -18,6 +23,32 @@ def bases(viewer: Viewer) -> QuerySet[BaseModel]:
     count = adapters.values("base").annotate(n=Count("pk")).values("n")
     found = BaseModel.objects.select_related("derived_from", "created_by").prefetch_related("aliases")
     return found.annotate(adapters=Subquery(count)).order_by("name", "revision")
+
+
+def base_manifest(base: BaseModel) -> dict[str, tuple[str, int]]:
+    """Path → (SHA-256, size) of the files that the hub serves of it, by path."""
+    rows = base.files.order_by("path").values_list("path", "blob", "blob__size")
+    return {path: (sha256, size) for path, sha256, size in rows}
+
+
+def base_commit(manifest: Mapping[str, tuple[str, int]]) -> str:
+    """40 hex digits for these files: what clients take for the commit of a base, which has no history."""
+    lines = "".join(f"{path}\0{sha256}\n" for path, (sha256, _) in sorted(manifest.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:40]
+
+
+def served_bases(name: str) -> list[BaseModel]:
+    """The revisions that have files, of the base of this name or alias: `main` first, the others by age."""
+    rows = BaseModel.objects.filter(name__iexact=name).exclude(files=None).distinct()
+    if not rows.exists():
+        alias = BaseAlias.objects.filter(folded=fold(name)).first()
+        rows = BaseModel.objects.filter(pk=alias.base_id if alias else None).exclude(files=None).distinct()
+    return sorted(rows, key=lambda row: (row.revision != "main", row.pk))
+
+
+def base_changed_at(base: BaseModel) -> datetime:
+    """When the newest of its files came."""
+    return base.files.aggregate(at=Max("blob__created_at"))["at"] or base.created_at
 
 
 def is_kept_elsewhere(namespace: str, name: str) -> bool:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from hub.models import (
     Arrival,
+    BaseFile,
     BaseModel,
     Blob,
     ChunkStore,
@@ -87,6 +88,12 @@ def _proposed(user: User) -> int:
 def _tokens(user: User) -> int:
     living = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
     return Token.objects.filter(living, user=user, revoked_at=None).count()
+
+
+def _of_bases(user: User) -> int:
+    """Bytes of the files of the user's bases, each digest once."""
+    held = BaseFile.objects.filter(base__created_by=user).order_by().values("blob")
+    return Blob.objects.filter(pk__in=held).aggregate(sum=Sum("size"))["sum"] or 0
 
 
 ASK = "or ask an administrator of this hub for a higher limit."
@@ -185,6 +192,13 @@ OF_USERS = (
         label="bases registered",
         count=lambda user: BaseModel.objects.filter(created_by=user).count(),
         advice=f"Use one that is there, {ASK}",
+    ),
+    Limit(
+        name="base_bytes",
+        label="bytes of bases' files",
+        bytes=True,
+        count=_of_bases,
+        advice=f"Delete a base that is no longer needed, {ASK}",
     ),
 )
 LIMITS = {limit.name: limit for limit in (*OF_NAMESPACES, *OF_USERS)}

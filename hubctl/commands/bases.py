@@ -7,7 +7,7 @@ import click
 
 from hubctl.errors import Refused
 from hubctl.options.common import follow, need_token, with_hub
-from hubctl.output import emit, table
+from hubctl.output import emit, size, table, transfer_bars
 
 LARGEST_CONFIG = 1_000_000  # bytes
 RELATIONS = ["finetune", "quantized", "pruned", "linearized", "merged"]
@@ -19,7 +19,15 @@ def base_command() -> None:
 
 
 @base_command.command("add")
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option(
+    "--from",
+    "origin",
+    metavar="ORG/MODEL[@REV]",
+    help="Take the config.json from a Hugging Face Hub. NAME is the same then, unless you give another.",
+)
+@click.option("--files", is_flag=True, help="With --from: bring all files, so that this hub serves the base itself.")
+@click.option("--endpoint", metavar="URL", help="With --from: the source; default: HF_ENDPOINT, then huggingface.co.")
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), metavar="PATH",
     help="The model's config.json, or the folder that holds it; without it, that of the model which a worker holds.",
@@ -34,8 +42,9 @@ def base_command() -> None:
 @click.option("--wait/--no-wait", help="Wait until the shapes are read.")
 @with_hub
 def add(
-    hub, name, config_path, revision, derived_from, relation, aliases, license_, gguf, weights, wait, as_json
-) -> int:
+    hub, name, origin, files, endpoint, config_path, revision, derived_from, relation, aliases, license_, gguf, weights,
+    wait, as_json,
+) -> int:  # fmt: skip
     """Register the base NAME (org/name). Its shapes are read from config.json by a worker; no weights are sent.
 
     `hubctl base held` lists the models for which no --config is needed.
@@ -43,6 +52,14 @@ def add(
     need_token(hub)
     if gguf and weights:
         raise click.UsageError("give --gguf or --weights, not both.")
+    if not name and not origin:
+        raise click.UsageError("give NAME, or --from ORG/MODEL.")
+    if (files or endpoint) and not origin:
+        raise click.UsageError("--files and --endpoint go with --from.")
+    brought = _from(hub, origin, endpoint) if origin else None
+    if brought:
+        name, license_ = name or brought.found.id, license_ or brought.found.licence
+        config_path = config_path or brought.config()
     source = {"kind": "gguf", "package": gguf} if gguf else {"kind": "folder", "path": weights} if weights else {}
     made = hub.add_base(
         name,
@@ -55,11 +72,26 @@ def add(
         source=source,
     )
     job, name = made["job"], made["base"]["name"]
+    if brought and files:
+        with transfer_bars(as_json) as moved:
+            made["files"] = hub.push_base(brought.folder(), name, revision=made["base"]["revision"], moved=moved)
     if job and wait:
         return follow(hub, hub.job(job), True, as_json)
     reading = f"; job {job} reads its shapes" if job else ""
     emit(made, as_json, f"base {name} registered{reading}")
     return 0
+
+
+def _from(hub, origin, endpoint):
+    """The model of another hub that `--from` names."""
+    from hubctl.importing.bring import Brought
+    from hubctl.importing.source import Source
+
+    path, _, revision = origin.partition("@")
+    source = Source(endpoint)
+    if source.endpoint == hub.url:
+        raise Refused(f"the source {source.endpoint} is this very hub: give --endpoint https://huggingface.co.")
+    return Brought(source, source.model(path, revision or None))
 
 
 def read_config(path: Path) -> dict:
@@ -96,6 +128,35 @@ def _what_is_no_json(file: Path) -> str:
     if start.startswith(b"\xef\xbb\xbf"):
         return "begins with a byte order mark, which JSON has none of. Save it as UTF-8 without BOM"
     return "" if start else "is empty"
+
+
+@base_command.command("push")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("name")
+@click.option("--revision", default="main", show_default=True)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Where FOLDER has no config.json.")
+@click.option("--license", "license_", default="", help="Licence id, where the base is not registered yet.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Files to leave out. Repeatable.")
+@with_hub
+def push(hub, folder, name, revision, config_path, license_, exclude, as_json) -> None:
+    """Push the files of a base, weights and tokenizer, from FOLDER (or one .gguf), so that the hub serves them.
+
+    A base that is not registered is registered by its config.json. What the base had and FOLDER has not is gone then.
+    """
+    need_token(hub)
+    at = config_path or (folder if (folder / "config.json").is_file() else None)
+    with transfer_bars(as_json) as moved:
+        done = hub.push_base(
+            folder,
+            name,
+            revision=revision,
+            config=read_config(at) if at else None,
+            license=license_,
+            exclude=list(exclude),
+            moved=moved,
+            said=lambda line: click.echo(line, err=True),
+        )
+    emit(done, as_json, f"{done['base']}: {done['files']} files, {size(done['size'])}, commit {done['commit'][:12]}")
 
 
 @base_command.command("list")

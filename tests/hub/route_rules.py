@@ -237,6 +237,22 @@ API_ROWS = [
         headers={"Upload-Offset": "0", "Content-Length": "0"},
     ),
     row(API + "uploads/<uuid:pk>/commit", "POST", MINE, limits="200 404 200 403", to={"pk": "upload"}),
+    # What the admin began goes to a repository, and not to a base.
+    row(
+        API + "uploads/<uuid:pk>/base-commit",
+        "POST",
+        MINE.replace("200", "409"),
+        limits="409 404 409 403",
+        to={"pk": "upload"},
+    ),
+    row(
+        API + "bases/<name:org>/<name:model>/uploads",
+        "POST",
+        "401 403 403 403 201 403 201 401",
+        site="201",
+        to={"org": "pico", "model": "owned"},
+        json={"files": [{"path": "model.safetensors", "size": 8, "sha256": EMPTY}]},
+    ),
     row(API + "methods", "GET", PUBLIC, limits="200 200 200 403"),
     row(API + "jobs", "GET", SIGNED_IN, limits="200 200 200 403"),
     row(API + "jobs", "POST", "401 404 403 201 201 403 201 401", limits="403 404 201 403", json=MERGE),

@@ -86,10 +86,11 @@ def _siblings(sight: Sight, row: Repository) -> list[dict]:
     files = sight.files(row)
     if not sight.blobs:
         return [{"rfilename": path} for path in files]
-    return [_sibling(file) for file in git_files(files).values()]
+    return [sibling(file) for file in git_files(files).values()]
 
 
-def _sibling(file: GitFile) -> dict:
+def sibling(file: GitFile) -> dict:
+    """A file as `blobs=true` shows it."""
     shown = {"rfilename": file.path, "size": file.size, "blobId": file.oid}
     if file.is_lfs:
         shown["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": file.pointer_size}

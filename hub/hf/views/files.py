@@ -51,7 +51,7 @@ class File(View):
         if self.request.method == "GET" and response.status_code in (200, 206):
             self.note(made, path, revision, response.start, whole=response.status_code == 200)
         response[COMMIT] = revision.oid
-        for header, value in _linked(git).items():
+        for header, value in linked(git).items():
             response[header] = value
         return response
 
@@ -68,7 +68,8 @@ def _git(revision: Revision, path: str, content: Content) -> GitFile:
     return git_files({path: Entry(content.sha256, content.size)}, attributes_of(own))[path]
 
 
-def _linked(git: GitFile | None) -> dict[str, str]:
+def linked(git: GitFile | None) -> dict[str, str]:
+    """What the client is told of an LFS file beside its bytes."""
     if git is None or not git.is_lfs:
         return {}
     return {"X-Linked-Etag": f'"{git.sha256}"', "X-Linked-Size": str(git.size)}

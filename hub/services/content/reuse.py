@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from django.db.models import Q
 
-from hub.models import Blob, ManifestEntry, Repository, Upload, UploadFile, sharing_names
+from hub.models import BaseModel, Blob, ManifestEntry, Repository, Upload, UploadFile, sharing_names
 from hub.services.content import staging
 from hub.services.content.manifest import Entry
 
@@ -16,6 +16,12 @@ def held(repository: Repository, entries: Collection[Entry]) -> set[Entry]:
     names = [entry.sha256 for entry in entries]
     here = ManifestEntry.objects.filter(revision__repository=repository, blob__in=names).values("blob")
     return {Entry(row.sha256, row.size) for row in Blob.objects.filter(pk__in=here)} & set(entries)
+
+
+def held_by_base(base: BaseModel, entries: Collection[Entry]) -> set[Entry]:
+    """The same of a base's files."""
+    rows = base.files.filter(blob__in=[entry.sha256 for entry in entries]).values_list("blob", "blob__size")
+    return {Entry(*row) for row in rows} & set(entries)
 
 
 def share_parts(upload: Upload) -> None:

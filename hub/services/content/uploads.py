@@ -20,7 +20,7 @@ from hub.models import BaseModel, Repository, Upload, UploadFile, User
 from hub.services import importing, protections, quotas
 from hub.services.audit import record
 from hub.services.content import first_push, publishing, reuse, staging
-from hub.services.content.blob_claims import gone
+from hub.services.content.blob_claims import gone as lost
 from hub.services.content.declared_files import read_promise
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.content.received import check_digest, refuse_by_first_bytes, refuse_incomplete
@@ -142,7 +142,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
             _touch(upload)
         if not open_still:
             staging.remove(upload)
-            raise _gone()
+            raise gone()
         if more:
             raise Invalid(
                 f"{path} was promised with {file.size} bytes and more were sent; begin again with its true size.",
@@ -161,13 +161,15 @@ def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -
     with staging.whole(upload.pk):
         if done := _done(upload):
             return done
+        if upload.is_of_base:
+            raise Conflict("This upload is of a base; commit it at /base-commit.", code="upload.other_kind")
         try:
             return _publish(actor, upload, may_protected)
         except FileNotFoundError as error:
             # Somebody cleaned the disk between one step and the next.
             refuse_incomplete(refresh(upload))
             log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
-            raise gone("of a file") from error
+            raise lost("of a file") from error
 
 
 def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
@@ -212,7 +214,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
         )
         done = {"committed_at": timezone.now(), "revision": result.revision, "repository": result.revision.repository}
         if not Upload.objects.filter(pk=upload.pk, committed_at=None).update(**done):
-            raise _gone()
+            raise gone()
         # What is published is held by its revision; the upload holds nothing any more.
         upload.files.update(blob=None)
     for field, value in done.items():
@@ -235,7 +237,7 @@ def abandon_upload(*, actor: User, upload: Upload) -> None:
                 record(actor, "upload.abandon", upload.path, upload=str(upload.pk), **keys)
         staging.remove(upload)
     if not deleted:
-        raise _gone()
+        raise gone()
 
 
 def _goes_to(repository: Repository) -> dict[str, object]:
@@ -264,7 +266,8 @@ def _refuse_committed(upload: Upload) -> None:
         raise Conflict("This upload is already committed; begin another one.", code="upload.committed")
 
 
-def _gone() -> NotFound:
+def gone() -> NotFound:
+    """The refusal for an upload that is no longer there."""
     return NotFound("This upload was abandoned or has expired; begin again.", code="upload.gone")
 
 
@@ -273,7 +276,7 @@ def _done(upload: Upload) -> PublishResult | None:
     current = Upload.objects.select_related("revision__version").filter(pk=upload.pk).first()
     if current is None or (current.committed_at and current.revision is None):
         staging.remove(upload)
-        raise _gone()
+        raise gone()
     if current.committed_at is None:
         return None
     staging.remove(upload)

@@ -68,10 +68,21 @@ def of_adapter(
     return [
         *fetch,
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
+        {"label": "huggingface_hub", "code": _scoped(site, repository, version, base)},
         *by_curl,
         *taken_apart,
         *_served(base, name, repository.name, version.label, facts, servers, _by_gguf(version)),
     ]
+
+
+def _scoped(site: str, repository: Repository, version: Version, base: str) -> str:
+    """The adapter alone comes from this hub; the base from wherever the client has its bases."""
+    return (
+        "from huggingface_hub import snapshot_download\nfrom peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        f'folder = snapshot_download("{repository.full_name}", revision="{version.label}", endpoint="{site}")\n'
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")\nmodel = PeftModel.from_pretrained(base, folder)'
+    )
 
 
 def _image(base: str, model: str, folder: str, pull: str) -> list[dict[str, str]]:

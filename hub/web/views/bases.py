@@ -41,6 +41,8 @@ def base(request: HttpRequest, name: str) -> HttpResponse:
         "may_change": access.may_change_base(viewer, found),
         "family": base_tree.family(rows, found.pk),
         "config": base_tree.described(found.config),
+        "served": queries.base_manifest(found),
+        "site": request.build_absolute_uri("/").rstrip("/"),
         "modules": len(found.shapes or {}),
         "workers": access.is_anyone_there(),
         "repositories": repositories,
