@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from hub.errors import NotFound
+from hub.hf.views import lfs
+from hub.services import quotas
 from hub.services.commits.attributes import parse, stored_as_lfs
 from hub.services.commits.operations import Delete, Put, effect_of
 from hub.services.content.manifest import Entry
@@ -101,3 +103,32 @@ def test_a_preupload_of_hostile_paths_and_patterns_is_answered_soon(people, repo
     with soon(10.0):
         huge = {"files": [{"path": "a" * 3_000_000, "size": 1, "sample": ""}], "gitIgnore": "*a*a*a*a*b\n" * 4000}
         assert hf.post("/preupload/main", huge).status_code == 422
+
+
+def batch(hf: Hf, sizes: list[int]):
+    objects = [{"oid": f"{number:064x}", "size": size} for number, size in enumerate(sizes)]
+    told = {"operation": "upload", "transfers": ["multipart", "basic"], "objects": objects}
+    address = "/lab/sentiment.git/info/lfs/objects/batch"
+    return hf.http.post(address, told, content_type="application/json", headers=hf.headers)
+
+
+@pytest.mark.django_db
+def test_a_batch_of_lfs_files_asks_few_questions_whatever_its_length(
+    people, repository, store, django_assert_max_num_queries
+):
+    hf = Hf(people.owner, repository)
+    assert batch(hf, [5]).status_code == 200
+    with django_assert_max_num_queries(40):
+        assert len(batch(hf, [5] * 500).json()["objects"]) == 500
+
+
+@pytest.mark.django_db
+def test_a_batch_is_refused_by_what_its_files_are_together(people, root, repository, store, monkeypatch):
+    hf = Hf(people.owner, repository)
+    monkeypatch.setattr(lfs, "MOST_PARTS", 20)
+    shown = batch(hf, [10 * lfs.PART] * 2).json()
+    assert shown["transfer"] == "multipart" and shown["objects"][1]["actions"]["upload"]["header"]["chunk_size"]
+    assert batch(hf, [10 * lfs.PART] * 2 + [1]).json()["transfer"] == "basic"
+    quotas.set_quota(actor=root, user=people.owner, staged_bytes=1000)
+    assert batch(hf, [400, 400]).status_code == 200
+    assert batch(hf, [400, 400, 400]).status_code >= 400
