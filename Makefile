@@ -11,13 +11,13 @@ NEEDED := requirements.txt requirements-models.txt
 STAMP := $(VENV)/.ready-$(shell cat $(NEEDED) | cksum | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.txt)
 TRITON := triton==3.9.0
-BENCHES := $(addprefix bench/,$(addsuffix .py,merge moe moe_gpu moe_toy transfer generate cards export))
+BENCHES := $(addprefix bench/,$(addsuffix .py,merge moe moe_gpu moe_toy transfer generate cards export transfer_rate))
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A test run starts dozens of Pythons: what one has compiled, the next need not.
 COMPILED := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-stability soak test-kernels bench lint clean
+.PHONY: help setup demo up test test-slow test-clients test-stability soak test-kernels bench lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test: setup ## run the whole suite on two cores, without the slow tests
 
 test-slow: setup ## run the tests that take minutes
 	$(ONE_THREAD) $(COMPILED) $(BIN)/python -m pytest -m slow $(TESTS)
+
+test-clients: setup ## drive huggingface_hub 2.4 to 0.26, peft, transformers and datasets against a hub (fetches them into build/clients)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m clients tests/clients
+	$(BIN)/python -m tests.clients.table
 
 test-stability: setup ## run the tests that judge a training under ten seeds (STABILITY="--seeds 3"), and print their margins
 	$(ONE_THREAD) $(BIN)/python -m tests.stability $(STABILITY)

@@ -2,12 +2,14 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, IntegrityError
 from django.db.models import ProtectedError
+from django.http import HttpRequest
 
 from composition.errors import CompositionError
 
@@ -53,6 +55,14 @@ class Renamed(HubError):
 
     def __init__(self, before: str, after: str) -> None:
         super().__init__(f"{before} is called {after} now; use that name.", before=before, after=after)
+
+    def way_on(self, request: HttpRequest) -> str:
+        """The address of the request with the name of today, relative to the host, so that clients keep their token."""
+        raw, query = request.META.get("hub.raw_path"), request.META.get("QUERY_STRING", "")
+        address = f"{raw}?{query}".removesuffix("?") if raw else request.get_full_path()
+        here = re.compile(rf"/{re.escape(self.facts['before'])}(?=[/.?]|$)", re.IGNORECASE)
+        after = f"/{self.facts['after']}"
+        return here.sub(lambda _: after, address, count=1) if here.search(address) else after
 
 
 class TooManyTries(HubError):

@@ -20,9 +20,9 @@ VERSION_SUFFIX = re.compile(r".*\.v[0-9]+", re.IGNORECASE)
 RESERVED = frozenset(
     """
     about account admin api auth bases browse collections compare datasets docs explore generate generators health
-    healthz help jobs login logout me media merge metrics models new notifications oauth organisations organizations
-    raw readyz resolve search settings sign-in sign-out sign-up spaces static tokens trash upload uploads users v1
-    v2 versions well-known whoami workers xet
+    healthz help install jobs login logout me media merge metrics models new notifications oauth organisations
+    organizations raw readyz resolve search settings sign-in sign-out sign-up spaces static tokens trash upload uploads
+    users v1 v2 versions well-known whoami workers xet
     """.split()
 )
 

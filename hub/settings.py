@@ -230,6 +230,16 @@ LOGGING = configuration(form=LOG_FORMAT, level=env("HUB_LOG_LEVEL", "INFO"))
 # Webhooks: networks that they may reach beside the public internet.
 WEBHOOK_NETWORKS = env_networks("HUB_WEBHOOK_NETWORKS", "")
 
+# The mirror: bases that are not here are fetched from there, off without both. See docs/bases.md.
+MIRROR = env("HUB_MIRROR").rstrip("/")
+MIRROR_ALLOW = env_list("HUB_MIRROR_ALLOW", "")
+MIRROR_HOSTS = env_list("HUB_MIRROR_HOSTS", "huggingface.co,*.huggingface.co,*.hf.co")
+MIRROR_NETWORKS = env_networks("HUB_MIRROR_NETWORKS", "")
+MIRROR_BYTES = env_int("HUB_MIRROR_MB", 50_000) * 1_000_000
+MIRROR_SECONDS = env_int("HUB_MIRROR_SECONDS", 7_200)
+if MIRROR and not MIRROR.startswith("https://") and not (MIRROR.startswith("http://") and MIRROR_NETWORKS):
+    raise ImproperlyConfigured(f"HUB_MIRROR={MIRROR!r}: use https://host, or http with HUB_MIRROR_NETWORKS")
+
 # Behind HTTPS; see docs/serving.md. `hub.http.https` takes X-Forwarded-Proto away from whom we don't trust, and without
 # a trusted proxy no request could ever look like HTTPS, so that a redirect would go round in circles.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

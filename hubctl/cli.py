@@ -1,4 +1,5 @@
-"""`hubctl`, the command line of an adapter hub. Commands live one file a noun in `hubctl/commands` and load when named.
+"""`hubctl`, the command line of an adapter hub. Commands live one file a noun in `hubctl/commands` (those about
+jobs in `work/`) and load when named.
 
 Exit codes are listed in `hubctl/errors.py` and under `hubctl --help`.
 """
@@ -23,29 +24,31 @@ COMMANDS = {
     "pull": ("pull", "Fetch a version into a folder."),
     "import": ("imports", "Bring adapters from a Hugging Face Hub."),
     "export": ("pull", "Write an adapter and its base as one model."),
+    "sync": ("sync", "Make a folder hold the adapters that a tag points at."),
     "list": ("repositories", "List repositories."),
     "search": ("repositories", "Search repositories by words."),
     "info": ("repositories", "Show a repository or one version."),
     "tag": ("repositories", "Point tags at versions, protect them, show their history."),
-    "pulls": ("pulls", "List, show, merge and close proposals."),
+    "pulls": ("repositories.pulls", "List, show, merge and close proposals."),
     "delete": ("repositories", "Move a repository to the trash."),
     "restore": ("repositories", "Bring a deleted repository back."),
     "dataset": ("datasets", "Push evaluation data."),
-    "merge": ("merge", "Merge adapters into a new one."),
-    "assemble": ("assemble", "Assemble adapters into a mixture that routes every token."),
-    "transfer": ("transfer", "Move an adapter to another base model."),
-    "generate": ("generate", "Turn texts into an adapter that knows them."),
-    "generator": ("generator", "Train a generator, which turns texts into adapters of a base."),
-    "run": ("run", "Start a job of any kind that the hub offers."),
+    "merge": ("work.merge", "Merge adapters into a new one."),
+    "assemble": ("work.assemble", "Assemble adapters into a mixture that routes every token."),
+    "transfer": ("work.transfer", "Move an adapter to another base model."),
+    "generate": ("work.generate", "Turn texts into an adapter that knows them."),
+    "generator": ("work.generator", "Train a generator, which turns texts into adapters of a base."),
+    "run": ("work.run", "Start a job of any kind that the hub offers."),
     "seeds": ("companions", "Keep seed examples with an adapter."),
-    "discriminator": ("discriminator", "Train a discriminator between an adapter's real and invented inputs."),
+    "discriminator": ("work.discriminator", "Train a discriminator between an adapter's real and invented inputs."),
     "companions": ("companions", "List, fetch and remove what is kept beside a repository."),
-    "eval": ("evaluate", "Measure an adapter on a dataset."),
-    "try": ("try_out", "Ask an adapter something, with and without it."),
-    "verdict": ("verdict", "Say whether a transfer lost something."),
-    "compare": ("evaluate", "Compare measured versions."),
-    "jobs": ("jobs", "List, watch, cancel and retry jobs."),
+    "eval": ("work.evaluate", "Measure an adapter on a dataset."),
+    "try": ("work.try_out", "Ask an adapter something, with and without it."),
+    "verdict": ("work.verdict", "Say whether a transfer lost something."),
+    "compare": ("work.evaluate", "Compare measured versions."),
+    "jobs": ("work.jobs", "List, watch, cancel and retry jobs."),
 }
+PACKAGE = "adapter-hub"
 CODES = "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
@@ -66,8 +69,21 @@ class Commands(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
+def show_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    """Print the version of the installed package; a hub's source tree has none."""
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"hubctl {version(PACKAGE)}")
+    except PackageNotFoundError:
+        click.echo("hubctl of a source tree")
+    ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=f"\b\nExit codes:\n{CODES}")
-@click.version_option("0.1.0", prog_name="hubctl")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Show it.")
 def cli() -> None:
     """Keep, merge and move LoRA adapters.
 

@@ -11,22 +11,19 @@ Every method returns the hub's JSON and raises `hubctl.errors.HubctlError` where
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from hubctl.errors import Refused
+from hubctl.importing.base_calls import Bases
 from hubctl.people import People
-from hubctl.requests import DATASETS, job_body, part_query, plain, ref_part, split, storable, version_path
-from hubctl.transport import Transport, ask_again
+from hubctl.requests import DATASETS, job_body, part_query, plain, ref_part, split, version_path
+from hubctl.transport import Transport
 
 if TYPE_CHECKING:
     from hubctl.companions import Companions
     from hubctl.protections import Protections
 
-# How long a worker that has just started may take to say what it holds.
-SECONDS_TO_LOOK = 60.0
 
-
-class Hub(People):
+class Hub(Bases, People):
     """One hub and one user. `token` is needed for anything private and for writing."""
 
     def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
@@ -39,48 +36,13 @@ class Hub(People):
     def __exit__(self, *_: object) -> None:
         self.transport.close()
 
-    # Bases
-
-    def bases(self) -> list[dict[str, Any]]:
-        """All base models the hub knows."""
-        return list(self._pages("/bases"))
-
-    def base(self, name: str) -> dict[str, Any]:
-        """A base by its name or an alias."""
-        return self._get(f"/bases/{quote(name)}")
-
-    def held_bases(self) -> list[dict[str, Any]]:
-        """The models that workers hold and nobody has registered: name, revision, where, source, config."""
-        return self._get("/workers/bases")
-
-    def add_base(self, name: str, config: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-        """Register a base by its config.json, or without one as a worker holds it; returns {"base", "job": id of the
-        one that reads its shapes, or None}.
-
-        Fields: revision, derived_from, relation, aliases, license, source.
-        """
-        given = {key: value for key, value in fields.items() if value not in (None, "", [], {}, ())}
-        body = {"name": name, "config": config and storable(config), **given}
-        return ask_again("base.looking", lambda: self._post("/bases", body), seconds=SECONDS_TO_LOOK)
-
-    def change_base(self, name: str, **changes: Any) -> dict[str, Any]:
-        """Change a base, `org/name` or `org/name@revision`: owner, add_aliases, drop_aliases."""
-        return self.transport.json("PATCH", f"/bases/{quote(name)}", json=changes)
-
-    def push_base(self, folder: str | Path, name: str, **options: Any) -> dict[str, Any]:
-        """Push a base's own files; see `hubctl.importing.base_files`. Returns {"base", "commit", "files", "size"}."""
-        from hubctl.importing.base_files import push_base
-
-        return push_base(self, folder, name, **options)
-
-    def delete_base(self, name: str) -> None:
-        """Delete a base (`org/name` or `org/name@revision`) that nothing uses."""
-        self._delete(f"/bases/{quote(name)}")
-
     # Repositories
 
     def repositories(self, *, limit: int = 50, **filters: Any) -> list[dict[str, Any]]:
-        """Up to `limit` of them. Filters: kind, search, base, peft_type, rank, license, origin, tag, owner, sort."""
+        """Up to `limit` of them. Filters: kind, search, base, peft_type, rank, license, origin, tag, owner, ref, sort.
+
+        With `ref`, those that have this tag, branch or version; their `at` says what it stands for.
+        """
         return list(self._pages("/repositories", limit, **filters))
 
     def repository(self, name: str) -> dict[str, Any]:
@@ -93,10 +55,10 @@ class Hub(People):
         """A new, empty repository; without a kind that of an adapter, or of a dataset where `datasets/` says so."""
         path = plain(name)
         namespace, short = path.removeprefix(DATASETS).split("/")
-        kind = kind or ("dataset" if path.startswith(DATASETS) else "adapter")
-        if path.startswith(DATASETS) and kind != "dataset":
+        usual = "dataset" if path.startswith(DATASETS) else "adapter"
+        if path.startswith(DATASETS) and kind not in (None, usual):
             raise Refused(f"{name} names a dataset, not one of kind {kind}; write {namespace}/{short}.")
-        body = {"namespace": namespace, "name": short, "kind": kind, "description": description}
+        body = {"namespace": namespace, "name": short, "kind": kind or usual, "description": description}
         return self._post("/repositories", {**body, "visibility": "private" if private else "public"})
 
     def delete_repository(self, name: str) -> None:
@@ -151,13 +113,10 @@ class Hub(People):
         """The proposals of a repository, newest first: open, merged, closed or all."""
         return list(self._pages(f"/repositories/{plain(name)}/pulls", state=state))
 
-    def pull_request(self, name: str, number: int) -> dict[str, Any]:
-        """One proposal with its files, what its check found and its conflicts."""
-        return self._get(f"/repositories/{plain(name)}/pulls/{number}")
-
-    def set_pull_request(self, name: str, number: int, state: str) -> dict[str, Any]:
-        """Close a proposal, or open it again."""
-        return self.transport.json("PATCH", f"/repositories/{plain(name)}/pulls/{number}", json={"state": state})
+    def pull_request(self, name: str, number: int, state: str = "") -> dict[str, Any]:
+        """One proposal with its files and conflicts; a `state` closes it, or opens it again."""
+        path = f"/repositories/{plain(name)}/pulls/{number}"
+        return self.transport.json("PATCH", path, json={"state": state}) if state else self._get(path)
 
     def merge_pull_request(self, name: str, number: int) -> dict[str, Any]:
         """Merge a proposal into its branch: {"revision", "version"}."""

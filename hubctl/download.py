@@ -35,17 +35,23 @@ def pull(
     Of a mixture `expert` names one of its experts, and `form="cat"` asks for all of them as one plain LoRA. `uniform`
     asks for the form that every server reads right, False for as=cat as compact as can be.
     """
-    from hubctl.requests import part_query, split
+    from hubctl.requests import part_query
 
     manifest = hub.files(name, expert=expert, form=form, uniform=uniform)
     query = part_query(expert, form, uniform)
+    fetch_all(hub, name, manifest, Path(out), query, moved)
+    return {**manifest, "folder": str(Path(out))}
+
+
+def fetch_all(hub: "Hub", name: str, manifest: dict[str, Any], folder: Path, query: str, moved: Moved) -> None:
+    """Bring every file of a manifest of `hub.files` into `folder`; `query` is the one that it was asked for with."""
+    from hubctl.requests import split
+
     path, _ = split(name)
-    folder = Path(out)
     for row in manifest["files"]:
         # The revision's id, not the ref: a tag that moves meanwhile doesn't mix two versions.
         address = f"/repositories/{path}/files/{manifest['revision']}/{quote(row['path'])}{query}"
         fetch(hub, address, local_path(folder, row["path"]), row, moved)
-    return {**manifest, "folder": str(folder)}
 
 
 def local_path(folder: Path, path: str) -> Path:

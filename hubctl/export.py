@@ -69,7 +69,7 @@ def fetched(hub: "Hub", name: str, moved: Moved, needs: Sequence[str] = ("torch"
     """(the adapter's folder, what it is called), fetched for the time being unless it lies here."""
     for package in needs:
         if importlib.util.find_spec(package) is None:
-            raise Refused(f'a merge needs {package}, which is not installed: pip install "adapter-hub[export]"')
+            raise Refused(f"a merge needs {package}, which is not installed: pip install {package}")
     if name.startswith(PLACES):
         yield Path(name).expanduser(), name
         return

@@ -1,7 +1,7 @@
 """Import this once and PEFT loads mixtures: `import hubctl.moe`, then `PeftModel.from_pretrained(base, folder)`.
 
-Needs torch and peft: `pip install "adapter-hub[moe]"`. The code is `lora_moe_peft.py`, the same file that is in every
-assembly; `record_routing` shows which expert served which token.
+Needs torch and peft: `pip install torch "peft>=0.21.2,<0.22"`. The code is `lora_moe_peft.py`, the same file that is in
+every assembly; `record_routing` shows which expert served which token.
 """
 
 try:
@@ -9,7 +9,7 @@ try:
     import torch  # noqa: F401
 except ImportError as missing:
     raise ImportError(
-        f'Mixtures run on torch and peft, and {missing.name} is not installed: pip install "adapter-hub[moe]".',
+        f'Mixtures run on torch and peft, and {missing.name} is not installed: pip install torch "peft>=0.21.2,<0.22".',
         name=missing.name,
     ) from missing
 

@@ -100,7 +100,7 @@ class Transport:
     def stream(self, path: str, *, headers: dict[str, str], **options: Any) -> Iterator["httpx.Response"]:
         """A GET whose body is read piece by piece; raises like `json` for 400 and above."""
         with self.client.stream("GET", self.address(path), headers=headers, **options) as response:
-            if response.status_code >= 400:
+            if response.status_code >= 400 or response.has_redirect_location:
                 response.read()
                 self.parsed(response)
             yield response

@@ -129,10 +129,10 @@ def contents() -> Rows:
         "j.txt": (b"  " + page, "active"),
         "k.svg": (b"<svg onload='x'/>", "active"),
         "l.json": (b"<?xml version='1.0'?>", "active"),
-        "m.png": (b"\x89PNX\r\n\x1a\n", "mismatch"),
         "n.png": (POINTER, "lfs_pointer"),
         "o.json": (page, "web_page"),
         "p.gguf": (b"Entry not found", "answer"),
+        "q.gguf": (b"\x01\x02\x03\x04" * 20, "mismatch"),
     }
     for name, (data, code) in bad.items():
         yield name, {**adapter(), name: data}, f"content.{code}"
@@ -254,4 +254,4 @@ def datasets() -> Rows:
     yield "no rows at all", {"README.md": b"x"}, "dataset.no_rows"
     yield "csv", {**dataset(), "more.csv": b"a,b"}, "dataset.extra_file"
     yield "one split twice", {"a/test.jsonl": rows(good), "b/test.jsonl": rows(good)}, "dataset.split_twice"
-    yield "pickle", {**dataset(), "x.pkl": b"x"}, "content.pickle"
+    yield "pickle", {**dataset(), "x.pkl": pickle.dumps([1], protocol=0)}, "content.pickle"

@@ -20,7 +20,8 @@ from hub.queries.repository import SORTS
 from hub.services import administration
 from hub.services.jobs import kinds as hub_kinds
 from hub.services.webhooks.notices import EVENTS
-from hubctl.commands import bases, jobs, repositories, tokens
+from hubctl.commands import bases, repositories, tokens
+from hubctl.commands.work import jobs
 from hubctl.folders import rules as client_rules
 from workers import kinds as worker_kinds
 

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from composition.formats.strict_json import shorten
 
 WEIGHTS = frozenset({".safetensors", ".gguf"})
-NEVER_TEXT = WEIGHTS | {".png", ".jpg", ".jpeg", ".gif", ".webp"}
-NEVER_PAGES = NEVER_TEXT | {".model", ".json", ".jsonl", ".csv", ".yaml", ".yml"}
+NEVER_TEXT = WEIGHTS
+NEVER_PAGES = (
+    WEIGHTS | {".png", ".jpg", ".jpeg", ".gif", ".webp"} | {".model", ".json", ".jsonl", ".csv", ".yaml", ".yml"}
+)
 """Markdown, plain text and templates may hold HTML."""
 POINTER_BYTES = 1024
 """A Git LFS pointer is shorter than this (its specification)."""

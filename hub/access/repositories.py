@@ -53,8 +53,8 @@ def repository(
     if found is None:
         raise missing(f"{place}/{name}", kind or (Kind.DATASET if datasets else "repository"))
     if need not in SEEING:
-        if found.is_dataset and not (datasets or kind or deleted):
-            _require_no_deleted_model(viewer, named, found)
+        if found.is_dataset and not (datasets or kind):
+            _require_no_model(viewer, named, found)
         require_role(viewer, found, need, found.path)
     if need == "files":
         require_open(viewer, found)
@@ -77,11 +77,12 @@ def _lead_on(viewer: Viewer, place: str, name: str, kind: str | None) -> None:
         raise Renamed(f"{place}/{name}", former.repository.path)
 
 
-def _require_no_deleted_model(viewer: Viewer, named: QuerySet[Repository], dataset: Repository) -> None:
-    """A bare name that was a model's until it went to the trash changes no dataset: a request may be sent twice."""
-    gone = next((row for row in named.filter(deleted_at__isnull=False) if not row.is_dataset), None)
-    if gone and level(viewer, gone) >= LEVEL["read"]:
-        raise NotFound(f"{gone.path} is in the trash. The dataset of this name is {dataset.path}.")
+def _require_no_model(viewer: Viewer, named: QuerySet[Repository], dataset: Repository) -> None:
+    """A bare name that meant a model a moment ago changes no dataset: a deletion, or its undoing, may be sent twice."""
+    model = next((row for row in named if not row.is_dataset), None)
+    if model and level(viewer, model) >= LEVEL["read"]:
+        where = "in the trash" if model.deleted_at else "not in the trash"
+        raise NotFound(f"{model.path} is {where}. The dataset of this name is {dataset.path}.")
 
 
 def resolve(repository: Repository, ref: str | None = None) -> Revision:
@@ -110,7 +111,8 @@ def resolve(repository: Repository, ref: str | None = None) -> Revision:
     return found
 
 
-KINDS = {"refs/heads/": RefKind.BRANCH, "refs/tags/": RefKind.TAG}
+TAGS = "refs/tags/"
+KINDS = {"refs/heads/": RefKind.BRANCH, TAGS: RefKind.TAG}
 CUT_ID = re.compile(r"[0-9a-f]{5,39}")
 
 
@@ -120,7 +122,7 @@ def _named(repository: Repository, revisions: QuerySet[Revision], name: str) -> 
     for prefix, kind in KINDS.items():
         if name.startswith(prefix):
             name, rows = name.removeprefix(prefix), rows.filter(kind=kind)
-            if kind == RefKind.TAG and (number := VERSION.fullmatch(name)):
+            if prefix == TAGS and (number := VERSION.fullmatch(name)):
                 return revisions.filter(version__number=int(number[1])).order_by("pk").first()
     ref = rows.filter(name=name).order_by("kind").first()
     return revisions.filter(pk=ref.revision_id).first() if ref else None

@@ -18,7 +18,6 @@ from rest_framework.views import set_rollback
 from composition.errors import CompositionError
 from hub import disk, faults, logs
 from hub.errors import HubError, Renamed, conflict_of
-from hub.http.renamed import way_on
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ def problem_response(error: Exception, context: dict) -> Response:
     error = disk.refusal_of(error) or conflict_of(error) or error
     if isinstance(error, HubError):
         headers = error.headers | ({"WWW-Authenticate": _challenge(context)} if error.status == 401 else {})
-        headers |= {"Location": way_on(context["request"], error)} if isinstance(error, Renamed) else {}
+        headers |= {"Location": error.way_on(context["request"])} if isinstance(error, Renamed) else {}
         return problem(error.status, error.code, error.message, headers=headers, facts=error.facts)
     if isinstance(error, CompositionError):
         return problem(422, error.code, error.message, facts=error.facts)

@@ -17,6 +17,8 @@ from hub.front.pool import Pool
 from hub.front.refusals import Gone, Refused, no_room
 
 Receive = Callable[[], Awaitable[dict]]
+# What goes to a temporary file is written in blocks of this: each is a turn of a thread.
+WRITE = 256 << 10
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 << 20
 BODIES = "request bodies"
 
@@ -41,6 +43,7 @@ class Body:
             return b""
         if self._next is None:
             self._next = asyncio.ensure_future(_message(self.receive))
+            await asyncio.sleep(0)  # What has come already needs no waiting, which costs a timer and a callback.
         left = self._deadline - time.monotonic()
         if not self._next.done():
             await asyncio.wait({self._next}, timeout=max(0.0, left if patience is None else min(left, patience)))
@@ -103,6 +106,7 @@ class Spool:
         self.file: BinaryIO = io.BytesIO()
         self._on_disk = False
         self._kept = 0
+        self._unwritten = bytearray()
 
     async def add(self, data: bytes) -> None:
         """Keep these bytes too; Refused (503) where there is no room for them."""
@@ -115,13 +119,17 @@ class Spool:
             self.size -= len(data)
             raise no_room(BODIES)
         self._kept += len(data)
-        if self._on_disk:
-            await self.pool.run(self.file.write, data)
-        else:
+        if not self._on_disk:
             self.file.write(data)
+            return
+        self._unwritten += data
+        if len(self._unwritten) >= WRITE:
+            await self._write()
 
-    def whole(self) -> BinaryIO:
+    async def whole(self) -> BinaryIO:
         """All bytes, from the first."""
+        if self._unwritten:
+            await self._write()
         self.file.seek(0)
         return self.file
 
@@ -130,6 +138,10 @@ class Spool:
         (self.disk if self._on_disk else self.memory).give(self._kept, self.address)
         self._kept = 0
         self.file.close()
+
+    async def _write(self) -> None:
+        data, self._unwritten = self._unwritten, bytearray()
+        await self.pool.run(self.file.write, data)
 
     async def _move_to_disk(self) -> None:
         if not self.disk.take(self._kept, self.address):

@@ -100,7 +100,7 @@ class Request:
                 if spool.size + len(data) > most:
                     raise self._too_large(most)
                 await spool.add(data)
-            return await self._ask(with_body(environ, spool.whole(), spool.size))
+            return await self._ask(with_body(environ, await spool.whole(), spool.size))
         finally:
             spool.close()
 

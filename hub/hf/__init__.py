@@ -4,6 +4,7 @@
     view       the base of all views: sign-in by token, answers in JSON
     refusals   what is refused, in the headers and words that the stock client understands
     places     what an address names: a repository by its type and id, a revision and a path in it
+    paging     pages of lists, by Link
     shapes/    repositories, trees, refs and commits as the client reads them
     views/     one noun a file
 

@@ -15,6 +15,7 @@ from hub.errors import NotFound, PermissionDenied
 from hub.hf.refusals import IsBase, KeptElsewhere, RepositoryMissing
 from hub.models import Ref, Repository, Revision
 from hub.names import OID, PULL, VERSION, VERSION_SUFFIX
+from hub.services import mirror
 
 MODELS, DATASETS = "models", "datasets"
 PREFIX = {MODELS: "", DATASETS: "datasets/"}
@@ -51,8 +52,8 @@ class Place:
 def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "read", *, files: bool = False) -> Place:
     """The repository, where `viewer` may do `need` with it. Errors: RepositoryMissing, PermissionDenied.
 
-    Where it is about `files`, KeptElsewhere for what can't be a repository of this hub; IsBase where the hub has the
-    files of a base of this id.
+    Where it is about `files` of a model that a library loads, KeptElsewhere for what can't be a repository of this hub;
+    IsBase where the hub has the files of a base of this id.
     """
     pinned, given = None, name
     if VERSION_SUFFIX.fullmatch(name):
@@ -63,8 +64,9 @@ def place(viewer: Viewer, type: str, namespace: str, name: str, need: str = "rea
             raise NotFound(f"This hub has no {type}.")
         found = access.repository(viewer, PREFIX[type] + namespace, name, need, exact=True)
     except NotFound:
-        if type == MODELS and need in SEEING and queries.served_bases(f"{namespace}/{given}".strip("/")):
-            raise IsBase(f"{namespace}/{given}".strip("/"), anonymous=viewer.user is None) from None
+        called = f"{namespace}/{given}".strip("/")
+        if type == MODELS and need in SEEING and (queries.served_bases(called) or mirror.bring(viewer.user, called)):
+            raise IsBase(called, anonymous=viewer.user is None) from None
         if files and queries.is_kept_elsewhere(namespace, name):
             raise KeptElsewhere(f"{namespace}/{name}".strip("/")) from None
         raise RepositoryMissing(anonymous=viewer.user is None) from None

@@ -16,7 +16,6 @@ from rest_framework.views import set_rollback
 from composition.errors import CompositionError
 from hub import disk, faults, logs
 from hub.errors import HubError, NotFound, Renamed, conflict_of
-from hub.http.renamed import way_on
 from hub.xet.errors import XetError
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,8 @@ REPOSITORY, REVISION, ENTRY, GATED = "RepoNotFound", "RevisionNotFound", "EntryN
 CODES = {"revision_not_found": REVISION, "file_not_found": ENTRY, "repository_not_found": REPOSITORY, "gated": GATED}
 """A refusal's own code → the protocol's."""
 LONGEST = 2000
+PLAIN = str.maketrans({"…": "...", "’": "'", "“": '"', "”": '"', "→": "->", "×": "x", "–": "-"})
+"""What texts of ours have that a header can't hold, and what stands for it there."""
 
 
 class RepositoryMissing(NotFound):
@@ -81,7 +82,7 @@ def refusal_of(error: Exception, context: dict) -> Response:
     set_rollback()
     error = disk.refusal_of(error) or conflict_of(error) or error
     if isinstance(error, Renamed):
-        return refusal(error.status, error.message, headers={"Location": way_on(context["request"], error)})
+        return refusal(error.status, error.message, headers={"Location": error.way_on(context["request"])})
     if isinstance(error, HubError):
         facts = {"url": error.facts["url"]} if "url" in error.facts else {}
         return refusal(error.status, error.message, code=CODES.get(error.code, ""), headers=error.headers, facts=facts)
@@ -121,5 +122,5 @@ def _sentence(detail: object) -> str:
 
 def in_a_header(message: str) -> str:
     """One line of printable ASCII: what a header may hold everywhere."""
-    line = " ".join(message.split())[:LONGEST]
+    line = " ".join(message.translate(PLAIN).split())[:LONGEST]
     return line.encode("ascii", "replace").decode()

@@ -41,12 +41,12 @@ urlpatterns = [
     path("", include("hub.hf.sharing_urls")),
     path("", include("hub.hf.large_file_urls")),
     # What nothing above takes: an id that isn't here, or a route that this hub doesn't have.
-    path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view()),
+    path("api/<type:type>/<anypath:rest>", repositories.NoId.as_view(of_base=bases.bare)),
     path("api/spaces/<anypath:rest>", repositories.NoId.as_view(), {"type": "spaces"}),
     # Any other address under /api/.
     re_path(r"^api(?:/[\s\S]*)?$", Unknown.as_view()),
 ]
 
 bare = [
-    path("<name:rest>/resolve/<anypath:path>", repositories.NoId.as_view()),
+    path("<name:rest>/resolve/<anypath:path>", repositories.NoId.as_view(of_base=bases.bare)),
 ]

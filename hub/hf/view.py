@@ -1,5 +1,6 @@
 """The base of all views of the protocol: sign-in by token, scopes, JSON in and out, refusals for the stock client."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from django.http import HttpResponseBase
@@ -16,6 +17,7 @@ from hub.http.bodies import JSONParser
 
 ID = frozenset({"type", "namespace", "name"})
 STORING = frozenset({"POST", "PUT", "PATCH"})
+LOADERS = re.compile(r"\b(transformers|diffusers|sentence[-_]transformers)/")
 
 
 def warned(topic: str, texts: Sequence[str]) -> dict[str, str]:
@@ -55,6 +57,11 @@ class View(APIView):
     def viewer(self) -> access.Viewer:
         """Who is asking, as `hub.access` sees them."""
         return access.viewer_of(self.request)
+
+    @property
+    def loads_a_model(self) -> bool:
+        """Whether a library that loads base models asks for a file: it goes on to its cache, see `KeptElsewhere`."""
+        return LOADERS.search(self.request.headers.get("User-Agent", "")) is not None
 
     def get_exception_handler(self):
         return refusal_of

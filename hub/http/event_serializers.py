@@ -41,7 +41,7 @@ class EventSight:
 class EventShape(serializers.ModelSerializer):
     """An audit event; `verb` is a stable word such as publish, member.set, job.done."""
 
-    object = serializers.SerializerMethodField(help_text="what it is about: ns/name, ns/name@v1, job 7, or (hidden)")
+    object = serializers.SerializerMethodField(help_text="what it is about: a path, path@v1, job 7, or (hidden)")
     actor = serializers.SerializerMethodField(help_text="null where a worker acted, or where it is hidden")
     namespace = serializers.CharField(source="namespace.name", default=None, allow_null=True)
     repository = serializers.CharField(
@@ -79,6 +79,6 @@ def job_of(event: Event) -> int | None:
 
 
 def dataset_of(event: Event) -> str | None:
-    """`ns/name` of the dataset an event names."""
+    """The path of the dataset an event names, in old events without `datasets/`."""
     dataset = event.detail.get("dataset")
     return dataset.partition("@")[0] if isinstance(dataset, str) else None

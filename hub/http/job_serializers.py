@@ -21,7 +21,7 @@ HIDDEN = "(hidden)"
 class EvaluationShape(serializers.ModelSerializer):
     """Metrics with the data, base, device and time behind them."""
 
-    dataset = serializers.CharField(source="dataset.__str__", help_text="ns/name@v1")
+    dataset = serializers.CharField(source="dataset.__str__", help_text="datasets/ns/name@v1")
     base = serializers.CharField(source="base.name")
     created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
 

@@ -5,6 +5,31 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
+from hub.errors import HubError
+from hub.services.content.cards import MAX_CARD, read_card
+from hub.storage import blobs
+
+BATCH = 500
+
+
+def read_words(apps, schema_editor):
+    """What the cards on `main` say beside their tags; fsck mends what can't be read now."""
+    refs = apps.get_model('hub', 'Ref').objects.filter(kind='branch', name='main')
+    entries, words = (apps.get_model('hub', name).objects for name in ('ManifestEntry', 'CardWord'))
+    last = 0
+    while batch := list(refs.filter(pk__gt=last).order_by('pk').values_list('pk', 'revision', 'repository')[:BATCH]):
+        last = batch[-1][0]
+        of = {revision: repository for _, revision, repository in batch}
+        cards = entries.filter(path='README.md', revision__in=of, blob__size__lte=MAX_CARD)
+        for revision, sha256 in cards.values_list('revision', 'blob'):
+            try:
+                with blobs.open(sha256) as stream:
+                    found = read_card(stream.read()).words
+            except (HubError, OSError):
+                continue
+            rows = [apps.get_model('hub', 'CardWord')(repository_id=of[revision], word=word) for word in found]
+            words.bulk_create(rows, ignore_conflicts=True)
+
 
 class Migration(migrations.Migration):
 
@@ -226,4 +251,5 @@ class Migration(migrations.Migration):
             name='pull',
             field=models.ForeignKey(blank=True, help_text='the pull request that it was pushed to, as long as no branch has taken it', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='revisions', to='hub.pullrequest'),
         ),
+        migrations.RunPython(read_words, migrations.RunPython.noop),
     ]

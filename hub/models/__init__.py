@@ -23,6 +23,7 @@ from .repositories import (
     Repository,
     RepositoryTag,
     Visibility,
+    path_of,
     sharing_names,
 )
 from .revisions import ManifestEntry, Parentage, Revision, Version
@@ -92,5 +93,6 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "path_of",
     "sharing_names",
 ]

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .accounts import Namespace
-from .repositories import Repository
+from .repositories import Repository, path_of
 
 
 class Blob(models.Model):
@@ -86,7 +86,7 @@ class Upload(models.Model):
         """The repository's, also of one that the commit makes; of a base's files the base's name."""
         if self.is_of_base:
             return str(self.base)
-        return (self.repository or Repository(namespace=self.namespace, name=self.name, kind=self.kind)).path
+        return self.repository.path if self.repository else path_of(self.kind, self.namespace.name, self.name)
 
 
 class UploadFile(models.Model):

@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
-from hub.names import DATASETS, split_place
+from hub.names import DATASETS, split_path, split_place
 
 from .accounts import Namespace
 
@@ -19,6 +19,11 @@ def sharing_names(kind: str, *, prefix: str = "") -> models.Q:
     """The filter for repositories in whose name space one of this kind is: datasets have one, all others another."""
     datasets = models.Q(**{f"{prefix}kind": Kind.DATASET})
     return datasets if kind == Kind.DATASET else ~datasets
+
+
+def path_of(kind: str, namespace: str, name: str) -> str:
+    """The path of a repository of this kind: `namespace/name`, and `datasets/namespace/name` of a dataset."""
+    return f"{DATASETS if kind == Kind.DATASET else ''}{namespace}/{name}"
 
 
 class Visibility(models.TextChoices):
@@ -152,16 +157,12 @@ class Repository(models.Model):
     @property
     def path(self) -> str:
         """The name that nothing else has: `namespace/name`, and `datasets/namespace/name` of a dataset."""
-        return f"{self._prefix}{self.full_name}"
+        return path_of(self.kind, self.namespace.name, self.name) if self.namespace_id else self.name
 
     @property
     def place(self) -> str:
         """The path without the name: `namespace`, or `datasets/namespace`; the first part of its addresses."""
-        return f"{self._prefix}{self.namespace.name}"
-
-    @property
-    def _prefix(self) -> str:
-        return DATASETS if self.is_dataset else ""
+        return split_path(self.path)[0]
 
 
 class RepositoryTag(models.Model):
@@ -213,9 +214,19 @@ class Ref(models.Model):
         return self.name
 
     @property
+    def is_branch(self) -> bool:
+        """Whether it is a branch."""
+        return self.kind == RefKind.BRANCH
+
+    @property
     def is_tag(self) -> bool:
-        """Whether it is a tag; else it is a branch."""
+        """Whether it is a tag."""
         return self.kind == RefKind.TAG
+
+    @property
+    def is_pull(self) -> bool:
+        """Whether it is that of a pull request."""
+        return self.kind == RefKind.PULL
 
 
 class ProtectedRef(models.Model):

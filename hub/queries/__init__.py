@@ -5,7 +5,7 @@ from hub.queries.account import identities, limit_shown, memberships, sign_ins, 
 from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
 from hub.queries.evaluation import compare, evaluations, newest_datasets
 from hub.queries.event import datasets_seen, events, watched
-from hub.queries.history import chain, last_changes, revisions
+from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
     input_words,
@@ -19,10 +19,12 @@ from hub.queries.job import (
 )
 from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
+from hub.queries.ref import at_ref, with_ref
 from hub.queries.repository import (
     FACETS,
     SORTS,
     all_words,
+    card_word,
     companion,
     facets,
     file,
@@ -33,20 +35,14 @@ from hub.queries.repository import (
     refs,
     repositories,
     seen,
+    tagged,
+    tags,
     trash,
+    used_storage,
     with_words,
 )
 from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
-from hub.queries.tagged import (
-    card_word,
-    children_counts,
-    heads,
-    manifests,
-    tagged,
-    tags,
-    used_storage,
-)
-from hub.queries.version import lineage, servers, versions
+from hub.queries.version import children_counts, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
@@ -57,6 +53,7 @@ __all__ = [
     "access_request",
     "access_requests",
     "all_words",
+    "at_ref",
     "base_changed_at",
     "base_commit",
     "base_manifest",
@@ -116,6 +113,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "with_ref",
     "with_words",
     "without_private",
     "workers",

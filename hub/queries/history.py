@@ -1,10 +1,10 @@
-"""The history behind a revision: the revisions it goes on from, and which of them changed a file last."""
+"""Where branches are, what revisions hold, and the history behind one: which of them changed a file last."""
 
 from collections.abc import Collection, Sequence
 
 from django.db.models import Q
 
-from hub.models import ManifestEntry, Revision
+from hub.models import ManifestEntry, Ref, RefKind, Repository, Revision
 
 AT_ONCE = 100
 
@@ -65,3 +65,18 @@ def _states(ids: Sequence[int], files: Collection[str], folders: Collection[str]
             if above in folders:
                 states[pk].setdefault(above, {})[path] = sha256
     return states
+
+
+def heads(found: Sequence[Repository]) -> dict[int, Revision]:
+    """Repository id → the revision that `main` is at, in one query."""
+    rows = Ref.objects.filter(repository__in=[row.pk for row in found], kind=RefKind.BRANCH, name="main")
+    return {ref.repository_id: ref.revision for ref in rows.select_related("revision__version")}
+
+
+def manifests(revisions: Sequence[Revision]) -> dict[int, dict[str, tuple[str, int]]]:
+    """Revision id → path → (SHA-256, size), in one query."""
+    found: dict[int, dict[str, tuple[str, int]]] = {revision.pk: {} for revision in revisions}
+    rows = ManifestEntry.objects.filter(revision__in=found).order_by("path")
+    for pk, path, sha256, size in rows.values_list("revision", "path", "blob", "blob__size"):
+        found[pk][path] = (sha256, size)
+    return found

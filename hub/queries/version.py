@@ -1,7 +1,9 @@
 """Versions of a repository, their parents and children."""
 
+from collections.abc import Sequence
+
 from django.core.cache import cache
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from composition.facts import AdapterFacts
 from composition.formats.peft.layouts.choosing import advice
@@ -71,3 +73,11 @@ def lineage(viewer: Viewer, version: Version) -> dict[str, list[dict]]:
         "parents": [node(row.parent, row.child, row.position) for row in up],
         "children": [node(row.child, row.child, row.position) for row in down],
     }
+
+
+def children_counts(viewer: Viewer, found: Sequence[Repository]) -> dict[int, int]:
+    """Repository id → how many others that the viewer sees were made from it, in one query."""
+    rows = Parentage.objects.filter(visible(viewer, prefix="child__repository__"))
+    rows = rows.filter(parent__repository__in=[row.pk for row in found]).order_by()
+    counted = rows.values("parent__repository").annotate(n=Count("child__repository", distinct=True))
+    return {row["parent__repository"]: row["n"] for row in counted}

@@ -26,6 +26,7 @@ from hub.services.base_configs import checked_config, read_config
 from hub.services.base_owners import require_owner
 from hub.services.content import reuse, staging, uploads
 from hub.services.content.blob_claims import claim_blobs
+from hub.services.content.blob_claims import gone as lost
 from hub.services.content.checking import CHECKS, LARGE
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry, Manifest, Source, canonical_json, read_whole, sources_of
@@ -68,16 +69,7 @@ def begin_base_upload(
         _require_room(actor, base, promised)
         place = {"namespace": actor.namespace, "kind": Upload.OF_BASE}
         upload = Upload.objects.create(base=base, user=actor, **place)
-        UploadFile.objects.bulk_create(
-            UploadFile(
-                upload=upload,
-                path=path,
-                size=entry.size,
-                sha256=entry.sha256,
-                blob_id=entry.sha256 if entry in held else None,
-            )
-            for path, entry in promised.items()
-        )
+        uploads.promise(upload, promised, held)
     reuse.share_parts(upload)
     uploads.refresh(upload)
     return upload
@@ -93,15 +85,22 @@ def commit_base_upload(*, actor: User, upload: Upload, site_admin: bool | None =
     if base is None:
         raise uploads.gone()
     with staging.whole(upload.pk):
-        upload.refresh_from_db(fields=["committed_at"])
-        if upload.committed_at:
+        current = Upload.objects.filter(pk=upload.pk).first()
+        if current is None:
+            staging.remove(upload)
+            raise uploads.gone()
+        if current.committed_at:
             return manifest_of_base(base)
         require_owner(actor, base, "push its files", site_admin=site_admin)
         rows = uploads.refresh(upload)
         refuse_incomplete(rows)
-        manifest, staged = _checked(base, rows)
-        for source in staged.values():
-            blobs.add(source.path, link=True)
+        try:
+            manifest, staged = _checked(base, rows)
+            for source in staged.values():
+                blobs.add(source.path, link=True)
+        except FileNotFoundError:  # Somebody cleaned the disk meanwhile.
+            refuse_incomplete(uploads.refresh(upload))
+            raise lost("of a file") from None
         _store(actor, base, upload, manifest)
         staging.remove(upload)
     return manifest
@@ -184,15 +183,23 @@ def _store(actor: User, base: BaseModel, upload: Upload, manifest: Manifest) -> 
     with transaction.atomic():
         base = hold(base)
         _require_room(actor, base, manifest)
-        claim_blobs(set(manifest.values()))
         if not Upload.objects.filter(pk=upload.pk, committed_at=None).update(committed_at=timezone.now()):
             raise uploads.gone()
         upload.files.update(blob=None)
-        if manifest_of_base(base) != manifest:
-            base.files.all().delete()
-            rows = [BaseFile(base=base, path=path, blob_id=entry.sha256) for path, entry in manifest.items()]
-            BaseFile.objects.bulk_create(rows, batch_size=500)
+        if set_files(base, manifest):
             record(actor, "base.files", base, commit=base_commit(manifest), files=len(manifest))
+
+
+def set_files(base: BaseModel, manifest: Manifest) -> bool:
+    """Let the base have these files, which are stored and checked, and no others; whether that changes anything."""
+    with transaction.atomic():
+        claim_blobs(set(manifest.values()))
+        if manifest_of_base(base) == manifest:
+            return False
+        base.files.all().delete()
+        rows = [BaseFile(base=base, path=path, blob_id=entry.sha256) for path, entry in manifest.items()]
+        BaseFile.objects.bulk_create(rows, batch_size=500)
+    return True
 
 
 def _require_room(actor: User, base: BaseModel, manifest: Manifest) -> None:

@@ -16,6 +16,7 @@ from hub.services import protections
 from hub.services.audit import record
 
 MAIN = "main"
+FOLDERS = {RefKind.BRANCH: "heads", RefKind.TAG: "tags"}
 
 
 def lock(repository: Repository) -> Repository:
@@ -131,8 +132,7 @@ def delete_branch(*, actor: User, repository: Repository, name: str, may_protect
 
 def _require_new(repository: Repository, kind: str, name: str) -> None:
     if Ref.objects.filter(repository=repository, kind=kind, name=name).exists():
-        folder = "heads" if kind == RefKind.BRANCH else "tags"
-        raise Conflict(f"Reference refs/{folder}/{name} already exists in {repository.path}.", code="ref.exists")
+        raise Conflict(f"Reference refs/{FOLDERS[kind]}/{name} already exists in {repository.path}.", code="ref.exists")
 
 
 @transaction.atomic

@@ -38,7 +38,7 @@ def create_token(
 ) -> tuple[Token, str]:
     """A new token and its secret, which is not stored and can't be shown again.
 
-    It is limited to `namespace`, or to `repository` ("ns/name"), where one is given. NotFound for a namespace that the
+    It is limited to `namespace`, or to `repository` (a path), where one is given. NotFound for a namespace that the
     actor does not belong to and for a repository that they can't see; PermissionDenied for a token that would be wider
     than the actor's own.
     """

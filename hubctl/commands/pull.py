@@ -87,7 +87,7 @@ def merged(hub, name, base_folder, out, form, dtype, as_json) -> None:
     With --as gguf the adapter is added to a base that is a GGUF file. Its metadata and the tensors that don't change
     are copied as they are; quantised ones that change are written as float16.
 
-    Needs torch: pip install "adapter-hub[export]".
+    Needs torch, and gguf for --as gguf: pip install torch gguf.
     """
     with transfer_bars(quiet=as_json) as moved:
         result = hub.export_merged(name, base_folder, out, form=form, dtype=dtype, moved=moved)
@@ -110,7 +110,7 @@ def merged(hub, name, base_folder, out, form, dtype, as_json) -> None:
 def check(hub, name, base_folder, merged, as_json) -> int:
     """Say whether a merged folder holds NAME, tensor by tensor; exit code 1 if it doesn't.
 
-    Needs torch: pip install "adapter-hub[export]".
+    Needs torch: pip install torch.
     """
     with transfer_bars(quiet=as_json) as moved:
         result = hub.check_merged(name, base_folder, merged, moved=moved)

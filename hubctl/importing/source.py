@@ -112,10 +112,7 @@ def _library() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise Refused(
-            'this needs the package huggingface_hub beside hubctl: pip install "adapter-hub[hub]", or pip install '
-            "huggingface_hub."
-        ) from None
+        raise Refused("this needs the package huggingface_hub beside hubctl: pip install huggingface_hub") from None
     return huggingface_hub
 
 
@@ -142,6 +139,8 @@ class _Words:
             )
         if isinstance(error, errors.OfflineModeIsEnabled):
             raise Unreachable("huggingface_hub is switched offline: unset HF_HUB_OFFLINE.")
+        if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", 0) in (401, 403):
+            raise Forbidden(f"{self.endpoint} refuses the token: set HUBCTL_SOURCE_TOKEN to one of that hub, or none.")
         if isinstance(error, errors.HfHubHTTPError | errors.LocalEntryNotFoundError):
             raise HubctlError(f"{self.endpoint} refuses {self.name}: {error}")
         if isinstance(error, errors.HFValidationError):

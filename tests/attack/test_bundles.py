@@ -198,7 +198,7 @@ CLAIMS = {
     "another message": lambda m: set_in(m, *R, "revisions", 0, "message", to="a"),
     "a file out of the folder": lambda m: rename_a_file(m, "../README.md"),
     "an absolute file": lambda m: rename_a_file(m, "/README.md"),
-    "a file that is never accepted": lambda m: rename_a_file(m, "model.bin"),
+    "a file that is never accepted": lambda m: rename_a_file(m, "pytorch_model.bin"),
     "no files": lambda m: set_in(m, *R, "revisions", 0, "files", to={}),
     "a file of minus one byte": lambda m: set_in(m, *R, "revisions", 0, "files", "README.md", 1, to=-1),
     "a file of a terabyte": lambda m: set_in(m, *R, "revisions", 0, "files", "README.md", 1, to=10**12),

@@ -16,12 +16,12 @@ GOES_ON = {
     ("api/v1/jobs/check", "POST"),
     ("api/v1/jobs/<number:pk>/cancel", "POST"),
     *((route, "POST") for route in ("sign-in", "sign-out", "sign-in/code", "merge/basket")),
-    *((route, "POST") for route in ("tokens/<number:pk>/revoke", "trash/<name:namespace>/<name:name>/purge")),
+    *((route, "POST") for route in ("tokens/<number:pk>/revoke", "trash/<place:namespace>/<name:name>/purge")),
     *((f"admin/{route}", "POST") for route in ("users/<name:username>", "jobs/<number:pk>/cancel")),
     ("jobs/<number:pk>/cancel", "POST"),
     ("<name:namespace>/-/members", "POST"),
-    ("<name:namespace>/<name:name>/delete", "POST"),
-    ("<name:namespace>/<name:name>/companion", "POST"),
+    ("<place:namespace>/<name:name>/delete", "POST"),
+    ("<place:namespace>/<name:name>/companion", "POST"),
 }
 # Takes an earlier job's recipe to a page, which stores nothing.
 STORES_NOTHING = {("jobs/<number:pk>/again", "POST")}

@@ -81,7 +81,7 @@ def test_a_web_page_is_named_with_its_title(page, title):
     ],
 )
 def test_the_error_of_a_server_is_named_with_what_it_says(answer, said):
-    for path in (WEIGHTS, "x.gguf", "loss.png"):
+    for path in (WEIGHTS, "x.gguf"):
         error = refusal(path, answer)
         assert error.code == "content.answer"
         assert "server's answer" in error.message

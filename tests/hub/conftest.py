@@ -61,3 +61,25 @@ def store(settings, tmp_path) -> Path:
     settings.STORAGES = {**settings.STORAGES, "blobs": blobs}
     settings.UPLOAD_FOLDER = tmp_path / "uploads"
     return tmp_path
+
+
+@pytest.fixture
+def twin_model(people: SimpleNamespace, base: BaseModel) -> Repository:
+    """The adapter `lab/twin`, with v1."""
+    repository = factories.make_repository(people.owner, "twin", namespace=people.lab)
+    factories.publish(people.owner, repository, factories.adapter_files(card="# The model\n"))
+    return repository
+
+
+@pytest.fixture
+def twin_data(people: SimpleNamespace) -> Repository:
+    """The dataset `datasets/lab/twin`, with v1."""
+    repository = factories.make_repository(people.owner, "twin", namespace=people.lab, kind="dataset")
+    factories.publish(people.owner, repository, factories.dataset_files() | {"README.md": b"# The data\n"})
+    return repository
+
+
+@pytest.fixture
+def twins(twin_model: Repository, twin_data: Repository) -> tuple[Repository, Repository]:
+    """A model and a dataset of one name."""
+    return twin_model, twin_data

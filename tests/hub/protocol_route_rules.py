@@ -14,11 +14,11 @@ MINE = {"target": {"type": "model", "name": "lab/secret"}, "files": []}
 ANYONE = "200 200 200 200 200 200 200 200"
 ANYONE_WITH = "200 200 200 200 200 200 200 401"
 SIGNED_IN = "401 200 200 200 200 200 200 401"
+PAGE = "404 404 200 200 200 200 200 401"
 SEEN = "401 404 200 200 200 200 200 401"
 WRITERS = "401 404 403 200 200 403 200 401"
 ADMINS = "401 404 403 403 200 403 403 401"
 NOWHERE = "401 404 404 404 404 404 404 401"
-ELSEWHERE = "404 404 404 404 404 404 404 401"
 HIDDEN = "404 404 404 404"
 DOWNLOADS = "200 404 200 200"
 WRITING = ("GET", "POST", "PUT", "DELETE")
@@ -42,7 +42,6 @@ NOBODY = {
 BATCH = {"operation": "upload", "transfers": ["basic"], "objects": []}
 LFS_FILE = {"oid": "0" * 64, "size": 1}
 SEEN_AND_MISSING = "401 404 404 404 404 403 404 401"
-NO_DATASET = {"statuses": "401 404 404 404 404 404 404 401", "limits": "404 404 404 404"}
 GIT = "<name:namespace>/<name:name>.git/info/lfs"
 STORE, IN_STORE = "xet/<uuid:store>", {"store": "00000000-0000-0000-0000-000000000000", "hash": "0" * 64}
 
@@ -83,7 +82,8 @@ PROTOCOL_ROWS = [
     row(f"{HERE}/branch/<anypath:rest>", "POST", WRITERS, to={"rest": "new"}, json={"startingPoint": "v1"}),
     row(f"{HERE}/branch/<anypath:rest>", "DELETE", WRITERS, to={"rest": "side"}),
     row("<place:namespace>/<name:name>/resolve/<anypath:rest>", "GET", SEEN, DOWNLOADS, to={"rest": "v1/README.md"}),
-    row("<place:namespace>/<name:name>/raw/<ref:ref>/<anypath:path>", "GET", SEEN, DOWNLOADS),
+    # An address of pages as well: by a session, or by a token.
+    any_row("<place:namespace>/<name:name>/raw/<ref:ref>/<anypath:path>", "GET", PAGE, DOWNLOADS),
     row("api/<type:type>", "GET", ANYONE_WITH, "200 200 200 403"),
     # Of a new name: who may write in `lab`, or with a limit in all of it.
     row("api/repos/create", "POST", "401 403 403 200 200 403 200 401", "403 403 200 403", json=NEW),
@@ -99,7 +99,7 @@ PROTOCOL_ROWS = [
     ),
     *[row("api/<type:type>/<anypath:rest>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
     *[row("api/spaces/<anypath:rest>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
-    *[row("<name:rest>/resolve/<anypath:path>", method, ELSEWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
+    *[row("<name:rest>/resolve/<anypath:path>", method, NOWHERE, HIDDEN, to=UNKNOWN) for method in WRITING],
     # A card is checked before there is a token.
     row("api/validate-yaml", "POST", ANYONE, limits="200 200 200 200", json={"content": "", "repoType": "model"}),
     *(
@@ -113,8 +113,9 @@ PROTOCOL_ROWS = [
         )
     ),
     row(f"{HERE}/lfs-files", "GET", WRITERS, to={"type": "models"}),
-    row(f"{GIT}/objects/batch", "POST", WRITERS, limits="200 404 200 404", json=BATCH),
-    row(f"datasets/{GIT}/objects/batch", "POST", json=BATCH, **NO_DATASET),
+    # Who may propose may send.
+    row(f"{GIT}/objects/batch", "POST", READERS, limits="200 404 200 404", json=BATCH),
+    row(f"datasets/{GIT}/objects/batch", "POST", READERS, limits="404 404 200 404", json=BATCH),
     row(f"{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
     row(f"datasets/{GIT}/verify", "POST", SEEN_AND_MISSING, json=LFS_FILE),
     # A token is of no use here: the address must be signed.

@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from hub.models import AccessRequest, Delivery, Job, Token
+from hub.models import AccessRequest, Delivery, Job, Repository, Token
 from hub.services import protections, refs, repositories, tokens
 from hub.services.content import companions
 from hub.services.sharing import pulls
@@ -80,12 +80,9 @@ def make_world() -> SimpleNamespace:
     companions.add_companion(
         actor=owner, repository=secret, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )
-    repositories.update_repository(actor=owner, repository=secret, gate="manual")
-    AccessRequest.objects.create(repository=secret, user=stranger)
-    change = factories.store({"README.md": b"# Better\n"})
-    pulls.propose(actor=owner, repository=secret, title="A better card", files=change)
+    share(owner, stranger, secret)
     factories.make_repository(owner, "other", namespace=lab, visibility="private")
-    make_dataset(owner, lab)
+    share(owner, stranger, make_dataset(owner, lab))
     for kind in ("adapter", "dataset"):
         gone = factories.make_repository(owner, "gone", namespace=lab, kind=kind)
         repositories.delete_repository(actor=owner, repository=gone)
@@ -106,7 +103,7 @@ def make_world() -> SimpleNamespace:
     return SimpleNamespace(things=things, users=who, owner=owner, secrets=_secrets(who, owner))
 
 
-def make_dataset(owner, lab) -> None:
+def make_dataset(owner, lab) -> Repository:
     """A private dataset beside the adapter, of the same name, with all that the adapter has and a dataset may have."""
     data = factories.make_repository(owner, "secret", namespace=lab, kind="dataset", visibility="private")
     pushed = factories.publish(owner, data, factories.dataset_files() | {"README.md": b"# Secret rows\n"})
@@ -115,6 +112,15 @@ def make_dataset(owner, lab) -> None:
         actor=owner, repository=data, kind="seeds", name="seeds.jsonl", stream=io.BytesIO(ROWS_JSONL)
     )
     protections.protect(actor=owner, place=data, pattern="release-*")
+    return data
+
+
+def share(owner, stranger, repository: Repository) -> None:
+    """The repository gated, with a request for its files and a proposal."""
+    repositories.update_repository(actor=owner, repository=repository, gate="manual")
+    AccessRequest.objects.create(repository=repository, user=stranger)
+    change = factories.store({"README.md": b"# Better\n"})
+    pulls.propose(actor=owner, repository=repository, title="A better card", files=change)
 
 
 def _secrets(who: dict, owner) -> dict[str, str]:

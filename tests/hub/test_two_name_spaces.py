@@ -2,16 +2,14 @@
 other."""
 
 import pytest
-from django.core.management import call_command
-from django.test import Client
 
-from hub import access
+from hub import access, queries
 from hub.access import ANONYMOUS, Viewer
 from hub.errors import NotFound, NotSignedIn, PermissionDenied
+from hub.http.job_serializers import Sight
 from hub.models import Event, Job, Repository, Visibility, Webhook
 from hub.names import split_path
 from hub.services import repositories
-from hub.services.upkeep.purge import purge_repository
 from tests.hub import asking, factories
 from tests.hub.api_client import Api
 
@@ -20,38 +18,9 @@ MAKE = {"visibility": "public"}
 
 
 @pytest.fixture
-def model(people, base):
-    """The adapter `lab/twin`, with v1."""
-    repository = factories.make_repository(people.owner, "twin", namespace=people.lab)
-    factories.publish(people.owner, repository, factories.adapter_files(card="# The model\n"))
-    return repository
-
-
-@pytest.fixture
-def data(people):
-    """The dataset `datasets/lab/twin`, with v1."""
-    repository = factories.make_repository(people.owner, "twin", namespace=people.lab, kind="dataset")
-    factories.publish(people.owner, repository, factories.dataset_files() | {"README.md": b"# The data\n"})
-    return repository
-
-
-@pytest.fixture
 def pair(people, base):
     """Two versions to merge."""
     return [factories.make_version(people.owner, name, base=base, seed=seed) for seed, name in enumerate("ab")]
-
-
-@pytest.fixture
-def twins(model, data):
-    """Both."""
-    return model, data
-
-
-def browser(user=None) -> Client:
-    client = Client()
-    if user:
-        client.force_login(user)
-    return client
 
 
 def hide(*rows: Repository) -> None:
@@ -95,8 +64,8 @@ class TestLookUp:
             with pytest.raises(NotFound):
                 access.repository(ANONYMOUS, place, "twin", kind=kind)
 
-    def test_a_bare_name_without_a_model_is_the_datasets(self, data):
-        assert access.repository(ANONYMOUS, "lab", "twin") == data
+    def test_a_bare_name_without_a_model_is_the_datasets(self, twin_data):
+        assert access.repository(ANONYMOUS, "lab", "twin") == twin_data
         assert str(access.parse_input(ANONYMOUS, "lab/twin@v1")) == "datasets/lab/twin@v1"
         with pytest.raises(NotFound):
             access.repository(ANONYMOUS, "lab", "twin", exact=True)
@@ -125,6 +94,10 @@ class TestLookUp:
         assert api.delete("/repositories/lab/twin").status_code == 204
         again = api.delete("/repositories/lab/twin")
         assert again.status_code == 404 and "datasets/lab/twin" in again.json()["detail"]
+        assert api.delete("/repositories/datasets/lab/twin").status_code == 204
+        assert [api.post("/repositories/lab/twin/restore").status_code for _ in range(2)] == [200, 404]
+        assert [api.delete("/repositories/lab/twin").status_code for _ in range(2)] == [204, 404]
+        assert api.post("/repositories/datasets/lab/twin/restore").status_code == 200
         assert api.post("/repositories/lab/twin/purge").status_code == 204
         repositories.delete_repository(actor=people.owner, repository=data)
         assert api.post("/repositories/lab/twin/purge").status_code == 404
@@ -153,8 +126,8 @@ class TestNames:
         assert (wrong.status_code, wrong.json()["field"]) == (422, "kind")
         assert "push it to lab/more" in wrong.json()["detail"]
 
-    def test_one_that_the_other_kind_has_in_the_trash_is_free(self, people, model):
-        repositories.delete_repository(actor=people.owner, repository=model)
+    def test_one_that_the_other_kind_has_in_the_trash_is_free(self, people, twin_model):
+        repositories.delete_repository(actor=people.owner, repository=twin_model)
         made = Api(people.owner).push("lab/twin", factories.dataset_files(), make={**MAKE, "kind": "dataset"})
         assert made["version"] == "v1"
 
@@ -182,7 +155,7 @@ class TestRest:
             "datasets/lab/twin": "dataset",
         }
 
-    def test_a_bare_name_does_for_a_dataset_alone(self, people, data):
+    def test_a_bare_name_does_for_a_dataset_alone(self, people, twin_data):
         api = Api(people.owner)
         assert api.get("/repositories/lab/twin").json()["path"] == "datasets/lab/twin"
         assert api.get("/repositories/lab/twin/files/v1/test.jsonl").status_code == 200
@@ -225,65 +198,6 @@ class TestRest:
         assert Event.objects.filter(verb="publish", object="datasets/lab/twin").exists()
 
 
-class TestPages:
-    def test_each_has_its_page_and_its_links(self, people, twins):
-        client = browser(people.owner)
-        for path, words, other in (
-            ("/lab/twin", "The model", "The data"),
-            ("/datasets/lab/twin", "The data", "The model"),
-        ):
-            page = client.get(path)
-            text = page.content.decode()
-            assert page.status_code == 200 and words in text and other not in text
-            for tab in ("files/v1", "versions", "settings"):
-                inner = client.get(f"{path}/{tab}")
-                assert inner.status_code == 200, tab
-                assert f'href="{path}"' in inner.content.decode()
-        for kind, path in (("adapter", "/lab/twin"), ("dataset", "/datasets/lab/twin")):
-            assert f'href="{path}"' in client.get(f"/?kind={kind}").content.decode()
-
-    @pytest.mark.parametrize("rest", ["", "/at/v1", "/files/v1", "/versions", "/raw/v1/test.jsonl", "/at/v1?a=1&b=%2F"])
-    def test_the_old_address_leads_to_the_new_one(self, data, rest):
-        moved = browser().get(f"/lab/twin{rest}")
-        assert (moved.status_code, moved.headers["Location"]) == (301, f"/datasets/lab/twin{rest}")
-        assert moved.headers["Cache-Control"] == "no-store"
-
-    def test_it_tells_no_stranger_of_what_is_private(self, people, twins):
-        model, data = twins
-        hide(model)
-        assert browser().get("/lab/twin").status_code == 301
-        assert browser(people.reader).get("/lab/twin").status_code == 200
-        hide(data)
-        hidden, missing = browser().get("/lab/twin"), browser().get("/lab/none")
-        assert hidden.status_code == missing.status_code == 404
-
-    def test_forms_of_an_old_page_still_do_their_work(self, people, data):
-        client = browser(people.owner)
-        sent = client.post("/lab/twin/settings", {"visibility": "private", "description": "d"})
-        assert (sent.status_code, sent.headers["Location"]) == (308, "/datasets/lab/twin/settings")
-        assert client.post("/lab/twin/tag", {"name": "best", "ref": "v1"}).status_code == 302
-        assert data.refs.filter(name="best").exists()
-
-    def test_the_trash_restores_and_purges_the_one_that_is_meant(self, people, twins):
-        data = twins[1]
-        client = browser(people.owner)
-        for path in ("/datasets/lab/twin", "/lab/twin"):
-            assert client.post(f"{path}/delete").status_code == 302
-        page = client.get("/trash").content.decode()
-        for path in ("lab/twin", "datasets/lab/twin"):
-            assert f'action="/trash/{path}"' in page and f'action="/trash/{path}/purge"' in page
-        back = client.post("/trash/datasets/lab/twin", follow=True)
-        assert back.redirect_chain == [("/datasets/lab/twin", 302)]
-        assert "datasets/lab/twin is back" in back.content.decode()
-        assert client.post("/trash/lab/twin/purge").status_code == 302
-        assert client.post("/trash/lab/twin/purge").status_code == 404
-        assert Repository.objects.get(pk=data.pk).deleted_at is None
-
-    def test_the_upload_page_names_its_goal(self, people, twins):
-        page = browser(people.owner).get("/upload?to=datasets/lab/twin").content.decode()
-        assert 'name="target" value="datasets/lab/twin"' in page and 'name="kind" value="dataset"' in page
-
-
 class TestJobs:
     @pytest.mark.parametrize("name", ["lab/twin", "datasets/lab/twin", "lab/twin@v1", "datasets/lab/twin@v1"])
     def test_a_dataset_is_meant_where_one_is_asked_for(self, people, twins, name):
@@ -300,28 +214,43 @@ class TestJobs:
         refused = Api(people.owner).post("/jobs", {**body, "output": "datasets/lab/twin"})
         assert (refused.status_code, refused.json()["field"]) == (422, "output")
 
-    def test_a_result_of_a_datasets_name_is_a_model_beside_it(self, people, data, pair):
+    def test_a_result_of_a_datasets_name_is_a_model_beside_it(self, people, twin_data, pair):
         job = asking.queue_job(actor=people.owner, kind="lego", recipe={"rank": 2}, inputs=pair, output=("lab", "twin"))
         assert Event.objects.filter(object=f"job {job.pk}", repository=None).exists()
         made = factories.make_repository(people.owner, "twin", namespace=people.lab)
         assert Event.objects.get(object=f"job {job.pk}").repository == made
 
-    def test_a_token_of_a_dataset_watches_no_job_that_makes_its_namesake(self, people, data, pair):
+    def test_a_token_of_a_dataset_watches_no_job_that_makes_its_namesake(self, people, twin_data, pair):
         job = asking.queue_job(actor=people.owner, kind="lego", recipe={"rank": 2}, inputs=pair, output=("lab", "twin"))
-        limit = access.viewer_of_job(Job(created_by=people.owner, limit_repository=data.pk)).limit
+        limit = access.viewer_of_job(Job(created_by=people.owner, limit_repository=twin_data.pk)).limit
         assert not Job.objects.filter(limit.jobs(), pk=job.pk).exists()
 
 
-def test_a_bundle_carries_both(people, twins, settings, tmp_path):
-    settings.HUB_DATA = tmp_path
-    path = tmp_path / "both.bundle"
-    call_command("export", "lab/twin", "datasets/lab/twin", str(path))
-    before = {row.path: sorted(row.revisions.values_list("oid", flat=True)) for row in twins}
-    for row in twins:
-        repositories.delete_repository(actor=people.owner, repository=row)
-        purge_repository(actor=people.owner, repository=row)
-    call_command("import", str(path), "--as", "owner")
-    made = Repository.objects.filter(purged_at=None)
-    assert {row.path: sorted(row.revisions.values_list("oid", flat=True)) for row in made} == before
-    call_command("import", str(path), "--as", "owner")
-    assert made.count() == 2
+class TestHidden:
+    """One of the two is private: texts name the other as before."""
+
+    @pytest.mark.parametrize(
+        ("which", "said"),
+        [(0, "datasets/lab/twin@v1 on (hidden)@v1"), (1, "(hidden)@v1 on lab/twin@v1")],
+    )
+    def test_a_text_about_a_job_leaves_out_the_hidden_one(self, people, twins, which, said):
+        model, data = twins
+        asked = {"inputs": [model.versions.get()], "datasets": [data.versions.get()]}
+        job = asking.queue_job(actor=people.owner, kind="evaluate", recipe={}, **asked)
+        hide(twins[which])
+        sight = Sight(Viewer(user=people.stranger), [job])
+        assert sight.tell(job, "datasets/lab/twin@v1 on lab/twin@v1") == said
+
+    def test_a_hidden_dataset_is_left_out_by_the_name_that_old_texts_have(self, people, twin_data, pair):
+        asked = {"inputs": pair[:1], "datasets": [twin_data.versions.get()]}
+        job = asking.queue_job(actor=people.owner, kind="evaluate", recipe={}, **asked)
+        hide(twin_data)
+        told = Sight(Viewer(user=people.stranger), [job]).tell(job, "lab/twin@v1 and datasets/lab/twin@v1")
+        assert told == "(hidden)@v1 and (hidden)@v1"
+
+    def test_an_event_names_a_dataset_as_it_is_now_or_as_it_was(self, people, twins):
+        names = {"lab/twin", "datasets/lab/twin", "datasets/lab/none", "none"}
+        viewer = Viewer(user=people.stranger)
+        assert queries.datasets_seen(viewer, names) == {"lab/twin", "datasets/lab/twin"}
+        hide(twins[1])
+        assert queries.datasets_seen(viewer, names) == set()

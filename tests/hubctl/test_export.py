@@ -48,7 +48,7 @@ def test_refusals_have_the_codes_of_the_client(hubctl, ada, base, adapter, tmp_p
     assert shown.code == 1 and "export.base: There is no folder" in shown.err
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     shown = hubctl("export", "merged", str(adapter), "--base-folder", tmp_path)
-    assert shown.code == 1 and 'pip install "adapter-hub[export]"' in shown.err
+    assert shown.code == 1 and "pip install torch" in shown.err
 
 
 def test_pull_as_gguf(hubctl, ada, base, tmp_path):

@@ -63,6 +63,7 @@ class TestFieldCases:
                 {"merges.txt", "vocab.json"},
             ),
             ("f03_output_dir", {"checkpoint-500/", "checkpoint-1000/"}, {"training_loss.png", "all_results.json"}),
+            ("f08c_colon", set(), {"runs 12:30.txt"}),
             ("f08_nfd_name", set(), {"résumé.md", "訓練ログ.txt"}),
             ("f11_tokenizer_files", set(), {"qwen.tiktoken"}),
             ("f11b_spm", set(), {"vocab.txt", "bpe.codes", "spiece.model"}),
@@ -83,10 +84,8 @@ class TestFieldCases:
         ("case", "flags", "offenders"),
         [
             ("f08b_case_pair", (), {"readme.md"}),
-            ("f08c_colon", (), {"runs 12:30.txt"}),
-            ("f14_wandb_logs", (), {"config.toml", "run.sh"}),
+            ("f14_wandb_logs", (), {"run.sh"}),
             ("f01_trainer_checkpoint", ("--all",), {"optimizer.pt", "rng_state.pth", "scheduler.pt"}),
-            ("f13_hidden", ("--all",), {".DS_Store", "Thumbs.db", "desktop.ini"}),
         ],
     )
     def test_all_offenders_are_named_and_the_command_for_the_rest_works(
@@ -109,7 +108,6 @@ class TestFieldCases:
         assert set(problems) == {
             "optimizer.pt",
             "rng_state.pth",
-            "runs/Nov27_host/events.out.tfevents.1700000000.host.1.0",
             "scheduler.pt",
             "training_args.bin",
         }
@@ -160,9 +158,11 @@ class TestKinds:
 
     def test_another_kind_is_refused(self, hubctl, signed_in, base, adapter, tmp_path):
         assert hubctl("push", adapter, "ada/x").code == 0
-        refused = hubctl("push", write(tmp_path / "d", factories.dataset_files()), "ada/x")
+        refused = hubctl("push", adapter, "ada/x", "--kind", "generator")
         assert refused.code == 1
-        assert "is a repository of kind adapter, and this push is of kind dataset" in refused.err
+        assert "is a repository of kind adapter, and this push is of kind generator" in refused.err
+        beside = hubctl("push", write(tmp_path / "d", factories.dataset_files()), "ada/x")
+        assert beside.out.splitlines()[0] == "datasets/ada/x@v1 pushed", "a dataset of the name is another thing"
 
 
 class TestPicking:

@@ -8,7 +8,7 @@ from click import Context
 from composition.recipes import recipe_fields
 from composition.registry import METHODS as EVERY
 from hub.models import Job
-from hubctl.commands.run import run_kind
+from hubctl.commands.work.run import run_kind
 from hubctl.options.recipes import options_of
 from tests.hub import factories
 

@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hub.models import Job
-from hubctl.commands.try_out import Screen, routing_text
+from hubctl.commands.work.try_out import Screen, routing_text
 from tests.hub import factories
 from tests.hub.mixtures import make_mixture
 from tests.workers.conftest import write_base

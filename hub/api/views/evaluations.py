@@ -37,7 +37,7 @@ class Compare(View):
         tags=["evaluations"],
         parameters=[
             OpenApiParameter("version", OpenApiTypes.STR, many=True, required=True, description="ns/name@v1"),
-            OpenApiParameter("dataset", OpenApiTypes.STR, description="ns/name@v1"),
+            OpenApiParameter("dataset", OpenApiTypes.STR, description="datasets/ns/name@v1"),
         ],
         responses=TableShape,
     )

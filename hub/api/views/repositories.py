@@ -1,6 +1,8 @@
 """Repositories: browsing, making, changing, deleting, restoring."""
 
-from drf_spectacular.utils import extend_schema
+from functools import partial
+
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -28,6 +30,7 @@ class RepositoryQuery(Body):
     origin = serializers.ChoiceField(Origin.choices, required=False)
     tag = Text(max_length=60, required=False)
     owner = Text(max_length=96, required=False)
+    ref = Text(max_length=200, required=False, help_text="only those with this tag, branch or version: see `at`")
     sort = serializers.ChoiceField(sorted(queries.SORTS), default="updated")
     cursor = Text(max_length=2000, required=False)
     limit = Text(max_length=10, required=False)
@@ -53,6 +56,13 @@ class RepositoryChange(Body):
     )
 
 
+class PointShape(serializers.Serializer):
+    """What a ref stands for."""
+
+    revision = serializers.CharField(source="oid")
+    version = serializers.CharField(source="version.label", default=None, allow_null=True)
+
+
 class RepositoryShape(serializers.ModelSerializer):
     """A repository with the facts of its newest version."""
 
@@ -62,21 +72,28 @@ class RepositoryShape(serializers.ModelSerializer):
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
     tags = serializers.SlugRelatedField("name", many=True, read_only=True)
     latest = serializers.SerializerMethodField(help_text="the newest version, as v3")
+    at = serializers.SerializerMethodField(help_text="where a list asked for a `ref`: what it stands for")
 
     class Meta:
         model = Repository
         fields = ("full_name", "path", "namespace", "name", "kind", "visibility", "gate", "description", "base")
         fields += ("origin", "peft_type", "rank", "license", "size", "downloads", "tags", "latest")
-        fields += ("created_at", "updated_at", "deleted_at")
+        fields += ("created_at", "updated_at", "deleted_at", "at")
 
     def get_latest(self, repository) -> str | None:
         newest = self.context["latest"].get(repository.pk)
         return newest and newest.label
 
+    @extend_schema_field(PointShape(allow_null=True))
+    def get_at(self, repository) -> dict | None:
+        point = self.context["at"].get(repository.pk)
+        return point and PointShape(point).data
 
-def show(found: list[Repository]) -> list[dict]:
-    """Repositories as JSON, their newest versions read in one query."""
-    return RepositoryShape(found, many=True, context={"latest": queries.latest_versions(found)}).data
+
+def show(found: list[Repository], ref: str = "") -> list[dict]:
+    """Repositories as JSON, their newest versions, and what `ref` stands for in each, read in one query."""
+    context = {"latest": queries.latest_versions(found), "at": queries.at_ref(found, ref) if ref else {}}
+    return RepositoryShape(found, many=True, context=context).data
 
 
 class Repositories(View):
@@ -93,8 +110,10 @@ class Repositories(View):
     def get(self, request):
         wanted = self.query(RepositoryQuery)
         wanted.pop("cursor", None), wanted.pop("limit", None)
+        ref = wanted.pop("ref", "")
         found = queries.repositories(self.viewer, **wanted).prefetch_related("tags")
-        return page(request, found, (queries.SORTS[wanted["sort"]], "-id"), show)
+        found = queries.with_ref(found, ref) if ref else found
+        return page(request, found, (queries.SORTS[wanted["sort"]], "-id"), partial(show, ref=ref))
 
     @extend_schema(
         operation_id="repositories_create", tags=TAGS, request=RepositoryBody, responses={201: RepositoryShape}

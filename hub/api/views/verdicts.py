@@ -33,7 +33,7 @@ class VerdictShape(serializers.Serializer):
 class MeasureBody(Body):
     """What to measure the arms on."""
 
-    dataset = Text(max_length=400, help_text="ns/name@v1")
+    dataset = Text(max_length=400, help_text="datasets/ns/name@v1")
     oracle = Text(max_length=400, default=None, allow_null=True, help_text="trained on the target with real data")
     recipe = Object(default=dict, help_text="for the evaluations; if given, all arms are measured with it")
 
@@ -48,7 +48,7 @@ class Verdict(View):
         operation_id="verdict",
         tags=TAGS,
         parameters=[
-            OpenApiParameter("dataset", OpenApiTypes.STR, description="ns/name@v1"),
+            OpenApiParameter("dataset", OpenApiTypes.STR, description="datasets/ns/name@v1"),
             OpenApiParameter("oracle", OpenApiTypes.STR, description="trained on the target with real data"),
         ],
         responses=VerdictShape,

@@ -169,8 +169,9 @@ PROPERTIES: dict[str, Property] = {
 }
 # What this hub knows nothing of: asked for, they are answered as none.
 UNKNOWN = {
-    MODELS: "evalResults gguf inference inferenceProviderMapping mask_token resourceGroup transformersInfo widgetData",
-    DATASETS: "citation paperswithcode_id resourceGroup",
+    MODELS: "evalResults gguf inference inferenceProviderMapping mask_token resourceGroup transformersInfo widgetData "
+    "xetEnabled",
+    DATASETS: "citation paperswithcode_id resourceGroup xetEnabled",
 }
 PROPERTIES |= {key: _nothing for keys in UNKNOWN.values() for key in keys.split()}
 

@@ -5,7 +5,7 @@ Everybody may see bases. Each function takes the view that was asked, the base, 
 
 from rest_framework.response import Response
 
-from hub.errors import Invalid, NotFound
+from hub.errors import NotFound
 from hub.hf.base_places import BasePlace, Edition
 from hub.hf.places import MODELS
 from hub.hf.shapes import bases as shapes
@@ -16,7 +16,7 @@ from hub.hf.shapes.trees import shown as shown_in_a_tree
 from hub.hf.view import View
 from hub.hf.views.files import COMMIT, linked
 from hub.hf.views.info import SCANNED, expanded
-from hub.hf.views.trees import MOST_PATHS, items
+from hub.hf.views.trees import items
 from hub.http.file_responses import Content, bytes_response
 from hub.services.content.pointers import git_files
 
@@ -44,8 +44,6 @@ def tree(view: View, base: BasePlace, rest: str) -> Response:
 def paths_info(view: View, base: BasePlace, rest: str) -> Response:
     """`POST …/paths-info/REV`."""
     paths = list(dict.fromkeys(path.strip("/") for path in view.request.data.getlist("paths")))
-    if len(paths) > MOST_PATHS:
-        raise Invalid(f"{len(paths)} paths are more than the {MOST_PATHS} that one request may name.")
     expand = view.request.data.get("expand", "").lower() in ("1", "true")
     return Response(_listed(base.edition(rest), paths, expand=expand))
 
@@ -86,6 +84,24 @@ def file(view: View, base: BasePlace, rest: str):
 def raw(view: View, base: BasePlace, ref: str, path: str):
     """`GET /org/name/raw/REV/PATH`."""
     return file(view, base, f"{ref}/{path}")
+
+
+def bare(view: View, base: BasePlace, rest: str, path: str | None = None):
+    """What is asked of a base by an alias without a namespace (`gpt2`), whose addresses no other route takes."""
+    if view.request.method not in ("GET", "HEAD"):
+        raise NotFound("There is no such route in this hub.", code="route_not_found")
+    if path is not None:
+        return file(view, base, path)
+    what, _, of = rest.partition("/")[2].partition("/")
+    if not what:
+        return info(view, base)
+    answer = OF_A_REVISION.get(what) if of else None
+    if answer is None:
+        raise NotFound("There is no such route in this hub.", code="route_not_found")
+    return answer(view, base, of)
+
+
+OF_A_REVISION = {"revision": info, "tree": tree, "commits": commits}
 
 
 def _listed(edition: Edition, paths: list[str], *, expand: bool) -> list[dict]:

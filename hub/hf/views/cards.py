@@ -15,8 +15,8 @@ class ValidateYaml(View):
 
     def post(self, request):
         body = self.body()
-        content, kind = body.get("content"), body.get("repoType")
-        errors, warnings = check_card(content if isinstance(content, str) else "", dataset=kind == "dataset")
+        content, is_dataset = body.get("content"), body.get("repoType") == "dataset"
+        errors, warnings = check_card(content if isinstance(content, str) else "", dataset=is_dataset)
         status = 400 if errors else 200
         if "text/plain" in request.headers.get("Accept", ""):
             lines = [f"- Error: {text}" for text in errors] + [f"- Warning: {text}" for text in warnings]

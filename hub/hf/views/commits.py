@@ -90,8 +90,8 @@ class Squash(Writing):
     """`POST …/super-squash/{branch}` {"message"}."""
 
     def post(self, request, type, namespace, name, rev):
-        here = self.place(type, namespace, name)
-        branch = committing.branch_of(here.repository, rev)
+        here = self.place(type, namespace, name, rev)
+        branch = committing.branch_of(here.repository, rev, pulls=True)
         message = self.body().get("message")
         revision = squashing.squash(
             actor=self.actor(),

@@ -6,10 +6,11 @@ clients remember what isn't there. Bytes are never compressed and never redirect
 
 from django.http import HttpResponsePermanentRedirect
 
+from composition.errors import CompositionError
 from hub import access, queries
-from hub.errors import NotFound
+from hub.errors import HubError, NotFound
 from hub.hf.places import DATASETS, MODELS, PREFIX, Place, place, split
-from hub.hf.refusals import RepositoryMissing
+from hub.hf.refusals import RepositoryMissing, refusal_of
 from hub.hf.view import View
 from hub.http.authentication import SessionAuthentication, TokenAuthentication
 from hub.http.file_responses import Content, bytes_response, picture_type
@@ -34,7 +35,8 @@ class File(View):
 
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
-        found = place(self.viewer, DATASETS if datasets else MODELS, owner, name, "files", files=True)
+        type = DATASETS if datasets else MODELS
+        found = place(self.viewer, type, owner, name, "files", files=self.loads_a_model)
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
 
@@ -82,12 +84,13 @@ class Raw(File):
         return self.refuse_on_a_page if self.is_page() else super().get_exception_handler()
 
     def is_page(self) -> bool:
-        """Whether a person's browser asks."""
-        headers = self.request.headers
-        return "Authorization" not in headers and "text/html" in headers.get("Accept", "")
+        """Whether a person's browser asks, and no program by its token."""
+        return "Authorization" not in self.request.headers
 
     def refuse_on_a_page(self, error, context):
         """None lets the error go on to the middleware, which makes a page of it; what is private is not there."""
+        if not isinstance(error, HubError | CompositionError):
+            return refusal_of(error, context)
         if isinstance(error, RepositoryMissing):
             where = self.kwargs
             raise access.missing(f"{where['namespace']}/{where['name']}", "repository") from None

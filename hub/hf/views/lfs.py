@@ -11,6 +11,7 @@ from urllib.parse import quote
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from hub import access
 from hub.errors import Invalid, NotFound
 from hub.hf import permits
 from hub.hf.places import Place, place, proposing
@@ -72,6 +73,7 @@ class Batch(View):
     def _uploads(self, body: dict, type: str, namespace: str, name: str, entries: list[Entry]) -> list[dict]:
         # Sent is not committed: whoever may propose may send, and which branch it is for is asked at the commit.
         here = proposing(self.viewer, type, namespace, name, _ref(body))
+        need = "write" if access.may(self.viewer, here.repository, "write") else "files"
         actor, in_parts = self.actor(), "multipart" in _texts(body.get("transfers"))
         there = arrivals.have(actor=actor, repository=here.repository, entries=entries)
         wanted = [entry for entry in entries if entry not in there]
@@ -79,14 +81,15 @@ class Batch(View):
         in_parts = in_parts and sum(entry.size for entry in wanted) <= MOST_PARTS * PART
         store = stores.open_store(actor=actor, repository=here.repository) if wanted else None
         return [
-            _object(entry) | ({} if entry in there else self._upload(here, store, entry, in_parts)) for entry in entries
+            _object(entry) | ({} if entry in there else self._upload(here, need, store, entry, in_parts))
+            for entry in entries
         ]
 
-    def _upload(self, here: Place, store: ChunkStore, entry: Entry, in_parts: bool) -> dict:
+    def _upload(self, here: Place, need: str, store: ChunkStore, entry: Entry, in_parts: bool) -> dict:
         parts = ceil(entry.size / PART) if in_parts else 1
 
         def at(part: int, most: int) -> str:
-            key = permits.sign(SEND, self.request.auth, here.repository, "files", str(store.pk), *entry, part, most)
+            key = permits.sign(SEND, self.request.auth, here.repository, need, str(store.pk), *entry, part, most)
             return self._address(entry, key)
 
         send: dict = {"href": at(0, entry.size)}

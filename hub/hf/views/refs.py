@@ -47,18 +47,19 @@ class Commits(View):
     def get(self, request, type, namespace, name, rest):
         found = place(self.viewer, type, namespace, name, "download")
         line = queries.chain(revision_of(self, found, rest))
-        begin, size = self.begin(), limit_of(self, PAGE, MOST)
+        begin, size = self.begin(line), limit_of(self, PAGE, MOST)
         formatted = "formatted" in self.queries("expand")
         rows = queries.revisions(line[begin : begin + size])
         shown = [shapes_of_refs.commit(row, formatted=formatted) for row in rows]
-        return with_next(self, shown, str(begin + size) if len(line) > begin + size else None)
+        return with_next(self, shown, str(rows[-1].pk) if len(line) > begin + size else None)
 
-    def begin(self) -> int:
-        """How many came before: a history only grows at its other end."""
-        cursor = self.query("cursor") or "0"
-        if not (cursor.isascii() and cursor.isdigit()):
-            raise Invalid("cursor: take it from the Link of the page before.", field="cursor")
-        return int(cursor[:9])
+    def begin(self, line: list[int]) -> int:
+        """Where the page begins: after the commit that the page before ended with, however the branch moved since."""
+        cursor = self.query("cursor")
+        try:
+            return line.index(int(cursor)) + 1 if cursor else 0
+        except ValueError:
+            raise Invalid("cursor: take it from the Link of the page before.", field="cursor") from None
 
 
 class Writing(View):

@@ -6,6 +6,7 @@ from hub import access, queries
 from hub.errors import Conflict, Invalid, NotFound, PermissionDenied, Renamed
 from hub.hf.paging import with_next
 from hub.hf.places import DATASETS, MODELS, PREFIX, place
+from hub.hf.refusals import IsBase
 from hub.hf.shapes.moments import moment
 from hub.hf.view import View
 from hub.http.keyset import after, read_cursor, write_cursor
@@ -174,8 +175,12 @@ class NoId(View):
 
     def get(self, request, rest, type=MODELS, path=None):
         owner, _, name = rest.partition("/")
-        files = path is not None or name.startswith("tree/")
-        place(self.viewer, type, owner if path is None else "", name.split("/")[0], "download", files=files)
+        if type == MODELS and queries.served_bases(owner):
+            raise IsBase(owner, anonymous=self.viewer.user is None)
+        if path is not None or name.startswith("tree/"):
+            files = self.loads_a_model or path is None
+            place(self.viewer, type, "", owner, "download", files=files)
+        place(self.viewer, type, owner, name.split("/")[0], "download")
         raise NotFound("There is no such route in this hub.", code="route_not_found")
 
     head = post = put = delete = get

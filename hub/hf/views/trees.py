@@ -16,7 +16,6 @@ from hub.services.content.manifest import Manifest, manifest_of
 from hub.services.content.pointers import GitFile, attributes_of, git_files
 
 PAGE, PAGE_EXPANDED = 1000, 100
-MOST_PATHS = 1000
 
 
 def items(manifest: Manifest, paths: list[str]) -> dict[str, GitFile | Folder]:
@@ -57,7 +56,7 @@ class Tree(View):
     def cursor(self) -> str:
         """The last path of the page before."""
         try:
-            return base64.urlsafe_b64decode(self.query("cursor").encode()).decode()
+            return base64.b64decode(self.query("cursor").encode(), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise Invalid("cursor: take it from the Link of the page before.", field="cursor") from None
 
@@ -79,7 +78,5 @@ class PathsInfo(View):
         if path:
             raise NotFound(f"Invalid rev id: {rest}", code="revision_not_found")
         paths = list(dict.fromkeys(path.strip("/") for path in request.data.getlist("paths")))
-        if len(paths) > MOST_PATHS:
-            raise Invalid(f"{len(paths)} paths are more than the {MOST_PATHS} that one request may name.")
         expand = request.data.get("expand", "").lower() in ("1", "true")
         return Response(listing(revision, items(manifest_of(revision), paths), expand))

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,28 +37,49 @@ def write(*, store: ChunkStore, entry: Entry, at: int, most: int, stream: Binary
     path = _path(store, entry)
     if starts:
         _begin(store, entry, path)
-    with _held(path) as file:
-        came = 0
-        digest = _digest_of(path, file)
-        while data := stream.read(min(CHUNK, most - came + 1)):
-            if came + len(data) > most:
-                raise Invalid(
-                    f"{most:,} bytes were to come, and more were sent. Send the file again.",
-                    code="arrival.size",
-                    declared=most,
-                )
-            disk.require_room()
-            os.pwrite(file.fileno(), data, at + came)
-            digest.add(at + came, data)
-            came += len(data)
+    try:
+        with _held(path) as file:
+            digest = _digest_of(path, file)
+
+            def keep(begin: int, data: bytes) -> None:
+                disk.require_room()
+                os.pwrite(file.fileno(), data, begin)
+                digest.add(begin, data)
+
+            return _read(stream, at, most, keep)
+    except _Gone:
+        if not _arrived(store, entry):
+            raise
+        # The same file twice in one commit is sent twice at once; the other one was faster.
+        return _read(stream, at, most, lambda begin, data: None)
+
+
+def _read(stream: BinaryIO, at: int, most: int, keep: Callable[[int, bytes], None]) -> int:
+    came = 0
+    while data := stream.read(min(CHUNK, most - came + 1)):
+        if came + len(data) > most:
+            raise Invalid(
+                f"{most:,} bytes were to come, and more were sent. Send the file again.",
+                code="arrival.size",
+                declared=most,
+            )
+        keep(at + came, data)
+        came += len(data)
     return came
 
 
 def complete(*, store: ChunkStore, entry: Entry) -> Arrival:
     """Prove that the file is what was announced, and take it in. Invalid `arrival.size` or `arrival.digest` if not."""
     path = _path(store, entry)
-    if not path.exists() and (done := Arrival.objects.filter(**_key(store, entry)).first()):
-        return done
+    try:
+        return _complete(store, entry, path)
+    except _Gone:
+        if done := _arrived(store, entry):
+            return done
+        raise
+
+
+def _complete(store: ChunkStore, entry: Entry, path: Path) -> Arrival:
     with _held(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
@@ -110,8 +131,8 @@ def _remove(path: Path) -> None:
     _beside(path).unlink(missing_ok=True)
 
 
-def _key(store: ChunkStore, entry: Entry) -> dict[str, object]:
-    return {"user": store.user_id, "repository": store.repository_id, "blob": entry.sha256}
+def _arrived(store: ChunkStore, entry: Entry) -> Arrival | None:
+    return Arrival.objects.filter(user=store.user, repository=store.repository, blob=entry.sha256).first()
 
 
 def _path(store: ChunkStore, entry: Entry) -> Path:
@@ -124,7 +145,7 @@ def _held(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("r+b", buffering=0)
     except FileNotFoundError:
-        raise _gone() from None
+        raise _Gone() from None
     with file:
         deadline = time.monotonic() + PATIENCE
         while not _locked(file):
@@ -132,7 +153,7 @@ def _held(path: Path) -> Iterator[BinaryIO]:
                 raise Busy("Another request is writing this file.", seconds=2)
             time.sleep(0.02)
         if not _is_still(file, path):
-            raise _gone()
+            raise _Gone()
         yield file
 
 
@@ -152,11 +173,15 @@ def _is_still(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _gone() -> Conflict:
-    return Conflict(
-        "Nothing of this file is here; another request has completed or refused it. Send it from its begin.",
-        code="arrival.transfer_gone",
-    )
+class _Gone(Conflict):
+    """The file was here, and another request has completed or refused it."""
+
+    code = "arrival.transfer_gone"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing of this file is here; another request has completed or refused it. Send it from its begin."
+        )
 
 
 class _Digest:

@@ -122,7 +122,10 @@ def commit(
         return PublishResult(head, head.version, False, pull)
     if not proposed:
         quotas.expect(repository.namespace, effect.files.values())
-    repository = as_its_files_say(repository, publishing.changed(before, effect.files, effect.deletions, False))
+    after = publishing.changed(before, effect.files, effect.deletions, False)
+    if opening and (pull := pulls.opened_before(actor, repository, branch, proposal.message, head, after)):
+        return PublishResult(pulls.head_of_pull(pull), None, False, pull)
+    repository = as_its_files_say(repository, after)
     return _publish(actor, repository, branch, proposal, head, effect, inline, may_protected, opening)
 
 

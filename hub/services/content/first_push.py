@@ -9,8 +9,8 @@ from contextlib import suppress
 from hub import access
 from hub.access import Viewer
 from hub.errors import Conflict, Invalid, NotFound
-from hub.models import Kind, Namespace, Repository, Upload, User, Visibility, sharing_names
-from hub.names import split_place
+from hub.models import Kind, Namespace, Repository, Upload, User, Visibility, path_of, sharing_names
+from hub.names import split_path, split_place
 from hub.services import quotas
 from hub.services.repositories import check_new, create_repository
 
@@ -23,11 +23,13 @@ def goal(viewer: Viewer, place: str, name: str, make: Mapping[str, str] | None) 
     """
     namespace, datasets = split_place(place)
     kind = make["kind"] if make else None
-    if datasets and kind not in (None, Kind.DATASET):
-        raise Invalid(
-            f"{place}/{name} names a dataset, and this push is of kind {kind}; push it to {namespace}/{name}.",
-            field="kind",
-        )
+    if kind:
+        path = path_of(kind, namespace, name)
+        if datasets and path != f"{place}/{name}":
+            raise Invalid(
+                f"{place}/{name} names a dataset, and this push is of kind {kind}; push it to {path}.", field="kind"
+            )
+        place = split_path(path)[0]
     try:
         return _there(viewer, place, name, kind)
     except NotFound:
@@ -94,8 +96,7 @@ def same_kind(repository: Repository, kind: str) -> None:
 
 
 def _there(viewer: Viewer, place: str, name: str, kind: str | None) -> Repository:
-    of_datasets = Kind.DATASET if kind == Kind.DATASET else None
-    here = access.repository(viewer, place, name, "write", kind=of_datasets, exact=kind is not None)
+    here = access.repository(viewer, place, name, "write", exact=kind is not None)
     if kind:
         same_kind(here, kind)
     return here

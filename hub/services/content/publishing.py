@@ -26,6 +26,7 @@ from hub.models import (
     Version,
     Visibility,
 )
+from hub.names import PULL
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
@@ -176,8 +177,9 @@ def head_of(repository: Repository, branch: str) -> Revision | None:
 
 
 def require_head(repository: Repository, branch: str) -> Revision:
-    """The revision that this very branch points at. Errors: NotFound `revision_not_found`."""
-    refs = Ref.objects.filter(repository=repository, kind=RefKind.BRANCH, name=branch)
+    """The revision that this very branch, or `refs/pr/N`, points at. Errors: NotFound `revision_not_found`."""
+    kind = RefKind.PULL if PULL.fullmatch(branch) else RefKind.BRANCH
+    refs = Ref.objects.filter(repository=repository, kind=kind, name=branch)
     ref = refs.select_related("revision__version__base").first()
     if ref is None:
         raise NotFound(f"{repository.path} has no branch {branch[:200]!r}.", code="revision_not_found")
@@ -185,13 +187,14 @@ def require_head(repository: Repository, branch: str) -> Revision:
 
 
 def root_revision(
-    repository: Repository, manifest: Manifest, message: str, version: Version | None, actor: User | None
+    repository: Repository, head: Revision, message: str, actor: User | None, pull: PullRequest | None = None
 ) -> Revision:
-    """A revision of these files without a parent; the one that is there already where it is the same."""
+    """A revision of the head's files without a parent; the one that is there already where it is the same."""
+    manifest, version = manifest_of(head), None if pull else head.version
     same = _same(repository, None, manifest, message)
-    if same and same.version_id == (version and version.pk):
-        return same
-    return _revision(repository, None, manifest, message, version, actor)
+    if same and (pull or version is None or same.version_id == version.pk):
+        return same if pull else proposed.taken(same)
+    return _revision(repository, None, manifest, message, version, actor, pull)
 
 
 def last_version(repository: Repository) -> Version | None:

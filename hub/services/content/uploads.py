@@ -22,6 +22,7 @@ from hub.services.audit import record
 from hub.services.content import first_push, publishing, reuse, staging
 from hub.services.content.blob_claims import gone as lost
 from hub.services.content.declared_files import read_promise
+from hub.services.content.manifest import Entry, Manifest
 from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.content.received import check_digest, refuse_by_first_bytes, refuse_incomplete
 from hub.services.known_bases import hold
@@ -81,20 +82,24 @@ def begin_upload(
             deletions=deletions,
             parent=head,
         )
-        rows = [
-            UploadFile(
-                upload=upload,
-                path=path,
-                size=entry.size,
-                sha256=entry.sha256,
-                blob_id=entry.sha256 if entry in held else None,
-            )
-            for path, entry in promised.items()
-        ]
-        UploadFile.objects.bulk_create(rows)
+        promise(upload, promised, held)
     reuse.share_parts(upload)
     refresh(upload)
     return upload
+
+
+def promise(upload: Upload, promised: Manifest, held: Collection[Entry]) -> None:
+    """The rows of what will come; those `held` are whole at once."""
+    UploadFile.objects.bulk_create(
+        UploadFile(
+            upload=upload,
+            path=path,
+            size=entry.size,
+            sha256=entry.sha256,
+            blob_id=entry.sha256 if entry in held else None,
+        )
+        for path, entry in promised.items()
+    )
 
 
 def refresh(upload: Upload) -> list[UploadFile]:
@@ -189,6 +194,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
     for row in staged.values():
         check_digest(row, sources[row.path])
+    proven = {sources[row.path].path: (row.sha256, row.size) for row in staged.values()}
     repository = first_push.target(upload)
     base, folder = upload.base, staging.folder(upload)
     made = importing.imported(repository, change, sources, base=base, folder=folder)
@@ -198,7 +204,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     checked = publishing.check_change(repository=repository, change=change, base=base, sources=sources)
     checked = made.told(checked) if made else checked
     for source in sources.values():
-        blobs.add(source.path, link=True)
+        blobs.add(source.path, link=True, known=proven.get(source.path))
     with transaction.atomic():
         result = publishing.publish(
             actor=actor,

@@ -7,7 +7,18 @@ from django.utils import timezone
 from hub import access
 from hub.access import Viewer, acting
 from hub.errors import Conflict, Invalid, PermissionDenied
-from hub.models import FormerName, Gate, Kind, Namespace, Parentage, Repository, User, Visibility, sharing_names
+from hub.models import (
+    FormerName,
+    Gate,
+    Kind,
+    Namespace,
+    Parentage,
+    Repository,
+    User,
+    Visibility,
+    path_of,
+    sharing_names,
+)
 from hub.names import check_repository
 from hub.services import quotas, refs
 from hub.services.audit import adopt, record
@@ -39,7 +50,7 @@ def create_repository(
                 created_by=actor,
             )
     except IntegrityError:
-        wanted = Repository(namespace=namespace, name=name, kind=kind).path
+        wanted = path_of(kind, namespace.name, name)
         raise Conflict(f"{wanted} was just made by someone else; choose another name.", field="name") from None
     forget_former(namespace, name, kind)
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)

@@ -16,7 +16,7 @@ from hub.services import quotas
 from hub.services.audit import record
 from hub.services.commits.becoming import as_its_files_say, become
 from hub.services.content.change import MAIN, Change, change_of, refuse_conflict
-from hub.services.content.manifest import changed, manifest_of
+from hub.services.content.manifest import Manifest, changed, manifest_of
 from hub.services.content.publishing import PublishResult, check_change, clean_message, publish
 from hub.services.refs import lock, move
 from hub.services.sharing.proposed import require_open
@@ -179,6 +179,18 @@ def head_of_pull(pull: PullRequest) -> Revision | None:
     ref = Ref.objects.filter(repository=pull.repository, kind=RefKind.PULL, name=pull.ref)
     found = ref.select_related("revision__version__base", "revision__author").first()
     return found.revision if found else None
+
+
+def opened_before(
+    actor: User, repository: Repository, target: str, message: str, head: Revision | None, after: Manifest
+) -> PullRequest | None:
+    """The open proposal that is this very commit, sent by a client that missed the answer: same words, same files."""
+    mine = PullRequest.objects.filter(repository=repository, author=actor, target=target, state=PullState.OPEN)
+    for pull in mine.filter(started_from=head).order_by("-number"):
+        found = head_of_pull(pull)
+        if found and found.parent == head and found.message == clean_message(message) and manifest_of(found) == after:
+            return pull
+    return None
 
 
 def change_to_merge(pull: PullRequest, proposed: Revision | None) -> Change:

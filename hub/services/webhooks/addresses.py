@@ -8,6 +8,7 @@ networks.
 import ipaddress
 import socket
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,6 +18,7 @@ from hub.errors import Invalid
 
 LONGEST = 1000
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 # Of IPv6 the internet is this block alone. What is outside of it leads nowhere or inside: old site-local addresses,
 # and IPv4 within IPv6 as NAT64, SIIT or IPv4-compatible addresses.
 INTERNET = ipaddress.ip_network("2000::/3")
@@ -51,8 +53,12 @@ def check_url(url: str) -> SplitResult:
     return parts
 
 
-def resolve(parts: SplitResult, *, seconds: float) -> str:
-    """The one address to connect to; Refused where the host has none in that time, or one that is not allowed."""
+def resolve(parts: SplitResult, *, seconds: float, networks: Networks | None = None) -> str:
+    """The one address to connect to; Refused where the host has none in that time, or one that is not allowed.
+
+    `networks` are those that are open beside the internet, also without https; webhooks' own where they are left out.
+    """
+    networks = settings.WEBHOOK_NETWORKS if networks is None else networks
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         found = _look_up(parts.hostname, port, seconds)
@@ -62,17 +68,17 @@ def resolve(parts: SplitResult, *, seconds: float) -> str:
         raise Refused(f"{parts.hostname} can't be looked up: {error}") from None
     addresses = [ipaddress.ip_address(row[4][0].partition("%")[0]) for row in found]
     for address in addresses:
-        if not is_allowed(address):
-            raise Refused(f"{parts.hostname} leads into a private network, which webhooks may not reach")
-        if parts.scheme == "http" and not _ours(address):
-            raise Refused("only networks of HUB_WEBHOOK_NETWORKS may be reached without https")
+        if not is_allowed(address, networks):
+            raise Refused(f"{parts.hostname} leads into a private network, which this hub may not reach")
+        if parts.scheme == "http" and not _within(address, networks):
+            raise Refused("only networks that the operator has opened may be reached without https")
     return str(addresses[0])
 
 
-def is_allowed(address: Address) -> bool:
+def is_allowed(address: Address, networks: Networks | None = None) -> bool:
     """True for what is on the public internet, and for the networks that the site has opened."""
     address = getattr(address, "ipv4_mapped", None) or address
-    if _ours(address):
+    if _within(address, settings.WEBHOOK_NETWORKS if networks is None else networks):
         return True
     if address.version == 6 and (address not in INTERNET or any(address in tunnel for tunnel in TUNNELS)):
         return False
@@ -93,8 +99,8 @@ def _look_up(host: str, port: int, seconds: float) -> list[tuple]:
     return found.result(timeout=seconds)
 
 
-def _ours(address: Address) -> bool:
-    return any(address in network for network in settings.WEBHOOK_NETWORKS if network.version == address.version)
+def _within(address: Address, networks: Networks) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
 
 
 def _literal(host: str) -> Address | None:

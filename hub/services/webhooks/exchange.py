@@ -26,7 +26,7 @@ def exchange(
     `until`, on the monotonic clock."""
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     url = httpcore.URL(scheme=parts.scheme, host=parts.hostname, port=parts.port, target=target)
-    backend = _Pinned(address, until)
+    backend = Pinned(address, until)
     try:
         with (
             httpcore.ConnectionPool(ssl_context=ssl.create_default_context(), network_backend=backend) as pool,
@@ -44,8 +44,8 @@ def exchange(
         raise NotDelivered(f"{type(error).__name__}: {error}") from None
 
 
-class _Pinned(httpcore.SyncBackend):
-    """Connects to the checked address, whatever name is asked for."""
+class Pinned(httpcore.SyncBackend):
+    """Connects to the checked address, whatever name is asked for, and to the end by one deadline."""
 
     def __init__(self, address: str, until: float) -> None:
         self.address, self.until = address, until

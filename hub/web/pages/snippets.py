@@ -24,6 +24,11 @@ COMMANDS = {
     "lorax": "text-generation-launcher --model-id {base} --lora-adapters {name}=./{folder}",
 }
 """Server → the command that serves `folder`; they are their projects' own, of November 2026."""
+BY_ID = {
+    "vllm": "vllm serve {base} --enable-lora --max-lora-rank {rank} \\\n  --lora-modules {name}={id}",
+    "lorax": "text-generation-launcher --model-id {base} --lora-adapters {name}={id}",
+}
+"""Server → the command with a repository's id, for those that fetch one by it, but no revision of it."""
 GGUF = {"llama.cpp": f"llama-server -m base.gguf --lora {{folder}}/{GGUF_FILE}"}
 """The same for servers that are given a GGUF file, where the base's architecture is known to us."""
 
@@ -68,11 +73,25 @@ def of_adapter(
     return [
         *fetch,
         {"label": "PEFT", "code": f"# {pull}\n{peft}"},
-        {"label": "huggingface_hub", "code": _scoped(site, repository, version, base)},
+        {"label": "PEFT, with HF_ENDPOINT", "code": _everything(site, repository, version, facts, base)},
+        {"label": "PEFT, the adapter alone from here", "code": _scoped(site, repository, version, base)},
         *by_curl,
         *taken_apart,
         *_served(base, name, repository.name, version.label, facts, servers, _by_gguf(version)),
+        *_by_id(site, base, version, facts, servers),
     ]
+
+
+def _everything(site: str, repository: Repository, version: Version, facts: AdapterFacts, base: str) -> str:
+    """Adapter and base are asked for here; a base that the hub doesn't serve comes from the client's own cache."""
+    if facts.peft_type in MIXTURES:
+        return f"export HF_ENDPOINT={site}\nhf download {repository.full_name} --revision {version.label}"
+    return (
+        f'import os\n\nos.environ["HF_ENDPOINT"] = "{site}"  # before the imports below\n\n'
+        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        f'model = PeftModel.from_pretrained(base, "{repository.full_name}", revision="{version.label}")'
+    )
 
 
 def _scoped(site: str, repository: Repository, version: Version, base: str) -> str:
@@ -103,6 +122,12 @@ def of_dataset(site: str, repository: Repository, version: Version) -> list[dict
     name = str(version)
     return [
         {"label": "hubctl", "code": f"hubctl login {site}\nhubctl pull {name} -o {repository.name}"},
+        {
+            "label": "datasets, with HF_ENDPOINT",
+            "code": f'import os\n\nos.environ["HF_ENDPOINT"] = "{site}"  # before the import below\n\n'
+            "from datasets import load_dataset\n\n"
+            f'rows = load_dataset("{repository.full_name}", revision="{version.label}")',
+        },
         {"label": "Evaluate", "code": f"hubctl eval NAMESPACE/ADAPTER --dataset {name} --wait"},
     ]
 
@@ -155,6 +180,19 @@ def _by_gguf(version: Version) -> Mapping[str, str]:
     """GGUF where the version's base is of an architecture that we can write it for."""
     config = version.base.config if version.base else {}
     return GGUF if config.get("model_type") in ARCHITECTURES else {}
+
+
+def _by_id(site: str, base: str, version: Version, facts: AdapterFacts, rows: Sequence[dict]) -> list[dict[str, str]]:
+    """How servers that read the files as they are stored fetch them themselves: `ns/name.v2` is the version's id."""
+    right = {row["server"]: row for row in rows if row["answer"] == "right" and row["server"] in BY_ID}
+    if not right or facts.peft_type in MIXTURES or facts.needs_base:
+        return []
+    name, id = version.repository.name, f"{version.repository.full_name}.{version.label}"
+    lines = [f"export HF_ENDPOINT={site} HF_TOKEN=$HUB_TOKEN"]
+    for server, row in right.items():
+        rank = next((rank for rank in VLLM_RANKS if rank >= row["rank"]), row["rank"])
+        lines += [f"# {row['label']}", BY_ID[server].format(base=base, rank=rank, name=name, id=id)]
+    return [{"label": "By id", "code": "\n".join(lines)}]
 
 
 def _servers(

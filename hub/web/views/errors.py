@@ -11,7 +11,6 @@ from django.template.loader import render_to_string
 from composition.errors import CompositionError
 from hub import faults, logs
 from hub.errors import HubError, Renamed
-from hub.http.renamed import way_on
 
 log = logging.getLogger(__name__)
 TITLES = {
@@ -35,7 +34,7 @@ def refusal_page(request: HttpRequest, error: HubError | CompositionError) -> Ht
         back = request.get_full_path() if request.method == "GET" else "/"
         return redirect_to_login(back)
     if isinstance(error, Renamed):
-        leads = HttpResponseRedirect(way_on(request, error))
+        leads = HttpResponseRedirect(error.way_on(request))
         leads.status_code = status
         return leads
     page = _page(request, status, error.message, error.code, mend=error.facts.get("page", ""))

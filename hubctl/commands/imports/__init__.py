@@ -27,7 +27,7 @@ def import_command(hub, name, base, namespace, target, endpoint, limit, private,
     First the plan is shown: what comes, how large it is, under which licence, where it goes. An import that was cut is
     taken up by the same command, and what is here already stays. Each gets a provenance.json: source, commit, digests.
 
-    HUBCTL_SOURCE_TOKEN is sent to the source. Needs huggingface_hub: pip install "adapter-hub[hub]".
+    HUBCTL_SOURCE_TOKEN is sent to the source. Needs huggingface_hub: pip install huggingface_hub.
     """
     from hubctl.importing.source import Source
 

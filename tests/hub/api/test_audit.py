@@ -95,7 +95,7 @@ def test_another_s_job_and_a_hidden_dataset_are_not_named(people, repository, ba
         assert not [verb for verb, *_ in shown if verb.startswith("job.")]
     accounts.set_role(actor=people.stranger, namespace=people.stranger.namespace, user=people.owner, role=Role.READER)
     row = Api(people.owner).get(PLACES[1]).json()["results"][0]
-    assert (row["actor"], row["detail"]["dataset"]) == ("stranger", "stranger/diary@v1")
+    assert (row["actor"], row["detail"]["dataset"]) == ("stranger", "datasets/stranger/diary@v1")
 
 
 def test_a_page_costs_the_same_however_long_it_is(people, repository, base):

@@ -5,6 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hub.models import Repository
+from hub.services import refs
 from tests.hub import factories
 from tests.hub.api_client import Api, problem
 
@@ -252,3 +253,27 @@ def test_long_lists_cost_no_more_queries_than_short_ones(owner, base, path):
     few = queries_of(api, path)
     more(range(2, 6))
     assert queries_of(api, path) == few
+
+
+def test_a_list_by_ref_tells_what_it_stands_for(people, owner, django_assert_max_num_queries):
+    base = factories.make_base()
+    made = [factories.make_version(owner, name, namespace=people.lab, base=base) for name in ("a", "b")]
+    newer = factories.publish(owner, made[0].repository, factories.adapter_files(rank=8)).version
+    refs.set_tag(actor=owner, repository=made[0].repository, name="production", revision=made[0].revision)
+    factories.make_version(owner, "hidden", namespace=people.lab, base=base, visibility="private")
+    hidden = Repository.objects.get(name="hidden")
+    refs.set_tag(actor=owner, repository=hidden, name="production", revision=hidden.versions.get().revision)
+    oid = made[0].revision.oid
+
+    def asked(who, ref: str) -> dict:
+        rows = walk(Api(who), f"/repositories?ref={ref}")
+        return {row["name"]: row["at"] and row["at"]["version"] for row in rows}
+
+    assert asked(None, "production") == {"a": "v1"}
+    assert asked(owner, "production") == {"a": "v1", "hidden": "v1"}
+    assert asked(None, "latest") == {"a": "v2", "b": "v1"} == asked(None, "main")
+    assert asked(None, "v2") == {"a": newer.label} and asked(None, "nothing") == {}
+    assert walk(Api(None), "/repositories?ref=production")[0]["at"] == {"revision": oid, "version": "v1"}
+    assert {row["at"] for row in walk(Api(None), "/repositories")} == {None}
+    with django_assert_max_num_queries(5):
+        Api(None).get("/repositories?ref=latest")

@@ -253,7 +253,7 @@ GOOD = {"path": "README.md", "size": 3, "sha256": "0" * 64}
         ({"path": "/etc/passwd"}, "path.absolute"),
         ({"path": "a\\b.md"}, "path.character"),
         ({"path": "a\x00.md"}, "path.control"),
-        ({"path": "model.bin"}, "content.pickle"),
+        ({"path": "pytorch_model.bin"}, "content.pickle"),
         ({"path": "run.py"}, "content.code"),
         ({"path": "x.zip"}, "content.archive"),
         ({"path": "x.html"}, "content.active"),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import re
 
 import pytest
@@ -14,7 +15,7 @@ from hub.front.application import Front
 from hub.front.limits import Limits
 from hub.front.request import Request
 from hub.front.routes import route_of
-from hub.models import Job, State
+from hub.models import Arrival, ChunkStore, Job, State
 from hub.progress import publish_progress
 from hub.services import accounts, tokens
 from hub.wsgi import application as django
@@ -22,6 +23,7 @@ from tests.hub import factories
 from tests.hub.api.test_events import NOBODY, told, use
 from tests.hub.api_client import Api
 from tests.hub.front.wire import Answer, Connection, ask, until
+from tests.hub.hf.wire import Hf
 
 CHANGING = {"date", "server", "connection", "set-cookie", "transfer-encoding", "last-modified", "x-request-id"}
 SECRETS = re.compile(rb"[A-Za-z0-9]{64}")
@@ -115,6 +117,25 @@ def test_bytes_of_a_cut_upload_are_there_and_it_goes_on(hub):
     answer = ask(hub.front, "PUT", path, rows[cut:], Upload_Offset=str(cut), **api.headers)
     assert (answer.status, answer.json) == (200, {"received": len(rows)})
     assert api.post(f"/uploads/{upload}/commit").status_code == 201
+
+
+def test_a_signed_upload_that_is_cut_leaves_nothing_half_and_is_sent_again(hub, people, repository):
+    hf, data = Hf(people.member, repository), os.urandom(3_000_000)
+    oid = hashlib.sha256(data).hexdigest()
+    body = {"operation": "upload", "objects": [{"oid": oid, "size": len(data)}]}
+    batch = f"/{repository.full_name}.git/info/lfs/objects/batch"
+    answer = hf.http.post(batch, body, content_type="application/json", headers=hf.headers)
+    path = answer.json()["objects"][0]["actions"]["upload"]["href"].removeprefix("http://testserver")
+    with contextlib.closing(Connection(hub.front)) as one:
+        one.ask("PUT", path, data[:1_500_000], length=len(data))
+        until(lambda: ChunkStore.objects.get().bytes == len(data))
+    # A continuation is known by the front alone: no client begins in the middle.
+    assert ask(hub.front, "PUT", path, data[1_500_000:], Upload_Offset="1500000").status == 422
+    assert not Arrival.objects.exists()
+    assert ask(hub.front, "PUT", path, data[:-1] + bytes([data[-1] ^ 1])).status == 422
+    assert ask(hub.front, "PUT", path, data).status == 200
+    assert Arrival.objects.get().blob_id == oid
+    assert ask(hub.front, "PUT", path, data + b"x").status == 422
 
 
 def test_a_large_file_is_taken_from_who_may_send_it_and_others_are_told_before_it_comes(hub):
@@ -287,6 +308,7 @@ def test_streams_are_looked_at_together_only_where_all_that_signs_in_is_the_same
     [
         ("PUT", "/api/v1/uploads/00000000-0000-0000-0000-000000000000/files/a/b.txt", "pieces"),
         ("GET", "/api/v1/uploads/00000000-0000-0000-0000-000000000000/files/a/b.txt", ""),
+        ("PUT", "/api/lfs/objects/0", "stream"),
         ("GET", "/api/v1/jobs/1/events", "live"),
         ("POST", "/api/v1/jobs/1/events", ""),
         ("GET", "/", ""),

@@ -104,7 +104,7 @@ def test_bodies_of_an_address_leave_memory_to_others():
                 spool = Spool(LIMITS, front.memory, front.disk, front.blocks, "10.0.0.1")
                 kept.callback(spool.close)
                 await spool.add(bytes(120 * KB))
-                assert spool.whole().read() == bytes(120 * KB)
+                assert (await spool.whole()).read() == bytes(120 * KB)
             assert front.memory.used <= front.memory.most // 8
             assert front.disk.used > 3 * MB
 
@@ -132,7 +132,7 @@ def test_a_disk_that_fails_keeps_no_room(fault):
             await spool.add(bytes(100 * KB))
             spool.file.close()
         with pytest.raises((OSError, ValueError)):
-            await spool.add(bytes(100 * KB))
+            await spool.add(bytes(300 * KB))
         spool.close()
 
     asyncio.run(story())

@@ -1,6 +1,7 @@
 """A client of all routes of the protocol for tests: one user by a token, JSON in, the answer as it came."""
 
 import json
+from urllib.parse import urlencode
 
 from django.test import Client
 
@@ -36,7 +37,8 @@ class Asker:
         return answer.json()
 
     def form(self, path: str, **fields: object):
-        return self.http.post(path, fields, headers=self.headers)
+        kind = "application/x-www-form-urlencoded"
+        return self.http.post(path, urlencode(fields, doseq=True), content_type=kind, headers=self.headers)
 
 
 def refused(answer, status: int, code: str | None, words: str = "") -> dict:

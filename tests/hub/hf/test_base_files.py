@@ -74,6 +74,19 @@ def test_only_the_owner_and_administrators_push_and_a_commit_twice_is_one(base):
     assert base_files.commit_base_upload(actor=base.created_by, upload=upload) == base_files.manifest_of_base(base)
 
 
+def test_a_commit_that_comes_too_early_or_too_late_is_told_so(base):
+    upload = base_files.begin_base_upload(actor=base.created_by, base=base, files=factories.promise(FILES))
+    with pytest.raises(HubError) as early:
+        base_files.commit_base_upload(actor=base.created_by, upload=upload)
+    with pytest.raises(HubError) as other:
+        uploads.commit_upload(actor=base.created_by, upload=upload)
+    uploads.abandon_upload(actor=base.created_by, upload=Upload.objects.get())
+    with pytest.raises(HubError) as late:
+        base_files.commit_base_upload(actor=base.created_by, upload=upload)
+    found = [refused.value.code for refused in (early, other, late)]
+    assert found == ["upload.incomplete", "upload.other_kind", "upload.gone"]
+
+
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
@@ -148,13 +161,29 @@ def test_revisions_are_branches_and_aliases_are_ids(base):
     old = base_files.manifest_of_base(base)
     new = push(tuned, FILES | {"README.md": b"# Two\n"})
     base.aliases.create(name="other/copy", folded="other/copy")
-    refs = get("/api/models/other/copy/refs").json()["branches"]
+    refs = get("/api/models/pico/llama/refs").json()["branches"]
     assert [(row["name"], row["targetCommit"]) for row in refs] == [
         ("main", queries.base_commit(old)),
         ("step-2", queries.base_commit(new)),
     ]
-    assert get("/other/copy/resolve/step-2/README.md").status_code == 200
+    assert get("/Pico/Llama/resolve/step-2/README.md").status_code == 200
     assert get("/other/copy/resolve/main/README.md").status_code == 404
+    alone = get("/api/models/other/copy/refs").json()["branches"]
+    assert [row["targetCommit"] for row in alone] == [queries.base_commit(old)]
+
+
+def test_an_alias_may_have_no_namespace(base):
+    commit = queries.base_commit(push(base, FILES))
+    base.aliases.create(name="llama", folded="llama")
+    for path in ("", "/revision/main", f"/revision/{commit}"):
+        assert get(f"/api/models/llama{path}").json()["sha"] == commit
+    assert {row["path"] for row in get("/api/models/llama/tree/main").json()} >= {"config.json"}
+    assert get("/Llama/resolve/main/config.json")["X-Repo-Commit"] == commit
+    for path in ("/tree", "/commits", "/elsewhere", "/settings"):
+        assert get(f"/api/models/llama{path}").status_code in (401, 404)  # They are ids of models, too.
+    for path in ("/api/models/llama", "/llama/resolve/main/config.json"):
+        assert Client().post(path).status_code == 404
+    assert get("/api/models/other").headers["X-Error-Code"] == "RepoNotFound"
 
 
 def test_a_repository_of_the_id_comes_first_for_those_who_see_it(base):
@@ -172,7 +201,8 @@ def test_a_repository_of_the_id_comes_first_for_those_who_see_it(base):
 
 def test_without_files_the_answer_lets_a_client_go_on_to_its_cache(base):
     for name in ("Pico/Llama", "nobody/here"):
-        response = get(f"/{name}/resolve/main/config.json")
+        loader = {"User-Agent": "transformers/5.23.0; python/3.11.7; torch/2.9"}
+        response = get(f"/{name}/resolve/main/config.json", **loader)
         assert (response.status_code, "X-Error-Code" in response) == (404, False)
 
 

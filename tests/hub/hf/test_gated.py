@@ -233,6 +233,15 @@ class TestPages:
         assert "Ask for access" not in signed_in(people.stranger).get("/lab/gated").content.decode()
         assert signed_in(people.stranger).get(DOORS[3]).status_code == 200
 
+    def test_the_page_of_files_offers_downloads_to_who_may_have_them(self, people):
+        offered = [
+            "adapter_config.json" in page and 'class="download"' in page
+            for page in (
+                signed_in(user).get("/lab/gated/files/v1").content.decode() for user in (people.stranger, people.reader)
+            )
+        ]
+        assert offered == [False, True]
+
     def test_the_settings_page_gates(self, people):
         form = {"visibility": "public", "gate": "open", "description": ""}
         signed_in(people.owner).post("/lab/gated/settings", form)
@@ -273,7 +282,7 @@ class TestProtocol:
         assert self.ask(people.owner, f"{self.ID}/grant", {"user": "stranger"}).status_code == 409
 
     @pytest.mark.parametrize(
-        "rest", ["resolve/main/README.md", "resolve/v1/adapter_model.safetensors", "raw/v1/README.md"]
+        "rest", ["resolve/main/README.md", "resolve/v1/adapter_model.safetensors", "raw/main/README.md"]
     )
     def test_files_are_refused_with_the_code_that_the_client_reads(self, people, rest):
         factories.publish(people.owner, people.repository, factories.adapter_files(card="# Card\n"))

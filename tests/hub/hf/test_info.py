@@ -53,7 +53,7 @@ def test_all_that_is_known_of_an_adapter(hub, repository, pushed):
     assert {"base_model:adapter:pico/llama", "base_model:pico/llama"} <= set(shown["tags"])
     assert shown["baseModels"]["models"][0]["id"] == "pico/llama"
     assert shown["config"] == {"peft": {"base_model_name_or_path": "pico/llama", "task_type": "CAUSAL_LM"}}
-    assert shown["safetensors"] == {"parameters": {"F32": 480}, "total": 480}
+    assert shown["safetensors"] == {"parameters": {"F32": 448}, "total": 448}
     sizes = {row["rfilename"]: row for row in shown["siblings"]}
     assert shown["usedStorage"] == sum(row["size"] for row in sizes.values())
     assert "lfs" not in sizes["README.md"]

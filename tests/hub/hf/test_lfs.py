@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import os
 from datetime import timedelta
 
@@ -9,10 +10,11 @@ import pytest
 from django.core import signing
 from django.utils import timezone
 
+from hub.errors import Conflict
 from hub.hf.views import lfs as views
 from hub.models import Arrival, ChunkStore, Membership, Token
 from hub.services import arrivals, quotas
-from hub.services.arrivals import stores
+from hub.services.arrivals import stores, transfers
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
 from tests.hub import factories
@@ -121,6 +123,22 @@ def test_other_bytes_than_were_announced_are_refused_and_leave_nothing(hf, store
     assert ChunkStore.objects.get().bytes == 0
 
 
+def test_the_same_file_sent_twice_at_once_is_taken_once(hf):
+    """As a client does that commits it under two names: the slower one finds the file complete, and is content."""
+    entry = entry_of(DATA)
+    href = action(batch(hf, entry))["href"]
+    place = ChunkStore.objects.get()
+    first = {"store": place, "entry": entry, "most": 70_000, "at": 0, "starts": True}
+    assert transfers.write(stream=io.BytesIO(DATA[:40_000]), **first) == 40_000
+    assert put(hf, href, DATA).status_code == 200
+    rest = {**first, "at": 40_000, "most": 30_000, "starts": False}
+    assert transfers.write(stream=io.BytesIO(DATA[40_000:]), **rest) == 30_000
+    assert transfers.complete(store=place, entry=entry) == Arrival.objects.get()
+    Arrival.objects.all().delete()
+    with pytest.raises(Conflict, match="from its begin"):
+        transfers.write(stream=io.BytesIO(DATA[40_000:]), **rest)
+
+
 def test_an_address_is_good_for_its_file_alone(hf):
     href = action(batch(hf, entry_of(DATA)))["href"]
     other = entry_of(b"other")
@@ -140,13 +158,15 @@ def test_an_address_expires(hf, monkeypatch):
     assert "expired" in refused.json()["error"]
 
 
-def test_who_lost_the_role_or_the_token_sends_nothing_more(hf, people):
+def test_who_lost_sight_of_the_repository_or_the_token_sends_nothing_more(hf, people, repository):
+    repository.visibility = "private"
+    repository.save()
     href = action(batch(hf, entry_of(DATA)))["href"]
     Token.objects.filter(user=people.member).update(revoked_at=timezone.now())
     assert put(hf, href, DATA).status_code == 403
     again = Hf(people.member, hf.repository)
     href = action(batch(again, entry_of(DATA)))["href"]
-    Membership.objects.filter(user=people.member).update(role="reader")
+    Membership.objects.filter(user=people.member).delete()
     assert put(hf, href, DATA).status_code == 403
     assert not Arrival.objects.exists()
 

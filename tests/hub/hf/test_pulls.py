@@ -95,6 +95,12 @@ class TestAStranger:
         assert not PullRequest.objects.exists()
         assert not Ref.objects.filter(kind="pull").exists()
 
+    def test_sends_it_twice_and_has_opened_one(self, here):
+        first, second = (done(propose(here.stranger, card(), summary="Once")) for _ in range(2))
+        assert (first["commitOid"], first["pullRequestUrl"]) == (second["commitOid"], second["pullRequestUrl"])
+        done(propose(here.stranger, card("# Another\n"), summary="Once"))
+        assert PullRequest.objects.count() == 2
+
     def test_goes_on_with_their_own_and_with_no_other(self, here):
         done(propose(here.stranger, card()))
         done(here.stranger.push({"notes.md": b"more"}, rev="refs/pr/1"))

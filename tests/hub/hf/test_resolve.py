@@ -10,6 +10,7 @@ from tests.hub import factories
 from tests.hub.hf.asking import Asker, bytes_of, refused
 
 pytestmark = pytest.mark.django_db
+LOADER = "transformers/5.23.0; hf_hub/2.4.0; python/3.11.7"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -86,8 +87,11 @@ def test_what_is_missing_says_what_of_it(hub, pushed):
     refused(ask.get("/lab/sentiment/resolve/main/"), 404, "EntryNotFound")
 
 
-def test_an_id_that_is_none_of_here_lets_the_client_go_on_to_its_cache(hub, base, pushed):
-    """No code of the protocol: with one, the client gives up before it looks into its cache."""
+LOADER = "unknown/None; hf_hub/2.4.0; python/3.11.7; torch/2.13.0; transformers/5.23.0; file_type/config"
+
+
+def test_an_id_that_is_none_of_here_lets_a_loader_of_models_go_on_to_its_cache(hub, base, pushed):
+    """No code of the protocol: with one, transformers gives up before it looks into its cache."""
     for path in (
         "/google/gemma/resolve/main/config.json",
         "/gpt2/resolve/main/config.json",
@@ -96,8 +100,15 @@ def test_an_id_that_is_none_of_here_lets_the_client_go_on_to_its_cache(hub, base
         "/api/models/gpt2/tree/main/additional_chat_templates",
     ):
         for ask in (Asker(), Asker(hub.owner)):
-            refused(ask.get(path), 404, None, "not kept in this hub")
+            refused(ask.get(path, User_Agent=LOADER), 404, None, "not kept in this hub")
     refused(Asker().get("/api/models/google/gemma"), 401, "RepoNotFound")
+    refused(Asker().get("/google/gemma/resolve/main/config.json", User_Agent="hf_hub/2.4.0"), 401, "RepoNotFound")
+
+
+def test_who_loads_no_model_is_told_that_there_is_no_such_repository(hub, base, pushed):
+    for path in ("/google/gemma/resolve/main/config.json", "/gpt2/resolve/main/config.json"):
+        for agent in ("", "unknown/None; hf_hub/2.4.0; python/3.11.7; torch/2.13.0", "curl/8.5"):
+            refused(Asker(hub.owner).get(path, User_Agent=agent), 404, "RepoNotFound", "Repository not found")
 
 
 def test_a_download_of_the_weights_counts_once(hub, repository, pushed, files):

@@ -167,6 +167,41 @@ def test_a_protected_latest_is_moved_by_no_mere_writer(hub, tmp_path):
     assert RefMove.objects.filter(name="latest").latest("pk").actor == hub.owner
 
 
+def propose(hub, row: Repository) -> str:
+    """The id of a revision that nothing but a pull request leads to."""
+    made = factories.push(hub.owner, row, {"notes.md": b"# Proposed\n"}, branch="proposed").revision
+    Ref.objects.filter(repository=row, name="proposed").update(kind="pull", name="refs/pr/1")
+    return made.oid
+
+
+def test_what_is_only_proposed_neither_leaves_nor_is_in_the_way(hub, tmp_path, capsys):
+    path, row = tmp_path / "first.bundle", hub.repository
+    proposed = propose(hub, row)
+    call_command("fsck")
+    call_command("export", "lab/first", str(path))
+    forget_everything()
+    take(path)
+    assert not Revision.objects.filter(oid=proposed).exists() and not Ref.objects.filter(kind="pull").exists()
+    there = Repository.objects.get(name="first")
+    propose(hub, there)
+    call_command("fsck")
+    capsys.readouterr()
+    take(path)
+    assert "goes forward: 0 revisions" in capsys.readouterr().out
+
+
+def test_a_branch_and_a_tag_of_one_name_both_arrive(hub, tmp_path):
+    asked = {"actor": hub.owner, "repository": hub.repository, "name": "same"}
+    refs.set_tag(**asked, revision=hub.repository.revisions.order_by("pk").first())
+    refs.create_branch(**asked, revision=hub.repository.revisions.order_by("-pk").first())
+    path, before = tmp_path / "same.bundle", [row for row in picture()["refs"] if row[0] == "first"]
+    call_command("export", "lab/first", str(path))
+    forget_everything()
+    take(path)
+    assert picture()["refs"] == before
+    call_command("fsck")
+
+
 def test_a_tag_of_here_is_no_branch_of_there(hub, tmp_path):
     factories.push(hub.owner, hub.repository, factories.adapter_files(seed=56), branch="stable")
     path = tmp_path / "stable.bundle"

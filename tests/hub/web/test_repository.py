@@ -54,6 +54,8 @@ def test_the_page_tells_what_the_adapter_is(client, version):
     assert "<script>alert" not in text
     for snippet in ("hubctl pull lab/sentiment@v1", "PeftModel.from_pretrained", "curl", "vllm serve pico/llama"):
         assert snippet in text
+    assert "export HF_ENDPOINT=http://testserver" in text and "--lora-modules sentiment=lab/sentiment.v1" in text
+    assert 'href="/install"' in text
 
 
 def test_an_older_version_says_so_and_keeps_its_own_facts(client, people, version):

@@ -23,7 +23,7 @@ class TokenBody(Body):
     scopes = serializers.ListField(child=serializers.ChoiceField(Token.Scope.choices), max_length=4, min_length=1)
     expires_in_days = Whole(min_value=1, max_value=tokens.MAX_DAYS, default=90)
     namespace = Text(max_length=96, default=None, allow_null=True, help_text="limits it to this namespace")
-    repository = Text(max_length=200, default=None, allow_null=True, help_text="limits it to this one, ns/name")
+    repository = Text(max_length=202, default=None, allow_null=True, help_text="limits it to this one, by its path")
 
     def get_fields(self) -> dict:
         fields = super().get_fields()
@@ -61,7 +61,7 @@ class TokenShape(serializers.ModelSerializer):
         source="namespace.name", default=None, allow_null=True, help_text="all that it is limited to, or null"
     )
     repository = serializers.SerializerMethodField(
-        help_text="all that it is limited to, ns/name, or (hidden) where its user can't see it any more; or null"
+        help_text="all that it is limited to, by its path, or (hidden) where its user can't see it any more; or null"
     )
 
     class Meta:

@@ -23,7 +23,7 @@ class EventsQuery(Body):
     verb = Text(required=False, help_text="the verb's beginning: job. for all about jobs")
     object = Text(required=False, help_text="as the event has it: ns/name, ns/name@v1, job 7, a user name")
     namespace = Text(required=False)
-    repository = Text(required=False, help_text="ns/name")
+    repository = Text(required=False, help_text="ns/name, or datasets/ns/name")
     address = Text(required=False, help_text="IP address")
     since = Text(required=False, help_text="a day or a moment, UTC without a zone")
     until = Text(required=False, help_text="the same, that day or moment included")

@@ -9,8 +9,8 @@ from typing import Any
 from composition.errors import CompositionError
 from composition.formats.strict_json import strict_loads
 from hub.errors import HubError, Invalid
-from hub.models import Kind, Origin, RefKind, Visibility
-from hub.names import DATASETS, OID, check_ref, check_repository
+from hub.models import Kind, Origin, RefKind, Visibility, path_of
+from hub.names import OID, check_ref, check_repository
 from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry, Manifest, canonical_json
 from hub.services.content.publishing import LATEST, MAIN, clean_message
@@ -35,7 +35,7 @@ class ClaimedBase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedVersion:
-    """vN, how it was made, and its parents as (namespace/name, number, content digest)."""
+    """vN, how it was made, and its parents as (path, number, content digest)."""
 
     number: int
     base: tuple[str, str] | None
@@ -76,7 +76,7 @@ class ClaimedRepository:
     @property
     def path(self) -> str:
         """`namespace/name` as the bundle has it, `datasets/namespace/name` of a dataset."""
-        return f"{DATASETS if self.kind == Kind.DATASET else ''}{self.namespace}/{self.name}"
+        return path_of(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

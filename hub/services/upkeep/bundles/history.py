@@ -11,10 +11,11 @@ def own_history(repository: Repository) -> QuerySet[Revision]:
     proposed = set(Ref.objects.filter(repository=repository, kind=RefKind.PULL).values_list("revision", flat=True))
     if not proposed:
         return every
-    rows = list(every.values_list("pk", "parent", "version"))
+    rows = list(every.order_by("-pk").values_list("pk", "parent", "version"))
     parents = {pk: parent for pk, parent, _ in rows}
+    made = {version: pk for pk, _, version in rows if version}  # of each version its first revision
     named = Ref.objects.filter(repository=repository).exclude(kind=RefKind.PULL)
-    todo = set(named.values_list("revision", flat=True)) | {pk for pk, _, version in rows if version}
+    todo = {*named.values_list("revision", flat=True), *made.values()}
     todo |= set(parents) - set(parents.values()) - proposed
     kept: set[int] = set()
     while todo:

@@ -59,9 +59,9 @@ def _plan_forward(plan: Plan, refuse: str, other: str) -> None:
             code="import.diverged",
         )
     named = set(Ref.objects.filter(repository=existing).values_list("kind", "name"))
-    for kind, name in sorted(named):
+    for name in sorted({name for _, name in named}):
         new = (RefKind.BRANCH, name) in claim.refs and (RefKind.BRANCH, name) not in named
-        if kind == RefKind.TAG and new and (RefKind.TAG, name) not in claim.refs:
+        if (RefKind.TAG, name) in named and new and (RefKind.TAG, name) not in claim.refs:
             raise Conflict(
                 f"{refuse}its tag {name} is a branch in the bundle, and would be hidden by it. Delete the tag here, or "
                 "give it another name, then import again.",

@@ -3,7 +3,7 @@
 from hub import access
 from hub.errors import HubError, Invalid
 from hub.models import ManifestEntry, Origin, Ref, RefKind, Repository, Revision, User, Version
-from hub.names import split_path
+from hub.names import DATASETS, split_path
 from hub.services import quotas
 from hub.services.audit import record
 from hub.services.content import facets
@@ -20,7 +20,9 @@ from hub.services.upkeep.bundles.plans import Plan
 
 def write(actor: User, plans: list[Plan], trusted: bool) -> None:
     """All rows: revisions of each repository in order, and no version before those that it was made from."""
-    numbers = {plan.claim.path.lower(): plan for plan in plans}
+    # Older bundles call a dataset among the parents by its bare name.
+    numbers = {plan.claim.path.removeprefix(DATASETS).lower(): plan for plan in plans}
+    numbers |= {plan.claim.path.lower(): plan for plan in plans}
     for plan in plans:
         plan.repository = lock(plan.existing) if plan.existing else _create(actor, plan)
     totals = {id(plan): len(plan.new) for plan in plans}
@@ -117,14 +119,14 @@ def _write_version(
 
 def _parent(actor: User, name: str, number: int, digest: str, numbers: dict[str, Plan]) -> Version | None:
     """The version here that is meant: of the bundle, or one of that name, number and content that the actor may see."""
-    if of := numbers.get(name.lower()):
-        found = _version_of(of.repository, number)
-    else:
+    of = numbers.get(name.lower())
+    found = _version_of(of.repository, number) if of else None
+    if found is None or found.content_digest != digest:
         try:
             found = access.version(access.Viewer(user=actor), *split_path(name), f"v{number}")
         except HubError:
             return None
-    return found if found and found.content_digest == digest else None
+    return found if found.content_digest == digest else None
 
 
 def _finish(actor: User, plan: Plan) -> None:

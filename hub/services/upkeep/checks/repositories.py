@@ -57,7 +57,7 @@ def _refs(repository: Repository) -> Iterator[Finding]:
             yield _rebuild(repository, "ref.kind", ref.name, f"it is a {ref.kind}, not a {kind or 'branch or tag'}")
         if reason := _wrong_name(ref):
             yield Finding(code="ref.name", where=f"{repository.path} {ref.name}", message=reason)
-    if all(ref.kind != RefKind.BRANCH for ref in refs.values()) and _tip(repository):
+    if not any(ref.is_branch for ref in refs.values()) and _tip(repository):
         yield _rebuild(repository, "ref.lost", MAIN, "the repository has revisions and no branch")
     newest, latest = last_version(repository), refs.get((RefKind.TAG, LATEST))
     latest = latest or next((ref for ref in refs.values() if ref.name == LATEST), None)
@@ -74,13 +74,13 @@ def _refs(repository: Repository) -> Iterator[Finding]:
 
 def _wrong_name(ref: Ref) -> str:
     """What is wrong with its name; "" for nothing. The hub alone names pull requests' refs."""
-    if ref.name in (MAIN, LATEST) or (ref.kind == RefKind.PULL and PULL.fullmatch(ref.name)):
+    if ref.name in (MAIN, LATEST) or (ref.is_pull and PULL.fullmatch(ref.name)):
         return ""
     try:
         check_ref(ref.name)
     except HubError as error:
         return error.message
-    return "" if ref.kind != RefKind.PULL else f"{ref.name!r} can't name a pull request's ref: refs/pr/N does."
+    return f"{ref.name!r} can't name a pull request's ref: refs/pr/N does." if ref.is_pull else ""
 
 
 def _rebuild(repository: Repository, code: str, name: str, message: str) -> Finding:

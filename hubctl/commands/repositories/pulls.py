@@ -64,7 +64,7 @@ def merge_command(hub, name, number, as_json) -> None:
 def close_command(hub, name, number, reopen, as_json) -> None:
     """Close proposal NUMBER of NAME without merging it."""
     need_token(hub)
-    pull = hub.set_pull_request(name, number, "open" if reopen else "closed")
+    pull = hub.pull_request(name, number, "open" if reopen else "closed")
     emit(pull, as_json, f"{name}: proposal {number} is {pull['state']}")
 
 
