@@ -2,9 +2,11 @@
 
 Protocols 2 to 5 announce themselves. 0 and 1 are plain opcodes, most of them letters, so that a text may begin like
 one; the stack tells them apart. An unpickler runs what it has read so far: bytes that call something are a pickle
-whatever follows. The opcodes are the standard library's (pickletools).
+whatever follows. The opcodes are the standard library's (pickletools); what the unpickler that is written in C takes
+beyond it (numbers in hexadecimal or cut by a NUL, strings that are no ASCII) is taken here too (Modules/_pickle.c).
 """
 
+import io
 import pickletools
 from collections.abc import Iterator
 
@@ -45,7 +47,7 @@ def _steps(data: bytes) -> Iterator[str]:
     stack: list[object] = []
     mark = pickletools.markobject
     try:
-        for opcode, _, _ in pickletools.genops(data):
+        for opcode in _opcodes(data):
             taken = list(opcode.stack_before)
             if mark in taken:
                 if mark not in stack:
@@ -63,3 +65,41 @@ def _steps(data: bytes) -> Iterator[str]:
             yield "CUT"
     except (UnicodeDecodeError, OverflowError):
         return
+
+
+_NUMBERS = frozenset({"INT", "LONG", "FLOAT", "GET", "PUT"})
+
+
+def _opcodes(data: bytes) -> Iterator[pickletools.OpcodeInfo]:
+    """The opcodes up to STOP. ValueError where the bytes end, or hold what no unpickler takes."""
+    stream = io.BytesIO(data)
+    while code := stream.read(1):
+        opcode = pickletools.code2op.get(code.decode("latin-1"))
+        if opcode is None:
+            raise ValueError("no opcode")
+        if opcode.name in _NUMBERS or opcode.name == "STRING":
+            _check_line(opcode.name, stream.readline())
+        elif opcode.arg is not None:
+            opcode.arg.reader(stream)
+        yield opcode
+        if opcode.name == "STOP":
+            return
+
+
+def _check_line(name: str, line: bytes) -> None:
+    if not line.endswith(b"\n"):
+        raise ValueError("no newline found")
+    said = line.rstrip()
+    if name == "STRING":
+        if len(said) < 2 or said[:1] != said[-1:] or said[:1] not in (b"'", b'"'):
+            raise ValueError("no quotes")
+        return
+    said = said.partition(b"\0")[0].strip()
+    if name == "FLOAT":
+        float(said)
+        return
+    said = said.removesuffix(b"L") if name == "LONG" else said
+    try:
+        int(said)
+    except ValueError:
+        int(said, 0)

@@ -17,6 +17,7 @@ FILES = (
     "hub/test_outbox.py",
     "attack/test_names_at_once.py",
     "attack/test_gone_at_once.py",
+    "attack/test_protocol_at_once.py",
     "attack/test_uploads.py",
     "workers/test_dead_database.py",
 )

@@ -29,7 +29,8 @@ from hub.storage import DIGEST
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 SEND, FETCH = "lfs.send", "lfs.fetch"
 SECONDS = 6 * 3600
-MOST_OBJECTS = 1000
+MOST_OBJECTS, MOST_PARTS = 1000, 10_000
+"""Files of one request, and their parts, of which each has an address; beyond it files are sent whole."""
 SIZE = "arrival.size"
 MISSING = {"error": {"code": 404, "message": "This repository has no such file."}}
 PART = 64_000_000
@@ -76,8 +77,8 @@ class Batch(View):
         actor, in_parts = self.actor(), "multipart" in _texts(body.get("transfers"))
         there = arrivals.have(actor=actor, repository=here.repository, entries=entries)
         wanted = [entry for entry in entries if entry not in there]
-        for entry in wanted:
-            arrivals.expect(actor=actor, repository=here.repository, entry=entry)
+        arrivals.expect_all(actor=actor, repository=here.repository, entries=wanted)
+        in_parts = in_parts and sum(entry.size for entry in wanted) <= MOST_PARTS * PART
         store = stores.open_store(actor=actor, repository=here.repository) if wanted else None
         return [
             _object(entry) | ({} if entry in there else self._upload(here, need, store, entry, in_parts))

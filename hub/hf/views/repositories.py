@@ -3,7 +3,7 @@
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
+from hub.errors import Conflict, Invalid, NotFound, PermissionDenied, Renamed
 from hub.hf.paging import with_next
 from hub.hf.places import DATASETS, MODELS, PREFIX, place
 from hub.hf.refusals import IsBase
@@ -38,6 +38,13 @@ class Named(View):
         if slash:
             return namespace, rest
         return self.text("organization", self.actor().namespace.name), name
+
+    def found(self, type: str, namespace: str, name: str) -> Repository:
+        """The repository, for its admins; no redirect leads on from a name that the address doesn't hold."""
+        try:
+            return place(self.viewer, type, namespace, name, "admin").repository
+        except Renamed as moved:
+            raise Conflict(moved.message) from None
 
 
 class Create(Named):
@@ -77,8 +84,8 @@ class Delete(Named):
     scopes = {"DELETE": "admin"}
 
     def delete(self, request):
-        found = place(self.viewer, self.type(), *self.named(), "admin")
-        repositories.delete_repository(actor=self.actor(), repository=found.repository)
+        found = self.found(self.type(), *self.named())
+        repositories.delete_repository(actor=self.actor(), repository=found)
         return Response({})
 
 
@@ -92,9 +99,9 @@ class Move(Named):
         ids = [self.text(key).split("/") for key in ("fromRepo", "toRepo")]
         if any(len(parts) != 2 for parts in ids):
             raise Invalid(f"fromRepo and toRepo name repositories: {MOVED}.", field="toRepo")
-        found = place(self.viewer, self.type(), *ids[0], "admin")
+        found = self.found(self.type(), *ids[0])
         namespace = access.namespace(self.viewer, ids[1][0], "admin")
-        moved = {"repository": found.repository, "namespace": namespace, "name": ids[1][1]}
+        moved = {"repository": found, "namespace": namespace, "name": ids[1][1]}
         return Response({"url": self.address(f"/{move_repository(actor=self.viewer, **moved).path}")})
 
 

@@ -11,7 +11,7 @@ An arrival is bound to its user and its repository. It counts as the user's `sta
 """
 
 from hub.services.arrivals.expiry import expire, let_go
-from hub.services.arrivals.receiving import adopt, expect, note, receive
+from hub.services.arrivals.receiving import adopt, expect, expect_all, note, receive
 from hub.services.arrivals.standing import Unknown, have, require
 
-__all__ = ["Unknown", "adopt", "expect", "expire", "have", "let_go", "note", "receive", "require"]
+__all__ = ["Unknown", "adopt", "expect", "expect_all", "expire", "have", "let_go", "note", "receive", "require"]

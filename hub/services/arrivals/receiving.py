@@ -1,6 +1,7 @@
 """Taking in bytes that a client announced with their SHA-256 and size: nothing is stored that is not just that."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,11 +20,20 @@ from hub.storage import DIGEST, blobs, digest
 
 def expect(*, actor: User, repository: Repository, entry: Entry) -> None:
     """Refuse now what could not be taken in: Invalid, QuotaExceeded `quota.staged_bytes`, DiskFull."""
-    _check(entry)
-    disk.require_room(entry.size)
-    if not Arrival.objects.filter(repository=repository, user=actor, blob=entry.sha256).exists():
-        quotas.require("staged_bytes", actor, needed=entry.size, hold=False)
-    quotas.expect(repository.namespace, [entry])
+    expect_all(actor=actor, repository=repository, entries=[entry])
+
+
+def expect_all(*, actor: User, repository: Repository, entries: Collection[Entry]) -> None:
+    """Refuse now what could not be taken in together, in a few questions to the database; raises what `expect` does."""
+    for entry in entries:
+        _check(entry)
+    sizes = {entry.sha256: entry.size for entry in entries}
+    disk.require_room(sum(sizes.values()))
+    mine = Arrival.objects.filter(repository=repository, user=actor, blob__in=sizes)
+    known = set(mine.values_list("blob", flat=True))
+    if needed := sum(size for sha256, size in sizes.items() if sha256 not in known):
+        quotas.require("staged_bytes", actor, needed=needed, hold=False)
+    quotas.expect(repository.namespace, entries)
 
 
 def receive(*, actor: User, repository: Repository, stream: BinaryIO, entry: Entry) -> Arrival:

@@ -4,6 +4,7 @@ An operation that names what is not there is refused: the committer saw other fi
 in again, the last operation counts.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -61,14 +62,16 @@ def effect_of(operations: Iterable[Operation], before: Manifest, entries: Mappin
 
     Errors: NotFound `file_not_found` for a deletion of what is not there, Invalid for too many operations.
     """
-    found = Effect()
+    found, there = Effect(), sorted(before)
     for count, operation in enumerate(operations):
         if count >= MAX_OPERATIONS:
             raise Invalid(f"A commit may hold at most {MAX_OPERATIONS:,} operations; make several.", field="operations")
         if isinstance(operation, Put):
+            if not _has(there, operation.path):
+                insort(there, operation.path)
             found.files[operation.path] = entries[operation.sha256]
             continue
-        for path in _named(operation, {*before, *found.files} - found.deletions | set(found.files)):
+        for path in _take_out(there, operation):
             found.files.pop(path, None)
             if path in before:
                 found.deletions.add(path)
@@ -76,14 +79,25 @@ def effect_of(operations: Iterable[Operation], before: Manifest, entries: Mappin
     return found
 
 
-def _named(operation: Delete, there: set[str]) -> list[str]:
-    """The paths that a deletion means."""
+def _take_out(there: list[str], operation: Delete) -> list[str]:
+    """Take the paths that a deletion means out of those that are `there`, sorted; which they were."""
     path = operation.path.strip("/")
-    if path in there and not operation.folder:
-        return [path]
-    inside = [other for other in there if not path or other.startswith(f"{path}/")]
-    if not inside:
+    first, end = bisect_left(there, path), 0
+    if _has(there, path) and not operation.folder:
+        end = first + 1
+    elif path:
+        first, end = bisect_left(there, f"{path}/"), bisect_left(there, f"{path}0")  # 0 comes right after the slash
+    else:
+        end = len(there)
+    if first >= end:
         raise NotFound(
             f"A file with this name doesn't exist: {operation.path[:200]!r} can't be deleted.", code="file_not_found"
         )
-    return inside
+    gone = there[first:end]
+    del there[first:end]
+    return gone
+
+
+def _has(there: list[str], path: str) -> bool:
+    at = bisect_left(there, path)
+    return at < len(there) and there[at] == path

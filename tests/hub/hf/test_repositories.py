@@ -109,6 +109,16 @@ def test_moving_back_and_making_the_old_name_anew_both_work(hub, repository):
     assert not FormerName.objects.exists()
 
 
+def test_a_former_name_in_a_body_is_answered_with_the_name_of_today(hub, repository):
+    ask, moved = Asker(hub.owner), {"fromRepo": "lab/sentiment", "toRepo": "lab/feeling", "type": "model"}
+    assert ask("POST", "/api/repos/move", moved).status_code == 200
+    gone = {"name": "sentiment", "organization": "lab"}
+    for method, path, body in (("DELETE", "/api/repos/delete", gone), ("POST", "/api/repos/move", moved)):
+        answer = ask(method, path, body)
+        refused(answer, 409, None, "lab/sentiment is called lab/feeling now")
+        assert "Location" not in answer.headers
+
+
 def test_a_former_name_tells_a_stranger_nothing(hub, repository):
     ask = Asker(hub.owner)
     ask("PUT", "/api/models/lab/sentiment/settings", {"visibility": "private"})
