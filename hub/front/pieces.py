@@ -57,17 +57,18 @@ async def _piece(body: Body, wanted: int, memory: Budget) -> tuple[list[bytes], 
     failure: Exception | None = None
     while size < wanted and not body.ended:
         try:
-            data = await body.more(max(0.01, until - time.monotonic()) if found else None)
+            come = await body.some(max(0.01, until - time.monotonic()) if found else None, wanted=wanted - size)
         except (Gone, Refused) as error:
             failure = error
             break
-        if data is None:
+        if come is None:
             break
-        if not memory.take(len(data)):
+        length = sum(map(len, come))
+        if not memory.take(length):
             failure = no_room(BODIES)
             break
-        found.append(data)
-        size += len(data)
+        found += come
+        size += length
         if memory.is_short and size >= LEAST:
             break
     return found, size, failure

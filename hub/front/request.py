@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hub.front import pieces
 from hub.front.answers import Departure, Receive, Send, Sender, send_blocks
-from hub.front.bodies import Body, Spool
+from hub.front.bodies import AHEAD, Body, Spool
 from hub.front.gateway import Answer, Unread, call, environ_of, with_body
 from hub.front.peers import address_of, holder
 from hub.front.refusals import Gone, Refused, answer_of
@@ -94,12 +94,13 @@ class Request:
                     ask_first = False
                     if (answer := await self._without_body(environ, spool.size)) is not None:
                         return answer
-                data = await self.body.more(None if until is None else max(0.0, until - loop.time()))
-                if data is None:
+                found = await self.body.some(None if until is None else max(0.0, until - loop.time()), wanted=AHEAD)
+                if found is None:
                     raise self.body.too_long(seconds)
-                if spool.size + len(data) > most:
-                    raise self._too_large(most)
-                await spool.add(data)
+                for data in found:
+                    if spool.size + len(data) > most:
+                        raise self._too_large(most)
+                    await spool.add(data)
             return await self._ask(with_body(environ, await spool.whole(), spool.size))
         finally:
             spool.close()
