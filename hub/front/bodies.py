@@ -19,8 +19,8 @@ from hub.front.refusals import Gone, Refused, no_room
 
 Receive = Callable[[], Awaitable[dict]]
 # What goes to a temporary file is written in blocks of this: each is a turn of a thread.
-WRITE = 512 << 10
-# Bytes of a body that have come and are not taken: a sender in full flow gives so many within the seconds.
+WRITE = 256 << 10
+# What is taken at a time, at most: a sender in full flow gives so much within the seconds.
 AHEAD, FLOW_SECONDS = 256 << 10, 0.05
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 << 20
 BODIES = "request bodies"
@@ -29,8 +29,8 @@ BODIES = "request bodies"
 class Body:
     """A body as it comes. `declared` is its Content-Length, None where it is sent in chunks of unknown number.
 
-    One task receives for the whole body, so that a message costs no task, timer and turn of its own. It is a little
-    ahead of the reader, and waits once `AHEAD` bytes are not taken.
+    One task receives for the whole body, so that a message costs no task, timer and turn of its own. It is ahead of the
+    reader by what they last wanted.
     """
 
     def __init__(self, receive: Receive, declared: int | None, limits: Limits) -> None:
@@ -57,8 +57,7 @@ class Body:
         if self._receiving is None:
             self._receiving = asyncio.ensure_future(self._receive())
         until = math.inf if patience is None else time.monotonic() + patience
-        if self._held < wanted:
-            await self._wait(min(wanted, AHEAD), min(FLOW_SECONDS, until - time.monotonic()))
+        await self._wait(min(wanted, AHEAD), min(FLOW_SECONDS, until - time.monotonic()))
         while not self._arrived and not self._stopped():
             now = time.monotonic()
             if now >= self._deadline:
@@ -92,7 +91,7 @@ class Body:
         try:
             while not self._whole and not self.gone:
                 self._note(await self.receive())
-                if self._held >= AHEAD and not self._whole:
+                if self._held >= self._wanted and not self._whole:
                     since, self._taken = time.monotonic(), asyncio.get_running_loop().create_future()
                     await self._taken
                     self._deadline += time.monotonic() - since  # Nobody was listening: not the sender's doing.
@@ -116,10 +115,11 @@ class Body:
 
     async def _wait(self, wanted: int, seconds: float) -> None:
         """Wait until so many bytes are here or no more will come, at most so long."""
+        self._wanted = wanted
         if self._held >= wanted or self._stopped() or seconds <= 0:
             return
         loop = asyncio.get_running_loop()
-        self._wanted, self._reader = wanted, loop.create_future()
+        self._reader = loop.create_future()
         timer = loop.call_later(seconds, _wake, self._reader)
         try:
             await self._reader

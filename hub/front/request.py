@@ -76,9 +76,9 @@ class Request:
         return await self._spooled(environ, most, seconds, ask_first=not small)
 
     async def _in_pieces(self, environ: dict, offset: int) -> Answer:
-        async def hand_over(start: int, stream, length: int, number: int) -> Answer:
+        async def hand_over(start: int, stream, length: int, number: int, more: bool) -> Answer:
             piece = {**with_body(environ, stream, length), "HTTP_UPLOAD_OFFSET": str(start)}
-            return await self._ask({**piece, "hub.piece": number, "hub.more": not self.body.ended})
+            return await self._ask({**piece, "hub.piece": number, "hub.more": more})
 
         return await pieces.relay(self.body, offset, hand_over, self.limits, self.front.memory)
 
