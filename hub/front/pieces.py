@@ -18,6 +18,7 @@ from hub.front.limits import KB, Limits
 from hub.front.refusals import Gone, Refused, no_room
 
 FIRST, LEAST, READ = 256 * KB, 64 * KB, 64 * KB
+GROWTH = 4
 # A piece that is not full is handed over when it has waited this long for the rest.
 SECONDS = 5.0
 
@@ -32,14 +33,14 @@ async def relay(
     """The answer to the last piece, or to the first that was refused.
 
     `hand_over(offset, stream, length, number, more)` gives one piece to the application, and says whether another
-    follows. Pieces double up to `limits.piece`, so that a refusal comes early and a long upload costs few calls; where
+    follows. Pieces grow up to `limits.piece`, so that a refusal comes early and a long upload costs few calls; where
     memory is short they stay small, and those under way end early. The next one comes in meanwhile.
     """
     wanted, number, coming = min(FIRST, limits.piece), 0, None
     piece = await _piece(body, wanted, memory)
     while True:
         more = not body.ended and piece.failure is None
-        wanted = min(LEAST if memory.is_short else 2 * wanted, limits.piece)
+        wanted = min(LEAST if memory.is_short else GROWTH * wanted, limits.piece)
         if more and not memory.is_short:
             coming = asyncio.ensure_future(_piece(body, wanted, memory))
         try:
