@@ -132,7 +132,7 @@ def test_a_disk_that_fails_keeps_no_room(fault):
             await spool.add(bytes(100 * KB))
             spool.file.close()
         with pytest.raises((OSError, ValueError)):
-            await spool.add(bytes(300 * KB))
+            await spool.add(bytes(600 * KB))
         spool.close()
 
     asyncio.run(story())
