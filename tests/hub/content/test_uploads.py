@@ -91,6 +91,26 @@ def test_a_piece_that_does_not_begin_at_the_end_is_told_where_the_end_is(owner, 
     assert uploads.refresh(upload)[0].received == 10
 
 
+def test_bytes_are_synced_before_they_are_acknowledged_and_once_a_request(owner, repository, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (sync(handle), synced.append(os.fstat(handle).st_size)))
+    upload = factories.begin(owner, repository, CARD)
+    data = CARD["README.md"]
+
+    def send(begin: int, stream: io.BytesIO, goes_on: bool) -> int:
+        return uploads.append(upload=upload, path="README.md", offset=begin, stream=stream, goes_on=goes_on)
+
+    assert send(0, io.BytesIO(data[:4]), True) == 4
+    assert not synced
+    assert send(4, io.BytesIO(data[4:6]), False) == 6
+    assert synced == [6]
+    with pytest.raises(ConnectionResetError):
+        send(6, Cut(data[6:], 2), True)
+    assert synced == [6, 8]
+    assert send(8, io.BytesIO(data[8:]), True) == len(data)
+    assert synced == [6, 8, len(data)]
+
+
 def test_the_disk_is_the_truth(owner, repository):
     upload = factories.begin(owner, repository, CARD)
     append(upload, "README.md", 0, CARD["README.md"][:10])
