@@ -28,7 +28,8 @@ from hubctl.transport import TRIES, pause
 if TYPE_CHECKING:
     from hubctl.client import Hub
 
-PIECE = 8 << 20
+# A piece is acknowledged when it is on the hub's disk; a cut one costs little, as the hub keeps what came of it.
+PIECE, BLOCK = 64 << 20, 1 << 20
 BUSY_SECONDS = 900.0  # how long another request on the same upload is waited for, such as a commit of gigabytes
 HEAD = 1024  # bytes at a file's start by which the hub tells what it is, before all of it is sent
 MANY = 2000  # files; of more the hub takes none
@@ -58,7 +59,7 @@ def hashed(files: Mapping[str, Path], moved: Moved) -> list[LocalFile]:
     for path, local in sorted(files.items()):
         total, digest, done, head = local.stat().st_size, hashlib.sha256(), 0, b""
         with local.open("rb") as file:
-            while piece := file.read(PIECE):
+            while piece := file.read(BLOCK):
                 head = head or piece[: HEAD if len(files) <= MANY else 0]
                 digest.update(piece)
                 done += len(piece)
@@ -220,7 +221,7 @@ def _piece(file: LocalFile, offset: int, length: int, moved: Moved) -> Iterator[
         stream.seek(offset)
         left = length
         while left:
-            block = stream.read(min(left, 1 << 18))
+            block = stream.read(min(left, BLOCK))
             if not block:
                 raise Refused(f"{file.local} became shorter while it was sent; push it again.")
             left -= len(block)

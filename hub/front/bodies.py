@@ -6,6 +6,7 @@ What has come lies in memory up to a megabyte, then in a temporary file without 
 import asyncio
 import contextlib
 import io
+import math
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -18,13 +19,19 @@ from hub.front.refusals import Gone, Refused, no_room
 
 Receive = Callable[[], Awaitable[dict]]
 # What goes to a temporary file is written in blocks of this: each is a turn of a thread.
-WRITE = 256 << 10
+WRITE = 512 << 10
+# What is taken at a time, at most: a sender in full flow gives so much within the seconds.
+AHEAD, FLOW_SECONDS = 256 << 10, 0.05
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 << 20
 BODIES = "request bodies"
 
 
 class Body:
-    """A body as it comes. `declared` is its Content-Length, None where it is sent in chunks of unknown number."""
+    """A body as it comes. `declared` is its Content-Length, None where it is sent in chunks of unknown number.
+
+    One task receives for the whole body, so that a message costs no task, timer and turn of its own. It is ahead of the
+    reader by what they last wanted.
+    """
 
     def __init__(self, receive: Receive, declared: int | None, limits: Limits) -> None:
         self.receive, self.declared, self.limits = receive, declared, limits
@@ -32,43 +39,40 @@ class Body:
         self.ended = declared == 0
         self.gone = False
         self._deadline = time.monotonic() + limits.grace
-        self._next: asyncio.Task | None = None
+        self._arrived: list[bytes] = []
+        self._held, self._wanted = 0, 1
+        self._whole = False
+        self._receiving: asyncio.Task | None = None
+        self._reader: asyncio.Future | None = None
+        self._taken: asyncio.Future | None = None
 
-    async def more(self, patience: float | None = None) -> bytes | None:
-        """The next bytes, b"" at the end; None where nothing came within `patience` seconds.
+    async def some(self, patience: float | None = None, *, wanted: int = 1) -> list[bytes] | None:
+        """The next bytes, [] at the end: what has come, or for a moment more up to `wanted`, at most `AHEAD`.
 
-        Refused (408) where the sender is too slow, Gone where they hung up.
+        None where nothing came within `patience` seconds. Refused (408) where the sender is too slow, Gone where they
+        hung up.
         """
         if self.ended:
-            return b""
-        if self._next is None:
-            self._next = asyncio.ensure_future(_message(self.receive))
-            await asyncio.sleep(0)  # What has come already needs no waiting, which costs a timer and a callback.
-        left = self._deadline - time.monotonic()
-        if not self._next.done():
-            await asyncio.wait({self._next}, timeout=max(0.0, left if patience is None else min(left, patience)))
-        if not self._next.done():
-            if time.monotonic() < self._deadline:
+            return []
+        if self._receiving is None:
+            self._receiving = asyncio.ensure_future(self._receive())
+        until = math.inf if patience is None else time.monotonic() + patience
+        await self._wait(min(wanted, AHEAD), min(FLOW_SECONDS, until - time.monotonic()))
+        while not self._arrived and not self._stopped():
+            now = time.monotonic()
+            if now >= self._deadline:
+                self.abandon()
+                raise self._too_slow()
+            if now >= until:
                 return None
-            self.abandon()
-            raise self._too_slow()
-        message, self._next = self._next.result(), None
-        if message["type"] != "http.request":
-            self.gone = True
-            raise Gone
-        data = message.get("body", b"")
-        self.came += len(data)
-        self.ended = not message.get("more_body") or self.came == self.declared
-        now = time.monotonic()
-        # Each byte buys time at the least rate, and nobody saves up more than the grace.
-        self._deadline = min(now + self.limits.grace, self._deadline + len(data) / self.limits.rate)
-        return data
+            await self._wait(1, min(until, self._deadline) - now)
+        return self._take()
 
     def abandon(self) -> None:
         """Stop waiting for more."""
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
+        if self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None  # With it goes the server's hold on the connection.
         self.ended = True
 
     async def linger(self) -> None:
@@ -76,12 +80,65 @@ class Body:
         until, most = time.monotonic() + LINGER_SECONDS, self.came + LINGER_BYTES
         with contextlib.suppress(Gone, Refused):
             while not self.ended and self.came < most and (left := until - time.monotonic()) > 0:
-                await self.more(left)
+                await self.some(left)
         self.abandon()
 
     def too_long(self, seconds: float) -> Refused:
         """The whole body did not come in the seconds that a body like this may take."""
         return Refused(408, "body.slow", f"The request body did not come within {seconds:g} s.", retry_after=1)
+
+    async def _receive(self) -> None:
+        try:
+            while not self._whole and not self.gone:
+                self._note(await self.receive())
+                if self._held >= self._wanted and not self._whole:
+                    since, self._taken = time.monotonic(), asyncio.get_running_loop().create_future()
+                    await self._taken
+                    self._deadline += time.monotonic() - since  # Nobody was listening: not the sender's doing.
+        finally:
+            _wake(self._reader)
+
+    def _note(self, message: dict) -> None:
+        if message["type"] != "http.request":
+            self.gone = True
+            return
+        data = message.get("body", b"")
+        self.came += len(data)
+        self._held += len(data)
+        self._arrived.append(data)
+        self._whole = not message.get("more_body") or self.came == self.declared
+        # Each byte buys time at the least rate, and nobody saves up more than the grace.
+        until = self._deadline + len(data) / self.limits.rate
+        self._deadline = min(time.monotonic() + self.limits.grace, until)
+        if self._held >= self._wanted:
+            _wake(self._reader)
+
+    async def _wait(self, wanted: int, seconds: float) -> None:
+        """Wait until so many bytes are here or no more will come, at most so long."""
+        self._wanted = wanted
+        if self._held >= wanted or self._stopped() or seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        self._reader = loop.create_future()
+        timer = loop.call_later(seconds, _wake, self._reader)
+        try:
+            await self._reader
+        finally:
+            timer.cancel()
+            self._reader = None
+
+    def _stopped(self) -> bool:
+        return self._whole or self.gone or self._receiving.done()
+
+    def _take(self) -> list[bytes]:
+        if not self._arrived:
+            if self.gone:
+                raise Gone
+            self._receiving.result()
+        found, self._arrived, self._held = self._arrived, [], 0
+        self.ended = self._whole
+        _wake(self._taken)
+        return found
 
     def _too_slow(self) -> Refused:
         return Refused(
@@ -93,8 +150,9 @@ class Body:
         )
 
 
-async def _message(receive: Receive) -> dict:
-    return await receive()
+def _wake(waiting: asyncio.Future | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 class Spool:

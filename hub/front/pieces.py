@@ -3,9 +3,12 @@
 No thread waits for the network, and what arrived before a cut is kept: the route has it already, or gets it then.
 """
 
+import asyncio
+import contextlib
 import io
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from hub.front.bodies import BODIES, Body
@@ -15,6 +18,7 @@ from hub.front.limits import KB, Limits
 from hub.front.refusals import Gone, Refused, no_room
 
 FIRST, LEAST, READ = 256 * KB, 64 * KB, 64 * KB
+GROWTH = 4
 # A piece that is not full is handed over when it has waited this long for the rest.
 SECONDS = 5.0
 
@@ -22,55 +26,81 @@ SECONDS = 5.0
 async def relay(
     body: Body,
     offset: int,
-    hand_over: Callable[[int, BinaryIO, int, int], Awaitable[Answer]],
+    hand_over: Callable[[int, BinaryIO, int, int, bool], Awaitable[Answer]],
     limits: Limits,
     memory: Budget,
 ) -> Answer:
     """The answer to the last piece, or to the first that was refused.
 
-    `hand_over(offset, stream, length, number)` gives one piece to the application. Pieces double up to `limits.piece`,
-    so that a refusal comes early and a long upload costs few calls; where memory is short they stay small, and
-    those under way end early.
+    `hand_over(offset, stream, length, number, more)` gives one piece to the application, and says whether another
+    follows. Pieces grow up to `limits.piece`, so that a refusal comes early and a long upload costs few calls; where
+    memory is short they stay small, and those under way end early. The next one comes in meanwhile.
     """
-    wanted, number = min(FIRST, limits.piece), 0
+    wanted, number, coming = min(FIRST, limits.piece), 0, None
+    piece = await _piece(body, wanted, memory)
     while True:
-        piece, size, failure = await _piece(body, wanted, memory)
+        more = not body.ended and piece.failure is None
+        wanted = min(LEAST if memory.is_short else GROWTH * wanted, limits.piece)
+        if more and not memory.is_short:
+            coming = asyncio.ensure_future(_piece(body, wanted, memory))
         try:
             answer = None
-            if size or failure is None:
-                answer = await hand_over(offset, io.BufferedReader(_Chunks(piece), READ), size, number)
+            if piece.size or piece.failure is None:
+                stream = io.BufferedReader(_Chunks(piece.chunks), READ)
+                answer = await hand_over(offset, stream, piece.size, number, more)
+        except BaseException:
+            await _drop(coming, memory)
+            raise
         finally:
-            memory.give(size)
-        if failure is not None:
-            raise failure
-        if body.ended or answer.status != 200:
+            memory.give(piece.size)
+        if piece.failure is not None:
+            raise piece.failure
+        if not more or answer.status != 200:
+            await _drop(coming, memory)
             return answer
-        offset, number = offset + size, number + 1
-        wanted = min(LEAST if memory.is_short else 2 * wanted, limits.piece)
+        offset, number = offset + piece.size, number + 1
+        piece, coming = await (coming or _piece(body, wanted, memory)), None
 
 
-async def _piece(body: Body, wanted: int, memory: Budget) -> tuple[list[bytes], int, Exception | None]:
-    """The next bytes and how many, taken from the budget: as many as wanted, or what came in time; and why no more
-    will come."""
-    found: list[bytes] = []
-    size, until = 0, time.monotonic() + SECONDS
+async def _drop(coming: "asyncio.Task[_Piece] | None", memory: Budget) -> None:
+    """Forget a piece that comes and that nobody will have."""
+    if coming is not None:
+        coming.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            memory.give((await coming).size)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Bytes taken from the budget, and why no more will come where they ended early."""
+
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
     failure: Exception | None = None
-    while size < wanted and not body.ended:
-        try:
-            data = await body.more(max(0.01, until - time.monotonic()) if found else None)
-        except (Gone, Refused) as error:
-            failure = error
-            break
-        if data is None:
-            break
-        if not memory.take(len(data)):
-            failure = no_room(BODIES)
-            break
-        found.append(data)
-        size += len(data)
-        if memory.is_short and size >= LEAST:
-            break
-    return found, size, failure
+
+
+async def _piece(body: Body, wanted: int, memory: Budget) -> _Piece:
+    """The next bytes: as many as wanted, or what came in time."""
+    piece, until = _Piece(), time.monotonic() + SECONDS
+    try:
+        while piece.size < wanted and not body.ended:
+            patience = max(0.01, until - time.monotonic()) if piece.chunks else None
+            come = await body.some(patience, wanted=min(wanted - piece.size, LEAST if memory.is_short else wanted))
+            if come is None:
+                break
+            length = sum(map(len, come))
+            if not memory.take(length):
+                raise no_room(BODIES)
+            piece.chunks += come
+            piece.size += length
+            if memory.is_short and piece.size >= LEAST:
+                break
+    except (Gone, Refused) as error:
+        piece.failure = error
+    except BaseException:
+        memory.give(piece.size)
+        raise
+    return piece
 
 
 class _Chunks(io.RawIOBase):

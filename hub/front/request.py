@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hub.front import pieces
 from hub.front.answers import Departure, Receive, Send, Sender, send_blocks
-from hub.front.bodies import Body, Spool
+from hub.front.bodies import AHEAD, Body, Spool
 from hub.front.gateway import Answer, Unread, call, environ_of, with_body
 from hub.front.peers import address_of, holder
 from hub.front.refusals import Gone, Refused, answer_of
@@ -76,9 +76,9 @@ class Request:
         return await self._spooled(environ, most, seconds, ask_first=not small)
 
     async def _in_pieces(self, environ: dict, offset: int) -> Answer:
-        async def hand_over(start: int, stream, length: int, number: int) -> Answer:
+        async def hand_over(start: int, stream, length: int, number: int, more: bool) -> Answer:
             piece = {**with_body(environ, stream, length), "HTTP_UPLOAD_OFFSET": str(start)}
-            return await self._ask({**piece, "hub.piece": number, "hub.more": not self.body.ended})
+            return await self._ask({**piece, "hub.piece": number, "hub.more": more})
 
         return await pieces.relay(self.body, offset, hand_over, self.limits, self.front.memory)
 
@@ -94,12 +94,13 @@ class Request:
                     ask_first = False
                     if (answer := await self._without_body(environ, spool.size)) is not None:
                         return answer
-                data = await self.body.more(None if until is None else max(0.0, until - loop.time()))
-                if data is None:
+                found = await self.body.some(None if until is None else max(0.0, until - loop.time()), wanted=AHEAD)
+                if found is None:
                     raise self.body.too_long(seconds)
-                if spool.size + len(data) > most:
-                    raise self._too_large(most)
-                await spool.add(data)
+                for data in found:
+                    if spool.size + len(data) > most:
+                        raise self._too_large(most)
+                    await spool.add(data)
             return await self._ask(with_body(environ, await spool.whole(), spool.size))
         finally:
             spool.close()

@@ -1,7 +1,7 @@
 """How large each module's update is: ‖ΔW‖ = |s| · √⟨A Aᵀ, Bᵀ B⟩ (Frobenius), from a file's factors, without torch.
 
-Two r × r Grams a module, one module in memory at a time. Halves are scaled by their largest value first, so that
-float32 products neither overflow nor vanish.
+Two r × r Grams a module, one module in memory at a time. Halves are scaled by their largest value first where
+float32 products could overflow or vanish.
 """
 
 import math
@@ -15,6 +15,8 @@ from composition.formats.safetensors_header import SafetensorsHeader, TensorInfo
 LARGEST = 256 * 1024 * 1024
 """A module whose factor has more bytes than this gets no norm: an upload is checked in little memory."""
 BFLOAT16 = "BF16"
+AS_IT_IS = (1e-6, 1e4)
+"""Largest magnitudes of float32 factors whose products are far from both ends of float32, up to `LARGEST` bytes."""
 PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
@@ -44,7 +46,10 @@ def _read(stream: BinaryIO, header: SafetensorsHeader, tensor: TensorInfo) -> np
 
 
 def _scaled(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """(values over their largest magnitude, in float32; that magnitude)."""
+    """(values in float32, over their largest magnitude unless that is near 1 anyway; what they were divided by)."""
     largest = float(max(values.max(), -values.min()))
-    wide = values.astype(np.promote_types(values.dtype, np.float32))
-    return (wide / (largest or 1.0)).astype(np.float32), largest
+    if values.dtype == np.float32 and AS_IT_IS[0] < largest < AS_IT_IS[1]:
+        return values, 1.0
+    wide = np.promote_types(values.dtype, np.float32)
+    scaled = np.divide(values, wide.type(largest or 1.0), dtype=wide)
+    return scaled.astype(np.float32, copy=False), largest

@@ -153,7 +153,8 @@ class UploadBytes(View):
     )
     def put(self, request, pk, path):
         upload = access.upload(self.viewer, pk)
-        received = uploads.append(upload=upload, path=path, offset=upload_offset(request), stream=body_stream(request))
+        at, goes_on = upload_offset(request), bool(request.META.get("hub.more"))
+        received = uploads.append(upload=upload, path=path, offset=at, stream=body_stream(request), goes_on=goes_on)
         return Response({"received": received})
 
 

@@ -43,7 +43,7 @@ def path_of(file: UploadFile) -> Path:
 
 
 def received(file: UploadFile) -> int:
-    """Bytes that have come and are safe on the disk; all of them where the repository holds the blob already."""
+    """Bytes that have come; all of them where the repository holds the blob already."""
     if file.blob_id:
         return file.size
     return _size(path_of(file))
@@ -102,23 +102,27 @@ def whole_even_on_a_full_disk(upload: UUID) -> Iterator[None]:
         yield
 
 
-def append(out: BinaryIO, stream: BinaryIO, room: int) -> bool:
+def append(out: BinaryIO, stream: BinaryIO, room: int, *, goes_on: bool = False) -> bool:
     """Copy at most `room` bytes and sync them, also when the sender breaks off; True if it had more to send.
 
+    With `goes_on` the same request brings more, and its last bytes sync these as well: nobody is told of them before.
     DiskFull where the disk has become nearly full; what came before is kept.
     """
+    synced_later = False
     try:
         while room:
             disk.require_room()
             chunk = stream.read(min(CHUNK, room))
             if not chunk:
+                synced_later = goes_on
                 return False
             out.write(chunk)
             room -= len(chunk)
         return bool(stream.read(1))
     finally:
         out.flush()
-        os.fsync(out.fileno())
+        if not synced_later:
+            os.fsync(out.fileno())
 
 
 def share(old: UploadFile, new: UploadFile) -> int:

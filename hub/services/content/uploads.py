@@ -116,8 +116,10 @@ def refresh(upload: Upload) -> list[UploadFile]:
     return rows
 
 
-def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
+def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on: bool = False) -> int:
     """Receive bytes of one file from `offset` on; returns how many are here then. What came before a cut is kept.
+
+    They are safe on the disk then, unless the request `goes_on`: then they are when its last bytes are.
 
     Conflict, with `received`, where `offset` is not the end of what is here. Invalid where more comes than promised,
     CompositionError where the first bytes are of a kind that is never accepted; then the bytes are dropped.
@@ -138,7 +140,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO) -> int:
                 received=here,
             )
         try:
-            more = staging.append(out, stream, file.size - here)
+            more = staging.append(out, stream, file.size - here, goes_on=goes_on)
             if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
                 refuse_by_first_bytes(file, upload.files.values_list("path", flat=True))
         finally:

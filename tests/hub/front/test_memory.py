@@ -132,7 +132,7 @@ def test_a_disk_that_fails_keeps_no_room(fault):
             await spool.add(bytes(100 * KB))
             spool.file.close()
         with pytest.raises((OSError, ValueError)):
-            await spool.add(bytes(300 * KB))
+            await spool.add(bytes(600 * KB))
         spool.close()
 
     asyncio.run(story())
@@ -144,9 +144,10 @@ def test_uploads_in_pieces_hand_over_small_ones_where_memory_is_short():
     memory = Budget(MB, MB)
     memory.take(700 * KB)  # an upload elsewhere
 
-    async def hand_over(offset: int, stream: io.BytesIO, length: int, number: int) -> Answer:
+    async def hand_over(offset: int, stream: io.BytesIO, length: int, number: int, more: bool) -> Answer:
         assert offset == sum(sizes) and stream.read() == bytes(length)
         sizes.append(length)
+        assert more == (sum(sizes) < 2 * MB)
         return Answer(200, [])
 
     async def receive() -> dict:
@@ -155,6 +156,43 @@ def test_uploads_in_pieces_hand_over_small_ones_where_memory_is_short():
     asyncio.run(pieces.relay(Body(receive, 2 * MB, LIMITS), 0, hand_over, LIMITS, memory))
     assert sum(sizes) == 2 * MB and max(sizes) == 64 * KB
     assert memory.used == 700 * KB
+
+
+@pytest.mark.parametrize("ends", ["refused", "broken", "left"])
+def test_an_upload_that_ends_early_gives_back_the_piece_that_was_coming(ends):
+    memory = Budget(8 * MB, 8 * MB)
+    left = asyncio.Event()
+
+    async def hand_over(offset: int, stream: io.BytesIO, length: int, number: int, more: bool) -> Answer:
+        while memory.used < length + 64 * KB:  # The next one comes meanwhile.
+            await asyncio.sleep(0)
+        if ends == "broken":
+            raise OSError("the disk")
+        if ends == "left":
+            left.set()
+            await asyncio.sleep(30)
+        return Answer(409, [])
+
+    async def receive() -> dict:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": bytes(32 * KB), "more_body": True}
+
+    async def story() -> None:
+        body = Body(receive, 50 * MB, LIMITS)
+        upload = asyncio.ensure_future(pieces.relay(body, 0, hand_over, LIMITS, memory))
+        if ends == "refused":
+            assert (await upload).status == 409
+        if ends == "left":
+            await left.wait()
+            upload.cancel()
+        if ends != "refused":
+            with pytest.raises(OSError if ends == "broken" else asyncio.CancelledError):
+                await upload
+        assert body.came < 4 * MB
+        body.abandon()
+
+    asyncio.run(story())
+    assert memory.used == 0
 
 
 def test_a_share_counts_where_something_is_held_already():
