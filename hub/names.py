@@ -83,9 +83,9 @@ def check_ref(name: str) -> str:
             f"{name!r} can't name a branch or tag: use letters, digits, '.', '_', '-' and '/', at most 200.",
             field="name",
         )
-    if VERSION.fullmatch(name) or OID.fullmatch(name) or name == "latest" or name.startswith("refs/"):
+    if VERSION.fullmatch(name) or OID.fullmatch(name) or name == "latest" or name.partition("/")[0] == "refs":
         raise Invalid(
-            f"{name!r} is a name only the hub gives (version, revision id, latest, refs/…); choose another.",
+            f"{name!r} is a name only the hub gives (version, revision id, latest, refs, refs/…); choose another.",
             field="name",
         )
     return name

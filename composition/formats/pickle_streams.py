@@ -67,6 +67,7 @@ def _steps(data: bytes) -> Iterator[str]:
         return
 
 
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _NUMBERS = frozenset({"INT", "LONG", "FLOAT", "GET", "PUT"})
 
 
@@ -74,7 +75,7 @@ def _opcodes(data: bytes) -> Iterator[pickletools.OpcodeInfo]:
     """The opcodes up to STOP. ValueError where the bytes end, or hold what no unpickler takes."""
     stream = io.BytesIO(data)
     while code := stream.read(1):
-        opcode = pickletools.code2op.get(code.decode("latin-1"))
+        opcode = _OPCODES.get(code)
         if opcode is None:
             raise ValueError("no opcode")
         if opcode.name in _NUMBERS or opcode.name == "STRING":

@@ -1,5 +1,7 @@
 """Pages of lists: `Link: <address>; rel="next"`, absolute and by the host that was asked, followed as it stands."""
 
+from urllib.parse import quote
+
 from rest_framework.response import Response
 
 from hub.errors import Invalid
@@ -12,7 +14,7 @@ def with_next(view: View, rows: list, cursor: str | None) -> Response:
         return Response(rows)
     query = view.request.query_params.copy()
     query["cursor"] = cursor
-    path = view.request.META.get("hub.raw_path") or view.request.path
+    path = view.request.META.get("hub.raw_path") or quote(view.request.path)
     address = view.request.build_absolute_uri(f"{path}?{query.urlencode()}")
     return Response(rows, headers={"Link": f'<{address}>; rel="next"'})
 

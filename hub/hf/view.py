@@ -16,6 +16,7 @@ from hub.http.authentication import TokenAuthentication
 from hub.http.bodies import JSONParser
 
 ID = frozenset({"type", "namespace", "name"})
+LONGEST_TEXT = 1000  # no name is longer, and databases refuse to look for much longer ones
 STORING = frozenset({"POST", "PUT", "PATCH"})
 LOADERS = re.compile(r"\b(transformers|diffusers|sentence[-_]transformers)/")
 
@@ -97,8 +98,12 @@ class View(APIView):
         """A text of the request's JSON, where it is missing or null the fallback. Errors: Invalid for all else."""
         value = self.body().get(key)
         value = fallback if value is None else value
-        if not isinstance(value, str) or not value:
-            raise Invalid(f"{key!r} should be a text in the request's JSON, and is {str(value)[:60]!r}.", field=key)
+        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
+            raise Invalid(
+                f"{key!r} should be a text of at most {LONGEST_TEXT} characters in the request's JSON, and is "
+                f"{str(value)[:60]!r}.",
+                field=key,
+            )
         return value
 
     def query(self, key: str) -> str:

@@ -7,10 +7,11 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from hub import access
 from hub.access import Viewer, visible
 from hub.access.bases import is_admin, may_change
 from hub.errors import Conflict, Invalid, PermissionDenied
-from hub.models import FINAL, BaseModel, Evaluation, Job, Repository, Upload, User, fold
+from hub.models import FINAL, BaseModel, Evaluation, Job, Namespace, Repository, Upload, User, fold
 from hub.queries.repository import trash
 from hub.services.audit import record
 from hub.services.known_bases import hold
@@ -29,10 +30,26 @@ def require_owner(actor: User, base: BaseModel, what: str, *, site_admin: bool |
         )
 
 
+def _refuse_place_of_others(actor: User, name: str, field: str) -> None:
+    """Whoever asks for `ns/name` trusts the members of `ns`: files of a base of strangers must not come from there."""
+    place = Namespace.objects.filter(name__iexact=name.partition("/")[0]).first()
+    if place is not None and not access.may(Viewer(user=actor), place, "write"):
+        raise PermissionDenied(
+            f"{name!r} lies in the namespace {place.name} of this hub, and you are no writer there: use a name of your "
+            f"own, such as {actor.username}/{name.rpartition('/')[2] or 'NAME'}.",
+            code="base.reserved",
+            field=field,
+        )
+
+
 def refuse_reserved(actor: User, name: str, field: str, *, site_admin: bool | None = None) -> None:
-    """Refuse a name or alias below a prefix of HUB_RESERVED_BASES, unless an administrator gives it."""
+    """Refuse a name or alias below a prefix of HUB_RESERVED_BASES or a namespace of others, unless an administrator
+    gives it."""
+    if is_admin(actor, site_admin):
+        return
+    _refuse_place_of_others(actor, name, field)
     prefix = next((one for one in settings.RESERVED_BASES if fold(name).startswith(fold(one))), None)
-    if prefix is None or is_admin(actor, site_admin):
+    if prefix is None:
         return
     raise PermissionDenied(
         f"{name!r} begins with {prefix}, which is kept for the official models: only an administrator of this hub "

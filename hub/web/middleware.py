@@ -33,8 +33,9 @@ KEEPS_TYPED = {"edit_card", "merge", "evaluate", "new_job", "generate", "train_g
 
 
 def is_page(request: HttpRequest) -> bool:
-    """True for the pages; the API answers for itself."""
-    return not request.path.startswith("/api/")
+    """True for the pages; the API and the Hugging Face protocol answer for themselves, wherever they stand."""
+    match = request.resolver_match
+    return not request.path.startswith("/api/") and not hasattr(match and match.func, "cls")
 
 
 class ContentSecurityPolicy:

@@ -315,3 +315,14 @@ def test_the_migration_folds_what_is_there(people, registered):
     migration.note_administrators(apps, None)
     assert list(BaseAlias.objects.order_by("pk").values_list("folded", flat=True)) == ["/models/a", None, "b"]
     assert list(BaseModel.objects.order_by("pk").values_list("source_by_admin", flat=True)) == [False, True]
+
+
+def test_nobody_registers_a_base_in_the_namespace_of_others(people, base):
+    """Its files would be served at `lab/…`, to people who trust the members of lab."""
+    config = factories.PICO_CONFIG
+    for name in ("lab/evil", "LAB/evil", "owner/evil"):
+        with pytest.raises(PermissionDenied) as refused:
+            bases.register_base(actor=people.stranger, name=name, config=config)
+        assert refused.value.code == "base.reserved"
+    assert bases.register_base(actor=people.stranger, name="stranger/mine", config=config)
+    assert bases.register_base(actor=people.member, name="lab/theirs", config=config)

@@ -118,11 +118,11 @@ def test_a_parent_that_turned_private_meanwhile_makes_the_result_private(queue, 
 def test_a_user_s_error_fails_the_job_with_code_and_sentence(queue, work, owner):
     job = queue("svd", rank=2)
     # Between queueing and running somebody put another thing under the name.
-    factories.make_repository(owner, "merged", kind="dataset")
+    factories.make_repository(owner, "merged", kind="generator")
     job = work(job)
     assert job.state == State.FAILED
     assert job.error["code"] == "invalid"
-    assert "dataset" in job.error["message"]
+    assert "generator" in job.error["message"]
     assert job.result is None
 
 

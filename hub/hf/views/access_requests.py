@@ -40,7 +40,7 @@ class Handle(View):
     def post(self, request, type, namespace, name):
         repository = places.place(self.viewer, type, namespace, name, "admin").repository
         body = self.body()
-        which = {"user": str(body.get("user") or "")} if body.get("user") else {"pk": _number(body.get("requestId"))}
+        which = {"user": self.text("user")} if body.get("user") else {"pk": _number(body.get("requestId"))}
         found = queries.access_request(repository, **which)
         state = str(body.get("status") or "")
         done = access_requests.decide(actor=self.actor(), repository=repository, request=found, state=state)
@@ -54,7 +54,7 @@ class Grant(View):
 
     def post(self, request, type, namespace, name):
         repository = places.place(self.viewer, type, namespace, name, "admin").repository
-        user = queries.user(str(self.body().get("user") or ""))
+        user = queries.user(self.text("user"))
         return Response(shown(access_requests.grant(actor=self.actor(), repository=repository, user=user)))
 
 

@@ -75,6 +75,9 @@ def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:
 def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     actor, repository = store.user, store.repository
     receiving.expect(actor=actor, repository=repository, entry=entry)
+    if Arrival.objects.filter(user=actor, repository=repository, blob=entry.sha256, blob__size=entry.size).exists():
+        # Made before: a small shard sent again and again must not cost its large file each time.
+        return receiving.note(actor=actor, repository=repository, entry=entry)
     xorbs = _Xorbs(stores.folder(store))
     try:
         blobs.put_proven(_watched(rebuild(file, xorbs.open, max_bytes=entry.size)), entry.sha256)

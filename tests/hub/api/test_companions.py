@@ -52,7 +52,7 @@ def test_adding_again_replaces_and_removing_removes(people, repository):
         ("?kind=seeds&name=a.jsonl&visibility=x", "invalid"),
         ("?kind=seeds&name=a.jsonl&colour=x", "invalid"),
         ("?kind=seeds&name=../a.jsonl", None),
-        ("?kind=seeds&name=a.pkl", None),
+        ("?kind=seeds&name=a.zip", None),
     ],
 )
 def test_bad_ones_leave_nothing(owner, repository, query, code):

@@ -1,6 +1,7 @@
 """Trees, named paths, refs, branches, tags and commits."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
@@ -107,6 +108,14 @@ def test_a_tree_comes_in_pages(hub, history):
     refused(ask.get(f"{HERE}/tree/main?cursor=%ff"), 422, None, "cursor")
 
 
+def test_the_way_to_the_next_page_holds_any_name_of_a_folder(hub, dataset):
+    files = {f"a?b #c%/{number}.txt": b"1" for number in range(3)}
+    factories.push(hub.owner, dataset, {**factories.dataset_files(), **files})
+    ask, address = Asker(), f"{HERE}/tree/main/{quote('a?b #c%')}?limit=2"
+    following = re.search(r"<http://testserver([^>]+)>", ask.get(address).headers["Link"])[1]
+    assert paths(ask.json(following)) == ["a?b #c%/2.txt"]
+
+
 def test_named_paths_come_in_their_order_and_unknown_ones_are_left_out(hub, history):
     answer = Asker().form(f"{HERE}/paths-info/main", paths=["z.txt", "none", "a", "README.md"], expand="true")
     assert paths(answer.json()) == ["z.txt", "a", "README.md"]
@@ -179,7 +188,8 @@ def test_branches_begin_anywhere_and_main_stays(hub, dataset, history):
     for name in ("new", "main"):
         refused(ask("POST", f"{HERE}/branch/{name}", {}), 409, None, f"Reference refs/heads/{name} already exists")
     refused(ask("POST", f"{HERE}/branch/x", {"startingPoint": "none"}), 404, "RevisionNotFound")
-    refused(ask("POST", f"{HERE}/branch/refs%2Fpr%2F5", {}), 422, None, "only the hub gives")
+    for name in ("refs%2Fpr%2F5", "refs"):  # A branch "refs" would stand before refs/heads/main in an address.
+        refused(ask("POST", f"{HERE}/branch/{name}", {}), 422, None, "only the hub gives")
     refused(ask("DELETE", f"{HERE}/branch/main"), 403, None, "Cannot delete refs/heads/main")
     refused(ask("DELETE", f"{HERE}/branch/none"), 404, "RevisionNotFound", "Invalid rev id")
     assert ask("DELETE", f"{HERE}/branch/same").status_code == 200

@@ -14,7 +14,7 @@ from django.utils import timezone
 from hub.hf.views import xet as views
 from hub.models import Arrival, ChunkStore, Membership
 from hub.services import arrivals, quotas
-from hub.services.arrivals import stores
+from hub.services.arrivals import chunks, stores
 from hub.storage import blobs
 from tests.hub import factories
 from tests.hub.hf.wire import Hf, lfs
@@ -102,6 +102,14 @@ def test_later_files_take_chunks_of_earlier_ones(hf, cas):
     with blobs.open(sha256_of(mixed)) as stream:
         assert stream.read() == mixed.data
     assert cas.store.bytes == 29_000
+
+
+def test_a_shard_sent_again_makes_its_file_once(cas, monkeypatch):
+    cas.xorb(XORB)
+    made, rebuild = [], chunks.rebuild
+    monkeypatch.setattr(chunks, "rebuild", lambda *args, **more: made.append(1) or rebuild(*args, **more))
+    assert [cas.shard(FILE).status_code for _ in range(3)] == [200, 200, 200]
+    assert made == [1] and Arrival.objects.get().blob_id == sha256_of(FILE)
 
 
 def test_an_empty_file_needs_no_chunk(cas):
