@@ -28,6 +28,7 @@ def test_the_hf_command_does_all_that_it_can(hub, tmp_path):
     assert {row["call"] for row in rows} <= table.calls()
 
 
+@pytest.mark.slow  # half a minute; `make test-clients` runs the page as well
 def test_every_snippet_of_the_docs_and_of_an_adapters_page_runs(hub, tmp_path, client):
     blocks = snippets.blocks(hub.url, hub.tokens)
     you = User.objects.get(username="you")

@@ -17,21 +17,21 @@ FILES = (
     "hub/test_outbox.py",
     "attack/test_names_at_once.py",
     "attack/test_gone_at_once.py",
-    "attack/test_protocol_at_once.py",
-    "attack/test_uploads.py",
     "workers/test_dead_database.py",
 )
+MORE = ("attack/test_protocol_at_once.py", "attack/test_uploads.py")
 
 
 @pytest.mark.services
-def test_side_by_side_on_postgres():
+@pytest.mark.parametrize("files", [FILES, pytest.param(MORE, marks=pytest.mark.slow)], ids=["files", "more"])
+def test_side_by_side_on_postgres(files):
     """The files in a run of their own against PostgreSQL, in one database made for them."""
     with socket.socket() as probe:
         probe.settimeout(2)
         if probe.connect_ex(("127.0.0.1", 5432)) != 0:
             pytest.skip("no PostgreSQL on 127.0.0.1:5432")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(str(TESTS / file) for file in FILES)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(str(TESTS / file) for file in files)],
         env={**os.environ, "DATABASE_URL": POSTGRES},
         cwd=TESTS.parent,
         capture_output=True,

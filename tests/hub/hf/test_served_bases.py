@@ -75,6 +75,7 @@ def adapter(pushed, hubctl, tmp_path):
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_transformers_and_peft_load_bases_that_the_hub_serves_and_those_in_their_cache(
     served, ada, adapter, hubctl, folder, tmp_path
 ):
