@@ -33,9 +33,8 @@ KEEPS_TYPED = {"edit_card", "merge", "evaluate", "new_job", "generate", "train_g
 
 
 def is_page(request: HttpRequest) -> bool:
-    """True for the pages; the API and the Hugging Face protocol answer for themselves, wherever they stand."""
-    match = request.resolver_match
-    return not request.path.startswith("/api/") and not hasattr(match and match.func, "cls")
+    """True for the pages; the API answers for itself."""
+    return not request.path.startswith("/api/")
 
 
 class ContentSecurityPolicy:
@@ -66,7 +65,8 @@ class RefusalPages:
 
     def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
         stores = request.method == "POST" and request.resolver_match.url_name not in FREES | KEEPS_TYPED
-        if is_page(request) and stores and (reason := disk.low()):
+        # A view of the protocol answers for itself, also at an address like a page's.
+        if is_page(request) and not hasattr(view, "cls") and stores and (reason := disk.low()):
             return refusal_page(request, DiskFull(reason))
         return None
 

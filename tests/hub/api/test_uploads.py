@@ -67,7 +67,7 @@ def test_the_body_is_streamed_in_blocks(api, files, monkeypatch):
     """Bytes reach the service by `read(n)`; nothing asks for the whole body."""
     sizes = []
 
-    def spy(*, upload, path, offset, stream):
+    def spy(*, stream, **_):
         while block := stream.read(1000):
             sizes.append(len(block))
         return sum(sizes)
