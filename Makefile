@@ -45,7 +45,7 @@ up: setup ## serve the hub with a worker at http://127.0.0.1:8000 (HOST=, PORT=)
 	@exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
 test: setup ## run the whole suite on two cores, without the slow tests
-	$(ONE_THREAD) $(COMPILED) $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	$(ONE_THREAD) $(COMPILED) $(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 test-slow: setup ## run the tests that take minutes
 	$(ONE_THREAD) $(COMPILED) $(BIN)/python -m pytest -m slow $(TESTS)
