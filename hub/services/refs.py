@@ -119,15 +119,7 @@ def delete_branch(*, actor: User, repository: Repository, name: str, may_protect
             f"Cannot delete refs/heads/main: it is what {repository.path} shows. Push other files to it instead.",
             code="ref.main",
         )
-    repository = lock(repository)
-    rows = Ref.objects.filter(repository=repository, name=name, kind=RefKind.BRANCH)
-    branch = rows.select_related("revision__version").first()
-    if branch is None:
-        raise NotFound(f"Invalid rev id: {repository.path} has no branch {name!r}.", code="revision_not_found")
-    protections.require(repository.namespace, repository, [name], may_protected=may_protected)
-    _remember(actor, branch, branch.revision, None)
-    branch.delete()
-    record(actor, "branch.delete", repository, branch=name)
+    _delete(actor, repository, RefKind.BRANCH, name, may_protected, "Invalid rev id: ")
 
 
 def _require_new(repository: Repository, kind: str, name: str) -> None:
@@ -139,15 +131,22 @@ def _require_new(repository: Repository, kind: str, name: str) -> None:
 def delete_tag(*, actor: User, repository: Repository, name: str, may_protected: bool = False) -> None:
     """Remove a tag; the revision stays. `latest` is the hub's own. Raises Protected."""
     check_ref(name)
+    _delete(actor, repository, RefKind.TAG, name, may_protected)
+
+
+def _delete(
+    actor: User, repository: Repository, kind: RefKind, name: str, may_protected: bool, before: str = ""
+) -> None:
+    """Remove a branch or a tag; `before` begins the sentence where it is not there."""
     repository = lock(repository)
-    tags = Ref.objects.filter(repository=repository, name=name, kind=RefKind.TAG)
-    tag = tags.select_related("revision__version").first()
-    if tag is None:
-        raise NotFound(f"{repository.path} has no tag {name!r}.", code="revision_not_found")
+    rows = Ref.objects.filter(repository=repository, name=name, kind=kind)
+    ref = rows.select_related("revision__version").first()
+    if ref is None:
+        raise NotFound(f"{before}{repository.path} has no {kind.value} {name!r}.", code="revision_not_found")
     protections.require(repository.namespace, repository, [name], may_protected=may_protected)
-    _remember(actor, tag, tag.revision, None)
-    tag.delete()
-    record(actor, "tag.delete", repository, tag=name)
+    _remember(actor, ref, ref.revision, None)
+    ref.delete()
+    record(actor, f"{kind.value}.delete", repository, **{kind.value: name})
 
 
 def _remember(actor: User | None, ref: Ref, before: Revision | None, after: Revision | None) -> None:
