@@ -155,7 +155,7 @@ class TestBounds:
 
     @pytest.mark.parametrize("how", ["tag", "branch", "tag over REST"])
     def test_the_namespace_is_charged_when_a_writer_gives_it_a_name(self, here, how):
-        namespace = here.repository.namespace
+        namespace, root = here.repository.namespace, factories.make_user("root", is_staff=True)
         before = Usage.objects.get(namespace=namespace).stored_bytes
         done(propose(here.stranger, put("a.md", b"x" * 40)))
         done(here.stranger.push({"a.md": b"z" * 7, "b.md": b"y" * 20}, rev="refs/pr/1"))
@@ -167,12 +167,12 @@ class TestBounds:
                 f"{REST}/tags/kept", {"ref": head.oid}, headers=here.member.headers, **JSON
             ),
         }[how]
-        quotas.set_quota(actor=factories.make_user("root", is_staff=True), namespace=namespace, stored_bytes=before + 66)
+        quotas.set_quota(actor=root, namespace=namespace, stored_bytes=before + 66)
         refused = name_it()
         assert refused.status_code == 409 and "stored" in refused.content.decode()
         assert not Ref.objects.filter(name="kept").exists()
         assert LIMITS["proposed_bytes"].count(here.people.stranger) == 67
-        quotas.set_quota(actor=factories.make_user("boss", is_staff=True), namespace=namespace, stored_bytes=before + 67)
+        quotas.set_quota(actor=root, namespace=namespace, stored_bytes=before + 67)
         done(name_it())
         assert Usage.objects.get(namespace=namespace).stored_bytes == before + 67, "its first push is in the history"
         assert LIMITS["proposed_bytes"].count(here.people.stranger) == 0
