@@ -42,12 +42,11 @@ def move(
 ) -> list[Ref]:
     """Point the refs of `moves`, (kind, name) each, at `revision`; the repository is locked by the caller.
 
-    Raises Protected, and then has moved none; QuotaExceeded where a branch or a tag takes what was only proposed.
+    Raises Protected, and then has moved none; QuotaExceeded where a branch or a tag takes what was only proposed, and
+    then the transaction is to end.
     """
     names = [name for _, name in moves]
     protections.require(repository.namespace, repository, names, may_protected=may_protected)
-    if any(kind != RefKind.PULL for kind, _ in moves):
-        _take(repository, revision)
     rows = Ref.objects.filter(repository=repository, name__in=names).select_related("revision__version")
     before = {(ref.kind, ref.name): ref.revision for ref in rows}
     placed = []
@@ -61,6 +60,8 @@ def move(
         placed.append(ref)
         if before.get((kind, name)) != revision:
             _remember(actor, ref, before.get((kind, name)), revision)
+    if not all(ref.is_pull for ref in placed):
+        _take(repository, revision)
     return placed
 
 
