@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.database import put_migrated
+from tests.database import delete_to_flush, put_migrated
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -47,8 +47,10 @@ def django_db_keepdb(request) -> bool:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix) -> None:
-    """The migrated database of this process."""
+    """The migrated database of this process, or a quick way to empty it."""
     from django.conf import settings
 
     if _is_sqlite():
         put_migrated(Path(settings.DATABASES["default"]["TEST"]["NAME"]))
+    else:
+        delete_to_flush()
