@@ -12,7 +12,6 @@ from hub.web import tags
 from hub.web.charts import composition, loss
 from hub.web.charts import modules as module_chart
 from hub.web.charts import routing as routing_chart
-from hub.web.pages import compare_table
 from hub.web.pages.snippets import GGUF, _served
 
 
@@ -136,19 +135,6 @@ def test_moments_read_as_spans_and_keep_the_exact_time():
     assert ">just now<" in tags.ago(now)
     assert now.isoformat() in tags.ago(now.isoformat())
     assert tags.ago(None) == ""
-
-
-def test_the_best_of_a_metric_is_the_lowest_where_less_is_better():
-    metrics = {"a": {"nll": 0.3, "choice": 0.5, "rows": 4}, "b": {"nll": 0.9, "choice": 0.7, "rows": 4}}
-    row = {"dataset": "lab/sums@v1", "split": "test", "metrics": metrics}
-    table = compare_table._table(row, ["a", "b", "c"], {"b", "c"})
-    assert table["metrics"] == ["choice", "nll"]
-    assert [[cell["best"] for cell in line["cells"]] for line in table["rows"]] == [
-        [False, True],
-        [True, False],
-        [False, False],
-    ]
-    assert [line["base"] for line in table["rows"]] == [True, False, False]
 
 
 def test_routing_is_drawn_by_task_layer_and_expert():
