@@ -78,7 +78,7 @@ class MergeForm(JobForm):
             "here": "merge",
             "merging": self,
             "rows": self.rows(),
-            "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble")),
+            "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble"), self.method),
             "datasets": queries.newest_datasets(self.viewer) if self.assembles else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
             "find": find,

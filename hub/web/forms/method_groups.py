@@ -19,11 +19,20 @@ WANTED = {
 APART = ("Keep them apart", "Nothing is merged: a router sends every token to the adapters that serve it.")
 
 
-def grouped(merges: Sequence[Method], mixtures: Sequence[Method]) -> list[dict]:
-    """[{"title", "when", "methods"}], groups without a method left out; mixtures come last."""
+OPEN = ("balance", "data")
+
+
+def grouped(merges: Sequence[Method], mixtures: Sequence[Method], chosen: Method) -> list[dict]:
+    """[{"title", "when", "methods", "open"}], groups without a method left out; mixtures come last.
+
+    Open are those that most people want, and the one that holds the chosen method.
+    """
     groups = [
-        {"title": title, "when": when, "methods": [method for method in merges if method.purpose == purpose]}
+        _group(title, when, [method for method in merges if method.purpose == purpose], chosen, purpose in OPEN)
         for purpose, (title, when) in WANTED.items()
     ]
-    groups.append({"title": APART[0], "when": APART[1], "methods": list(mixtures)})
-    return [group for group in groups if group["methods"]]
+    return [group for group in [*groups, _group(*APART, list(mixtures), chosen)] if group["methods"]]
+
+
+def _group(title: str, when: str, methods: list[Method], chosen: Method, opened: bool = False) -> dict:
+    return {"title": title, "when": when, "methods": methods, "open": opened or chosen in methods}
