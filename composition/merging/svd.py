@@ -1,6 +1,6 @@
 """Exact truncated SVD of Σ w_i ΔW_i without forming it: the closest rank-k matrix in the Frobenius norm.
 
-In orthonormal bases the sum is a small core (`core.cores`), with the same singular values; its best rank-k part, lifted,
+In orthonormal bases the sum is a small core (`core.cores`) with the same singular values; its best rank-k part, lifted,
 is the sum's (Eckart & Young, 1936). Weights default to 1/n each: the mean.
 """
 

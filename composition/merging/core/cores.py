@@ -156,9 +156,7 @@ def _by_qr(units: Units) -> Cores:
     """The same by QR of the units in float64, with its own bases."""
     A, B = units.stacked()
     (basis_b, left), (basis_a, right) = _basis(B), _basis(A.mT)
-    return Cores(
-        left, right.mT, units.ranks, lambda u, v: (basis_b @ u, v @ basis_a.mT), units.module, units.fold
-    )
+    return Cores(left, right.mT, units.ranks, lambda u, v: (basis_b @ u, v @ basis_a.mT), units.module, units.fold)
 
 
 def _basis(columns: Tensor) -> tuple[Tensor, Tensor]:
