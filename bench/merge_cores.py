@@ -86,9 +86,7 @@ def whole_model_rows(layers: int, speed: bool) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="under a minute: one width, eight adapters, the memory of 2 layers"
-    )
+    parser.add_argument("--quick", action="store_true", help="under a minute: one width, memory of 2 layers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     parser.add_argument("--parts", default="dense,growth,whole", help="which tables, of dense, growth, whole")
     arguments = parser.parse_args()
