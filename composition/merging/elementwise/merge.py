@@ -14,9 +14,10 @@ from composition.merging import diagnostics
 from composition.merging.diagnostics import MergeResult, Report
 from composition.merging.elementwise.factors import merge_factors
 from composition.merging.elementwise.updates import merge_updates
-from composition.merging.units import Units, refuse_nonfinite
+from composition.merging.units import Units, check_finite
 from composition.merging.walk import Merged, walk
 from composition.progress import Progress, ignore
+from composition.recipes import MergeRecipe
 from composition.recipes.merge.elementwise import BALANCED, UPDATE, ElementwiseRecipe, Leaving, LinearRecipe
 from composition.weights import LoraWeights
 
@@ -41,7 +42,7 @@ def linear(adapters: Sequence[LoraWeights], recipe: LinearRecipe, *, progress: P
 
 def _merge(group: list[Units], recipe: ElementwiseRecipe, report: Report) -> Merged:
     for units in group:
-        _check_finite(units, report.names)
+        check_finite(units, report.names)
         if recipe.space != UPDATE:
             weights = weights_of(recipe, units, 1.0 if recipe.election else len(units.ranks) ** -2)
             A, B = merge_factors(units, weights, recipe.leaving, recipe.election, balanced=recipe.space == BALANCED)
@@ -64,14 +65,14 @@ def _merge(group: list[Units], recipe: ElementwiseRecipe, report: Report) -> Mer
 
 def _linear(group: list[Units], recipe: LinearRecipe, report: Report) -> Merged:
     for units in group:
-        _check_finite(units, report.names)
+        check_finite(units, report.names)
         weights = weights_of(recipe, units, len(units.ranks) ** -2)
         A, B = merge_factors(units, weights, Leaving(), None, balanced=recipe.balanced)
         report.measure(units, A, B)
         yield units, A, B
 
 
-def weights_of(recipe: ElementwiseRecipe | LinearRecipe, units: Units, default: float) -> Tensor:
+def weights_of(recipe: MergeRecipe, units: Units, default: float) -> Tensor:
     """[n] float64: the weights of the adapters that have the module."""
     weights = recipe.weights or (default,) * len(units.ranks)
     return torch.tensor([w for w, r in zip(weights, units.ranks, strict=True) if r], dtype=torch.float64)
@@ -89,8 +90,3 @@ def _retained(report: Report) -> dict[str, Any]:
         )
     retained = diagnostics.ratio(report.squares["kept"], report.squares["whole"])
     return {"retained": min(1.0 if retained is None else retained, 1.0)}
-
-
-def _check_finite(units: Units, names: Sequence[str]) -> None:
-    if not all(bool(torch.isfinite(half).all()) for f in units.factors for half in (f.A, f.B)):
-        refuse_nonfinite(units, names)

@@ -39,6 +39,10 @@ class MergeRecipe(Recipe):
     across_quantisations: bool = across_option()
     layout: str = layout_option()
 
+    def aim(self, count: int) -> tuple[float, ...] | None:
+        """The weights of the sum that the report measures a result of `count` adapters against; None for equal ones."""
+        return self.weights
+
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""
         checks.check_count(inputs, self.min_inputs, self.name)
