@@ -80,7 +80,7 @@ class Report:
             "off_sum": float((result - whole).norm()),
             "off_mean": float((result - whole / count).norm()),
         }
-        self.add_row(units, u.shape[1], norms, cores.updates().flatten(1).norm(dim=1))
+        self.add_row(units, u.shape[1], norms, cores.norms())
 
     def measure(self, units: Units, A: Tensor, B: Tensor, scale: float = 1.0) -> dict[str, Any]:
         """Measure any factors, A [r, in] and B [out, r] of ΔW' = scale · B A, against the inputs' units of a module.

@@ -11,6 +11,7 @@ numbers more often than large ones. Breadcrumbs (Davari & Belilovsky, 2024, arXi
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,21 +29,41 @@ def kept_of(size: int, density: float) -> int:
     return min(size, max(1, int(density * size)))
 
 
+@dataclass(slots=True)
+class Cut:
+    """Where to trim numbers that come in pieces: all above `edge` stay, and of those at it the first `spare`."""
+
+    edge: float
+    spare: int
+
+    @classmethod
+    def of(cls, magnitudes: Tensor, k: int) -> "Cut":
+        """The cut that keeps exactly k of some magnitudes ≥ 0 of any shape."""
+        flat = magnitudes.contiguous().view(-1)
+        if k >= len(flat):
+            return cls(-1.0, 0)
+        if k <= 0:
+            return cls(float("inf"), 0)
+        place = len(flat) - k
+        edge = float(np.partition(flat.numpy(), place)[place])
+        return cls(edge, k - int((flat > edge).sum()))
+
+    def mask(self, magnitudes: Tensor) -> Tensor:
+        """Which of the next piece's magnitudes stay; pieces are given in order."""
+        mask = magnitudes > self.edge
+        ties = (magnitudes == self.edge).view(-1).nonzero().flatten()[: self.spare]
+        self.spare -= len(ties)
+        mask.view(-1)[ties] = True
+        return mask
+
+    def trim(self, piece: Tensor) -> Tensor:
+        """The next piece, zero where it is trimmed."""
+        return piece * self.mask(piece.abs())
+
+
 def largest(magnitudes: Tensor, k: int) -> Tensor:
     """Mask of exactly k largest of some magnitudes ≥ 0 of any shape; of equal ones at the edge, the first."""
-    flat = magnitudes.contiguous().view(-1)
-    if k >= len(flat):
-        return torch.ones_like(magnitudes, dtype=torch.bool)
-    if k <= 0:
-        return torch.zeros_like(magnitudes, dtype=torch.bool)
-    place = len(flat) - k
-    edge = float(np.partition(flat.numpy(), place)[place])
-    mask = flat >= edge
-    surplus = int(mask.sum()) - k
-    if surplus:
-        ties = (flat == edge).nonzero().flatten()
-        mask[ties[len(ties) - surplus :]] = False
-    return mask.view(magnitudes.shape)
+    return Cut.of(magnitudes, k).mask(magnitudes)
 
 
 def trim(updates: Tensor, density: float) -> Tensor:
@@ -126,15 +147,17 @@ def disjoint_mean(updates: Tensor, sign: Tensor, weights: Sequence[float] | None
     return total / torch.where(agreeing > 0, agreeing, 1.0)
 
 
-def ties(updates: Tensor, density: float, weights: Sequence[float] | None = None, by: str = "mass") -> Tensor:
-    """[…]: trim, elect, mean of those that agree (TIES), for updates [n, …].
+def agreed(trimmed: Tensor, weights: Sequence[float] | None = None, by: str = "mass") -> Tensor:
+    """[…]: elect and mean of those that agree, for trimmed updates [n, …].
 
-    Weights multiply the trimmed updates before the election, so that a negative one votes against; the mean divides
-    by the |weights| of those that agree, so that only their proportions matter.
+    Weights multiply the updates before the election, so that a negative one votes against; the mean divides by the
+    |weights| of those that agree, so that only their proportions matter.
     """
-    trimmed = trim(updates, density)
-    if weights is None:
-        return disjoint_mean(trimmed, elect(trimmed, by))
-    each = torch.tensor(weights, dtype=updates.dtype).view(-1, *[1] * (updates.ndim - 1))
-    weighted = trimmed * each
-    return disjoint_mean(weighted, elect(weighted, by), weights)
+    if weights is not None:
+        trimmed = trimmed * torch.tensor(weights, dtype=trimmed.dtype).view(-1, *[1] * (trimmed.ndim - 1))
+    return disjoint_mean(trimmed, elect(trimmed, by), weights)
+
+
+def ties(updates: Tensor, density: float, weights: Sequence[float] | None = None, by: str = "mass") -> Tensor:
+    """[…]: TIES of updates [n, …]: each trimmed to the share `density`, then what they agree on (`agreed`)."""
+    return agreed(trim(updates, density), weights, by)
