@@ -17,7 +17,7 @@ OVERSAMPLED = 8
 RESIDUAL = 1e-8
 """‖Tᵀ U − V S‖_F beside ‖S‖_F at which it stops."""
 GAIN = 1e-13
-"""Growth of ‖S‖² by a sweep, beside ‖S‖², at which it stops: what is left to turn is between equals."""
+"""Growth of ‖S‖² by a sweep, beside ‖S‖², at which it stops: what could still turn, turns among equals."""
 BASIS = 512
 """Directions of the Krylov space before it starts anew from the best ones."""
 SWEEPS = 60
@@ -51,8 +51,11 @@ class Leading:
         return int(enough[0]) + 1 if len(enough) else len(self.S)
 
 
-def leading(rows: Rows, out: int, width: int, k: int, *, seed: int = 0) -> Leading:
-    """The k leading singular triplets of T [out, width], k ≤ min(out, width); the same seed gives the same bits."""
+def leading(rows: Rows, out: int, width: int, k: int, *, seed: int = 0, gain: float = GAIN) -> Leading:
+    """The k leading singular triplets of T [out, width], k ≤ min(out, width); the same seed gives the same bits.
+
+    It stops when a sweep adds no more than `gain` to ‖S‖², as a share of it.
+    """
     size = min(k + OVERSAMPLED, width)
     generator = torch.Generator().manual_seed(seed)
     block = torch.linalg.qr(torch.randn(width, size, generator=generator, dtype=torch.float64)).Q
@@ -63,7 +66,7 @@ def leading(rows: Rows, out: int, width: int, k: int, *, seed: int = 0) -> Leadi
         found = space.ritz(min(size, k))
         gained = float(found.S.square().sum()) - energy
         energy += gained
-        if found.residual <= RESIDUAL or (sweep > 2 and gained <= GAIN * energy):
+        if found.residual <= RESIDUAL or (sweep > 2 and gained <= gain * energy):
             break
         block = space.next(size)
         if block.shape[1] == 0:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from composition.merging import diagnostics
+from composition.merging.core.merge import retained, tell_cut
 from composition.merging.diagnostics import MergeResult, Report
 from composition.merging.elementwise.factors import merge_factors
 from composition.merging.elementwise.updates import merge_updates
@@ -57,9 +57,8 @@ def _merge(group: list[Units], recipe: ElementwiseRecipe, report: Report) -> Mer
             root_of = found.S.sqrt()
             A, B = (found.V * root_of).mT.float(), (found.U * root_of).float()
             row = report.measure(units, A, B)
-            row["retained"], row["residual"], row["sweeps"] = found.retained, found.residual, found.sweeps
-            report.square("kept", float(found.S.norm()))
-            report.square("whole", found.square**0.5)
+            tell_cut(report, units.module, found.S, torch.tensor(found.square).sqrt())
+            row["residual"], row["sweeps"] = found.residual, found.sweeps
         yield units, A, B
 
 
@@ -79,8 +78,8 @@ def weights_of(recipe: MergeRecipe, units: Units, default: float) -> Tensor:
 
 
 def _retained(report: Report) -> dict[str, Any]:
-    """The share of the uncut result's ‖·‖² that the cut keeps; nothing where nothing was cut."""
-    if "whole" not in report.squares:
+    """What the cut keeps; nothing where nothing was cut."""
+    if "kept" not in report.squares:
         return {}
     rough = [name for name, row in report.modules.items() if row["residual"] > RESIDUAL]
     if rough:
@@ -88,5 +87,4 @@ def _retained(report: Report) -> dict[str, Any]:
             f"The cut of {rough[0]}{f' and {len(rough) - 1} more modules' if len(rough) > 1 else ''} is not quite the "
             "best one: its singular values lie too close together. Another rank may part them."
         )
-    retained = diagnostics.ratio(report.squares["kept"], report.squares["whole"])
-    return {"retained": min(1.0 if retained is None else retained, 1.0)}
+    return retained(report)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from composition.errors import RecipeError
+from composition.errors import CompositionError, RecipeError
 from composition.recipes.base import Inputs, option
 from composition.recipes.merge.frame import RankedRecipe
 from composition.recipes.method import Method, Needs
@@ -30,6 +30,13 @@ class SlerpRecipe(RankedRecipe):
 
     def check(self, inputs: Inputs) -> None:
         RankedRecipe.check(self, inputs)
+        if len(inputs) > 2:
+            raise CompositionError(
+                "merge.too_many_inputs",
+                f"SLERP is between two adapters, got {len(inputs)}. Use karcher, the mean of any number on the sphere.",
+                given=len(inputs),
+                maximum=2,
+            )
         if self.weights is not None:
             raise RecipeError("weights", "Weights: SLERP takes none. Say by t how near the second adapter is.")
 

@@ -66,7 +66,7 @@ def test_starting_anew_from_the_best_still_arrives(monkeypatch):
     monkeypatch.setattr(low_rank, "BASIS", 30)
     found = leading(rows_of(matrix), 150, 140, 6)
     assert found.sweeps > 3
-    assert relative(product(found), best(matrix, 6)) < 1e-6
+    assert relative(product(found), best(matrix, 6)) < 1e-5
 
 
 def test_how_far_it_came_is_said(monkeypatch):
