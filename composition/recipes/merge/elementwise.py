@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from composition.errors import RecipeError
+from composition.facts import ModuleFacts
 from composition.recipes import checks
 from composition.recipes.base import Inputs, option
 from composition.recipes.merge.frame import MergeRecipe, RankedRecipe
 from composition.recipes.method import Method, Needs
 
 UPDATE, FACTORS, BALANCED = "update", "factors", "balanced"
+EACH, SWEEPS = 200, 20
+"""Rough: floating-point operations that a rule's work on a number takes the time of; sweeps of the cut."""
 FUNCTION = "composition.merging.elementwise.merge:elementwise"
 
 
@@ -110,6 +113,13 @@ class ElementwiseRecipe(RankedRecipe):
                 f"Rank: {self.rank} is more than the largest module can have, {largest}. Use at most {largest}.",
                 largest=largest,
             )
+
+    def flops(self, shape: ModuleFacts, pooled: int, count: int) -> float:
+        """On ΔW every number of every adapter is looked at, and the cut sweeps over the numbers of the result."""
+        if self.space != UPDATE:
+            return MergeRecipe.flops(self, shape, pooled, count)
+        numbers = shape.in_features * shape.out_features
+        return numbers * (2 * pooled + EACH * count + 4 * SWEEPS * ((self.rank or 16) + 8))
 
     def settled(self, inputs: Inputs) -> Self:
         return RankedRecipe.settled(self, inputs) if self.space == UPDATE else self
