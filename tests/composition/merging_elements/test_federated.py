@@ -25,7 +25,7 @@ def test_flora_is_the_exact_average_and_federated_its_best_cut(samples, shares):
     exact = flora(given, FloraRecipe(samples=samples, round=7))
     assert exact.weights["q"].rank == 5
     assert relative(exact.weights["q"].delta(), want) < 1e-6
-    assert exact.report["summary"]["error_sum"] == pytest.approx(0, abs=1e-6)
+    assert exact.report["summary"]["error_mean"] == pytest.approx(0, abs=1e-6)
     cut = federated(given, FederatedRecipe(samples=samples))
     assert cut.weights["q"].rank == 3
     assert relative(cut.weights["q"].delta(), ref.best(want, 3)) < 1e-5
