@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hub.models import Job, Repository
-from hubctl.commands.work.assemble import paired
+from hubctl.options.data_option import paired
 from hubctl.errors import Refused
 from tests.hub import factories
 

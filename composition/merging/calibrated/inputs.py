@@ -116,7 +116,9 @@ def _accumulate(sums: dict[str, Tensor], name: str, rows: Tensor) -> None:
 
 
 def _in_features(module: nn.Module) -> int:
-    return module.in_features if isinstance(module, nn.Linear) else module.weight.shape[0]  # type: ignore[return-value]
+    """Conv1D keeps its weight [in, out]."""
+    weight = next(module.parameters())
+    return weight.shape[1] if isinstance(module, nn.Linear) else weight.shape[0]
 
 
 def parts_of(widths: Mapping[str, int], budget: int) -> list[list[str]]:

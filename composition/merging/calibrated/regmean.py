@@ -19,9 +19,10 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -33,19 +34,22 @@ from composition.merging.calibrated.texts import Row, Text, pad_of, text_of
 from composition.merging.diagnostics import MergeResult, Report, ratio
 from composition.merging.units import Units, module_names
 from composition.merging.walk import Merged, walk
-from composition.progress import Progress, ignore
-from composition.recipes.merge.calibrated import RegMeanRecipe
+from composition.progress import Progress, ignore, share_of
+from composition.recipes.merge.calibrated import GRAM_BYTES, RegMeanRecipe
 from composition.weights import LoraWeights
 
 __all__ = ["RegMeanRecipe", "regmean", "regmean_of_grams"]
 
-BUDGET = 2 * 2**30
-"""Bytes of Grams that are gathered at once; more of them take further passes over the text."""
 READING = 0.9
 """The share of the work, for progress, that is reading."""
 FORM = 1
 """Raised when the same text would give other Grams."""
-Gram = Callable[[int, str], Tensor]
+
+
+class Gram(Protocol):
+    """G [in, in] of an adapter, by its place, at a module."""
+
+    def __call__(self, adapter: int, module: str) -> Tensor: ...
 
 
 def regmean(
@@ -56,7 +60,7 @@ def regmean(
     tokenizer: Any,
     data: Sequence[Sequence[Row]],
     keep: Keep | None = None,
-    budget: int = BUDGET,
+    budget: int = GRAM_BYTES,
     progress: Progress = ignore,
 ) -> MergeResult:
     """The merge of adapters by the texts in `data`, one list of rows for each of them, read on the base `model`.
@@ -74,17 +78,16 @@ def regmean(
 
     with tempfile.TemporaryDirectory() as folder:
         gathered = _Gathered(inputs, adapters, names, texts, pad_of(tokenizer), keep or _keep_below(Path(folder)))
-        folders = gathered.gather(parts, lambda f, said="", **more: progress(READING * f, said, **more))
+        folders = gathered.gather(parts, share_of(progress, 0.0, READING))
         place = {leader: number for number, part in enumerate(parts) for leader in part}
         result = regmean_of_grams(
             adapters,
             recipe,
-            lambda adapter, leader: read_gram(folders[adapter, place[leader]], leader),
+            lambda adapter, module: read_gram(folders[adapter, place[module]], module),
             leaders=inputs.leaders,
-            progress=lambda f, said="", **more: progress(READING + (1 - READING) * f, said, **more),
+            progress=share_of(progress, READING, 1 - READING),
         )
-    read = {"rows": [len(text.rows) for text in texts], "tokens": [text.tokens for text in texts]}
-    result.report["data"] = {**read, "sha256": [text.digest() for text in texts]}
+    result.report["data"] = [text.facts() for text in texts]
     return result
 
 
@@ -106,7 +109,7 @@ def regmean_of_grams(
 
     def merge(group: list[Units], recipe: RegMeanRecipe, report: Report) -> Merged:
         for name, shared in groupby(sorted(group, key=leader), key=leader):
-            yield from _merge(list(shared), recipe, report, lambda adapter, name=name: gram(adapter, name))
+            yield from _merge(list(shared), recipe, report, partial(gram, module=name))
 
     return walk(adapters, recipe, merge, said="Solved", summary=_kept_outputs, progress=progress)
 
@@ -211,32 +214,25 @@ class _Gathered:
 
     def gather(self, parts: list[list[str]], progress: Progress) -> dict[tuple[int, int], Path]:
         """(adapter's place, part's number) → folder."""
+        each = 1 / (len(self.adapters) * len(parts))
         folders: dict[tuple[int, int], Path] = {}
-        total = len(self.adapters) * len(parts)
-        for adapter in range(len(self.adapters)):
+        for adapter, name in enumerate(self.names):
             for number, part in enumerate(parts):
-                done = len(folders)
-
-                def tell(fraction: float, said: str = "", done: int = done, **more: Any) -> None:
-                    progress((done + fraction) / total, said, **more)
-
-                tell(0.0, f"The text of {self.names[adapter]}")
-                asked, fill = self._asked(adapter, part), self._fill(adapter, part, tell)
-                folders[adapter, number] = self.keep(adapter, asked, fill)
+                told = share_of(progress, each * len(folders), each, f"of the text of {name}")
+                told(0.0, f"Part {number + 1} of {len(parts)}")
+                asked = self._asked(adapter, part)
+                folders[adapter, number] = self.keep(adapter, asked, self._fill(adapter, part, told))
         return folders
 
     def _fill(self, adapter: int, part: list[str], progress: Progress) -> Fill:
         def fill(folder: Path) -> None:
-            def told(fraction: float, said: str = "", **more: Any) -> None:
-                progress(fraction, f"{said} of the text of {self.names[adapter]}", **more)
-
-            text = self.texts[adapter]
-            write_grams(folder, self.inputs.grams(self.adapters[adapter], text, self.pad, part, progress=told))
+            found = self.inputs.grams(self.adapters[adapter], self.texts[adapter], self.pad, part, progress=progress)
+            write_grams(folder, found)
 
         return fill
 
     def _asked(self, adapter: int, part: list[str]) -> str:
-        """What the Grams follow from, beside the adapter and the base."""
+        """A digest of what the Grams follow from, beside the adapter and the base."""
         asked = {"form": FORM, "text": self.texts[adapter].digest(), "modules": part}
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 

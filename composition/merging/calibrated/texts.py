@@ -47,6 +47,10 @@ class Text:
         """SHA-256 of the ids."""
         return hashlib.sha256(repr(self.rows).encode()).hexdigest()
 
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it: rows, tokens, and the digest of the ids that were read."""
+        return {"rows": len(self.rows), "tokens": self.tokens, "sha256": self.digest()}
+
 
 def text_of(tokenizer: Any, model: Any, rows: Sequence[Row], recipe: CalibratedRecipe) -> Text:
     """The recipe's share of the rows, {"prompt"} with or without "completion", or {"text"}, as tokens."""

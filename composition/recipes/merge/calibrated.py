@@ -10,6 +10,10 @@ from composition.recipes.merge.frame import RankedRecipe
 from composition.recipes.method import Method, Needs
 
 DOCUMENT, TURN = "document", "prompt"
+ALONE = ("o_proj", "out_proj", "down_proj", "dense")
+"""Last names of modules that read what their siblings made: an estimate gives them a Gram of their own."""
+GRAM_BYTES = 2 * 2**30
+"""Bytes of Grams that are gathered at once; more of them take further passes over the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,16 @@ class CalibratedRecipe(RankedRecipe):
                     f"The data of {name} has no row in the split {self.split!r}. Fill it, or name another split.",
                     data=name,
                 )
+
+
+def gram_widths(inputs: Inputs) -> list[int]:
+    """in features of each Gram: modules of one parent and width count as sharing their input, as q, k and v do."""
+    shared = {
+        (name.rpartition(".")[0], module.in_features, name.rpartition(".")[2] in ALONE)
+        for _, facts in inputs
+        for name, module in facts.modules.items()
+    }
+    return [width for _, width, _ in shared]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
