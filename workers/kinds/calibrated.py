@@ -39,7 +39,7 @@ def calibrated(attempt: Attempt, worker: Worker) -> None:
     )
     for told, name in zip(result.report["data"], public_names(job, versions(data)), strict=True):
         told["name"] = name
-    publish_merged(attempt, worker, result, versions(rows), versions(data))
+    publish_merged(attempt, worker, recipe, result, versions(rows), versions(data))
 
 
 HOME = WorkerKind(recipe=CalibratedRecipe, run=calibrated)

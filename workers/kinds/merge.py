@@ -30,11 +30,16 @@ def merge(attempt: Attempt, worker: Worker) -> None:
     attempt.advance(State.RUNNING)
     attempt.say(f"{method.label} of {len(adapters)} adapters")
     result = function(adapters, recipe, progress=attempt.progress)
-    publish_merged(attempt, worker, result, parents)
+    publish_merged(attempt, worker, recipe, result, parents)
 
 
 def publish_merged(
-    attempt: Attempt, worker: Worker, result: "MergeResult", parents: Sequence[Version], data: Sequence[Version] = ()
+    attempt: Attempt,
+    worker: Worker,
+    recipe: MergeRecipe,
+    result: "MergeResult",
+    parents: Sequence[Version],
+    data: Sequence[Version] = (),
 ) -> None:
     """Publish what a merge of `parents`, by `data` where it read any, has made."""
     from composition.weights import save_peft
@@ -44,8 +49,7 @@ def publish_merged(
     for warning in result.report.get("warnings", []):
         attempt.say(f"Warning: {warning}")
     with result_folder(worker) as folder:
-        layout = job.recipe["layout"]
-        save_peft(result.weights, folder, base_model=job.base.name, layout=layout, base_shapes=job.base.shapes)
+        save_peft(result.weights, folder, base_model=job.base.name, layout=recipe.layout, base_shapes=job.base.shapes)
         publish_folder(
             attempt,
             worker,

@@ -152,11 +152,10 @@ def _merge(group: list[Units], recipe: RegMeanRecipe, report: Report, gram: Call
 
 def _damped(gram: Tensor, recipe: RegMeanRecipe) -> Tensor:
     """α G + (1 − α) diag(G) + ridge · mean(diag G) · I, in float64."""
-    gram = gram.double()
-    diagonal = gram.diagonal().clone()
-    gram *= recipe.off_diagonal
-    gram.diagonal().copy_(diagonal + recipe.ridge * diagonal.mean())
-    return gram
+    diagonal = gram.double().diagonal()
+    damped = gram.double() * recipe.off_diagonal
+    damped.diagonal().copy_(diagonal + recipe.ridge * diagonal.mean())
+    return damped
 
 
 def _cut(B: Tensor, rows: Tensor, lower: Tensor, k: int, recipe: RegMeanRecipe) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def slow_grams(folder, rows, modules, model=None):
         seen = {}
         handles = [
             model.base_model.model.get_submodule(name).register_forward_pre_hook(
-                lambda module, inputs, name=name: seen.update({name: inputs[0].detach()[0].double()})
+                lambda module, inputs, name=name, seen=seen: seen.update({name: inputs[0].detach()[0].double()})
             )
             for name in modules
         ]
@@ -216,9 +216,7 @@ def test_a_stop_between_adapters_keeps_what_was_read(adapters, tokenizer, tmp_pa
 
     model = pico.pico_llama()
     with pytest.raises(Stop):
-        regmean(
-            adapters, RegMeanRecipe(), model=model, tokenizer=tokenizer, data=ROWS, keep=keep, progress=stop
-        )
+        regmean(adapters, RegMeanRecipe(), model=model, tokenizer=tokenizer, data=ROWS, keep=keep, progress=stop)
     assert filled in ([0], [])
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.model.modules())
 

@@ -24,7 +24,7 @@ def gram_of(seed: int, tokens: int = 60) -> torch.Tensor:
 
 
 def merged(adapters, grams, **recipe) -> LoraWeights:
-    recipe = {"rank": 8, **recipe}
+    recipe = {"rank": 6, **recipe}
     return regmean_of_grams(adapters, RegMeanRecipe(**recipe), lambda adapter, module: grams[adapter]).weights
 
 
@@ -57,7 +57,7 @@ def grams():
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 0.9, 1.0])
 @pytest.mark.parametrize("weights", [None, (1.0, 3.0, 0.5)])
 def test_at_full_rank_it_is_the_papers_formula(three, grams, alpha, weights):
-    result = merged(three, grams, rank=6, off_diagonal=alpha, weights=weights)
+    result = merged(three, grams, off_diagonal=alpha, weights=weights)
     for module in (Q, V):
         expected = paper([a[module].delta() for a in three], grams, alpha=alpha, weights=weights)
         assert relative(result[module].delta(), expected) < 1e-5
@@ -66,14 +66,14 @@ def test_at_full_rank_it_is_the_papers_formula(three, grams, alpha, weights):
 
 def test_without_the_off_diagonal_it_is_a_mean_weighted_input_by_input(three, grams):
     """With α = 0 column j of W* is the mean of the columns, weighted by the inputs' mean squares."""
-    result = merged(three, grams, rank=6, off_diagonal=0.0, ridge=1e-8)
+    result = merged(three, grams, off_diagonal=0.0, ridge=1e-8)
     squares = torch.stack([gram.diagonal() for gram in grams])
     expected = sum(a[Q].delta().double() * s for a, s in zip(three, squares / squares.sum(0), strict=True))
     assert relative(result[Q].delta(), expected) < 1e-5
 
 
 def test_equal_grams_give_the_plain_mean(three, grams):
-    result = merged(three, [grams[0]] * 3, rank=6, ridge=0.01)
+    result = merged(three, [grams[0]] * 3, ridge=0.01)
     assert relative(result[Q].delta(), sum(a[Q].delta() for a in three) / 3) < 1e-5
 
 
@@ -130,7 +130,7 @@ def test_an_adapter_that_lacks_a_module_asks_for_no_change_there(grams):
 
 def test_where_no_token_came_it_is_the_mean(three):
     nothing = [torch.zeros(WIDTH, WIDTH)] * 3
-    assert relative(merged(three, nothing, rank=6)[Q].delta(), sum(a[Q].delta() for a in three) / 3) < 1e-5
+    assert relative(merged(three, nothing)[Q].delta(), sum(a[Q].delta() for a in three) / 3) < 1e-5
 
 
 def test_the_report_says_how_far_each_adapters_outputs_have_moved(three, grams):
