@@ -87,7 +87,8 @@ def regmean(
             leaders=inputs.leaders,
             progress=share_of(progress, READING, 1 - READING),
         )
-    result.report["data"] = [text.facts() for text in texts]
+    moved = result.report["summary"]["output_error"]
+    result.report["data"] = [text.facts() | {"moved": far} for text, far in zip(texts, moved, strict=True)]
     return result
 
 
