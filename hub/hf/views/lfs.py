@@ -136,12 +136,14 @@ class Object(View):
         came = transfers.write(
             store=store, entry=entry, at=begin + at, most=most - at, stream=body_stream(request), starts=starts
         )
-        if not meta.get("hub.more"):
-            if part and at + came != most:
-                raise Invalid(f"Part {part} has {most:,} bytes, and {at + came:,} came. Send it again.", code=SIZE)
-            if not part:
-                transfers.complete(store=store, entry=entry)
-        return Response({}, headers={"ETag": f'"{oid[:16]}-{part}"'})
+        answer = Response({}, headers={"ETag": f'"{oid[:16]}-{part}"'})
+        if meta.get("hub.more"):
+            answer.onward = transfers.Onward(store, entry, begin, most)
+        elif not part:
+            transfers.complete(store=store, entry=entry)
+        elif at + came != most:
+            raise Invalid(f"Part {part} has {most:,} bytes, and {at + came:,} came. Send it again.", code=SIZE)
+        return answer
 
     def post(self, request, oid):
         store, entry, part, _ = self._sending(oid, True)
