@@ -78,7 +78,8 @@ class Request:
     async def _in_pieces(self, environ: dict, offset: int) -> Answer:
         async def hand_over(piece: pieces.Piece, more: bool, onward: pieces.Onward | None) -> Answer:
             asked = {**with_body(environ, piece.stream(), piece.size), "HTTP_UPLOAD_OFFSET": str(piece.offset)}
-            return await self._ask({**asked, "hub.piece": piece.number, "hub.more": more, "hub.onward": onward})
+            asked |= {"hub.declared": self.body.declared, "hub.onward": onward}
+            return await self._ask({**asked, "hub.piece": piece.number, "hub.more": more})
 
         way = pieces.Way(hand_over, self.front.blocks.run)
         return await pieces.relay(self.body, offset, way, self.limits, self.front.memory)

@@ -165,11 +165,9 @@ class Object(View):
         """What the address allows. One that expires while a body comes is good to the body's end."""
         permit = permits.read(SEND, self.request.GET.get("key", ""), seconds=SECONDS if starts else None)
         store_pk, sha256, size, part, most = permit.facts
-        store = ChunkStore.objects.filter(pk=store_pk, user=permit.user, repository=permit.repository).first()
-        if sha256 != oid or store is None:
-            raise NotFound("There is no such upload; begin it anew.", code="arrival.store_gone")
-        store.user, store.repository = permit.user, permit.repository
-        return store, Entry(sha256, size), part, most
+        if sha256 != oid:
+            raise NotFound("This address is of another file; begin the upload anew.", code="arrival.store_gone")
+        return permits.chunk_store(permit, store_pk), Entry(sha256, size), part, most
 
 
 def _objects(body: dict) -> list:

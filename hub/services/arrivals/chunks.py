@@ -10,13 +10,15 @@ Once a file is made, those of its xorbs that it holds in one piece are kept by r
 
 import contextlib
 import os
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from hub import disk
+from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
 from hub.services.arrivals import receiving, stores
 from hub.services.content.manifest import Entry
@@ -26,33 +28,107 @@ from hub.xet.files import rebuild
 from hub.xet.hashing import from_hex, to_hex
 from hub.xet.shards import MAX_BYTES as MOST_OF_A_SHARD
 from hub.xet.shards import ShardFile, read_shard
-from hub.xet.xorbs import MAX_BODY, RawXorb, XorbIndex, receive_xorb
+from hub.xet.xorbs import MAX_BODY, RawXorb, XorbIndex, XorbReceiver
 
 # A xorb's footer repeats its index; a body of more than this has something else behind it.
 MOST_OF_A_XORB = MAX_BODY + (1 << 20)
 
 
-def put_xorb(*, store: ChunkStore, name: str, stream: BinaryIO, length: int) -> bool:
-    """Keep the xorb that `stream` holds if it is what `name`, its written hash, says; False where it was there.
+def put_xorb(
+    *, store: ChunkStore, name: str, stream: BinaryIO, length: int, arriving: "ArrivingXorb | None" = None, more=False
+) -> "ArrivingXorb":
+    """Keep the xorb that `stream` holds if it is what `name`, its written hash, says.
 
-    `length` is what the sender announced. Errors: XetError, QuotaExceeded `quota.staged_bytes`, DiskFull.
+    `length` is what the sender announced. A body may come in several calls: each but the first gives what the one
+    before returned as `arriving`, and all but the last say that `more` follows.
+    Errors: XetError, QuotaExceeded `quota.staged_bytes`, DiskFull; then nothing of it is left.
     """
-    digest = from_hex(name)
-    if length > MOST_OF_A_XORB:
-        raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
-    stores.expect(store, length)
-    xorbs = _Xorbs(stores.folder(store))
-    if xorbs.open(digest):
-        while stream.read(CHUNK):
-            pass
+    arriving = arriving or ArrivingXorb(store, name, length)
+    try:
+        arriving.read(stream)
+        if not more:
+            arriving.keep()
+    except BaseException:
+        arriving.close()
+        raise
+    return arriving
+
+
+class ArrivingXorb:
+    """A xorb on its way in: unpacked and checked as it comes, under a temporary name. Its announced bytes are charged.
+
+    `is_new` is False where the store has it already: then its bytes are looked at no more.
+    """
+
+    def __init__(self, store: ChunkStore, name: str, length: int) -> None:
+        digest = from_hex(name)
+        if length > MOST_OF_A_XORB:
+            raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
+        stores.expect(store, length)
+        self.store, self.xorbs, self.charged, self.came = store, _Xorbs(stores.folder(store)), 0, 0
+        self.is_new = not self.xorbs.open(digest)
+        self._lock, self._failure, self._files = threading.Lock(), None, contextlib.ExitStack()
+        if self.is_new:
+            stores.charge(store, length)
+            self.charged = length
+            try:
+                self.xorbs.folder.mkdir(parents=True, exist_ok=True)
+                self.part = self._files.enter_context(_temporary(self.xorbs.folder))
+                self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
+            except BaseException:
+                self.close()
+                raise
+            self.receiver = XorbReceiver(digest, self.out.write)
+
+    def read(self, stream: BinaryIO) -> None:
+        """Take what the stream holds."""
+        while data := stream.read(CHUNK):
+            with self._lock:
+                self._feed([data])
+
+    def take(self, offset: int, chunks: Sequence[bytes]) -> bool:
+        """Take bytes that begin at `offset` of the body; False where `read` has to say what is wrong with them."""
+        with self._lock:
+            if self._failure is None and offset == self.came:
+                try:
+                    self._feed(chunks)
+                except (HubError, XetError, OSError) as error:
+                    self._failure = error
+                    return False
+                return True
         return False
-    xorbs.folder.mkdir(parents=True, exist_ok=True)
-    with _temporary(xorbs.folder) as part:
-        with part.open("wb", buffering=CHUNK) as out:
-            index = receive_xorb(stream, digest, out.write)
-        stores.charge(store, index.ends[-1])
-        xorbs.keep(part, index)
-    return True
+
+    def _feed(self, chunks: Sequence[bytes]) -> None:
+        if self._failure is not None:
+            raise self._failure
+        disk.require_room()
+        for chunk in chunks:
+            if self.is_new:
+                self.receiver.feed(chunk)
+            self.came += len(chunk)
+
+    def keep(self) -> None:
+        """Its body has come whole: keep it if it is what it was sent as."""
+        if self.is_new:
+            index = self.receiver.finish()
+            self.out.close()
+            more = index.ends[-1] - self.charged
+            if more > 0:
+                stores.charge(self.store, more)
+            self.charged = 0
+            self.xorbs.keep(self.part, index)
+            if more < 0:
+                stores.discharge(self.store, -more)
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more comes: what was not kept goes."""
+        with self._lock:
+            self._failure = self._failure or XetError("xorb_cut", "The xorb was not sent to its end. Send it again.")
+            self._files.close()
+            charged, self.charged = self.charged, 0
+        if charged:
+            stores.discharge(self.store, charged)
 
 
 def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:
