@@ -3,17 +3,21 @@
     <store>/xorbs/<hash>.index   what the xorb holds; a xorb is there where its index is
     <store>/xorbs/<hash>.raw     its bytes, unpacked
     <store>/xorbs/<hash>.within  or: the blob that holds them, and from where
+    <store>/xorbs/<hash>.sha256  of a xorb that may be a whole file: the SHA-256 of its bytes
 
 Every file appears under its name when it is whole, so that a killed process leaves a temporary name and nothing else.
 Once a file is made, those of its xorbs that it holds in one piece are kept by reference: their bytes are in the blob.
+A client fills xorbs. One that is not full may be a whole file: it is hashed on its way, and becomes the blob as it is.
 """
 
 import contextlib
+import hashlib
 import os
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +36,8 @@ from hub.xet.xorbs import MAX_BODY, RawXorb, XorbIndex, XorbReceiver
 
 # A xorb's footer repeats its index; a body of more than this has something else behind it.
 MOST_OF_A_XORB = MAX_BODY + (1 << 20)
+# The stock client ends a xorb before 64 MiB where nothing follows in it, or when a long chunk would not fit.
+FULL = 63 << 20
 
 
 def put_xorb(
@@ -78,7 +84,8 @@ class ArrivingXorb:
             except BaseException:
                 self.close()
                 raise
-            self.receiver = XorbReceiver(digest, self.out.write)
+            self.sha256 = hashlib.sha256() if length < FULL else None
+            self.receiver = XorbReceiver(digest, self._write)
 
     def read(self, stream: BinaryIO) -> None:
         """Take what the stream holds."""
@@ -107,6 +114,11 @@ class ArrivingXorb:
                 self.receiver.feed(chunk)
             self.came += len(chunk)
 
+    def _write(self, raw: bytes | memoryview) -> None:
+        self.out.write(raw)
+        if self.sha256 is not None:
+            self.sha256.update(raw)
+
     def keep(self) -> None:
         """Its body has come whole: keep it if it is what it was sent as."""
         if self.is_new:
@@ -116,7 +128,7 @@ class ArrivingXorb:
             if more > 0:
                 stores.charge(self.store, more)
             self.charged = 0
-            self.xorbs.keep(self.part, index)
+            self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
             if more < 0:
                 stores.discharge(self.store, -more)
         self.close()
@@ -156,7 +168,11 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
         return receiving.note(actor=actor, repository=repository, entry=entry)
     xorbs = _Xorbs(stores.folder(store))
     try:
-        blobs.put_proven(_watched(rebuild(file, xorbs.open, max_bytes=entry.size)), entry.sha256)
+        blocks = rebuild(file, xorbs.open, max_bytes=entry.size)
+        if whole := xorbs.whole(file):
+            blobs.add(whole, link=True, known=entry)
+        else:
+            blobs.put_proven(_watched(blocks), entry.sha256)
     except OSError as error:
         if disk.refusal_of(error):
             raise
@@ -222,9 +238,26 @@ class _Xorbs:
             return None
         return RawXorb(index, file)
 
-    def keep(self, part: Path, index: XorbIndex) -> None:
-        """Take over the file of its bytes."""
+    def whole(self, file: ShardFile) -> Path | None:
+        """The synced bytes of the file where it is one xorb from its first chunk to its last, and they are proven."""
+        terms = list(islice(file.terms(), 2))
+        if len(terms) != 1 or terms[0].start:
+            return None
+        try:
+            proven = self._path(terms[0].xorb, "sha256").read_text()
+            with self._path(terms[0].xorb, "raw").open("rb") as raw:
+                if proven == file.sha256 and os.fstat(raw.fileno()).st_size == file.size:
+                    os.fsync(raw.fileno())
+                    return Path(raw.name)
+        except FileNotFoundError:
+            pass
+        return None
+
+    def keep(self, part: Path, index: XorbIndex, sha256: str = "") -> None:
+        """Take over the file of its bytes, of which `sha256` may be known."""
         os.replace(part, self._path(index.hash, "raw"))
+        if sha256:
+            self._write(self._path(index.hash, "sha256"), sha256.encode())
         self._write(self._path(index.hash, "index"), index.to_bytes())
 
     def keep_within(self, sha256: str, digest: bytes, begins: int, size: int) -> int:

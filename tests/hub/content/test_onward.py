@@ -173,11 +173,11 @@ def test_a_xorb_in_pieces_is_kept_as_one_that_comes_whole(chunk_store):
         assert xorb.take(at, [XORB.body[at : at + size]])
         at += size
     send(chunk_store, XORB.body[at:], length=len(XORB.body), arriving=xorb)
-    assert left(chunk_store) == (4_000_000, [".index", ".raw"])
+    assert left(chunk_store) == (4_000_000, [".index", ".raw", ".sha256"])
     assert next((stores.folder(chunk_store) / "xorbs").glob("*.raw")).read_bytes() == b"".join(XORB.chunks)
     again = begin(chunk_store)
     assert not again.is_new and again.take(300_000, [b"any"])
-    assert left(chunk_store) == (4_000_000, [".index", ".raw"])
+    assert left(chunk_store) == (4_000_000, [".index", ".raw", ".sha256"])
 
 
 @pytest.mark.parametrize("ends", ["cut", "damaged", "wrong offset", "disk"])
