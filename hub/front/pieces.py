@@ -66,9 +66,9 @@ class Way:
 
     async def give(self, piece: Piece, more: bool) -> Answer | None:
         """What the application says of a piece, after which `more` follow or none; None where it was not asked."""
-        if self.onward and more and self._is_allowed(piece):  # noqa: SIM102 - a piece is taken after both
-            if await self.run(self.onward.take, piece.offset, piece.chunks):
-                return None
+        may_go_on = self.onward and more and self._is_allowed(piece)
+        if may_go_on and await self.run(self.onward.take, piece.offset, piece.chunks):
+            return None
         self._asked_at, self._asked = piece.offset, time.monotonic()
         answer = await self.hand_over(piece, more, self.onward)
         if answer.onward is not self.onward:

@@ -1,38 +1,30 @@
 """Uploads by Xet: xorbs are kept once they are proven, and a shard makes whole files of them, proven by SHA-256.
 
-    <store>/xorbs/<hash>.index   what the xorb holds; a xorb is there where its index is
-    <store>/xorbs/<hash>.raw     its bytes, unpacked
-    <store>/xorbs/<hash>.within  or: the blob that holds them, and from where
-    <store>/xorbs/<hash>.sha256  of a xorb that may be a whole file: the SHA-256 of its bytes
-
-Every file appears under its name when it is whole, so that a killed process leaves a temporary name and nothing else.
 Once a file is made, those of its xorbs that it holds in one piece are kept by reference: their bytes are in the blob.
 A client fills xorbs. One that is not full may be a whole file: it is hashed on its way, and becomes the blob as it is.
 """
 
 import contextlib
 import hashlib
-import os
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import BinaryIO
+
+from django.db import close_old_connections
 
 from hub import disk
 from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
 from hub.services.arrivals import receiving, stores
+from hub.services.arrivals.xorb_files import XorbFiles, temporary
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK, blobs
 from hub.xet.errors import XetError
 from hub.xet.files import rebuild
-from hub.xet.hashing import from_hex, to_hex
+from hub.xet.hashing import from_hex
 from hub.xet.shards import MAX_BYTES as MOST_OF_A_SHARD
 from hub.xet.shards import ShardFile, read_shard
-from hub.xet.xorbs import MAX_BODY, RawXorb, XorbIndex, XorbReceiver
+from hub.xet.xorbs import MAX_BODY, XorbReceiver
 
 # A xorb's footer repeats its index; a body of more than this has something else behind it.
 MOST_OF_A_XORB = MAX_BODY + (1 << 20)
@@ -71,7 +63,7 @@ class ArrivingXorb:
         if length > MOST_OF_A_XORB:
             raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
         stores.expect(store, length)
-        self.store, self.xorbs, self.charged, self.came = store, _Xorbs(stores.folder(store)), 0, 0
+        self.store, self.xorbs, self.charged, self.came = store, XorbFiles(stores.folder(store)), 0, 0
         self.is_new = not self.xorbs.open(digest)
         self._lock, self._failure, self._files = threading.Lock(), None, contextlib.ExitStack()
         if self.is_new:
@@ -79,7 +71,7 @@ class ArrivingXorb:
             self.charged = length
             try:
                 self.xorbs.folder.mkdir(parents=True, exist_ok=True)
-                self.part = self._files.enter_context(_temporary(self.xorbs.folder))
+                self.part = self._files.enter_context(temporary(self.xorbs.folder))
                 self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
             except BaseException:
                 self.close()
@@ -140,7 +132,9 @@ class ArrivingXorb:
             self._files.close()
             charged, self.charged = self.charged, 0
         if charged:
+            close_old_connections()  # The front's threads have no request that would.
             stores.discharge(self.store, charged)
+            close_old_connections()
 
 
 def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:
@@ -166,7 +160,7 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     if Arrival.objects.filter(user=actor, repository=repository, blob=entry.sha256, blob__size=entry.size).exists():
         # Made before: a small shard sent again and again must not cost its large file each time.
         return receiving.note(actor=actor, repository=repository, entry=entry)
-    xorbs = _Xorbs(stores.folder(store))
+    xorbs = XorbFiles(stores.folder(store))
     try:
         blocks = rebuild(file, xorbs.open, max_bytes=entry.size)
         if whole := xorbs.whole(file):
@@ -204,92 +198,3 @@ def _watched(blocks: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryvie
         if number % 16 == 0:
             disk.require_room()
         yield block
-
-
-@dataclass(frozen=True, slots=True)
-class _Within:
-    """A part of a blob, as a file that `RawXorb` reads: positions count from where the part begins."""
-
-    file: BinaryIO
-    begins: int
-
-    def seek(self, at: int) -> None:
-        self.file.seek(self.begins + at)
-
-    def read(self, size: int) -> bytes:
-        return self.file.read(size)
-
-    def close(self) -> None:
-        self.file.close()
-
-
-class _Xorbs:
-    """The xorbs of one store on the disk."""
-
-    def __init__(self, store: Path) -> None:
-        self.folder = store / "xorbs"
-
-    def open(self, digest: bytes) -> RawXorb | None:
-        """The xorb; None where it is not here, or not whole."""
-        try:
-            index = XorbIndex.from_bytes(self._path(digest, "index").read_bytes())
-            file = self._bytes(digest)
-        except (FileNotFoundError, ValueError):
-            return None
-        return RawXorb(index, file)
-
-    def whole(self, file: ShardFile) -> Path | None:
-        """The synced bytes of the file where it is one xorb from its first chunk to its last, and they are proven."""
-        terms = list(islice(file.terms(), 2))
-        if len(terms) != 1 or terms[0].start:
-            return None
-        try:
-            proven = self._path(terms[0].xorb, "sha256").read_text()
-            with self._path(terms[0].xorb, "raw").open("rb") as raw:
-                if proven == file.sha256 and os.fstat(raw.fileno()).st_size == file.size:
-                    os.fsync(raw.fileno())
-                    return Path(raw.name)
-        except FileNotFoundError:
-            pass
-        return None
-
-    def keep(self, part: Path, index: XorbIndex, sha256: str = "") -> None:
-        """Take over the file of its bytes, of which `sha256` may be known."""
-        os.replace(part, self._path(index.hash, "raw"))
-        if sha256:
-            self._write(self._path(index.hash, "sha256"), sha256.encode())
-        self._write(self._path(index.hash, "index"), index.to_bytes())
-
-    def keep_within(self, sha256: str, digest: bytes, begins: int, size: int) -> int:
-        """Keep the xorb as `size` bytes of a blob from `begins` on, if these are all it has; the bytes saved."""
-        raw = self._path(digest, "raw")
-        with contextlib.suppress(FileNotFoundError):
-            if raw.stat().st_size == size:
-                self._write(self._path(digest, "within"), f"{sha256} {begins}".encode())
-                raw.unlink()
-                return size
-        return 0
-
-    def _bytes(self, digest: bytes) -> BinaryIO:
-        try:
-            return self._path(digest, "raw").open("rb", buffering=0)
-        except FileNotFoundError:
-            sha256, begins = self._path(digest, "within").read_text().split()
-            return _Within(blobs.open(sha256), int(begins))
-
-    def _path(self, digest: bytes, what: str) -> Path:
-        return self.folder / f"{to_hex(digest)}.{what}"
-
-    def _write(self, path: Path, data: bytes) -> None:
-        with _temporary(self.folder) as part:
-            part.write_bytes(data)
-            os.replace(part, path)
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    part = folder / f"{uuid.uuid4().hex}.part"
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
