@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from hub import disk
 from hub.errors import HubError
@@ -132,9 +132,15 @@ class ArrivingXorb:
             self._files.close()
             charged, self.charged = self.charged, 0
         if charged:
-            close_old_connections()  # The front's threads have no request that would.
+            _drop_old_connections()
             stores.discharge(self.store, charged)
-            close_old_connections()
+            _drop_old_connections()
+
+
+def _drop_old_connections() -> None:
+    """As the begin and the end of a request do: a thread of the front that only closes something has neither."""
+    if not connection.in_atomic_block:
+        close_old_connections()
 
 
 def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:
