@@ -8,8 +8,9 @@ have the same say. The merge is of the C_i themselves. Nothing is cut after it, 
 out, and no more. U and V are singular vectors of what they capture, strongest first, so single numbers of the C_i mean
 the same for all, and TIES acts on them. Adapters are not changed by how they are split into factors, nor is the result.
 
-HOOI takes for U the k strongest left singular vectors of [N_1 V … N_n V], for V likewise, in turns, until what is
-captured grows by less than 1e-6 of the whole.
+HOOI takes for U the k strongest left singular vectors of [N_1 V … N_n V], for V likewise, in turns. Here a turn is one
+step of orthogonal iteration towards them, which costs products with the factors alone, and there are at most 50: where
+to stop doesn't hang on rounding. Adapters with anything in common have long settled by then.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,9 @@ from composition.weights import LoraWeights
 
 __all__ = ["CtmRecipe", "ctm"]
 
-TOLERANCE = 1e-6
-"""Growth of the captured norm, as a share of the whole, at which the bases are taken as found."""
-SWEEPS = 1000
+TURNS = 50
+SETTLED = 1e-14
+"""Growth of the captured squared norm, as a share of it, below which turns change nothing."""
 
 
 def ctm(adapters: Sequence[LoraWeights], recipe: CtmRecipe, *, progress: Progress = ignore) -> MergeResult:
@@ -40,8 +41,8 @@ def ctm(adapters: Sequence[LoraWeights], recipe: CtmRecipe, *, progress: Progres
 def merged(cores: Cores, recipe: CtmRecipe) -> Tensor:
     """[p, q]: λ U merge(Uᵀ M_i V) Vᵀ."""
     assert recipe.rank is not None
+    u, v = common_bases(cores, blend(cores, recipe.beta), recipe.rank)
     updates = cores.updates()[cores.present]
-    u, v = common_bases(blended(updates, recipe.beta), min(recipe.rank, *updates.shape[1:]))
     weights = None if recipe.weights is None else [recipe.weights[i] for i in cores.present]
     small = u.mT @ updates @ v
     if recipe.inner == "dare-ties":
@@ -55,29 +56,46 @@ def merged(cores: Cores, recipe: CtmRecipe) -> Tensor:
     return recipe.scale * (u @ core @ v.mT)
 
 
-def blended(updates: Tensor, beta: float) -> Tensor:
-    """[n, p, q]: each update scaled to the norm β · its own + (1−β) · the mean; a zero one stays zero."""
-    norms = updates.flatten(1).norm(dim=1)
-    wanted = beta * norms + (1 - beta) * norms.mean()
-    return updates * torch.where(norms > 0, wanted / norms, 0.0)[:, None, None]
+def blend(cores: Cores, beta: float) -> Tensor:
+    """[R]: what takes each update to the norm β · its own + (1−β) · the mean, unit by unit; 0 for a zero one."""
+    norms = cores.norms()
+    wanted = beta * norms + (1 - beta) * norms[cores.present].mean()
+    return torch.where(norms > 0, wanted / norms, 0.0).repeat_interleave(torch.tensor(cores.ranks))
 
 
-def common_bases(updates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(U [p, k], V [q, k]) of the Tucker-2 decomposition of updates [n, p, q]."""
-    whole = updates.square().sum()
-    u, _ = _strongest(updates.movedim(0, 1).flatten(1), k)
-    v, captured = _strongest((u.mT @ updates).movedim(2, 0).flatten(1), k)
-    for _ in range(SWEEPS):
-        u, _ = _strongest((updates @ v).movedim(0, 1).flatten(1), k)
-        v, more = _strongest((u.mT @ updates).movedim(2, 0).flatten(1), k)
-        grown, captured = more - captured, more
-        if grown <= TOLERANCE * whole:
+def common_bases(cores: Cores, scales: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(U [p, k], V [q, k]) of the Tucker-2 decomposition of the updates, their units times `scales` [R].
+
+    k is cut to p and q. Σ_i N_i V Vᵀ N_iᵀ is L D Lᵀ, with D the blocks of single adapters in (R V)(R V)ᵀ.
+    """
+    left, right = cores.left * scales, cores.right.mT
+    owner = torch.arange(len(cores.ranks)).repeat_interleave(torch.tensor(cores.ranks))
+    own = (owner[:, None] == owner).double()
+    k = min(k, len(left), len(right))
+    u = _strongest(left, own * (right.mT @ right), k)
+    v = _strongest(right, own * _outer(left.mT @ u), k)
+    captured = 0.0
+    for _ in range(TURNS):
+        u, _ = _step(u, left, own * _outer(right.mT @ v))
+        v, more = _step(v, right, own * _outer(left.mT @ u))
+        if more - captured <= SETTLED * more:
             break
-    u, _ = _strongest((updates @ v).movedim(0, 1).flatten(1), k)
-    return u, v
+        captured = more
+    u = _strongest(left, own * _outer(right.mT @ v), k)
+    return u, _strongest(right, own * _outer(left.mT @ u), k)
 
 
-def _strongest(columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(the k strongest left singular vectors of columns [p, m], strongest first; the squared norm along them)."""
-    squares, vectors = torch.linalg.eigh(columns @ columns.mT)
-    return vectors.flip(1)[:, :k], squares.flip(0)[:k].sum()
+def _outer(rows: Tensor) -> Tensor:
+    return rows @ rows.mT
+
+
+def _step(basis: Tensor, columns: Tensor, blocks: Tensor) -> tuple[Tensor, float]:
+    """One step of orthogonal iteration by columns · blocks · columnsᵀ; and the trace in the basis before it."""
+    inner = columns.mT @ basis
+    mixed = blocks @ inner
+    return torch.linalg.qr(columns @ mixed).Q, float((inner * mixed).sum())
+
+
+def _strongest(columns: Tensor, blocks: Tensor, k: int) -> Tensor:
+    """[p, k]: the strongest eigenvectors of columns · blocks · columnsᵀ, strongest first."""
+    return torch.linalg.eigh(columns @ blocks @ columns.mT).eigenvectors.flip(1)[:, :k]

@@ -21,7 +21,7 @@ class CoreSpaceRecipe(RankedRecipe):
         default="ties",
         choices=("ties", "ta", "tsv", "iso-c"),
         label="Inner merge",
-        help="What is done on the cores: TIES, task arithmetic, TSV or Iso-C. TIES depends on how updates are factored.",
+        help="Done on the cores: TIES, task arithmetic, TSV or Iso-C. TIES depends on how updates are factored.",
     )
     density: float = density_option(0.2, "Share of each core's numbers that TIES keeps; the paper tunes it.")
     isotropic: bool = option(
@@ -83,7 +83,7 @@ class PicoRecipe(RankedRecipe):
         default="factors",
         choices=("factors", "updates"),
         label="Directions",
-        help="factors: shared directions of the stored B, as in the paper. updates: those of ΔW, however it is factored.",
+        help="factors: directions of the stored B, as in the paper. updates: those of ΔW, however it is factored.",
     )
     scale: float = scale_option(
         1.0, "What the result is multiplied by, which is of one adapter's size; the paper takes 1."
@@ -107,7 +107,7 @@ METHODS = (
         kind="ctm",
         verb="merge",
         label="Compress, then merge",
-        summary="Finds the best common bases of rank k, then merges the small cores in them: nothing is cut afterwards.",
+        summary="Finds the best common bases of rank k, then merges small cores in them: nothing is cut afterwards.",
         recipe=CtmRecipe,
         function="composition.merging.core.ctm:ctm",
         core="composition.merging.core.ctm:merged",
