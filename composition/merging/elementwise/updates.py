@@ -40,7 +40,7 @@ def merge_updates(units: Units, weights: Tensor, recipe: ElementwiseRecipe, k: i
     except FloatingPointError:
         raise CompositionError(
             "weights.nonfinite",
-            f"{units.module}: the product of B and A goes beyond float32. Export the adapters again with smaller numbers.",
+            f"{units.module}: the product of B and A goes beyond float32. Export the adapters with smaller numbers.",
             module=units.module,
         ) from None
 
