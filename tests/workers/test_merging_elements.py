@@ -6,6 +6,7 @@ from composition.formats import read_adapter
 from hub.models import State
 from hub.services.content.manifest import manifest_of
 from tests.composition.random_adapters import relative
+from tests.hub import factories
 from workers.cache import Cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -13,6 +14,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def read(version, tmp_path):
     return read_adapter(Cache(tmp_path / "read", 10**9).folder(manifest_of(version.revisions.get())))
+
+
+@pytest.fixture
+def twins(owner, base):
+    """Two adapters of one rank."""
+    return [factories.make_version(owner, f"twin{n}", base=base, rank=4, seed=n) for n in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -25,8 +32,8 @@ def read(version, tmp_path):
         ("orthogonal", {}),
     ],
 )
-def test_each_family_is_published_and_shown(queue, work, pair, client, owner, kind, fields):
-    job = work(queue(kind, **fields))
+def test_each_family_is_published_and_shown(queue, work, twins, client, owner, kind, fields):
+    job = work(queue(kind, inputs=twins, **fields))
     assert (job.state, job.error) == (State.DONE, None)
     assert job.result.report["method"] == kind
     client.force_login(owner)
@@ -36,10 +43,11 @@ def test_each_family_is_published_and_shown(queue, work, pair, client, owner, ki
 
 
 def test_a_step_between_adapters_is_exact(queue, work, pair, tmp_path):
-    made = read(work(queue("subtract")).result, tmp_path)
+    made = read(work(queue("subtract", layout="compact")).result, tmp_path)
     one, two = (read(version, tmp_path) for version in pair)
     for module, factors in made.items():
-        assert relative(factors.delta(), one[module].delta() - two[module].delta()) < 1e-5
+        parts = [sign * given[module].delta() for sign, given in ((1, one), (-1, two)) if module in given]
+        assert relative(factors.delta(), sum(parts)) < 1e-5
 
 
 def test_a_round_keeps_who_contributed(queue, work, client, owner):
@@ -51,8 +59,8 @@ def test_a_round_keeps_who_contributed(queue, work, client, owner):
     assert "to round 4" in shown and "300" in shown
 
 
-def test_a_round_of_unlike_factors_fails_with_the_way_out(queue, work):
-    job = work(queue("shared-factor"))
+def test_a_round_of_unlike_factors_fails_with_the_way_out(queue, work, twins):
+    job = work(queue("shared-factor", inputs=twins))
     assert job.state == State.FAILED
     assert job.error["code"] == "merge.no_shared_factor"
     assert "Use flora" in job.error["message"]
