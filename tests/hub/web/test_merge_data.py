@@ -1,4 +1,4 @@
-"""The merge page for methods that read text: a dataset and a weight beside each adapter, what is asked, what is refused."""
+"""The merge page for methods that read text: a dataset and a weight beside each adapter, what is asked or refused."""
 
 import pytest
 
