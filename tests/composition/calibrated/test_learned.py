@@ -238,7 +238,7 @@ class TestSearch:
             seen.append(x.copy())
             return -float(x.sum())
 
-        best, least = minimise(far, (0.1,) * size, evaluations=53, bound=1.5, seed=1)
+        _, least = minimise(far, (0.1,) * size, evaluations=53, bound=1.5, seed=1)
         assert len(seen) == 53 and np.allclose(seen[0], 0.1)
         assert np.abs(seen).max() <= 1.5 and least == min(-float(x.sum()) for x in seen)
 
