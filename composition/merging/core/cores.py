@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from composition.merging.gram import Grams
-from composition.merging.units import Units
+from composition.merging.units import Units, spans_of
 
 CONDITION = 1e5
 """Condition number of a Gram of normalised units up to which float32 products of it are good enough."""
@@ -46,8 +46,7 @@ class Cores:
     @property
     def spans(self) -> list[slice]:
         """Where each adapter's units stand."""
-        ends = torch.tensor(self.ranks).cumsum(0).tolist()
-        return [slice(end - rank, end) for end, rank in zip(ends, self.ranks, strict=True)]
+        return spans_of(self.ranks)
 
     @property
     def present(self) -> list[int]:
