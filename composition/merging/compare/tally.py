@@ -8,7 +8,6 @@ from torch import Tensor
 
 from composition.merging.diagnostics import balance, ratio
 
-
 CLEAR = 1e-6
 """An error below this is zero: float32 Grams don't tell it apart."""
 
