@@ -46,7 +46,8 @@ def tried(one: Outlook, adapters: Sequence[LoraWeights], recipe: CompareRecipe, 
 def _affordable(one: Outlook, adapters: Sequence[LoraWeights], modules: Sequence[str], count: int) -> list[str]:
     """The first `count` of the modules that the method can be tried on within `MOST`."""
     assert one.recipe is not None
-    taken, spent = [], 0.0
+    taken: list[str] = []
+    spent = 0.0
     for module in modules:
         facts = [adapter.module_facts(module) for adapter in adapters]
         cost = one.recipe.flops(facts[0], sum(fact.r for fact in facts), len(facts))

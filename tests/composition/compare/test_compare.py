@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from composition.errors import CompositionError, RecipeError
-from composition.merging.compare import judge
+from composition.merging.compare import by_weights, judge
 from composition.merging.compare.judge import compare_adapters
 from composition.recipes.compare import CompareRecipe
 from composition.registry import METHODS, methods_of
@@ -126,6 +126,13 @@ def test_methods_without_a_core_are_tried_on_weights_or_left_out_with_a_reason()
                 assert "reason" in row
             elif "reason" not in row:
                 assert row["judged_by"] == "2 modules" and len(row["kept_inputs"]) == 3
+
+
+def test_what_takes_too_long_to_try_is_left_out_with_a_reason(monkeypatch):
+    kinds = [m.kind for m in methods_of("merge") if not m.core and not m.needs.base_model]
+    monkeypatch.setattr(by_weights, "MOST", 0)
+    for kind, row in rows(compare_adapters(adapters(), CompareRecipe(rank=3))).items():
+        assert kind not in kinds or "reason" in row
 
 
 def test_needs_of_text_are_said_and_not_tried():
