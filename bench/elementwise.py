@@ -3,8 +3,8 @@
     python bench/elementwise.py [--quick] [--json FILE]
 
 TIES on ΔW of eight rank-16 adapters with PEFT's `ties_svd`, TIES on factors with its `ties`; a LoRA of rank 16 out of
-one fine-tuned 4096 × 4096 weight with a dense SVD of the difference. One thread a side, CPU seconds; memory is the
-peak of anonymous RSS over Python with torch imported, in a process of its own.
+one fine-tuned 4096 × 4096 weight with a dense SVD of the difference. One thread a side, CPU seconds; memory is the peak
+of anonymous RSS over Python with torch imported, in a process of its own.
 """
 
 import argparse

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from hub.services.upkeep.garbage import touched
 from hub.storage import blobs, digest
 
 PART = ".part-"
-MADE = "made"
+KEPT = "kept"
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Cache:
         folder = self.root / name
         try:
             os.utime(folder)
-            return (folder / MADE).read_bytes()
+            return (folder / KEPT).read_bytes()
         except OSError:
             return None
 
@@ -78,11 +78,28 @@ class Cache:
         for folder in names:
             try:
                 with self.unfinished() as work:
-                    (work / MADE).write_bytes(made[folder.name])
+                    (work / KEPT).write_bytes(made[folder.name])
                     shutil.rmtree(folder, ignore_errors=True)
                     work.rename(folder)
             except OSError as error:
                 log.warning("%s is not kept: %s", folder.name, error)
+
+    def made(self, key: str, fill: Callable[[Path], None]) -> Path:
+        """The folder of what follows from a digest alone, filled by `fill(folder)` where it isn't there. It is held."""
+        target = self.root / key
+        if target.is_dir():
+            os.utime(target)
+            return self.hold(target)
+        with self.unfinished() as work:
+            fill(work)
+            self._make_room(0, spare={target})
+            try:
+                work.rename(target)
+            except OSError:
+                # Another worker was first; its folder holds the same.
+                if not target.is_dir():
+                    raise
+        return self.hold(target)
 
     @contextmanager
     def unfinished(self) -> Iterator[Path]:
