@@ -190,6 +190,18 @@ def test_missing_modules_unequal_ranks_and_untrained_adapters_are_told_of():
     assert rows(report)["cat"]["kept_inputs"][2] is None
 
 
+def test_an_adapter_given_twice_is_half_of_the_mean():
+    one, other = adapters(2)
+    report = compare_adapters([one, one, other], CompareRecipe(rank=9, methods=("svd", "cat"), sample=0))
+    assert report["pairs"]["cosines"][0][1] == pytest.approx(1, abs=1e-5)
+    assert report["pairs"]["row_overlap"][0][1] == pytest.approx(1, abs=1e-4)
+    first, second = flat(dense(one)), flat(dense(other))
+    mean = (2 * first + second) / 3
+    for name, factor in (("svd", 1.0), ("cat", 3.0)):
+        kept = [factor * (mean @ own) / (own @ own) for own in (first, first, second)]
+        assert rows(report)[name]["kept_inputs"] == pytest.approx(kept, abs=2e-3)
+
+
 def test_adapters_of_one_start_are_known_and_get_the_mean():
     given = [random_adapter(seed, ranks={"q": 4, "v": 4}, a_seed=7, name=f"a{seed}") for seed in range(3)]
     report = compare_adapters(given, CompareRecipe(sample=0))
