@@ -19,6 +19,7 @@ from hub.services.jobs.report import check_job
 from hub.services.jobs.request import JobRequest
 from tests.hub.api_client import Api
 from tests.hub.every_kind import (
+    ANYTHING,
     ASK,
     FINE,
     JUDGE,
@@ -180,9 +181,12 @@ def test_the_first_problem_of_the_dry_run_is_the_error_of_the_start(lab, body, c
     )
 
 
-@pytest.mark.parametrize("kind", FINE)
-def test_whatever_is_put_wherever_it_is_answered_and_alike(lab, kind):
-    for body in swept(FINE[kind]):
+@pytest.mark.parametrize(
+    ("kind", "share"), [(kind, 3) for kind in FINE] + [pytest.param(kind, 1, marks=pytest.mark.slow) for kind in FINE]
+)
+def test_whatever_is_put_wherever_it_is_answered_and_alike(lab, kind, share):
+    """A kind is asked for with one in `share` of the names, the next kind with others."""
+    for body in swept(FINE[kind], ANYTHING[list(FINE).index(kind) % share :: share]):
         request = asked(lab.member, body)
         report, error = check_job(actor=lab.member, request=request), None
         with transaction.atomic():
