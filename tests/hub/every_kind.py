@@ -29,11 +29,13 @@ TRAIN = {"kind": "train-generator", "base": "pico/llama", "datasets": ["lab/text
 TRAIN |= {"recipe": {"windows": [8], "batch_tokens": 16, "inner": 4, "r": 4, "holdout": 2}}
 MEASURE = {"kind": "evaluate", "inputs": [A], "datasets": ["lab/sums"]}
 ASK = {"kind": "try", "recipe": {"prompt": "a"}, "inputs": [A]}
+WEIGH = {"kind": "compare-merges", "recipe": {"rank": 2}, "inputs": [A, B]}
 FINE = {
     "lego": MERGE,
     "svd": {**MERGE, "kind": "svd"},
     "cat": {**MERGE, "kind": "cat", "recipe": {}},
     "average": {**MERGE, "kind": "average", "recipe": {}},
+    "compare-merges": WEIGH,
     "regmean": READ,
     "lorahub": {**READ, "kind": "lorahub", "datasets": ["lab/sums"]},
     "lora-soups": {**READ, "kind": "lora-soups", "datasets": ["lab/sums"], "recipe": {"split": "test", "steps": 2}},

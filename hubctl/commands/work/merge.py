@@ -1,7 +1,8 @@
-"""Merging: one subcommand a method of the hub."""
+"""Merging: one subcommand a method of the hub, and what helps to choose one."""
 
 import click
 
+from hubctl.commands.work.compare_merges import compare_command
 from hubctl.options.common import url_option
 from hubctl.options.data_option import data_option, datasets_of
 from hubctl.options.job_options import AN_INPUT, job_options
@@ -26,3 +27,6 @@ def merge_command(url) -> None:
 
     hubctl merge regmean demo/a demo/b --data a=a.jsonl --data b=demo/b-data --to demo/ab --wait
     """
+
+
+merge_command.add_command(compare_command)
