@@ -11,6 +11,7 @@ that is best on 16 rows a task which were held back from training. Prints its CP
 """
 
 import argparse
+import hashlib
 import os
 import re
 import sys
@@ -78,9 +79,8 @@ class Bench:
             if clear:
                 learned.append(task)
         self.tasks = learned
-        self.stamp = digest(
-            [(self.folders[task.name] / "adapter_model.safetensors").stat().st_size for task in learned]
-        )
+        files = [self.folders[task.name] / "adapter_model.safetensors" for task in learned]
+        self.stamp = digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
     def key(self, label: str, k: int, scale: float, task: Task, split: str = "test") -> tuple[str, ...]:
         dtype = "bf16" if self.bf16 else "float32"
@@ -127,7 +127,7 @@ class Bench:
                 self._merge(way.label, k, best, result)
 
     def _best_scale(self, way: Way, k: int, result: Any) -> float:
-        """Climb from 1 to the scale with the best exact match on the rows held back, likelihood where they are level."""
+        """Climb from 1 to the scale of the best exact match on the rows held back; likelihood decides where level."""
 
         def score(scale: float) -> tuple[float, float]:
             self._merge(way.label, k, scale, result, split="held back")

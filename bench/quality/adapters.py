@@ -1,8 +1,8 @@
 """The adapters that are merged: one a task and set, of one rank, made by examples/train.py once and kept.
 
-`unlike` has a seed of its own for each task, as adapters of different makers have; `one_seed` the same first values of A
-and the same order of rows for all. `examples` are the four of examples/adapters, of ranks 3 to 6, which were trained on
-the rows held back here, too.
+`unlike` has a seed of its own for each task, as adapters of different makers have; `one_seed` the same first values of
+A and the same order of rows for all. `examples` are the four of examples/adapters, of ranks 3 to 6, which were trained
+on the rows held back here, too.
 """
 
 import json

@@ -89,7 +89,7 @@ def _lego_in_metric(adapters: Adapters, k: int, facts: Calibration) -> LoraWeigh
 
 
 def _lego_of_regmean(adapters: Adapters, k: int, facts: Calibration) -> LoraWeights:
-    """LEGO's clusters among the units of n·W*, which is how RegMean would have the adapters' units: it averages them."""
+    """LEGO's clusters among the units of n·W*: each adapter's own, as RegMean moves them before it averages."""
     whole = regmean(adapters, facts)
     count = len(adapters)
     begin, parts = 0, []

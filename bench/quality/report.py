@@ -1,4 +1,4 @@
-"""Tables of what was measured: exact match by task, its mean, what is kept of the own adapters, and paired intervals."""
+"""Tables of what was measured: exact match by task, its mean, what is kept of the own adapters, paired intervals."""
 
 from collections.abc import Iterator, Sequence
 
