@@ -1,6 +1,6 @@
 """Every method by name, and recipes built from JSON by the method that it names.
 
-Rows are kept next to their recipes: each module of `composition.recipes` may have a tuple `METHODS`. So a new method
+Rows are kept next to their recipes: each module below `composition.recipes` may have a tuple `METHODS`. So a new method
 is a function, a recipe and a row, and nothing here changes. Two rows of one kind are refused.
 """
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from functools import cached_property
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import iter_modules, walk_packages
 from types import ModuleType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -61,7 +61,7 @@ def table_of(rows: Iterable[Method]) -> dict[str, Method]:
 
 
 def _rows() -> Iterator[Method]:
-    for module in iter_modules(recipes.__path__, f"{recipes.__name__}."):
+    for module in walk_packages(recipes.__path__, f"{recipes.__name__}."):
         yield from getattr(import_module(module.name), "METHODS", ())
 
 

@@ -11,37 +11,30 @@ from collections.abc import Sequence
 
 import torch
 
-from composition.merging import diagnostics
-from composition.merging.diagnostics import MergeResult
+from composition.merging.diagnostics import MergeResult, Report
 from composition.merging.gram import grams
-from composition.merging.units import groups, module_names
+from composition.merging.units import Units
+from composition.merging.walk import Merged, shares, walk
 from composition.progress import Progress, ignore
 from composition.recipes import AverageRecipe
-from composition.weights import Factors, LazyFactors, LoraWeights
+from composition.weights import LoraWeights
 
 __all__ = ["AverageRecipe", "average"]
 
 
 def average(adapters: Sequence[LoraWeights], recipe: AverageRecipe, *, progress: Progress = ignore) -> MergeResult:
     """Average A and B rank by rank. Raises CompositionError for unequal ranks, naming adapters and module."""
-    report = diagnostics.begin(adapters, recipe)
-    weights = recipe.weights or (1 / len(adapters),) * len(adapters)
-    dtype = diagnostics.result_dtype(adapters, recipe)
-    modules: dict[str, Factors | LazyFactors] = {}
-    total = len(module_names(adapters))
-    for group in groups(adapters):
-        rank = max(group[0].ranks)
-        each = group[0].scatter(weights)
-        same_rank = torch.eye(rank, dtype=torch.float64).repeat(group[0].count // rank, 1)  # [R, r]
-        left, right = same_rank * each[:, None], (same_rank * each.abs()[:, None]).mT
-        for units in group:
-            B, A = units.combine(left, right)
-            modules[units.module] = diagnostics.cast_factors(units.module, A, B, dtype)
-        report.add(
-            group,
-            grams(group, report.names, exact=True),
-            left.expand(len(group), -1, -1),
-            right.expand(len(group), -1, -1),
-        )
-        progress(len(modules) / total, f"Averaged {len(modules)} of {total} modules")
-    return MergeResult(diagnostics.assemble(adapters, modules), report.to_dict())
+    return walk(adapters, recipe, _average, said="Averaged", progress=progress)
+
+
+def _average(group: list[Units], recipe: AverageRecipe, report: Report) -> Merged:
+    first = group[0]
+    rank = max(first.ranks)
+    each = first.scatter(shares(recipe, len(first.ranks)))
+    same_rank = torch.eye(rank, dtype=torch.float64).repeat(first.count // rank, 1)  # [R, r]
+    left, right = same_rank * each[:, None], (same_rank * each.abs()[:, None]).mT
+    gram = grams(group, report.names, exact=True)
+    report.add(group, gram, left.expand(len(group), -1, -1), right.expand(len(group), -1, -1))
+    for units in group:
+        B, A = units.combine(left, right)
+        yield units, A, B

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from composition.formats.safetensors_writer import cast
 from composition.merging.combinations import beside, combination_norms
+from composition.merging.core.cores import Cores
 from composition.merging.gram import Grams
 from composition.merging.units import Units
 from composition.recipes import MergeRecipe
@@ -67,6 +68,19 @@ class Report:
         for m, units in enumerate(group):
             row = {key: float(values[m]) for key, values in figures.items()}
             self.add_row(units, left.shape[-1], row, inputs[m])
+
+    def add_core(self, units: Units, cores: Cores, u: Tensor, v: Tensor) -> None:
+        """Measure a result Q_B U V Q_Aᵀ of a module, U [p, k] and V [k, q] in the bases of its cores."""
+        count = len(self.names)
+        whole = (cores.left * self.target(units)) @ cores.right
+        result = u @ v
+        norms = {
+            "norm": float(result.norm()),
+            "sum": float(whole.norm()),
+            "off_sum": float((result - whole).norm()),
+            "off_mean": float((result - whole / count).norm()),
+        }
+        self.add_row(units, u.shape[1], norms, cores.updates().flatten(1).norm(dim=1))
 
     def measure(self, units: Units, A: Tensor, B: Tensor, scale: float = 1.0) -> dict[str, Any]:
         """Measure any factors, A [r, in] and B [out, r] of ΔW' = scale · B A, against the inputs' units of a module.
@@ -165,10 +179,11 @@ def cosine(one: float, other: float, difference: float) -> float | None:
 
 
 def begin(adapters: Sequence[LoraWeights], recipe: MergeRecipe) -> Report:
-    """Check the adapters against the recipe (raises CompositionError) and open their report."""
+    """Check the adapters against the recipe (raises CompositionError); open a report with the settled recipe."""
     names = [adapter.name or f"adapter {i}" for i, adapter in enumerate(adapters, 1)]
-    recipe.check([(name, adapter.facts()) for name, adapter in zip(names, adapters, strict=True)])
-    report = Report(recipe, names)
+    inputs = [(name, adapter.facts()) for name, adapter in zip(names, adapters, strict=True)]
+    recipe.check(inputs)
+    report = Report(recipe.settled(inputs), names)
     bases = sorted({adapter.base_model for adapter in adapters if adapter.base_model})
     if len(bases) > 1:
         report.warnings.append(

@@ -25,7 +25,7 @@ All is done on R × R Grams (R = Σr); only the k centroids and the L∞ norms a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,10 +34,11 @@ from torch import Tensor
 from composition.merging import diagnostics
 from composition.merging.gram import Grams, grams
 from composition.merging.kmeans import Clustering, cluster
-from composition.merging.units import Units, groups, module_names
+from composition.merging.units import Units
+from composition.merging.walk import Merged, walk
 from composition.progress import Progress, ignore
 from composition.recipes import LegoRecipe
-from composition.weights import Factors, LazyFactors, LoraWeights
+from composition.weights import LoraWeights
 
 __all__ = ["LegoRecipe", "LegoResult", "lego"]
 
@@ -59,22 +60,15 @@ def lego(adapters: Sequence[LoraWeights], recipe: LegoRecipe, *, progress: Progr
 
     Raises CompositionError where the adapters don't fit the recipe or hold values that are not finite.
     """
-    report = diagnostics.begin(adapters, recipe)
-    dtype = diagnostics.result_dtype(adapters, recipe)
-    modules: dict[str, Factors | LazyFactors] = {}
     labels: dict[str, np.ndarray] = {}
-    total = len(module_names(adapters))
-    for group in groups(adapters):
-        for units, merged, assigned in _merge_group(group, recipe, report):
-            modules[units.module] = diagnostics.cast_factors(units.module, *merged, dtype)
+
+    def merge(group: list[Units], recipe: LegoRecipe, report: diagnostics.Report) -> Merged:
+        for units, (A, B), assigned in _merge_group(group, recipe, report):
             labels[units.module] = assigned
-        progress(len(modules) / total, f"Clustered {len(modules)} of {total} modules")
-    summary = {
-        "inertia_ratio": diagnostics.ratio(report.squares.get("inertia", 0.0), report.squares.get("total", 0.0)),
-        "seed_change": diagnostics.ratio(report.whole("seed_change"), report.whole("norm")),
-    }
-    _warn(report, summary, recipe)
-    return LegoResult(diagnostics.assemble(adapters, modules), report.to_dict(**summary), dict(sorted(labels.items())))
+            yield units, A, B
+
+    result = walk(adapters, recipe, merge, said="Clustered", summary=_summary, progress=progress)
+    return LegoResult(result.weights, result.report, dict(sorted(labels.items())))
 
 
 def _merge_group(
@@ -82,6 +76,7 @@ def _merge_group(
 ) -> list[tuple[Units, tuple[Tensor, Tensor], np.ndarray]]:
     """Merge modules of equal ranks: (units, (A', B'), labels) of each; figures go into the report."""
     first = group[0]
+    assert recipe.rank is not None
     k = min(recipe.rank, first.count)
     weights = first.scatter(recipe.weights or [1.0] * len(first.ranks))
     seeds = (recipe.seed, recipe.seed + 1)
@@ -203,15 +198,26 @@ def _describe(
         report.square("total", total**0.5)
 
 
-def _warn(report: diagnostics.Report, summary: dict[str, Any], recipe: LegoRecipe) -> None:
+def _summary(report: diagnostics.Report) -> dict[str, Any]:
+    """How much clustering explains and how much another seed changes, with a warning where it found little."""
+    summary = {
+        "inertia_ratio": diagnostics.ratio(report.squares.get("inertia", 0.0), report.squares.get("total", 0.0)),
+        "seed_change": diagnostics.ratio(report.whole("seed_change"), report.whole("norm")),
+    }
+    _warn(report, summary)
+    return summary
+
+
+def _warn(report: diagnostics.Report, summary: dict[str, Any]) -> None:
     """Warn in plain words if clustering found little to group."""
+    seed = cast(LegoRecipe, report.recipe).seed
     change, inertia = summary["seed_change"], summary["inertia_ratio"]
     if change is None or inertia is None or change < UNSTABLE:
         return
     report.warnings.append(
         "Clustering found little to group: units lie nearly as far from their cluster's centre as from the common "
-        f"mean ({inertia:.0%} of the spread stays inside clusters), and seed {recipe.seed + 1} in place of "
-        f"{recipe.seed} would change the result by {change:.0%}. This is usual for adapters trained from different "
+        f"mean ({inertia:.0%} of the spread stays inside clusters), and seed {seed + 1} in place of "
+        f"{seed} would change the result by {change:.0%}. This is usual for adapters trained from different "
         "random starts: their directions have little in common. Compare with a truncated SVD of the same adapters "
         "before relying on it."
     )

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from composition.merging import diagnostics
-from composition.merging.diagnostics import MergeResult
+from composition.merging.diagnostics import MergeResult, Report
 from composition.merging.gram import Grams, grams
-from composition.merging.units import Units, groups, module_names
+from composition.merging.units import Units
+from composition.merging.walk import Merged, shares, walk
 from composition.progress import Progress, ignore
 from composition.recipes import SvdRecipe
-from composition.weights import Factors, LazyFactors, LoraWeights
+from composition.weights import LoraWeights
 
 __all__ = ["SvdRecipe", "svd"]
 
@@ -39,36 +40,36 @@ def svd(adapters: Sequence[LoraWeights], recipe: SvdRecipe, *, progress: Progres
 
     Raises CompositionError where the adapters don't fit the recipe or hold values that are not finite.
     """
-    report = diagnostics.begin(adapters, recipe)
-    weights = recipe.weights or (1 / len(adapters),) * len(adapters)
-    dtype = diagnostics.result_dtype(adapters, recipe)
-    modules: dict[str, Factors | LazyFactors] = {}
-    total = len(module_names(adapters))
-    for group in groups(adapters):
-        gram = grams(group, report.names)
-        each = group[0].scatter(weights)
-        whole = diagnostics.root(gram.square_diagonal(each.expand(len(group), -1))).tolist()
-        for m, units in enumerate(group):
-            k = min(recipe.rank, units.count, units.in_features, units.out_features)
-            alone = Grams(gram.A[m : m + 1], gram.B[m : m + 1], gram.largest[m : m + 1])
-            split = split_by_gram(alone.A[0], alone.B[0], each, k)
-            if split is not None:
-                left, right, values = split
-                B, A = units.combine(left, right)
-                report.add([units], alone, left[None], right[None])
-            else:
-                A, B, values = _split_by_qr(units, each, k, alone, report)
-            kept = float(values.square().sum())
-            row = report.modules[units.module]
-            row["singular_values"] = values.tolist()
-            row["retained"] = min(diagnostics.ratio(kept, whole[m] ** 2) or 1.0, 1.0)
-            report.square("kept", kept**0.5)
-            report.square("whole", whole[m])
-            modules[units.module] = diagnostics.cast_factors(units.module, A, B, dtype)
-        progress(len(modules) / total, f"Factored {len(modules)} of {total} modules")
+    return walk(adapters, recipe, _truncate, said="Factored", summary=_retained, progress=progress)
+
+
+def _truncate(group: list[Units], recipe: SvdRecipe, report: Report) -> Merged:
+    gram = grams(group, report.names)
+    each = group[0].scatter(shares(recipe, len(report.names)))
+    whole = diagnostics.root(gram.square_diagonal(each.expand(len(group), -1))).tolist()
+    for m, units in enumerate(group):
+        assert recipe.rank is not None
+        k = min(recipe.rank, units.count, units.in_features, units.out_features)
+        alone = Grams(gram.A[m : m + 1], gram.B[m : m + 1], gram.largest[m : m + 1])
+        split = split_by_gram(alone.A[0], alone.B[0], each, k)
+        if split is not None:
+            left, right, values = split
+            B, A = units.combine(left, right)
+            report.add([units], alone, left[None], right[None])
+        else:
+            A, B, values = _split_by_qr(units, each, k, alone, report)
+        kept = float(values.square().sum())
+        row = report.modules[units.module]
+        row["singular_values"] = values.tolist()
+        row["retained"] = min(diagnostics.ratio(kept, whole[m] ** 2) or 1.0, 1.0)
+        report.square("kept", kept**0.5)
+        report.square("whole", whole[m])
+        yield units, A, B
+
+
+def _retained(report: Report) -> dict[str, float]:
     retained = diagnostics.ratio(report.squares["kept"], report.squares["whole"])
-    summary = report.to_dict(retained=min(1.0 if retained is None else retained, 1.0))
-    return MergeResult(diagnostics.assemble(adapters, modules), summary)
+    return {"retained": min(1.0 if retained is None else retained, 1.0)}
 
 
 def split_by_gram(gram_a: Tensor, gram_b: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -103,9 +104,7 @@ def _well_conditioned(gram: Tensor) -> Tensor | None:
     return norms[:, None] * lower if bound < CONDITION else None
 
 
-def _split_by_qr(
-    units: Units, weights: Tensor, k: int, gram: Grams, report: diagnostics.Report
-) -> tuple[Tensor, Tensor, Tensor]:
+def _split_by_qr(units: Units, weights: Tensor, k: int, gram: Grams, report: Report) -> tuple[Tensor, Tensor, Tensor]:
     """(A' [k, in], B' [out, k], singular values [k]) of the units in float64; the row's norms are the cores'."""
     A, B = units.stacked()
     q_b, r_b = torch.linalg.qr(B)

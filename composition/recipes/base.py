@@ -9,7 +9,7 @@ Field types: integer, number, boolean, choice, string, numbers (a list of number
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from composition.errors import RecipeError
 from composition.facts import AdapterFacts
@@ -69,6 +69,10 @@ class Recipe:
 
     def check(self, inputs: Inputs) -> None:
         """Raise CompositionError, naming adapter and module, if these (name, facts) inputs can't be used."""
+
+    def settled(self, inputs: Inputs) -> Self:
+        """The recipe with what these inputs decide filled in, after they were checked: a stored recipe says all."""
+        return self
 
     def output_ranks(self, inputs: Inputs) -> dict[str, int]:
         """Rank of every module of the result; empty for recipes that make no adapter."""

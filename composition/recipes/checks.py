@@ -113,6 +113,12 @@ def pooled_ranks(inputs: Inputs) -> dict[str, int]:
     return dict(sorted(pooled.items()))
 
 
+def attainable_ranks(inputs: Inputs) -> dict[str, int]:
+    """min(Σr, in, out), the highest rank that a combination of the updates can have, for every module."""
+    sides = {m: min(s.in_features, s.out_features) for _, facts in inputs for m, s in facts.modules.items()}
+    return {module: min(pooled, sides[module]) for module, pooled in pooled_ranks(inputs).items()}
+
+
 def check_names(inputs: Inputs) -> None:
     """Experts are told apart by name, so no name may appear twice."""
     twice = [name for name, count in Counter(name for name, _ in inputs).items() if count > 1]

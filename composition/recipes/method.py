@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from composition.recipes.base import Recipe
 
+Purpose = Literal["balance", "exact", "conflicts", "data", "federated", "difference"]
+"""What one wants of a merge: small and balanced, keep exactly, few conflicts, with a little data, rounds of federated
+training, one update taken from another."""
 Result = Literal["adapter", "generator", "companion", "evaluation", "answer", "shapes"]
 
 
@@ -30,7 +33,9 @@ class Method:
 
     `verb` groups methods that are requested in the same way. `result` says what a run makes: a version of an adapter
     or generator repository, a companion kept with an adapter, an evaluation, an answer kept with the job, or a base's
-    shapes. A method that is not `offered` is started by the hub itself and not listed.
+    shapes. A method that is not `offered` is started by the hub itself and not listed. `purpose` groups merges by what
+    one wants. `core` names the function that makes the merged core of one module from the adapters' `Cores` alone
+    (`composition.merging.core.cores`): where there is one, the method can be judged without reading weights.
     """
 
     kind: str
@@ -43,8 +48,18 @@ class Method:
     paper: str | None = None
     result: Result = "adapter"
     offered: bool = True
+    purpose: Purpose | None = None
+    core: str | None = None
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function. Loads torch."""
-        module, name = self.function.split(":")
-        return getattr(import_module(module), name)
+        return _named(self.function)
+
+    def load_core(self) -> Callable[..., Any] | None:
+        """Import and return the function of the core, None where the method has none. Loads torch."""
+        return _named(self.core) if self.core else None
+
+
+def _named(dotted: str) -> Callable[..., Any]:
+    module, name = dotted.split(":")
+    return getattr(import_module(module), name)

@@ -80,8 +80,8 @@ def test_units_that_agree_in_their_first_numbers_are_told_apart_by_the_rest():
 
 def test_a_stored_recipe_is_run_again_only_where_it_means_the_same():
     assert recipe_from_dict({"kind": "lego", "version": 1, "rank": 4, "profile": "ctm"}).profile == "ctm"
-    assert recipe_from_dict({"kind": "lego", "version": 1}) == LegoRecipe(layout="compact")
-    assert LegoRecipe().to_dict()["version"] == 2
+    assert recipe_from_dict({"kind": "lego", "version": 1}) == LegoRecipe(layout="compact", rank=16)
+    assert LegoRecipe().to_dict()["version"] == 3
     with pytest.raises(RecipeError, match="Leave the version out") as caught:
         recipe_from_dict({"kind": "lego", "version": 1, "profile": "nsc"})
     assert caught.value.field == "version"

@@ -48,12 +48,15 @@ def test_every_recipe_describes_itself_and_survives_json(kind):
 def test_every_merge_is_a_registered_row_and_lego_leads():
     merges = [method.kind for method in methods_of("merge")]
     assert merges[0] == "lego"
-    assert [kind for kind in merges if METHODS[kind].recipe.__module__ == "composition.recipes.merge"] == [
+    modules = {kind: METHODS[kind].recipe.__module__ for kind in merges}
+    assert {kind for kind, module in modules.items() if module.startswith("composition.recipes.merge.")} >= {
         "lego",
         "svd",
         "cat",
         "average",
-    ]
+        "task-arithmetic",
+    }
+    assert all(METHODS[kind].purpose for kind, module in modules.items() if module.startswith("composition.recipes.m"))
     assert METHODS["lego"].function == "composition.merging.lego:lego"
 
 
@@ -71,7 +74,6 @@ def test_weights_become_a_tuple_of_floats_and_the_recipe_is_hashable():
         ("rank", "16"),
         ("rank", True),
         ("rank", 4.0),
-        ("rank", None),
         ("profile", "exact"),
         ("seed", -1),
         ("n_init", 0),
@@ -182,15 +184,35 @@ WITH_LAYOUT = ("lego", "svd", "cat", "average", "generate", "portllm", "cross-lo
 @pytest.mark.parametrize("kind", WITH_LAYOUT)
 def test_recipes_of_before_there_were_layouts_mean_the_compact_one(kind):
     old = {name: value for name, value in recipe_from_dict({"kind": kind}).to_dict().items() if name != "layout"}
-    assert old["version"] == 2
+    newest = METHODS[kind].recipe.version
+    assert old["version"] == newest >= 2
     stored = recipe_from_dict({**old, "version": 1})
-    assert (stored.layout, stored.to_dict()["version"]) == ("compact", 2)
+    assert (stored.layout, stored.to_dict()["version"]) == ("compact", newest)
     assert recipe_from_dict(old).layout == recipe_from_dict({"kind": kind}).layout == "auto"
     with pytest.raises(RecipeError, match="auto, compact, uniform"):
         recipe_from_dict({"kind": kind, "layout": "loose"})
-    for version in (0, 3, "1", True, None):
+    for version in (0, newest + 1, "1", True, None):
         with pytest.raises(RecipeError, match="version"):
             recipe_from_dict({**old, "version": version})
+
+
+@pytest.mark.parametrize("kind", ["lego", "svd"])
+def test_recipes_of_before_ranks_followed_from_the_inputs_mean_rank_16(kind):
+    for version in (1, 2):
+        assert recipe_from_dict({"kind": kind, "version": version}).rank == 16
+    assert recipe_from_dict({"kind": kind}).rank is None
+
+
+@pytest.mark.parametrize("kind", [method.kind for method in methods_of("merge") if hasattr(method.recipe, "rank")])
+def test_a_rank_that_is_left_open_is_the_largest_of_the_adapters_and_fits(kind):
+    recipe = recipe_from_dict({"kind": kind})
+    recipe.check([ONE, TWO])
+    ranks = [module.r for _, one in (ONE, TWO) for module in one.modules.values()]
+    settled = recipe.settled([ONE, TWO])
+    settled.check([ONE, TWO])
+    assert settled.rank == max(ranks)
+    assert settled.output_ranks([ONE, TWO]) == recipe.output_ranks([ONE, TWO])
+    assert recipe_from_dict(settled.to_dict()) == settled
 
 
 def test_what_is_no_plain_lora_is_not_laid_out_uniformly():

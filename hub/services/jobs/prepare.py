@@ -58,8 +58,8 @@ class _Steps:
         readable = self.step(lambda: check_visibility(self.draft.request.visibility))
         runs = completed and self.step(self.check_base)
         whole = parsed and runs and self.step(self.add_data)
-        if whole:
-            self.step(lambda: self.kind.check(self.draft))
+        if whole and self.step(lambda: self.kind.check(self.draft)):
+            self.settle()
         found = parsed and self.step(self.find_files)
         if found and completed and self._has_inputs():
             self.step(lambda: self.kind.check_files(self.draft))
@@ -102,6 +102,10 @@ class _Steps:
                 code="base.not_run",
                 field="base",
             )
+
+    def settle(self) -> None:
+        """Fill in what the inputs decide, such as a rank that was left open."""
+        self.draft.recipe = self.draft.recipe.settled(self.kind.facts(self.draft.request))
 
     def check_keep(self) -> None:
         request, may = self.draft.request, self.kind.keeps

@@ -12,7 +12,7 @@ from composition.merging import diagnostics
 from composition.merging.diagnostics import MergeResult
 from composition.merging.units import module_names, pool
 from composition.progress import Progress, ignore
-from composition.recipes.fade import FadeRecipe
+from composition.recipes.merge.fade import FadeRecipe
 
 
 def fade(adapters: Sequence[LoraWeights], recipe: FadeRecipe, *, progress: Progress = ignore) -> MergeResult:
