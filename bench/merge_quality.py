@@ -34,6 +34,7 @@ from quality.methods import WAYS, Way, scaled  # noqa: E402
 from quality.report import table  # noqa: E402
 from quality.tasks import BBH, MAKERS, Row, Task, generated, hard  # noqa: E402
 
+from composition.errors import CompositionError  # noqa: E402
 from composition.formats import read_adapter  # noqa: E402
 from composition.running.base_models import adapter_attached, load_base  # noqa: E402
 from composition.weights import LoraWeights, save_peft  # noqa: E402
@@ -214,7 +215,10 @@ def main() -> None:
             for k in options.ranks:
                 for way in ways:
                     if (options.experiments or not way.experiment) and (way.sized or k == options.ranks[0]):
-                        bench.way(way, k if way.sized else 0)
+                        try:
+                            bench.way(way, k if way.sized else 0)
+                        except CompositionError as refusal:
+                            print(f"{which}: {way.label} is left out: {refusal}", flush=True)
     print(table(kept, options.rows))
     print(f"CPU hours: {kept.seconds / 3600:.2f} of reading rows; this run {time.process_time() / 3600:.2f} in all")
 

@@ -114,6 +114,7 @@ WAYS = (
     Way("mean, rank Σr", lambda adapters, k, _: mean(adapters), sized=False),
     Way("sum, rank Σr", lambda adapters, k, _: call("cat", adapters), sized=False),
     Way("SVD of the mean", by_recipe("svd")),
+    Way("task arithmetic", by_recipe("task-arithmetic")),
     Way("RegMean", _cut_regmean),
     Way("RegMean, rank Σr", lambda adapters, k, facts: regmean(adapters, facts), sized=False),
     Way("RegMean, plain SVD", lambda a, k, facts: call("svd", [regmean(a, facts)], rank=k), experiment=True),
