@@ -94,8 +94,7 @@ class Bench:
     def calibration(self) -> Calibration:
         """The Grams of the tasks' first training rows, made once."""
         if self.facts is None:
-            names = [(task.name, str(self.folders[task.name])) for task in self.tasks]
-            path = WORK / "grams" / f"{digest(names, CALIBRATION_ROWS, DAMPING)}.safetensors"
+            path = WORK / "grams" / f"{self.stamp}-{CALIBRATION_ROWS}-{DAMPING}.safetensors"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 began = time.process_time()
@@ -117,7 +116,7 @@ class Bench:
         def result() -> LoraWeights:
             if not made:
                 began = time.process_time()
-                made.append(way.make(self.adapters(), k, self.calibration()))
+                made.append(way.make(self.adapters(), k, self.calibration))
                 print(f"{self.which}: {way.label}, k {k}: made in {time.process_time() - began:.1f} CPU s", flush=True)
             return made[0]
 

@@ -5,8 +5,8 @@
     W*  = Σ_i ΔW_i G_i (Σ_i G_i)⁻¹ = Σ_i s_i B_i · A_i G_i (Σ_i G_i)⁻¹
 
 minimises Σ_i tr((W − ΔW_i) G_i (W − ΔW_i)ᵀ). Only the A halves change, and the rank is Σr. Of the G_i only A_i G_i and
-their sum are kept. With H = (Σ_i G_i)^½ that objective is ‖(W − W*) H‖² and a constant, so its best matrix of rank k
-is the truncated SVD of W* H, times H⁻¹.
+their sum are kept. With Σ_i G_i = L Lᵀ that objective is ‖(W − W*) L‖² and a constant, so its best matrix of rank k
+is the truncated SVD of W* L, times L⁻¹. L is (Σ_i G_i)^½ but for a rotation, which no distance sees.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,21 +37,19 @@ class Calibration:
     total: dict[str, Tensor]
     reads: dict[str, str]
     moved: list[dict[str, Tensor]]
-    found: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    found: dict[str, Tensor] = field(default_factory=dict)
 
     def gram(self, module: str) -> Tensor:
         """Σ_i G_i [in, in] and a ridge, float64."""
         gram = self.total[self.reads[module]].double()
         return gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
 
-    def roots(self, module: str) -> tuple[Tensor, Tensor]:
-        """(H, H⁻¹), H = (Σ_i G_i)^½; kept, as they take long."""
+    def lower(self, module: str) -> Tensor:
+        """L of Σ_i G_i = L Lᵀ, float64; kept for the modules that follow."""
         source = self.reads[module]
         if source not in self.found:
-            values, vectors = torch.linalg.eigh(self.gram(module))
-            pair = (vectors * values.sqrt()) @ vectors.mT, (vectors / values.sqrt()) @ vectors.mT
-            self.found[source] = (pair[0].float(), pair[1].float())
-        return self.found[source]
+            self.found[source] = torch.linalg.cholesky(self.gram(module)).float()
+        return self.found[source].double()
 
     def save(self, path: Path) -> None:
         tensors = {f"total.{module}": gram for module, gram in self.total.items()}
@@ -129,19 +127,20 @@ def regmean(adapters: Sequence[LoraWeights], facts: Calibration) -> LoraWeights:
     modules = {}
     for module in adapters[0]:
         stacked = torch.cat([own[module] for own in facts.moved]).double()
-        A = torch.linalg.solve(facts.gram(module), stacked.mT).mT
+        A = torch.cholesky_solve(stacked.mT, facts.lower(module)).mT
         B = torch.cat([a[module].B.double() * a[module].scale for a in adapters], 1)
         modules[module] = Factors(A.float(), B.float())
     return alike(adapters[0], modules)
 
 
 def in_metric(adapter: LoraWeights, facts: Calibration, *, back: bool = False) -> LoraWeights:
-    """The adapter with A H in place of A, or `back` with A H⁻¹."""
+    """The adapter with A L in place of A, or `back` with A L⁻¹."""
     modules = {}
     for module in adapter:
-        factors = adapter[module]
-        A = factors.A.float() @ facts.roots(module)[int(back)]
-        modules[module] = Factors(A, factors.B.float(), factors.scale)
+        factors, lower = adapter[module], facts.lower(module)
+        A = factors.A.double()
+        A = torch.linalg.solve_triangular(lower, A, upper=False, left=False) if back else A @ lower
+        modules[module] = Factors(A.float(), factors.B.float(), factors.scale)
     return alike(adapter, modules)
 
 

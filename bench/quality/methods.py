@@ -1,6 +1,6 @@
 """What is merged how: methods of the library by their recipes, and labelled experiments with LEGO's units and RegMean.
 
-A method is (adapters, k, calibration) → adapter. A registry method that isn't there is left out, so that a new one is
+A method is (adapters, k, facts) → adapter, where `facts()` gathers Grams when it is first called. A registry method that isn't there is left out, so that a new one is
 measured as soon as it has a row.
 """
 
@@ -15,7 +15,8 @@ from composition.weights import Factors, LoraWeights
 from .calibration import Calibration, alike, in_metric, regmean
 
 Adapters = Sequence[LoraWeights]
-Make = Callable[[Adapters, int, Calibration], LoraWeights]
+Facts = Callable[[], Calibration]
+Make = Callable[[Adapters, int, Facts], LoraWeights]
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,18 @@ def cosine(one: LoraWeights, other: LoraWeights) -> float:
     return inner / (squares * others) ** 0.5
 
 
-def _cut_regmean(adapters: Adapters, k: int, facts: Calibration) -> LoraWeights:
-    whole = regmean(adapters, facts)
-    return in_metric(call("svd", [in_metric(whole, facts)], rank=k), facts, back=True)
+def _cut_regmean(adapters: Adapters, k: int, facts: Facts) -> LoraWeights:
+    whole = regmean(adapters, facts())
+    return in_metric(call("svd", [in_metric(whole, facts())], rank=k), facts(), back=True)
 
 
-def _lego_in_metric(adapters: Adapters, k: int, facts: Calibration) -> LoraWeights:
-    return in_metric(call("lego", [in_metric(a, facts) for a in adapters], rank=k), facts, back=True)
+def _lego_in_metric(adapters: Adapters, k: int, facts: Facts) -> LoraWeights:
+    return in_metric(call("lego", [in_metric(a, facts()) for a in adapters], rank=k), facts(), back=True)
 
 
-def _lego_of_regmean(adapters: Adapters, k: int, facts: Calibration) -> LoraWeights:
+def _lego_of_regmean(adapters: Adapters, k: int, facts: Facts) -> LoraWeights:
     """LEGO's clusters among the units of n·W*: each adapter's own, as RegMean moves them before it averages."""
-    whole = regmean(adapters, facts)
+    whole = regmean(adapters, facts())
     count = len(adapters)
     begin, parts = 0, []
     for a in adapters:
@@ -103,9 +104,9 @@ def _lego_of_regmean(adapters: Adapters, k: int, facts: Calibration) -> LoraWeig
     return call("lego", parts, rank=k)
 
 
-def _lego_balanced_metric(adapters: Adapters, k: int, facts: Calibration) -> LoraWeights:
-    units = [balanced(in_metric(a, facts)) for a in adapters]
-    return in_metric(call("lego", units, rank=k), facts, back=True)
+def _lego_balanced_metric(adapters: Adapters, k: int, facts: Facts) -> LoraWeights:
+    units = [balanced(in_metric(a, facts())) for a in adapters]
+    return in_metric(call("lego", units, rank=k), facts(), back=True)
 
 
 WAYS = (
@@ -116,8 +117,8 @@ WAYS = (
     Way("SVD of the mean", by_recipe("svd")),
     Way("task arithmetic", by_recipe("task-arithmetic")),
     Way("RegMean", _cut_regmean),
-    Way("RegMean, rank Σr", lambda adapters, k, facts: regmean(adapters, facts), sized=False),
-    Way("RegMean, plain SVD", lambda a, k, facts: call("svd", [regmean(a, facts)], rank=k), experiment=True),
+    Way("RegMean, rank Σr", lambda adapters, k, facts: regmean(adapters, facts()), sized=False),
+    Way("RegMean, plain SVD", lambda a, k, facts: call("svd", [regmean(a, facts())], rank=k), experiment=True),
     Way("LEGO ctm", by_recipe("lego", profile="ctm"), experiment=True),
     Way("LEGO nsc", by_recipe("lego", profile="nsc"), experiment=True),
     Way("LEGO, seed 1", by_recipe("lego", seed=1), experiment=True),
