@@ -1,7 +1,7 @@
 """What is merged how: methods of the library by their recipes, and labelled experiments with LEGO's units and RegMean.
 
-A method is (adapters, k, facts) → adapter, where `facts()` gathers Grams when it is first called. A registry method that isn't there is left out, so that a new one is
-measured as soon as it has a row.
+A method is (adapters, k, facts) → adapter, where `facts()` gathers Grams when it is first called. A registry method
+that isn't there is left out, so that a new one is measured as soon as it has a row.
 """
 
 from collections.abc import Callable, Sequence
