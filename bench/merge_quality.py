@@ -30,7 +30,7 @@ from base import BASE_ID, DEFAULT, ready  # noqa: E402
 from quality.adapters import RANK, SETS, WORK, adapter  # noqa: E402
 from quality.calibration import DAMPING, Calibration, calibrate, input_grams  # noqa: E402
 from quality.measuring import Kept, digest, fast, read  # noqa: E402
-from quality.methods import WAYS, Way, scaled  # noqa: E402
+from quality.methods import Way, scaled, ways  # noqa: E402
 from quality.report import table  # noqa: E402
 from quality.tasks import BBH, MAKERS, Row, Task, generated, hard  # noqa: E402
 
@@ -207,12 +207,12 @@ def main() -> None:
     torch.set_num_threads(1)
     kept = Kept(WORK / "measured.jsonl")
     if not options.table:
-        ways = [way for way in WAYS if re.search(options.only, way.label)]
+        asked = [way for way in ways() if re.search(options.only, way.label)]
         for which in options.sets:
             bench = Bench(options, which, kept)
             bench.singles()
             for k in options.ranks:
-                for way in ways:
+                for way in asked:
                     if (options.experiments or not way.experiment) and (way.sized or k == options.ranks[0]):
                         try:
                             bench.way(way, k if way.sized else 0)

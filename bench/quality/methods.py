@@ -5,7 +5,7 @@ that isn't there is left out, so that a new one is measured as soon as it has a 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -30,13 +30,14 @@ class Way:
     experiment: bool = False
 
 
-def call(kind: str, adapters: Adapters, **fields: object) -> LoraWeights:
+def call(kind: str, adapters: Adapters, **given: object) -> LoraWeights:
     """A registry method's result, by its recipe."""
-    return METHODS[kind].load()(list(adapters), recipe_from_dict({"kind": kind, **fields})).weights
+    return METHODS[kind].load()(list(adapters), recipe_from_dict({"kind": kind, **given})).weights
 
 
-def by_recipe(kind: str, **fields: object) -> Make:
-    return lambda adapters, k, _: call(kind, adapters, rank=k, **fields)
+def by_recipe(kind: str, sized: bool = True, **given: object) -> Make:
+    """A registry method at its defaults but for the given fields, and at rank k if it is `sized`."""
+    return lambda adapters, k, _: call(kind, adapters, **({"rank": k} if sized else {}), **given)
 
 
 def mean(adapters: Adapters) -> LoraWeights:
@@ -128,4 +129,24 @@ WAYS = (
     Way("LEGO on balanced units of the metric", _lego_balanced_metric, experiment=True),
     Way("LEGO on RegMean's units", _lego_of_regmean, experiment=True),
 )
+NAMED = {"lego", "average", "cat", "svd", "task-arithmetic"}
+"""Methods of the registry that stand in `WAYS` already."""
+
+
+def ways() -> list[Way]:
+    """`WAYS`, and each other method of the registry that mixes any number of adapters from their files alone."""
+    found = list(WAYS)
+    for kind, method in METHODS.items():
+        mixes = method.verb == "merge" and method.purpose in ("balance", "conflicts") and kind not in NAMED
+        if not mixes or method.needs.base_model or (method.needs.max_inputs or 99) < 6:
+            continue
+        options = {field.name: field.metadata for field in fields(method.recipe)}
+        sized = "rank" in options
+        for inner in options["inner"]["choices"] if "inner" in options else (None,):
+            extra = {} if inner is None else {"inner": inner}
+            label = method.label if inner is None else f"{method.label}, {inner}"
+            found.append(Way(label, by_recipe(kind, sized, **extra), sized))
+    return found
+
+
 torch.set_num_threads(1)
