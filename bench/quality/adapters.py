@@ -1,8 +1,8 @@
 """The adapters that are merged: one a task and set, of one rank, made by examples/train.py once and kept.
 
 `unlike` has a seed of its own for each task, as adapters of different makers have; `one_seed` the same first values of
-A and the same order of rows for all. `examples` are the four of examples/adapters, of ranks 3 to 6, which were trained
-on the rows held back here, too.
+A and the same order of rows for all. `examples` are the four of examples/adapters, of ranks 3 to 6, and
+`examples_same_seed` those of one seed beside them, of rank 2; they were trained on the rows held back here, too.
 """
 
 import json
@@ -14,7 +14,8 @@ from .tasks import ROOT, Task
 
 WORK = ROOT / "build" / "bench" / "merge_quality"
 RANK = 8
-SETS = ("unlike", "one_seed", "examples")
+EXAMPLES = {"examples": "adapters", "examples_same_seed": "adapters_same_seed"}
+SETS = ("unlike", "one_seed", *EXAMPLES)
 ONE_SEED = 7
 SEEDS = {
     **{"triage": 11, "mood": 12, "dates": 13, "orders": 14, "prices": 15, "logins": 16},
@@ -27,8 +28,8 @@ USUAL_STEPS = 60
 
 def adapter(task: Task, which: str, base: Path) -> Path:
     """The folder of a task's adapter in the set `which`, trained now where it isn't there yet."""
-    if which == "examples":
-        return ROOT / "examples" / "adapters" / task.name
+    if which in EXAMPLES:
+        return ROOT / "examples" / EXAMPLES[which] / task.name
     seed, steps = SEEDS[task.name] if which == "unlike" else ONE_SEED, STEPS.get(task.name, USUAL_STEPS)
     out = WORK / "adapters" / f"r{RANK}-seed{seed}-steps{steps}" / task.name
     if not (out / "adapter_config.json").exists():
