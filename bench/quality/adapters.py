@@ -22,7 +22,7 @@ SEEDS = {
     **{"boolean_expressions": 21, "navigate": 22, "sports_understanding": 23, "disambiguation_qa": 24},
     **{"causal_judgement": 25},
 }
-STEPS = {"dates": 80, "logins": 80, "boolean_expressions": 120, "navigate": 120}
+STEPS = {"dates": 48, "logins": 80, "boolean_expressions": 120, "navigate": 120}
 USUAL_STEPS = 60
 
 
