@@ -50,6 +50,15 @@ def paired_difference(hits: Sequence[int], other_hits: Sequence[int]) -> Interva
     return _square_and_add(wilson(both + only, rows), wilson(both + other_only, rows), phi, paired=True)
 
 
+def mean_of(parts: Sequence[Interval]) -> Interval:
+    """The mean of independent values, at least one; arms add up as squares (Zou and Donner, Stat. Med. 27, 2008)."""
+    count = len(parts)
+    value = sum(part.value for part in parts) / count
+    below = sqrt(sum((part.value - part.low) ** 2 for part in parts)) / count
+    above = sqrt(sum((part.high - part.value) ** 2 for part in parts)) / count
+    return Interval(value, value - below, value + above, all(part.paired for part in parts))
+
+
 def _square_and_add(one: Interval, other: Interval, phi: float, *, paired: bool) -> Interval:
     """p₁ − p₂ with √(a² − 2φab + b²) below and above, a and b the two intervals' arms on that side."""
     value = one.value - other.value

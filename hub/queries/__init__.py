@@ -3,7 +3,7 @@ long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
-from hub.queries.evaluation import compare, evaluations, newest_datasets
+from hub.queries.evaluation import compare, evaluations, newest_datasets, newest_measured
 from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
@@ -87,6 +87,7 @@ __all__ = [
     "my_access",
     "named_inputs",
     "newest_datasets",
+    "newest_measured",
     "of_type",
     "private_relatives",
     "proposed",
