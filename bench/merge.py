@@ -42,12 +42,12 @@ def layer_shapes(width: int, layer: int = 0) -> Shapes:
     }
 
 
-def random_adapters(shapes: Shapes, dtype: torch.dtype = torch.float32) -> list:
+def random_adapters(shapes: Shapes, dtype: torch.dtype = torch.float32, count: int = ADAPTERS) -> list:
     """Adapters as peft starts A (uniform, 1/√in) with a small trained B."""
     from composition.weights import Factors, LoraWeights
 
     adapters = []
-    for seed in range(ADAPTERS):
+    for seed in range(count):
         generator = torch.Generator().manual_seed(seed)
         modules = {}
         for name, (width, out) in shapes.items():
@@ -220,6 +220,16 @@ def whole_model_rows(layers: int, peft_memory: bool) -> list[dict]:
     return rows
 
 
+def tell(rows: list[dict], file: Path | None) -> None:
+    """Print the rows as a table, and write them where that is asked for."""
+    width = max(len(r["case"]) for r in rows)
+    print(f"{'case':{width}}  {'ours':>9} {'theirs':>9} {'ratio':>8}  unit, peer")
+    for r in rows:
+        print(f"{r['case']:{width}}  {r['ours']:9.4g} {r['theirs']:9.4g} {r['ratio']:7.1f}×  {r['unit']}, {r['peer']}")
+    if file:
+        file.write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer widths, 4 layers")
@@ -232,12 +242,7 @@ def main() -> None:
     rows = lego_rows([4096] if arguments.quick else [1024, 2048, 4096])
     rows += svd_rows([1024] if arguments.quick else [1024, 2048, 4096])
     rows += whole_model_rows(4 if arguments.quick else 32, peft_memory=not arguments.quick)
-    width = max(len(r["case"]) for r in rows)
-    print(f"{'case':{width}}  {'ours':>9} {'theirs':>9} {'ratio':>8}  unit, peer")
-    for r in rows:
-        print(f"{r['case']:{width}}  {r['ours']:9.4g} {r['theirs']:9.4g} {r['ratio']:7.1f}×  {r['unit']}, {r['peer']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    tell(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,6 +57,23 @@ class Cache:
             except OSError:
                 # Another worker was first; its folder holds the same bytes.
                 if not self._whole(target, files):
+                    raise
+        return self.hold(target)
+
+    def made(self, key: str, fill: Callable[[Path], None]) -> Path:
+        """The folder of what follows from a digest alone, filled by `fill(folder)` where it isn't there. It is held."""
+        target = self.root / key
+        if target.is_dir():
+            os.utime(target)
+            return self.hold(target)
+        with self.unfinished() as work:
+            fill(work)
+            self._make_room(0, spare=target)
+            try:
+                work.rename(target)
+            except OSError:
+                # Another worker was first; its folder holds the same.
+                if not target.is_dir():
                     raise
         return self.hold(target)
 
