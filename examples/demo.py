@@ -84,7 +84,7 @@ def merge_all(adapters: dict[str, str], datasets: dict[str, str], options: argpa
     counts = ",".join(str(EMPHASIS.get(task, 1)) for task in adapters)
     regmean = ["regmean", "--rank", str(options.regmean_rank), "--rows", str(TEXT_ROWS), "--weights", counts, *texts]
     wanted = {
-        REGMEAN: (regmean, "regmean", f"RegMean of {TEXT_ROWS} training rows a task ({counts})"),
+        REGMEAN: (regmean, "regmean", f"RegMean, with {TEXT_ROWS} training rows a task that count {counts}"),
         "LEGO": (["lego", *rank], "lego", "LoRA-LEGO"),
         "plain average": plain,
         "exact SVD": (["svd", *rank], "svd", "exact truncated SVD of the mean"),
