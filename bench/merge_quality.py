@@ -110,7 +110,7 @@ class Bench:
                 yield input_grams(model, self.tokenizer, task.train[:CALIBRATION_ROWS], modules, bf16=self.bf16)
 
     def way(self, way: Way, k: int) -> None:
-        """Measure a method at rank k, then at its best scale, unless that is there already."""
+        """Measure a method at rank k, at its own scale or its best one, unless that is there already."""
         made: list[LoraWeights] = []
 
         def result() -> LoraWeights:
@@ -120,11 +120,10 @@ class Bench:
                 print(f"{self.which}: {way.label}, k {k}: made in {time.process_time() - began:.1f} CPU s", flush=True)
             return made[0]
 
-        self._merge(way.label, k, 1.0, result)
-        if way.tuned and not self.options.untuned:
-            best = self._best_scale(way, k, result)
-            if best != 1.0:
-                self._merge(way.label, k, best, result)
+        if self.options.scales != "best":
+            self._merge(way.label, k, 1.0, result)
+        if self.options.scales != "own":
+            self._merge(way.label, k, self._best_scale(way, k, result), result)
 
     def _best_scale(self, way: Way, k: int, result: Any) -> float:
         """Climb from 1 to the scale of the best exact match on the rows held back; likelihood decides where level."""
@@ -200,7 +199,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[RANK])
     parser.add_argument("--only", default="", help="regular expression of the methods to measure")
     parser.add_argument("--experiments", action="store_true", help="LEGO's variants, too")
-    parser.add_argument("--untuned", action="store_true", help="no search for scales")
+    parser.add_argument("--scales", choices=("own", "best", "both"), default="both", help="best: on rows held back")
     parser.add_argument("--float32", action="store_true", help="float32 throughout, three times slower")
     parser.add_argument("--table", action="store_true", help="print what was measured, and nothing else")
     options = parser.parse_args()

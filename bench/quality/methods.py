@@ -21,12 +21,11 @@ Make = Callable[[Adapters, int, Facts], LoraWeights]
 
 @dataclass(frozen=True)
 class Way:
-    """A method under the label of its row. `sized`: k means something; `tuned`: its best scale is looked for, too."""
+    """A method under the label of its row. `sized`: k means something."""
 
     label: str
     make: Make
     sized: bool = True
-    tuned: bool = True
     experiment: bool = False
 
 
