@@ -22,6 +22,16 @@ class Interval:
     paired: bool = False
 
 
+def in_percent(share: float) -> str:
+    """A share as "12.3 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def in_points(difference: float) -> str:
+    """A difference of shares in points of a hundred, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
 def wilson(hits: float, rows: int) -> Interval:
     """The share `hits / rows`; `rows` is at least 1."""
     share, z = hits / rows, Z * Z
@@ -48,6 +58,16 @@ def paired_difference(hits: Sequence[int], other_hits: Sequence[int]) -> Interva
         agreement = max(agreement - rows / 2, 0)
     phi = agreement / sqrt(product) if product else 0.0
     return _square_and_add(wilson(both + only, rows), wilson(both + other_only, rows), phi, paired=True)
+
+
+def mean(parts: Sequence[Interval]) -> Interval:
+    """The mean of independent values with these intervals, at least one: arms add up by their squares (MOVER, Zou and
+    Donner, Stat. Med. 27 (2008) 1693)."""
+    count = len(parts)
+    value = sum(part.value for part in parts) / count
+    below = sqrt(sum((part.value - part.low) ** 2 for part in parts)) / count
+    above = sqrt(sum((part.high - part.value) ** 2 for part in parts)) / count
+    return Interval(value, value - below, value + above, all(part.paired for part in parts))
 
 
 def _square_and_add(one: Interval, other: Interval, phi: float, *, paired: bool) -> Interval:

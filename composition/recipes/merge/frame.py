@@ -22,6 +22,8 @@ class MergeRecipe(Recipe):
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     name: ClassVar[str] = ""
     min_inputs: ClassVar[int] = 2
+    averages: ClassVar[bool] = False
+    """Whether equal weights mean 1/n each, rather than 1 each."""
 
     weights: tuple[float, ...] | None = option(
         "numbers",

@@ -19,6 +19,7 @@ class SvdRecipe(RankedRecipe):
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = RANK_BEFORE
     name: ClassVar[str] = "Truncated SVD"
     min_inputs: ClassVar[int] = 1
+    averages: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class AverageRecipe(MergeRecipe):
 
     kind: ClassVar[str] = "average"
     name: ClassVar[str] = "Rank-wise average"
+    averages: ClassVar[bool] = True
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)

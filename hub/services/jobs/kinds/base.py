@@ -56,6 +56,8 @@ class JobKind:
     """The page whose form takes an earlier job's recipe, by its route's name; "" where none does."""
     seen_at: ClassVar[str] = ""
     """The page of the first input where an answer is looked at, by its route's name; "" where there is none."""
+    answer_page: ClassVar[str] = ""
+    """The template of what is shown of an answer on the job's page; "" where its kind needs none."""
     awaited: ClassVar[bool] = False
     """Whether somebody sits waiting for the answer, which takes seconds: such a job comes before its owner's others."""
     reads_data: ClassVar[bool] = False
