@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from composition.errors import CompositionError
-from composition.registry import METHODS
+from composition.registry import METHODS, methods_of
 from hub.errors import HubError, NotFound
 from hub.models import Job, Membership, Repository, Visibility
 from hub.services.jobs.kinds import HOMES, kind_of
@@ -42,6 +42,7 @@ from tests.hub.every_kind import (
 
 pytestmark = pytest.mark.django_db
 # What is changed of a request that works, and the code of the error; one row a way to be wrong.
+DATA_FREE = [method.kind for method in methods_of("merge") if not method.needs.base_model]
 BAD = [
     ({**MERGE, "kind": "magic"}, "recipe"),
     ({**MERGE, "recipe": {"rank": 0}}, "recipe"),
@@ -154,8 +155,20 @@ def test_there_are_enough_ways_to_be_wrong():
 
 def test_a_kind_without_rows_here_is_asked_for_in_a_test_of_its_own():
     tests = [path.read_text() for path in Path(__file__).parents[2].rglob("test_*.py")]
-    forgotten = [kind for kind in METHODS if kind not in FINE and not any(f'"kind": "{kind}"' in t for t in tests)]
+    own = [kind for kind in METHODS if kind not in FINE and kind not in DATA_FREE]
+    forgotten = [kind for kind in own if not any(f'"kind": "{kind}"' in text for text in tests)]
     assert not forgotten, "Give them rows in FINE and BAD, or ask for them in a test of their own."
+
+
+@pytest.mark.parametrize("kind", DATA_FREE)
+def test_every_merge_from_files_alone_is_prepared_and_says_all_that_it_will_do(lab, kind):
+    """Merges share one home: those that have no row in FINE differ in their recipes alone."""
+    draft = prepare(lab.member, asked(lab.member, {**MERGE, "kind": kind, "recipe": {}}))
+    assert draft.recipe == draft.recipe.settled(kind_of(kind).facts(draft.request))
+    ranks = draft.recipe.output_ranks(kind_of(kind).facts(draft.request))
+    assert getattr(draft.recipe, "rank", None) in (None, max(ranks.values()))
+    again = prepare(lab.member, draft.request.replace(recipe=draft.recipe.to_dict()))
+    assert again.recipe == draft.recipe
 
 
 @pytest.mark.parametrize(("body", "code"), BAD, ids=[f"{n} {names(body)}" for n, (body, _) in enumerate(BAD)])

@@ -35,7 +35,7 @@ def test_a_queued_job_keeps_the_whole_recipe_and_its_inputs_digests(ask, pair, b
     job = asking.queue_job(**ask)
     assert (job.state, job.queue, job.base) == (State.QUEUED, "cpu", base)
     assert job.recipe["kind"] == "svd"
-    assert (job.recipe["version"], job.recipe["layout"]) == (2, "auto")
+    assert (job.recipe["version"], job.recipe["layout"]) == (3, "auto")
     assert job.recipe["dtype"] == "float32"
     kept = [(row.role, row.position, row.version, row.digest) for row in job.inputs.all()]
     assert kept == [("adapter", n, version, version.content_digest) for n, version in enumerate(pair)]
