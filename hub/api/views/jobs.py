@@ -21,6 +21,7 @@ from hub.services.jobs import queue
 from hub.services.jobs.kinds import roles
 from hub.services.jobs.report import check_job
 from hub.services.jobs.request import JobRequest, named_request
+from hub.services.recipes import own
 
 TAGS = ["jobs"]
 KEY = OpenApiParameter(
@@ -169,6 +170,19 @@ class Retry(JobView):
         job = access.job(self.viewer, pk, "write")
         queue.retry_job(actor=self.actor(), job=job)
         return Response(self.shown(pk))
+
+
+class Recipe(JobView):
+    """The job as a file that runs it again: POST /recipes reads it."""
+
+    @extend_schema(
+        operation_id="jobs_recipe",
+        tags=TAGS,
+        responses={(200, "application/yaml"): OpenApiResponse(OpenApiTypes.STR, "Kind, inputs, digests, fields.")},
+    )
+    def get(self, request, pk):
+        text = own.write(self.viewer, access.job(self.viewer, pk))
+        return HttpResponse(text, content_type="application/yaml; charset=utf-8")
 
 
 class Log(JobView):

@@ -1,4 +1,4 @@
-"""The recipes of what is asked about merges: what one lost of its inputs, and which of many is the best."""
+"""The recipe of a search of merges."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,6 @@ from composition.recipes.method import Method, Needs
 ALWAYS_TRIED = ("validation", "train", "test")
 """The splits that a search measures on where none is named: the first of these that a dataset has."""
 LEAST_ROWS = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasureMergeRecipe(EvaluateRecipe):
-    """Measure a merge, each of its inputs, their exact mean and the base in the same way on each dataset."""
-
-    kind: ClassVar[str] = "measure-merge"
-
-    def evaluation(self) -> EvaluateRecipe:
-        """What one evaluation of it is."""
-        values = {name: value for name, value in self.to_dict().items() if name not in ("kind", "version")}
-        return EvaluateRecipe(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,16 +161,6 @@ class MergeSearchRecipe(Recipe):
 
 
 METHODS = (
-    Method(
-        kind="measure-merge",
-        verb="measure",
-        label="What a merge lost",
-        summary="Measures a merge beside its inputs, their exact mean and the base on the same rows.",
-        recipe=MeasureMergeRecipe,
-        function="composition.judging.loss:judge",
-        needs=Needs(min_inputs=1, base_model=True, device="any"),
-        result="evaluation",
-    ),
     Method(
         kind="merge-search",
         verb="search",
