@@ -40,6 +40,11 @@ class Grams:
         """[M]: ‖B̂ diag(t) Â‖²_F for t [M, R]."""
         return (target[:, None, :] @ (self.A * self.B) @ target[:, :, None]).flatten()
 
+    def inner_blocks(self, left: Tensor, right: Tensor, ranks: Sequence[int]) -> Tensor:
+        """[M, n]: ⟨B̂ X Y Â, ΔW_i⟩ with each adapter's units alone, for X [M, R, k], Y [M, k, R]."""
+        each = ((self.B @ left) * (self.A @ right.mT)).sum(-1)
+        return torch.stack([part.sum(-1) for part in each.split(list(ranks), -1)], 1)
+
     def norm_blocks(self, ranks: Sequence[int]) -> Tensor:
         """[M, n]: ‖ΔW_i‖_F of each adapter's units alone; `ranks` gives the blocks."""
         product = self.A * self.B

@@ -119,6 +119,8 @@ def _split_by_qr(units: Units, weights: Tensor, k: int, gram: Grams, report: Rep
         "off_sum": float((result - whole).norm()),
         "off_mean": float((result - whole / len(report.names)).norm()),
     }
-    report.add_row(units, k, norms, gram.norm_blocks(units.ranks)[0])
+    each = ((r_b.mT @ result) * r_a.mT).sum(1)  # ⟨ΔW', b_i a_iᵀ⟩ of each unit
+    shared = torch.stack([part.sum() for part in each.split(list(units.ranks))])
+    report.add_row(units, k, norms, gram.norm_blocks(units.ranks)[0], shared)
     root = values.sqrt()
     return root[:, None] * (vh @ q_a.mT), (q_b @ u) * root, values

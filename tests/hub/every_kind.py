@@ -34,6 +34,7 @@ FINE = {
     "svd": {**MERGE, "kind": "svd"},
     "cat": {**MERGE, "kind": "cat", "recipe": {}},
     "average": {**MERGE, "kind": "average", "recipe": {}},
+    "compare-merges": {"kind": "compare-merges", "recipe": {"rank": 2}, "inputs": [A, B]},
     "meteora": {**MIX, "recipe": {"train": "prototype"}},
     "smora": {**MIX, "kind": "smora", "datasets": ["lab/sums"], "recipe": {"split": "test"}},
     "trans-lora": MOVE,

@@ -1,7 +1,8 @@
-"""Merging: one subcommand a method of the hub."""
+"""Merging: one subcommand a method of the hub, and what helps to choose one."""
 
 import click
 
+from hubctl.commands.work.compare_merges import compare_command
 from hubctl.options.common import url_option
 from hubctl.options.job_options import AN_INPUT, job_options
 from hubctl.options.method_group import MethodGroup
@@ -22,3 +23,6 @@ def merge_command(url) -> None:
 
     hubctl merge lego demo/a@v1 demo/b --rank 16 --to demo/ab --wait
     """
+
+
+merge_command.add_command(compare_command)
