@@ -80,6 +80,7 @@ urlpatterns = [
     path(f"{REPOSITORY}/versions", versions.Versions.as_view()),
     path(f"{REPOSITORY}/versions/<ref:ref>", versions.OneVersion.as_view()),
     path(f"{REPOSITORY}/versions/<ref:ref>/verdict", verdicts.Verdict.as_view()),
+    path(f"{REPOSITORY}/versions/<ref:ref>/loss", verdicts.Loss.as_view()),
     path(f"{REPOSITORY}/files/<ref:ref>", files.Files.as_view()),
     path(f"{REPOSITORY}/files/<ref:ref>/<anypath:path>", files.File.as_view(), name="api_file"),
     path(f"{REPOSITORY}/refs", refs.Refs.as_view()),

@@ -51,7 +51,7 @@ def write(viewer: Viewer, job: Job) -> str:
     body["datasets"] = [_entry(row) for row in by_role.pop(DATASET, [])]
     body |= {role: str(rows[0].version) for role, rows in by_role.items()}
     body |= {"base": job.base and job.base.name, "fields": fields, "output": job.output_path, "keep": list(job.keep)}
-    body["visibility"] = job.output_visibility if job.output_path else None
+    body["visibility"] = str(job.output_visibility) if job.output_path else None
     told = {name: value for name, value in body.items() if value not in (None, "", [], {})}
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110)
 
