@@ -60,9 +60,8 @@ def paired_difference(hits: Sequence[int], other_hits: Sequence[int]) -> Interva
     return _square_and_add(wilson(both + only, rows), wilson(both + other_only, rows), phi, paired=True)
 
 
-def mean(parts: Sequence[Interval]) -> Interval:
-    """The mean of independent values with these intervals, at least one: arms add up by their squares (MOVER, Zou and
-    Donner, Stat. Med. 27 (2008) 1693)."""
+def mean_of(parts: Sequence[Interval]) -> Interval:
+    """The mean of independent values, at least one; arms add up as squares (Zou and Donner, Stat. Med. 27, 2008)."""
     count = len(parts)
     value = sum(part.value for part in parts) / count
     below = sqrt(sum((part.value - part.low) ** 2 for part in parts)) / count

@@ -3,7 +3,7 @@
 const form = document.getElementById("merging");
 const text = document.getElementById("as-json");
 const said = document.getElementById("json-said");
-const OWN = new Set(["csrfmiddlewaretoken", "kind", "key", "inputs", "datasets", "weights", "namespace", "name", "visibility", "find", "check"]);
+const OWN = new Set(["csrfmiddlewaretoken", "kind", "key", "inputs", "datasets", "weights", "namespace", "name", "visibility", "find", "check", "choose"]);
 
 function typed(field) {
   if (field.type === "checkbox") return field.checked;
@@ -11,7 +11,7 @@ function typed(field) {
   return field.type === "number" ? Number(field.value) : field.value;
 }
 
-const fields = () => [...form.elements].filter((field) => field.name && !OWN.has(field.name));
+const fields = () => [...form.elements].filter((field) => field.name && !OWN.has(field.name) && field.dataset.kept === undefined);
 const named = (name) => [...form.elements].filter((field) => field.name === name);
 
 function toJson() {
@@ -55,17 +55,6 @@ function fromJson() {
   form.elements.name.value = name ?? "";
   form.elements.visibility.value = body.visibility ?? "";
   said.textContent = "Applied.";
-}
-
-// Another method keeps what was typed as far as it has such a field.
-for (const link of document.querySelectorAll("a.method")) {
-  link.addEventListener("click", () => {
-    const address = new URL(link.href);
-    for (const field of [...fields(), ...["weights", "namespace", "name", "visibility"].flatMap(named)]) {
-      if (field.value && (field.type !== "checkbox" || field.checked)) address.searchParams.append(field.name, field.value);
-    }
-    link.href = address;
-  });
 }
 
 if (text) {

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from composition.intervals import Interval, mean, paired_difference
+from composition.intervals import Interval, mean_of, paired_difference
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Figures:
 
 def less(one: Figures, other: Figures) -> Interval:
     """The mean over the tasks of one arm's share less the other's, paired by rows, on those both were measured on."""
-    return mean([task_less(mine, theirs) for mine, theirs in zip(one.tasks, other.tasks, strict=True)])
+    return mean_of([task_less(mine, theirs) for mine, theirs in zip(one.tasks, other.tasks, strict=True)])
 
 
 def task_less(one: Task, other: Task) -> Interval:

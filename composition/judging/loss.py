@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from composition.intervals import Interval, in_percent, in_points, mean
+from composition.intervals import Interval, in_percent, in_points, mean_of
 from composition.judging.figures import Figures, task_less
 
 BASE, MEAN, MERGED, INPUT = "base", "mean", "merge", "input-"
@@ -28,7 +28,7 @@ def judge(arms: Mapping[str, Figures], tasks: int) -> dict[str, Any]:
         sentence = "To judge the merge, measure it by a metric that counts rows (exact_match or choice)."
         return {"state": "unmeasured", "sentence": sentence, "tasks": rows, "means": {}, "less": None}
     means = {arm: sum(row["shares"][arm] for row in counted) / len(counted) for arm in arms}
-    gap = mean([Interval(**row["less"]) for row in counted])
+    gap = mean_of([Interval(**row["less"]) for row in counted])
     state, sentence = _words(counted, means, gap)
     return {"state": state, "sentence": sentence, "tasks": rows, "means": means, "less": asdict(gap)}
 

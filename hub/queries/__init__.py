@@ -11,6 +11,7 @@ from hub.queries.evaluation import (
     loss_table,
     measured_on,
     newest_datasets,
+    newest_measured,
 )
 from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, heads, last_changes, manifests, revisions
@@ -99,6 +100,7 @@ __all__ = [
     "my_access",
     "named_inputs",
     "newest_datasets",
+    "newest_measured",
     "of_type",
     "private_relatives",
     "proposed",

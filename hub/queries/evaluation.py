@@ -81,10 +81,10 @@ def newest_datasets(viewer: Viewer, most: int = 100) -> list[Version]:
     return [newest[row.pk] for row in found if row.pk in newest]
 
 
-def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | None = None) -> dict:
-    """A table of the newest evaluation of each version, and of their bare bases, on each dataset one was measured on.
+def newest_measured(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | None = None) -> dict:
+    """The newest evaluation of each version, and of their bare bases, on each split that one of them was measured on.
 
-    {"columns": [name, …], "rows": [{"dataset", "split", "metrics": {column: {metric: value}}}]}, bare bases first.
+    {"columns": [name, …], "rows": {(dataset, split): {column: Evaluation}}}, bare bases first.
     """
     bases = {version.base_id: version.base for version in compared if version.base_id}
     of_bases = Q(version=None, base__in=bases)
@@ -93,12 +93,27 @@ def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | N
     if dataset:
         found = found.filter(dataset=dataset)
     names = {version.pk: str(version) for version in compared}
-    columns = [base.name for base in bases.values()] + list(names.values())
-    rows: dict[tuple, dict] = {}
+    rows: dict[tuple[str, str], dict[str, Evaluation]] = {}
     for row in found.select_related("dataset__repository__namespace", "base").order_by("pk"):
-        label = str(row.dataset)
-        line = rows.setdefault((label, row.split), {"dataset": label, "split": row.split, "metrics": {}})
-        column = names[row.version_id] if row.version_id else row.base.name
-        line["metrics"][column] = {**row.metrics, "rows": row.rows}
-    told = [key for key in sorted(rows) if rows[key]["metrics"].keys() & names.values()]
-    return {"columns": columns, "rows": [rows[key] for key in told]}
+        line = rows.setdefault((str(row.dataset), row.split), {})
+        line[names[row.version_id] if row.version_id else row.base.name] = row
+    told = [key for key in sorted(rows) if rows[key].keys() & names.values()]
+    columns = [base.name for base in bases.values()] + list(names.values())
+    return {"columns": columns, "rows": {key: rows[key] for key in told}}
+
+
+def compare(viewer: Viewer, compared: Sequence[Version], *, dataset: Version | None = None) -> dict:
+    """The same as plain figures.
+
+    {"columns": [name, …], "rows": [{"dataset", "split", "metrics": {column: {metric: value}}}]}, bare bases first.
+    """
+    found = newest_measured(viewer, compared, dataset=dataset)
+    rows = [
+        {
+            "dataset": label,
+            "split": split,
+            "metrics": {column: {**one.metrics, "rows": one.rows} for column, one in line.items()},
+        }
+        for (label, split), line in found["rows"].items()
+    ]
+    return {"columns": found["columns"], "rows": rows}

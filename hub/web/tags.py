@@ -104,6 +104,12 @@ def points(share: float | None, sign: str = "") -> str:
 
 
 @register.filter
+def signed(value: float | None) -> str:
+    """A difference in two decimals, always signed, with a true minus: -0.061 → −0.06."""
+    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+@register.filter
 def peft_type(name: str) -> str:
     """peft's spelling of a method as its paper writes it."""
     return {"LORA": "LoRA", **MIXTURES}.get(name, name)

@@ -183,13 +183,14 @@ class TestTables:
             pass
         assert homes.of(METHODS["scale"]) is home
 
-    def test_two_modules_with_a_home_for_one_recipe_are_refused(self, tmp_path, monkeypatch):
+    def test_two_modules_with_a_home_for_one_recipe_are_refused(self, tmp_path):
         (tmp_path / "again.py").write_text("from workers.kinds.scale import HOME as HOME\n")
-        monkeypatch.setattr(worker_kinds, "__path__", [*worker_kinds.__path__, str(tmp_path)])
+        worker_kinds.__path__.append(str(tmp_path))
         try:
             with pytest.raises(ValueError, match=r"workers\.kinds has two homes for ScaleRecipe"):
                 Homes(worker_kinds, "HOME").all  # noqa: B018
         finally:
+            worker_kinds.__path__.remove(str(tmp_path))
             sys.modules.pop("workers.kinds.again", None)
             vars(worker_kinds).pop("again", None)
 

@@ -109,7 +109,7 @@ class TestPages:
     def test_the_form_is_drawn_from_its_recipe_and_starts_it(self, lab, work):
         lab.pages.post("/merge/basket", {"toggle": "ada/one"})
         page = lab.pages.get("/merge?kind=fade").content.decode()
-        assert 'href="?kind=fade" aria-current="true"' in page
+        assert 'name="choose" value="fade" aria-current="true"' in page
         assert 'name="decay"' in page
         assert escape(METHODS["fade"].summary) in page
         form = {"kind": "fade", "decay": "0.25", "inputs": ["ada/one@v1", "ada/two@v1"], "name": "faded"}

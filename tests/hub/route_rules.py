@@ -331,7 +331,7 @@ PAGE_ROWS = [
     row("generate", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama", "text": "A text."}),
     row("generate/train", "GET", ALL),
     row("generate/train", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama"}),
-    row("compare", "GET", PAGE, query="version=lab/secret@v1"),
+    row("compare", "GET", ALL, query="version=lab/secret@v1"),
     row("upload", "GET", "in 404 403 200 200", query="to=lab/secret"),
     row("jobs", "GET", IN),
     row("jobs/new", "GET", ALL, query="kind=svd"),

@@ -4,6 +4,7 @@ Server-made SVG: colours are classes (`heat-0` … `heat-9`), so that light and 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from composition.facts import AdapterFacts
@@ -61,10 +62,20 @@ def rows(facts: AdapterFacts) -> list[dict]:
 def chart(title: str, values: dict[str, float]) -> Chart | None:
     """The heat map of one figure by module; None for names that have no layer number."""
     placed = {place: (name, values[name]) for name in values if (place := split(name))}
-    return heat_map(title, placed, sorted({kind for _, kind in placed}, key=_kind_order)) if placed else None
+    return heat_map(title, placed, sorted({kind for _, kind in placed}, key=kind_order)) if placed else None
 
 
-def heat_map(title: str, placed: dict[tuple[int, str], tuple[str, float]], kinds: list[str]) -> Chart:
+def told(name: str, value: float) -> str:
+    """What a cell says of itself."""
+    return f"{name}: {value:.4g}"
+
+
+def heat_map(
+    title: str,
+    placed: dict[tuple[int, str], tuple[str, float]],
+    kinds: list[str],
+    tell: Callable[[str, float], str] = told,
+) -> Chart:
     """Layers across, `kinds` down: (layer, kind) → (what the cell is called, its value)."""
     layers = sorted({layer for layer, _ in placed})
     values = [value for _, value in placed.values()]
@@ -75,7 +86,7 @@ def heat_map(title: str, placed: dict[tuple[int, str], tuple[str, float]], kinds
             "x": LEFT + layers.index(layer) * across,
             "y": TOP + kinds.index(kind) * down,
             "heat": min(STEPS - 1, int(STEPS * (value - low) / ((high - low) or 1))),
-            "title": f"{name}: {value:.4g}",
+            "title": tell(name, value),
         }
         for (layer, kind), (name, value) in placed.items()
     ]
@@ -105,7 +116,7 @@ def split(name: str) -> tuple[int, str] | None:
 def place_in_layer(name: str) -> tuple:
     """Sort key: layer by layer, in each attention before feed-forward."""
     place = split(name)
-    return (place[0], *_kind_order(place[1])) if place else (-1, 0, name)
+    return (place[0], *kind_order(place[1])) if place else (-1, 0, name)
 
 
 def _figure(measured: dict, key: str) -> dict[str, float]:
@@ -113,5 +124,5 @@ def _figure(measured: dict, key: str) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
-def _kind_order(kind: str) -> tuple[int, str]:
+def kind_order(kind: str) -> tuple[int, str]:
     return (ORDER.index(kind) if kind in ORDER else len(ORDER), kind)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
-from composition.registry import METHODS, brought_forward, methods_of
+from composition.errors import CompositionError
+from composition.registry import METHODS, brought_forward, methods_of, recipe_from_dict
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid
@@ -14,11 +15,13 @@ from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import misfit
 from hub.services.jobs.request import JobRequest
 from hub.web import basket
-from hub.web.forms import recipe_fields
+from hub.web.forms import method_groups, recipe_fields
 from hub.web.forms.job_form import JobForm, typed
 
 CANDIDATES = 12
 VERBS = ("merge", "assemble")
+PLAIN = {"csrfmiddlewaretoken", "kind", "key", "inputs", "check", "choose"}
+"""What of the form does not go into an address: a method is chosen apart, the basket knows the adapters."""
 
 
 @dataclass(kw_only=True)
@@ -27,6 +30,8 @@ class MergeForm(JobForm):
 
     versions: list[Version]
     datasets: list[str] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    """What was typed for fields that other methods have: it waits for one of them to be chosen."""
 
     @property
     def assembles(self) -> bool:
@@ -73,14 +78,23 @@ class MergeForm(JobForm):
             "here": "merge",
             "merging": self,
             "rows": self.rows(),
-            "methods": methods_of("merge"),
-            "mixtures": methods_of("assemble"),
+            "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble"), self.method),
             "datasets": queries.newest_datasets(self.viewer) if self.assembles else [],
-            "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",)),
+            "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
             "find": find,
             "candidates": candidates(self.viewer, find, self.versions, self.method.kind, self.across),
             **self.shared_context(),
         }
+
+    def settled(self) -> dict:
+        """The recipe with what the chosen adapters decide filled in; {} where they don't fit it yet."""
+        try:
+            recipe = recipe_from_dict(self.recipe | {"kind": self.method.kind})
+            inputs = self.kind.facts(self._bare())
+            recipe.check(inputs)
+            return recipe.settled(inputs).to_dict()
+        except CompositionError:
+            return {}
 
     def _bare(self) -> JobRequest:
         """The request without its data."""
@@ -107,9 +121,28 @@ def opened(request: HttpRequest) -> MergeForm:
     method = recipe_fields.method_of(kind or methods_of("merge")[0].kind, *VERBS)
     versions = basket.versions(viewer, basket.names(request))
     recipe = recipe | recipe_fields.read(method, form, partly=True)
-    merging = MergeForm(viewer=viewer, method=method, recipe=recipe, versions=versions, **typed_in)
+    own = {row["name"] for row in recipe_fields.recipe_fields(method.recipe)}
+    merging = MergeForm(
+        viewer=viewer,
+        method=method,
+        recipe=recipe,
+        versions=versions,
+        datasets=form.getlist("datasets"),
+        kept=[(name, form[name]) for name in form if name in recipe_fields.names(*VERBS) - own],
+        **typed_in,
+    )
     merging.recipe = dict(merging.kind.recipe_of(merging.request()))
     return merging
+
+
+def typed_so_far(form: QueryDict, kind: str) -> str:
+    """The query of the page's address where `kind` is chosen and all that was typed is kept."""
+    address = QueryDict(mutable=True)
+    address["kind"] = kind
+    for name, values in form.lists():
+        if name not in PLAIN and any(values):
+            address.setlist(name, values)
+    return address.urlencode()
 
 
 def sent(request: HttpRequest) -> MergeForm:

@@ -1,5 +1,8 @@
 """Forms drawn from a recipe's fields, and read back into its JSON. A new method needs nothing here."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from django.http import QueryDict
 
 from composition.recipes import Recipe, recipe_fields
@@ -21,8 +24,18 @@ def method_for(recipe: type[Recipe]) -> Method:
     return METHODS[recipe.kind]
 
 
-def drawn(method: Method, values: dict, *, without: tuple[str, ...] = ()) -> list[dict]:
-    """The recipe's fields with their present values, the method's own before those all methods share."""
+def names(*verbs: str) -> set[str]:
+    """The fields of all methods of these verbs."""
+    return {row["name"] for one in METHODS.values() if one.verb in verbs for row in recipe_fields(one.recipe)}
+
+
+def drawn(
+    method: Method, values: dict, *, without: tuple[str, ...] = (), settled: Mapping[str, object] = MappingProxyType({})
+) -> list[dict]:
+    """The recipe's fields with their present values, the method's own before those all methods share.
+
+    An empty field tells by its placeholder what stands for it in the `settled` recipe.
+    """
     rows = []
     own = method.recipe.__annotations__
     for row in sorted(recipe_fields(method.recipe), key=lambda row: row["name"] not in own):
@@ -30,7 +43,10 @@ def drawn(method: Method, values: dict, *, without: tuple[str, ...] = ()) -> lis
             value = values.get(row["name"], row["default"])
             if row["type"] == "numbers" and isinstance(value, list | tuple):
                 value = ", ".join(f"{one:g}" if isinstance(one, int | float) else str(one) for one in value)
-            rows.append({**row, "value": "" if value is None else value, "wide": row["type"] in ("choices", "string")})
+            shown = {"value": "" if value is None else value, "wide": row["type"] in ("choices", "string")}
+            if value is None and (settled_value := settled.get(row["name"])) is not None:
+                shown["placeholder"] = settled_value
+            rows.append(row | shown)
     return rows
 
 

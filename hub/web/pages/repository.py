@@ -20,7 +20,7 @@ from hub.services.content.forms import mixture_parts
 from hub.services.content.manifest import Entry, Manifest, format_of
 from hub.services.parsing import card_pages
 from hub.storage import blobs
-from hub.web.charts import composition, routing
+from hub.web.charts import composition, kept, routing
 from hub.web.charts import lineage as lineage_graph
 from hub.web.charts import modules as module_chart
 from hub.web.moved import at_home
@@ -213,6 +213,7 @@ def report(viewer: Viewer, page: Heading) -> dict:
         "names": names,
         "shares": composition.shares(given, names),
         "layers": composition.strips(given),
+        "kept": kept.picture(given, names),
         "routing": routing.table(given.get("routing")),
         "maps": routing.maps(given.get("routing")),
         "training": given.get("training"),

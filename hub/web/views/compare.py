@@ -11,8 +11,20 @@ from hub.web.pages import compare_table
 
 @require_safe
 def compare(request: HttpRequest) -> HttpResponse:
-    """A table versions × datasets; without versions in the address, those of the basket."""
-    viewer = access.viewer_of(request)
-    names = request.GET.getlist("version") or basket.names(request)
-    context = {"here": "compare", **compare_table.build(viewer, names, request.GET.get("dataset", ""))}
-    return render(request, "browse/compare.html", context)
+    """A matrix tasks × versions, of the basket where the address names none; `format=csv` gives its figures."""
+    viewer, asked = access.viewer_of(request), request.GET
+    names = asked.getlist("version") or basket.names(request)
+    built = compare_table.build(
+        viewer,
+        names,
+        dataset=asked.get("dataset", ""),
+        metric=asked.get("metric", ""),
+        against=asked.get("against", ""),
+    )
+    if asked.get("format") == "csv":
+        answer = HttpResponse(compare_table.as_csv(built), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = 'attachment; filename="compare.csv"'
+        return answer
+    find = asked.get("find", "")
+    offered = compare_table.offered(viewer, find, built["versions"])
+    return render(request, "browse/compare.html", {"here": "compare", "find": find, "offered": offered, **built})

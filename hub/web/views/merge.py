@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from hub import access
@@ -16,6 +17,8 @@ def merge(request: HttpRequest) -> HttpResponse:
     """The merge form; sent with `check` it shows what would come of it, else it starts the job."""
     if request.method == "GET":
         return render(request, "merge/page.html", merge_form.opened(request).context(request))
+    if chosen := request.POST.get("choose"):
+        return redirect(f"{reverse('merge')}?{merge_form.typed_so_far(request.POST, chosen)}")
     access.require_user(access.viewer_of(request))
     form, check = merge_form.sent(request), bool(request.POST.get("check"))
     job = form.submit(check=check)

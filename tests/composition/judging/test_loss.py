@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from composition.intervals import Interval, mean, paired_difference
+from composition.intervals import Interval, mean_of, paired_difference
 from composition.judging.figures import Figures, Task
 from composition.judging.loss import judge
 
@@ -65,8 +65,8 @@ def test_an_input_that_has_nothing_right_divides_nothing():
 
 def test_the_mean_of_one_is_itself_and_arms_add_by_squares():
     one = Interval(0.2, 0.1, 0.4, True)
-    assert mean([one]) == one
-    both = mean([one, Interval(-0.2, -0.5, 0.0, True)])
+    assert mean_of([one]) == one
+    both = mean_of([one, Interval(-0.2, -0.5, 0.0, True)])
     assert both.value == pytest.approx(0.0)
     assert (both.low, both.high) == (
         pytest.approx(-np.hypot(0.1, 0.3) / 2),
@@ -82,6 +82,6 @@ def test_the_interval_over_tasks_covers_the_truth():
         for mine, theirs in ((0.6, 0.4), (0.5, 0.6)):
             hits = [(drawn.random(60) < share).astype(int).tolist() for share in (mine, theirs)]
             parts.append(paired_difference(*hits))
-        found = mean(parts)
+        found = mean_of(parts)
         covered += found.low <= 0.05 <= found.high
     assert 0.92 <= covered / 400 <= 0.99

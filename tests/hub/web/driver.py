@@ -94,6 +94,11 @@ class Browser:
         rows = self._ask("POST", "/se/log", {"type": "browser"})
         return [row["message"] for row in rows if row["level"] == "SEVERE"]
 
+    def resize(self, width: int, height: int) -> None:
+        """Show pages at this size, which may be narrower than a window can be."""
+        sizes = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": sizes})
+
     def picture(self, path: Path) -> None:
         """A PNG of the window."""
         path.write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))

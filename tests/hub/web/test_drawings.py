@@ -10,9 +10,9 @@ from composition.facts import AdapterFacts, ModuleFacts
 from composition.formats.peft.layouts.choosing import advice
 from hub.web import tags
 from hub.web.charts import composition, loss
+from hub.web.charts import kept as kept_chart
 from hub.web.charts import modules as module_chart
 from hub.web.charts import routing as routing_chart
-from hub.web.pages import compare_table
 from hub.web.pages.snippets import GGUF, _served
 
 
@@ -138,19 +138,6 @@ def test_moments_read_as_spans_and_keep_the_exact_time():
     assert tags.ago(None) == ""
 
 
-def test_the_best_of_a_metric_is_the_lowest_where_less_is_better():
-    metrics = {"a": {"nll": 0.3, "choice": 0.5, "rows": 4}, "b": {"nll": 0.9, "choice": 0.7, "rows": 4}}
-    row = {"dataset": "lab/sums@v1", "split": "test", "metrics": metrics}
-    table = compare_table._table(row, ["a", "b", "c"], {"b", "c"})
-    assert table["metrics"] == ["choice", "nll"]
-    assert [[cell["best"] for cell in line["cells"]] for line in table["rows"]] == [
-        [False, True],
-        [True, False],
-        [False, False],
-    ]
-    assert [line["base"] for line in table["rows"]] == [True, False, False]
-
-
 def test_routing_is_drawn_by_task_layer_and_expert():
     routing = {
         "experts": ["lab/sums@v1", "lab/a-very-long-name-of-one@v2"],
@@ -204,3 +191,22 @@ def test_a_key_named_items_hides_nothing():
 def test_shares_read_as_points_and_percent():
     assert (tags.percent(0.913), tags.percent(None)) == ("91 %", "–")
     assert (tags.points(-0.0312), tags.points(0.2, "+"), tags.points(None)) == ("−3.1", "+20.0", "–")
+
+
+def test_what_is_kept_of_each_adapter_is_a_bar_as_high_as_its_share():
+    modules = {
+        "model.layers.0.self_attn.q_proj": {"kept_inputs": [0.5, 1.5]},
+        "model.layers.1.self_attn.q_proj": {"kept_inputs": [None, -0.2]},
+        "lm_head": {"kept_inputs": [1.0, 1.0]},
+    }
+    drawn = kept_chart.picture({"modules": modules, "summary": {"kept_inputs": [0.6, 0.9]}}, ["lab/a@v1", "lab/b@v1"])
+    assert [cell["title"] for cell in drawn.frame.cells] == [
+        "model.layers.0.self_attn.q_proj: lab/a@v1 50%, lab/b@v1 150%",
+        "model.layers.1.self_attn.q_proj: lab/b@v1 -20%",
+    ]
+    assert [path["d"] for path in drawn.paths] == ["M92 22v-9h9v9z", "M101 22v-18h9v18z"]
+    assert [(row["name"], row["colour"], row["share"]) for row in drawn.legend] == [
+        ("lab/a@v1", 0, 0.6),
+        ("lab/b@v1", 1, 0.9),
+    ]
+    assert kept_chart.picture({"modules": {"model.layers.0.q": {}}}, []) is None
