@@ -1,6 +1,6 @@
 """Merges against what people use today: LoRA-LEGO with scikit-learn's KMeans on raw units, exact SVD with PEFT.
 
-    python bench/merge.py [--quick] [--json FILE]
+    python bench/merge.py [--quick] [--report] [--json FILE]
 
 Eight rank-16 adapters from different random starts (the usual case, and the slowest: nothing to cluster) merged to
 rank 16, one thread a side. Speed is CPU seconds, memory the peak of anonymous RSS over Python with torch imported,
@@ -42,12 +42,12 @@ def layer_shapes(width: int, layer: int = 0) -> Shapes:
     }
 
 
-def random_adapters(shapes: Shapes, dtype: torch.dtype = torch.float32) -> list:
+def random_adapters(shapes: Shapes, dtype: torch.dtype = torch.float32, count: int = ADAPTERS) -> list:
     """Adapters as peft starts A (uniform, 1/√in) with a small trained B."""
     from composition.weights import Factors, LoraWeights
 
     adapters = []
-    for seed in range(ADAPTERS):
+    for seed in range(count):
         generator = torch.Generator().manual_seed(seed)
         modules = {}
         for name, (width, out) in shapes.items():
@@ -220,24 +220,35 @@ def whole_model_rows(layers: int, peft_memory: bool) -> list[dict]:
     return rows
 
 
+def tell(rows: list[dict], file: Path | None) -> None:
+    """Print the rows as a table, and write them where that is asked for."""
+    width = max(len(r["case"]) for r in rows)
+    print(f"{'case':{width}}  {'ours':>9} {'theirs':>9} {'ratio':>8}  unit, peer")
+    for r in rows:
+        print(f"{r['case']:{width}}  {r['ours']:9.4g} {r['theirs']:9.4g} {r['ratio']:7.1f}×  {r['unit']}, {r['peer']}")
+    if file:
+        file.write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer widths, 4 layers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--report", action="store_true", help="only the report of the merge page, see merge_report.py")
     parser.add_argument("--measure", nargs=2, metavar=("METHOD", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure[0], Path(arguments.measure[1]))))
         return
-    rows = lego_rows([4096] if arguments.quick else [1024, 2048, 4096])
-    rows += svd_rows([1024] if arguments.quick else [1024, 2048, 4096])
-    rows += whole_model_rows(4 if arguments.quick else 32, peft_memory=not arguments.quick)
-    width = max(len(r["case"]) for r in rows)
-    print(f"{'case':{width}}  {'ours':>9} {'theirs':>9} {'ratio':>8}  unit, peer")
-    for r in rows:
-        print(f"{r['case']:{width}}  {r['ours']:9.4g} {r['theirs']:9.4g} {r['ratio']:7.1f}×  {r['unit']}, {r['peer']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if arguments.report:
+        from merge_report import report_rows
+
+        rows = report_rows(4 if arguments.quick else 32)
+    else:
+        rows = lego_rows([4096] if arguments.quick else [1024, 2048, 4096])
+        rows += svd_rows([1024] if arguments.quick else [1024, 2048, 4096])
+        rows += whole_model_rows(4 if arguments.quick else 32, peft_memory=not arguments.quick)
+    tell(rows, arguments.json)
 
 
 if __name__ == "__main__":

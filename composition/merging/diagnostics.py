@@ -85,8 +85,10 @@ class Report:
             "off_sum": float((result - whole).norm()),
             "off_mean": float((result - whole / count).norm()),
         }
-        updates = cores.updates().flatten(1)
-        self.add_row(units, u.shape[1], norms, updates.norm(dim=1), updates @ result.flatten())
+        left, right = cores.left.mT @ u, v @ cores.right.mT
+        each = (left * right.mT).sum(1)  # ⟨ΔW', b_i a_iᵀ⟩ of each unit
+        shared = torch.stack([part.sum() for part in each.split(list(cores.ranks))])
+        self.add_row(units, u.shape[1], norms, cores.norms(), shared)
 
     def measure(self, units: Units, A: Tensor, B: Tensor, scale: float = 1.0) -> dict[str, Any]:
         """Measure any factors, A [r, in] and B [out, r] of ΔW' = scale · B A, against the inputs' units of a module.

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from composition.merging.units import Units, refuse_nonfinite
+from composition.merging.units import Units, refuse_nonfinite, spans_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ class Grams:
     def norm_blocks(self, ranks: Sequence[int]) -> Tensor:
         """[M, n]: ‖ΔW_i‖_F of each adapter's units alone; `ranks` gives the blocks."""
         product = self.A * self.B
-        ends = torch.tensor(ranks).cumsum(0).tolist()
-        spans = [slice(end - rank, end) for end, rank in zip(ends, ranks, strict=True)]
+        spans = spans_of(ranks)
         return torch.stack([product[:, span, span].sum((-1, -2)) for span in spans], 1).clamp_min(0).sqrt()
 
 

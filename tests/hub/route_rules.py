@@ -326,6 +326,8 @@ PAGE_ROWS = [
     row("", "GET", ALL),
     row("merge", "GET", ALL),
     row("merge", "POST", "in 404 200 200 200", form={"check": "1", "kind": "lego", "inputs": "lab/secret@v1"}),
+    row("merge/compare", "GET", "in 302 302 302 302"),
+    row("merge/compare", "POST", "in 404 422 422 422", form={"inputs": "lab/secret@v1"}),
     row("merge/basket", "POST", "302 302 302 302 302", form={"clear": "1"}),
     row("generate", "GET", ALL),
     row("generate", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama", "text": "A text."}),

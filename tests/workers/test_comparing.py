@@ -7,7 +7,7 @@ from hub.errors import Invalid, NotFound
 from hub.http.job_serializers import show_whole
 from hub.models import Repository, State, Version, Visibility
 from tests.hub import asking, factories
-from workers import grams
+from workers.derived import grams
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,7 +6,7 @@ from composition.registry import METHODS, recipe_from_dict
 from hub.models import State
 from hub.services.jobs.results import keep_outcome
 from workers.attempt import Attempt
-from workers.grams import kept_pairs, make_pairs
+from workers.derived.grams import kept_pairs, make_pairs
 from workers.inputs import adapter_of, inputs_of, versions
 from workers.kinds import WorkerKind
 from workers.telling import public_names

@@ -9,18 +9,20 @@ digest of their own, so that a damaged copy is known and made again.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from composition.merging.units import module_names, pool, refuse_nonfinite
+from composition.merging.units import Units, module_names, pool, refuse_nonfinite, spans_of
 from composition.progress import Progress, ignore
 from composition.weights import LoraWeights
 
 Pair = tuple[int, int]
+Found = dict[tuple[int, int], tuple[list[str], list[np.ndarray]]]
 MAGIC = b"adapter grams 1\n"
 DIGEST = 32
 
@@ -72,59 +74,66 @@ class PairGrams:
 def pair_grams(
     adapters: Sequence[LoraWeights], wanted: Collection[Pair] | None = None, *, progress: Progress = ignore
 ) -> dict[Pair, PairGrams]:
-    """The Grams of the wanted pairs (i, j), all with i ≤ j where none are named, in one pass over the modules.
+    """The Grams of the wanted pairs (i, j), i ≤ j, of all where none are named, in one pass over the modules.
 
     Raises CompositionError where a value is not finite.
     """
     count = len(adapters)
     pairs = sorted(wanted) if wanted is not None else [(i, j) for i in range(count) for j in range(i, count)]
-    partners: dict[int, list[int]] = {}
-    for i, j in pairs:
-        partners.setdefault(i, []).append(j)
-    found: dict[Pair, dict[tuple[int, int], tuple[list[str], list[np.ndarray]]]] = {pair: {} for pair in pairs}
+    found: dict[Pair, Found] = {pair: {} for pair in pairs}
     names = [adapter.name or f"adapter {i}" for i, adapter in enumerate(adapters, 1)]
     modules = module_names(adapters)
     for done, module in enumerate(modules, 1):
-        for i, others in partners.items():
-            _add_products(found, module, adapters, i, others, names)
+        units = pool(adapters, module)
+        here = [(i, j) for i, j in pairs if units.ranks[i] and units.ranks[j]]
+        for pair, block in _blocks(units, here, names):
+            listed, blocks = found[pair].setdefault((block.shape[1], block.shape[2]), ([], []))
+            listed.append(module)
+            blocks.append(block)
         progress(done / len(modules), f"Multiplied {done} of {len(modules)} modules")
     return {pair: _packed(runs) for pair, runs in found.items()}
 
 
-def _add_products(
-    found: dict[Pair, dict[tuple[int, int], tuple[list[str], list[np.ndarray]]]],
-    module: str,
-    adapters: Sequence[LoraWeights],
-    i: int,
-    others: Sequence[int],
-    names: Sequence[str],
-) -> None:
-    """The blocks of adapter i with the others that have the module, by one product a slice of numbers."""
-    present = [j for j in others if module in adapters[j]]
-    if module not in adapters[i] or not present:
-        return
-    units = pool([adapters[i], *(adapters[j] for j in present)], module)
-    own, fold, signed = units.ranks[0], units.fold, units.fold * units.sign
-    gram_a = torch.zeros(own, units.count - own, dtype=torch.float64)
-    gram_b = torch.zeros_like(gram_a)
-    for _, block in units.blocks_a():
-        gram_a += block[:own] @ block[own:].mT
-    for _, block in units.blocks_b():
-        gram_b += block[:, :own].mT @ block[:, own:]
-    gram_a *= torch.outer(fold[:own], fold[own:])
-    gram_b *= torch.outer(signed[:own], signed[own:])
-    if not torch.isfinite(gram_a.sum() + gram_b.sum()):
-        refuse_nonfinite(units, [names[i], *(names[j] for j in present)])
-    both = torch.stack([gram_a, gram_b]).float().numpy()
-    begin = 0
-    for j, rank in zip(present, units.ranks[1:], strict=True):
-        listed, blocks = found[i, j].setdefault((own, rank), ([], []))
-        listed.append(module)
-        blocks.append(both[:, :, begin : begin + rank])
-        begin += rank
+def _blocks(units: Units, pairs: Sequence[Pair], names: Sequence[str]) -> Iterator[tuple[Pair, np.ndarray]]:
+    """The blocks [2, r_i, r_j] of the pairs, in float32."""
+    spans, rows = spans_of(units.ranks), _rows(pairs)
+    gram_of: dict[tuple[int, int], Tensor] = {}
+    for side, slices, dim in ((0, units.blocks_a(), 0), (1, units.blocks_b(), 1)):
+        for _, block in slices:
+            block = block.mT if dim else block
+            for one, (first, last) in rows.items():
+                product = block[spans[one]] @ block[spans[first].start : spans[last].stop].mT
+                gram_of[side, one] = product.double() + gram_of.get((side, one), 0)
+    folds = (units.fold, units.fold * units.sign)
+    for (side, one), gram in gram_of.items():
+        first, last = rows[one]
+        gram *= torch.outer(folds[side][spans[one]], folds[side][spans[first].start : spans[last].stop])
+        if not torch.isfinite(gram.sum()):
+            refuse_nonfinite(units, names)
+    for i, j in pairs:
+        one, other = (i, j) if i in rows and rows[i][0] <= j <= rows[i][1] else (j, i)
+        begin = spans[rows[one][0]].start
+        columns = slice(spans[other].start - begin, spans[other].stop - begin)
+        both = torch.stack([gram_of[side, one][:, columns] for side in (0, 1)]).float()
+        yield (i, j), (both if one == i else both.mT).numpy()
 
 
-def _packed(runs: dict[tuple[int, int], tuple[list[str], list[np.ndarray]]]) -> PairGrams:
+def _rows(pairs: Sequence[Pair]) -> dict[int, tuple[int, int]]:
+    """Adapters whose products with a run of others, from the first to the last of them, hold all pairs: few of them.
+
+    One new adapter among many known ones is one such row.
+    """
+    left, rows = set(pairs), {}
+    while left:
+        degree = Counter(place for pair in left for place in set(pair))
+        one = min(degree, key=lambda place: (-degree[place], place))
+        others = [j if i == one else i for i, j in left if one in (i, j)]
+        rows[one] = (min(others), max(others))
+        left = {pair for pair in left if one not in pair}
+    return rows
+
+
+def _packed(runs: Found) -> PairGrams:
     return PairGrams({ranks: Run(tuple(modules), np.stack(blocks)) for ranks, (modules, blocks) in runs.items()})
 
 
@@ -140,8 +149,7 @@ class PooledGrams:
     @property
     def spans(self) -> list[slice]:
         """Where each adapter's units stand."""
-        ends = np.cumsum(self.ranks).tolist()
-        return [slice(end - rank, end) for end, rank in zip(ends, self.ranks, strict=True)]
+        return spans_of(self.ranks)
 
     @property
     def member(self) -> Tensor:
@@ -154,8 +162,7 @@ def pooled(pairs: Mapping[Pair, PairGrams], modules: Sequence[str], ranks: tuple
     """The blocks of all pairs (i ≤ j) put together, for modules in which the adapters have these ranks."""
     count = sum(ranks)
     whole = np.zeros((2, len(modules), count, count), np.float32)
-    ends = np.cumsum(ranks).tolist()
-    spans = [slice(end - rank, end) for end, rank in zip(ends, ranks, strict=True)]
+    spans = spans_of(ranks)
     for (i, j), grams in pairs.items():
         if not ranks[i] or not ranks[j]:
             continue

@@ -66,7 +66,6 @@ class ByCore:
 
 def judged_by_core(cores: Cores, methods: Iterable[ByCore]) -> None:
     """Judge all methods in one module."""
-    factors = [cores.factors(place) for place in range(len(cores.ranks))]
-    own = torch.stack([((left.mT @ left) * (right @ right.mT)).sum() for left, right in factors])
+    own = cores.norms().square()
     for method in methods:
         method.add(cores, own, cores.whole(method.weights))

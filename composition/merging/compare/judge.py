@@ -7,8 +7,10 @@ Other methods are run on the weights of a few modules, if these are at hand. Met
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from composition.merging.compare.blocks import Pair, PairGrams, PooledGrams, pair_grams, pooled
 from composition.merging.compare.by_core import ByCore, judged_by_core
@@ -20,7 +22,7 @@ from composition.merging.compare.selector import recommend
 from composition.merging.compare.sentences import sentences
 from composition.merging.compare.spectrum import Spectrum
 from composition.merging.compare.spread import spread
-from composition.merging.core.cores import cores_of_grams
+from composition.merging.core.cores import Cores, cores_of_grams
 from composition.merging.diagnostics import share
 from composition.progress import Progress, ignore
 from composition.recipes.base import Inputs
@@ -28,7 +30,7 @@ from composition.recipes.compare import CompareRecipe
 from composition.weights import LoraWeights
 
 CHUNK_BYTES = 64 * 2**20
-WORK = 1.2e10
+WORK = 7e9
 """How much is spent on judging: Σ over judged modules of (Σr)³ × methods; about five seconds of one core."""
 OVERHEAD = 100
 """What a module costs besides, as a rank."""
@@ -56,6 +58,14 @@ class Compared:
         for module in sorted(ranks):
             found.setdefault(tuple(ranks[module]), []).append(module)
         return found
+
+    def cores(self, group: PooledGrams, m: int) -> Cores:
+        """The cores of the module at place m of a group."""
+        module = group.modules[m]
+        own = [facts.modules.get(module) for _, facts in self.inputs]
+        folds = torch.tensor([abs(one.scale) ** 0.5 if one else 0.0 for one in own], dtype=torch.float64)
+        cores = cores_of_grams(group.A[m].double(), group.B[m].double(), group.ranks, module=module)
+        return replace(cores, fold=folds.repeat_interleave(torch.tensor(group.ranks)))
 
 
 def compare_adapters(
@@ -89,7 +99,7 @@ def compare(
     for group in chunks(given.pairs, groups):
         figures.add(group)
         for m in [m for m, module in enumerate(group.modules) if module in chosen]:
-            core = cores_of_grams(group.A[m].double(), group.B[m].double(), group.ranks)
+            core = given.cores(group, m)
             judged += 1
             if min(len(core.left), core.right.shape[1]):
                 spectrum.add(core)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from composition.merging.compare.selector import CONFLICT, one_start
+from composition.merging.compare.selector import one_start
 
+CONFLICT = -0.1
+"""A cosine below this says that two adapters pull against each other."""
 ALIKE = 0.2
 """A cosine above this says that two adapters point the same way."""
 UNEQUAL = 3.0

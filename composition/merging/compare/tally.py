@@ -8,6 +8,9 @@ from torch import Tensor
 
 from composition.merging.diagnostics import balance, ratio
 
+CLEAR = 1e-6
+"""An error below this is zero: float32 Grams don't tell it apart."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -38,9 +41,14 @@ class Tally:
         inside = [ratio(part, own) for part, own in zip(self.inside.tolist(), self.own.tolist(), strict=True)]
         return {
             "norm": self.squares.get("result", 0.0) ** 0.5,
-            "error_sum": ratio(self.squares.get("off_sum", 0.0) ** 0.5, whole),
-            "error_mean": ratio(self.squares.get("off_mean", 0.0) ** 0.5, whole / self.count),
+            "error_sum": cleared(ratio(self.squares.get("off_sum", 0.0) ** 0.5, whole)),
+            "error_mean": cleared(ratio(self.squares.get("off_mean", 0.0) ** 0.5, whole / self.count)),
             "kept_inputs": kept,
             "inside_inputs": [None if share is None else min(share, 1.0) for share in inside],
             "balance": balance(kept),
         }
+
+
+def cleared(error: float | None) -> float | None:
+    """The error, 0 where it is rounding."""
+    return 0.0 if error is not None and error < CLEAR else error

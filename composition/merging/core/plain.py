@@ -1,15 +1,11 @@
-"""Plain merges as cores: the mean, the sum, and the rank-wise average, so that they can be judged without weights."""
+"""Plain merges as cores, the sum and the rank-wise average, so that they can be judged without weights."""
 
 import torch
 from torch import Tensor
 
 from composition.merging.core.cores import Cores
-from composition.recipes import AverageRecipe, CatRecipe, SvdRecipe
-
-
-def mean(cores: Cores, recipe: SvdRecipe) -> Tensor:
-    """[p, q]: Σ w_i M_i, w = 1/n each where none are given; what `svd` cuts."""
-    return cores.whole(recipe.weights or (1 / len(cores.ranks),) * len(cores.ranks))
+from composition.merging.walk import shares
+from composition.recipes import AverageRecipe, CatRecipe
 
 
 def total(cores: Cores, recipe: CatRecipe) -> Tensor:
@@ -19,7 +15,7 @@ def total(cores: Cores, recipe: CatRecipe) -> Tensor:
 
 def rankwise(cores: Cores, recipe: AverageRecipe) -> Tensor:
     """[p, q]: (Σ w_i L_i)(Σ |w_i| R_i), w = 1/n each where none are given; the present ranks are equal."""
-    weights = recipe.weights or (1 / len(cores.ranks),) * len(cores.ranks)
+    weights = shares(recipe, len(cores.ranks))
     left = torch.stack([weights[i] * cores.factors(i)[0] for i in cores.present])
     right = torch.stack([abs(weights[i]) * cores.factors(i)[1] for i in cores.present])
     return left.sum(0) @ right.sum(0)

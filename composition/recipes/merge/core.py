@@ -1,11 +1,21 @@
-"""The recipes of merges by cores: task arithmetic."""
+"""What recipes of merges by cores share, and task arithmetic."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.recipes.base import option
 from composition.recipes.merge.frame import RankedRecipe
 from composition.recipes.method import Method, Needs
+
+
+def scale_option(default: float, help: str) -> Any:
+    """The factor on the whole merge."""
+    return option("number", default=default, minimum=-10.0, maximum=10.0, label="Scale", help=help)
+
+
+def density_option(default: float, help: str, label: str = "Density") -> Any:
+    """The share of numbers that are kept."""
+    return option("number", default=default, minimum=0.001, maximum=1.0, label=label, help=help)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,13 +25,8 @@ class TaskArithmeticRecipe(RankedRecipe):
     kind: ClassVar[str] = "task-arithmetic"
     name: ClassVar[str] = "Task arithmetic"
 
-    scale: float = option(
-        "number",
-        default=0.4,
-        minimum=-10.0,
-        maximum=10.0,
-        label="Scale",
-        help="λ: what the sum of the updates is multiplied by; with many adapters rather less than 0.5.",
+    scale: float = scale_option(
+        0.4, "λ: what the sum of the updates is multiplied by; with many adapters rather less than 0.5."
     )
 
 

@@ -59,7 +59,7 @@ METHODS = (
         summary="The closest rank-k adapter to the weighted mean of the adapters' updates.",
         recipe=SvdRecipe,
         function="composition.merging.svd:svd",
-        core="composition.merging.core.plain:mean",
+        core="composition.merging.svd:merged",
         needs=Needs(min_inputs=1),
         purpose="balance",
     ),

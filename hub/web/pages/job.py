@@ -8,6 +8,7 @@ from hub.access import Viewer
 from hub.models import Job, State
 from hub.services.jobs.kinds import kind_of
 from hub.web.charts import loss
+from hub.web.pages import comparison
 
 
 def more(viewer: Viewer, job: Job) -> dict:
@@ -24,5 +25,8 @@ def more(viewer: Viewer, job: Job) -> dict:
         "again_at": kind.again_at,
         "report_url": reverse("report", args=where) if where else "",
         "kept_beside": bool(method) and method.result == "companion" and job.state == State.DONE,
+        "comparison": comparison.build(comparison.answer(viewer, job))
+        if kind.answer_page == comparison.TEMPLATE
+        else None,
         "loss": loss.curve(report.get("distillation")),
     }
