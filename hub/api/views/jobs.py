@@ -69,6 +69,13 @@ class FitShape(serializers.Serializer):
     reason = serializers.CharField(allow_blank=True)
 
 
+class BecomesShape(serializers.Serializer):
+    """The version that a result would be."""
+
+    name = serializers.CharField(help_text="ns/name@v3")
+    new = serializers.BooleanField(help_text="whether its repository is new")
+
+
 class CheckShape(serializers.Serializer):
     """What a job would run into, make and cost; estimates are null where there is a problem."""
 
@@ -85,6 +92,7 @@ class CheckShape(serializers.Serializer):
     visibility = serializers.CharField()
     workers = serializers.ListField(child=serializers.CharField())
     waiting_for = serializers.CharField(allow_blank=True)
+    becomes = BecomesShape(allow_null=True)
     files = serializers.ListField(child=serializers.JSONField(), help_text="{role, name, …facts} of private inputs")
     notes = serializers.ListField(child=serializers.CharField())
     shortcuts = serializers.ListField(
