@@ -29,7 +29,8 @@ def check_job(*, actor: User | Viewer, request: JobRequest) -> dict:
 
     {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
     "bytes", "seconds", "memory", "licence", "licence_conflicts": [str], "visibility", "workers": [name],
-    "waiting_for", "becomes": {"name", "new"}, "files": [{role, name, …facts}], "notes": [str], "shortcuts": [{kind, label, reason}]}; `seconds`,
+    "waiting_for", "becomes": {"name", "new"}, "files": [{role, name, …facts}], "notes": [str],
+    "shortcuts": [{kind, label, reason}]}; `seconds`,
     `memory` and `bytes` are estimates, null where there is a problem.
     """
     draft = examine(actor, request)
