@@ -18,6 +18,8 @@ from composition.registry import methods_of
 
 MOST = 256
 """Candidates of one search."""
+PURPOSES = ("balance", "conflicts", "exact")
+"""What merges are for that a search tries where none is named: those that are to do what all of the adapters do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def label_of(recipe: Recipe) -> str:
 
 
 def _methods(recipe: MergeSearchRecipe) -> list[Method]:
-    """Those that were named, else all that need the adapters alone."""
+    """Those that were named, else all that need the adapters alone and are to do what all of them do."""
     known = {method.kind: method for method in methods_of("merge") if method.offered}
     free = {kind: method for kind, method in known.items() if not method.needs.base_model}
     for kind in recipe.named:
@@ -86,7 +88,8 @@ def _methods(recipe: MergeSearchRecipe) -> list[Method]:
                 f"Methods: {kind} needs data of its own, which a search doesn't give it. Leave it out, and compare "
                 "its result with the best one found.",
             )
-    return [free[kind] for kind in recipe.named] or list(free.values())
+    usual = [method for method in free.values() if method.purpose in PURPOSES]
+    return [free[kind] for kind in recipe.named] or usual
 
 
 def _over_grid(method: Method, recipe: MergeSearchRecipe, inputs: Inputs) -> Iterator[Recipe]:
@@ -100,7 +103,7 @@ def _over_grid(method: Method, recipe: MergeSearchRecipe, inputs: Inputs) -> Ite
     if "density" in own:
         axes["density"] = recipe.densities
     if "weights" in own:
-        axes["weights"] = _weights(recipe.lean, len(inputs), equal=equal_weight(method, len(inputs)))
+        axes["weights"] = _weights(recipe.lean, len(inputs), equal_weight(method, len(inputs)))
     shared: dict[str, Any] = {"across_quantisations": recipe.across_quantisations}
     shared |= {"seed": recipe.seed} if "seed" in own else {}
     refusals, fits = [], False
@@ -118,11 +121,12 @@ def _over_grid(method: Method, recipe: MergeSearchRecipe, inputs: Inputs) -> Ite
 
 
 def equal_weight(method: Method, count: int) -> float:
-    """What each adapter's weight is where a recipe of the method gives none."""
-    return 1 / count if issubclass(method.recipe, MergeRecipe) and method.recipe.averages else 1.0
+    """What each adapter weighs where a recipe of the method gives no weights."""
+    one = method.recipe()
+    return one.equal_weight(count) if isinstance(one, MergeRecipe) else 1.0
 
 
-def _weights(lean: float | None, count: int, *, equal: float) -> list[tuple[float, ...] | None]:
+def _weights(lean: float | None, count: int, equal: float) -> list[tuple[float, ...] | None]:
     """None for equal weights, then each adapter in turn ahead, with the same sum."""
     if lean is None:
         return [None]

@@ -22,8 +22,6 @@ class MergeRecipe(Recipe):
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     name: ClassVar[str] = ""
     min_inputs: ClassVar[int] = 2
-    averages: ClassVar[bool] = False
-    """Whether equal weights mean 1/n each, rather than 1 each."""
 
     weights: tuple[float, ...] | None = option(
         "numbers",
@@ -40,6 +38,10 @@ class MergeRecipe(Recipe):
     )
     across_quantisations: bool = across_option()
     layout: str = layout_option()
+
+    def equal_weight(self, count: int) -> float:
+        """What each of `count` adapters weighs where the recipe gives no weights."""
+        return 1.0
 
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""

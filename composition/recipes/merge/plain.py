@@ -19,7 +19,9 @@ class SvdRecipe(RankedRecipe):
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = RANK_BEFORE
     name: ClassVar[str] = "Truncated SVD"
     min_inputs: ClassVar[int] = 1
-    averages: ClassVar[bool] = True
+
+    def equal_weight(self, count: int) -> float:
+        return 1 / count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,9 @@ class AverageRecipe(MergeRecipe):
 
     kind: ClassVar[str] = "average"
     name: ClassVar[str] = "Rank-wise average"
-    averages: ClassVar[bool] = True
+
+    def equal_weight(self, count: int) -> float:
+        return 1 / count
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)

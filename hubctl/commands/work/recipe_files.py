@@ -27,14 +27,14 @@ def run_file(
     url: str | None,
 ) -> int:
     """Check or start the job that the file says; the exit code."""
-    text = text_of(path)
+    changed, text = dict(map(change_of, changes)), text_of(path)
     with connect(url) as hub:
         need_token(hub)
         body = hub.read_recipe(text)
         for note in body.pop("notes", []):
             click.echo(f"note: {note}", err=True)
         kind = body.pop("kind")
-        recipe = {**body.pop("recipe", {}), **dict(map(change_of, changes))}
+        recipe = {**body.pop("recipe", {}), **changed}
         visibility = body.pop("visibility", None)
         body |= {"recipe": recipe, "output": output or body.get("output")}
         body |= {"private": private or visibility == "private", "public": visibility == "public" and not private}
