@@ -29,6 +29,9 @@ RESERVED = frozenset(
 DATASETS = "datasets/"
 """What stands before the name of a dataset: `datasets/ns/name`. Models have no word before theirs."""
 
+GAVE_WAY = "-deleted"
+"""What follows in the name of a repository in the trash, once another has its name."""
+
 WORKER = re.compile(r"worker-[0-9a-f]{8}")
 
 

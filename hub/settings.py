@@ -59,7 +59,7 @@ INSTALLED_APPS = [
     "hub",
 ]
 MIDDLEWARE = [
-    "hub.http.https.ForwardedProtocol",
+    "hub.http.peer.ForwardedProtocol",
     "hub.http.observing.Observing",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -240,7 +240,7 @@ MIRROR_SECONDS = env_int("HUB_MIRROR_SECONDS", 7_200)
 if MIRROR and not MIRROR.startswith("https://") and not (MIRROR.startswith("http://") and MIRROR_NETWORKS):
     raise ImproperlyConfigured(f"HUB_MIRROR={MIRROR!r}: use https://host, or http with HUB_MIRROR_NETWORKS")
 
-# Behind HTTPS; see docs/serving.md. `hub.http.https` takes X-Forwarded-Proto away from whom we don't trust, and without
+# Behind HTTPS; see docs/serving.md. `hub.http.peer` takes X-Forwarded-Proto away from whom we don't trust, and without
 # a trusted proxy no request could ever look like HTTPS, so that a redirect would go round in circles.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = HTTPS and env_bool("HUB_HTTPS_REDIRECT", bool(TRUSTED_PROXIES))

@@ -24,6 +24,7 @@ COMMANDS = {
     "pull": ("pull", "Fetch a version into a folder."),
     "import": ("imports", "Bring adapters from a Hugging Face Hub."),
     "export": ("pull", "Write an adapter and its base as one model."),
+    "extract": ("extract", "Write a LoRA of what a fine-tuned model has learned."),
     "sync": ("sync", "Make a folder hold the adapters that a tag points at."),
     "list": ("repositories", "List repositories."),
     "search": ("repositories", "Search repositories by words."),

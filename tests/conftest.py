@@ -3,9 +3,12 @@
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.database import delete_to_flush, put_migrated
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -28,3 +31,26 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _is_sqlite() -> bool:
+    from django.conf import settings
+
+    return settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(request) -> bool:
+    """SQLite's database is there already; the data folder goes at the end, and it with it."""
+    return _is_sqlite() or request.config.getvalue("reuse_db")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix) -> None:
+    """The migrated database of this process, or a quick way to empty it."""
+    from django.conf import settings
+
+    if _is_sqlite():
+        put_migrated(Path(settings.DATABASES["default"]["TEST"]["NAME"]))
+    else:
+        delete_to_flush()

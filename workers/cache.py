@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -83,6 +83,23 @@ class Cache:
                     work.rename(folder)
             except OSError as error:
                 log.warning("%s is not kept: %s", folder.name, error)
+
+    def made(self, key: str, fill: Callable[[Path], None]) -> Path:
+        """The folder of what follows from a digest alone, filled by `fill(folder)` where it isn't there. It is held."""
+        target = self.root / key
+        if target.is_dir():
+            os.utime(target)
+            return self.hold(target)
+        with self.unfinished() as work:
+            fill(work)
+            self._make_room(0, spare={target})
+            try:
+                work.rename(target)
+            except OSError:
+                # Another worker was first; its folder holds the same.
+                if not target.is_dir():
+                    raise
+        return self.hold(target)
 
     @contextmanager
     def unfinished(self) -> Iterator[Path]:

@@ -24,10 +24,17 @@ from workers.telling import public_names
 CLOCKED = {"seconds", "tokens_per_second"}
 
 
-def merge_card(job: Job, method: Method, parents: Sequence[Version], names: Sequence[str], report: dict) -> str:
-    """The Markdown of a merge's card; `names` are the parents' as `public_names` gives them."""
-    intro = f"One LoRA for `{job.base.name}`, made by {method.label}. {method.summary}"
-    return _card(job, method, parents, names, report, tag="merge", intro=[intro], load=_plainly(job))
+def merge_card(
+    job: Job,
+    method: Method,
+    parents: Sequence[Version],
+    names: Sequence[str],
+    report: dict,
+    data: Sequence[Version] = (),
+) -> str:
+    """The Markdown of a merge's card; `names` are the parents' as `public_names` gives them, `data` what it read."""
+    intro = [f"One LoRA for `{job.base.name}`, made by {method.label}. {method.summary}", *_data(job, data, report)]
+    return _card(job, method, parents, names, report, tag="merge", intro=intro, load=_plainly(job))
 
 
 def assembly_card(job: Job, method: Method, parents: Sequence[Version], report: dict, *, experts: int) -> str:
@@ -163,6 +170,16 @@ def servers_section(folder: Path, base_shapes: Shapes | None, output: str) -> st
             do = f" `hubctl pull {output} --uniform` makes the form that it reads right." if row.uniform else ""
             lines += ["", f"{row.verdict.label}, {row.verdict.answer}: {row.verdict.why}{do}"]
     return "\n".join(["", *lines, ""])
+
+
+def _data(job: Job, data: Sequence[Version], report: dict) -> list[str]:
+    """Which data a merge read, by digest, as a table; nothing where it read none."""
+    if not data:
+        return []
+    lines = ["", "## Data", "", "| data | rows read | tokens | sha256 |", "|---|---|---|---|"]
+    for name, version, read in zip(public_names(job, data), data, report["data"], strict=True):
+        lines.append(f"| `{name}` | {read['rows']} | {read['tokens']} | `{version.content_digest}` |")
+    return lines
 
 
 def _shares(report: dict) -> list[str]:

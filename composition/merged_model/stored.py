@@ -36,12 +36,16 @@ class Stored:
         """Bytes."""
         return self.end - self.begin
 
-    def data(self) -> bytearray:
-        """The tensor's bytes, in memory of their own. Raises ExportRefused `weights` where the file was cut."""
-        data = bytearray(self.size)
+    def data(self, first: int = 0, end: int | None = None) -> bytearray:
+        """The bytes of the rows from `first` to `end`, all where none are given, in memory of their own.
+
+        Raises ExportRefused `weights` where the file was cut.
+        """
+        row = self.size // self.shape[0] if self.shape and self.shape[0] else self.size
+        data = bytearray(self.size - first * row if end is None else (end - first) * row)
         with self.file.open("rb") as file:
-            file.seek(self.begin)
-            if file.readinto(data) != self.size:
+            file.seek(self.begin + first * row)
+            if file.readinto(data) != len(data):
                 raise ExportRefused("weights", f"{self.file} ends before {self.name} does. Fetch it again.")
         return data
 

@@ -15,7 +15,7 @@ from composition.merging.diagnostics import MergeResult
 from composition.merging.gram import grams
 from composition.merging.units import groups, module_names, pool
 from composition.progress import Progress, ignore
-from composition.recipes import CatRecipe
+from composition.recipes import CatRecipe, MergeRecipe
 from composition.weights import Factors, LazyFactors, LoraWeights
 
 __all__ = ["CatRecipe", "cat"]
@@ -23,8 +23,14 @@ __all__ = ["CatRecipe", "cat"]
 
 def cat(adapters: Sequence[LoraWeights], recipe: CatRecipe, *, progress: Progress = ignore) -> MergeResult:
     """The exact weighted sum. Raises CompositionError where the adapters don't fit each other or are not finite."""
+    return stack(adapters, recipe, recipe.weights or (1.0,) * len(adapters), progress=progress)
+
+
+def stack(
+    adapters: Sequence[LoraWeights], recipe: MergeRecipe, weights: Sequence[float], *, progress: Progress = ignore
+) -> MergeResult:
+    """The exact sum with these weights, for a recipe that says what else is asked. Raises CompositionError as `cat`."""
     report = diagnostics.begin(adapters, recipe)
-    weights = recipe.weights or (1.0,) * len(adapters)
     dtype = diagnostics.result_dtype(adapters, recipe)
     modules: dict[str, Factors | LazyFactors] = {}
     total = len(module_names(adapters))

@@ -1,6 +1,6 @@
 """What a merge reports about itself, without a dense ΔW: norms, and errors against the exact sum and mean.
 
-Targets, for weights w of n adapters scaled to Σ|w| = n (all ones where the recipe gives none):
+Targets, for the weights w that the recipe aims at, scaled to Σ|w| = n adapters (all ones where it gives none):
 
     sum = Σ_i w_i ΔW_i,    mean = sum / n
 
@@ -53,7 +53,7 @@ class Report:
 
     def target(self, units: Units) -> Tensor:
         """[R]: the weights of the exact sum, unit by unit."""
-        return units.scatter(share(self.recipe.weights, len(self.names)))
+        return units.scatter(share(self.recipe.aim(len(self.names)), len(self.names)))
 
     def add(self, group: Sequence[Units], grams: Grams, left: Tensor, right: Tensor) -> None:
         """Measure results B̂ X · Y Â of a group of equal ranks: left X [M, R, k], right Y [M, k, R]."""
@@ -101,7 +101,7 @@ class Report:
         count = len(self.names)
         joint = beside(units, Factors(A, B, scale))
         result, *inputs = (joint.scatter(row) for row in torch.eye(count + 1).tolist())
-        target = joint.scatter([0.0, *share(self.recipe.weights, count)])
+        target = joint.scatter([0.0, *share(self.recipe.aim(count), count)])
         off_inputs = [result - one for one in inputs]
         asked = torch.stack([result, target, result - target, result - target / count, *inputs, *off_inputs])
         found = combination_norms(joint, ["the result", *self.names], asked)

@@ -157,6 +157,12 @@ def groups(adapters: Sequence[LoraWeights], budget: int = GROUP_BYTES) -> Iterat
         yield group
 
 
+def check_finite(units: Units, names: Sequence[str]) -> None:
+    """Raise CompositionError, naming the adapter, where a unit holds NaN or infinity."""
+    if not all(bool(torch.isfinite(half).all()) for f in units.factors for half in (f.A, f.B)):
+        refuse_nonfinite(units, names)
+
+
 def refuse_nonfinite(units: Units, names: Sequence[str]) -> None:
     """Raise CompositionError that names the adapter, once a unit is known to hold NaN or infinity."""
     present = [name for name, rank in zip(names, units.ranks, strict=True) if rank]

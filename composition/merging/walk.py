@@ -43,7 +43,7 @@ def walk(
     for group in groups(adapters):
         for units, A, B in merge(group, settled, report):
             modules[units.module] = diagnostics.cast_factors(units.module, A, B, dtype)
-        progress(len(modules) / total, f"{said} {len(modules)} of {total} modules")
+            progress(len(modules) / total, f"{said} {len(modules)} of {total} modules")
     return MergeResult(diagnostics.assemble(adapters, modules), report.to_dict(**summary(report)))
 
 

@@ -87,8 +87,10 @@ def check_rank(inputs: Inputs, available: dict[str, int], rank: int) -> None:
         )
 
 
-def check_equal_ranks(inputs: Inputs) -> None:
-    """Rank-by-rank averaging pairs the j-th ranks of the adapters, so a module must have one rank in all of them."""
+def check_equal_ranks(
+    inputs: Inputs, method: str = "a rank-wise average", do: str = "Use lego, svd or cat, which take any mix."
+) -> None:
+    """What works on A and B apart pairs the adapters' j-th ranks: a module must have one rank in all of them."""
     first: dict[str, tuple[str, int]] = {}
     for name, facts in inputs:
         for module, shape in facts.modules.items():
@@ -96,8 +98,7 @@ def check_equal_ranks(inputs: Inputs) -> None:
             if rank != shape.r:
                 raise CompositionError(
                     "merge.ranks_differ",
-                    f"{module} has rank {rank} in {other} but {shape.r} in {name}: "
-                    "a rank-wise average needs equal ranks. Use lego, svd or cat, which take any mix.",
+                    f"{module} has rank {rank} in {other} but {shape.r} in {name}: {method} needs equal ranks. {do}",
                     module=module,
                     adapters=[other, name],
                     ranks=[rank, shape.r],
@@ -113,10 +114,21 @@ def pooled_ranks(inputs: Inputs) -> dict[str, int]:
     return dict(sorted(pooled.items()))
 
 
+def common_ranks(inputs: Inputs) -> dict[str, int]:
+    """The rank of every module that any adapter has, sorted by name, where all adapters agree on it."""
+    return dict(sorted((module, shape.r) for _, facts in inputs for module, shape in facts.modules.items()))
+
+
+def sides(inputs: Inputs) -> dict[str, int]:
+    """min(in, out) for every module that any adapter has, sorted by name."""
+    shapes = {module: shape for _, facts in inputs for module, shape in facts.modules.items()}
+    return {module: min(shape.in_features, shape.out_features) for module, shape in sorted(shapes.items())}
+
+
 def attainable_ranks(inputs: Inputs) -> dict[str, int]:
     """min(Σr, in, out), the highest rank that a combination of the updates can have, for every module."""
-    sides = {m: min(s.in_features, s.out_features) for _, facts in inputs for m, s in facts.modules.items()}
-    return {module: min(pooled, sides[module]) for module, pooled in pooled_ranks(inputs).items()}
+    shorter = sides(inputs)
+    return {module: min(pooled, shorter[module]) for module, pooled in pooled_ranks(inputs).items()}
 
 
 def check_names(inputs: Inputs) -> None:

@@ -8,7 +8,7 @@ from hub.access.gates import require_open
 from hub.access.viewer import LEVEL, SEEING, Viewer, level, missing, require_role, require_user
 from hub.errors import Invalid, NotFound, Renamed
 from hub.models import FormerName, Kind, Membership, Namespace, Ref, RefKind, Repository, Revision, Version, Visibility
-from hub.names import DATASETS, OID, VERSION, split_path, split_place
+from hub.names import DATASETS, GAVE_WAY, OID, VERSION, split_path, split_place
 
 
 def visible(viewer: Viewer, *, prefix: str = "") -> Q:
@@ -48,9 +48,8 @@ def repository(
     named = named.at(place, name, exact=exact).filter(purged_at=None)
     rows = named.filter(**({"kind": kind} if kind else {}), deleted_at__isnull=not deleted)
     found = next((row for row in rows if _sees(viewer, row, need, deleted)), None)
-    if found is None and not deleted:
-        _lead_on(viewer, place, name, kind)
     if found is None:
+        _say_where(viewer, place, name) if deleted else _lead_on(viewer, place, name, kind)
         raise missing(f"{place}/{name}", kind or (Kind.DATASET if datasets else "repository"))
     if need not in SEEING:
         if found.is_dataset and not (datasets or kind):
@@ -65,6 +64,17 @@ def _sees(viewer: Viewer, row: Repository, need: str, deleted: bool) -> bool:
     if deleted and level(viewer, row) < LEVEL["admin"]:
         return False
     return may(viewer, row, need if need in SEEING else "read")
+
+
+def _say_where(viewer: Viewer, place: str, name: str) -> None:
+    """NotFound with the names by which the trash has what was called so, before another took that name."""
+    near = Repository.objects.select_related("namespace").at(place, name + GAVE_WAY, start=True)
+    gone = near.filter(deleted_at__isnull=False, purged_at=None)
+    if paths := [row.path for row in gone.order_by("-pk") if _sees(viewer, row, "read", True)]:
+        raise NotFound(
+            f"The trash has no {place}/{name}. One whose name was taken by another since is in the trash under a name "
+            f"beside it: {', '.join(paths)}."
+        )
 
 
 def _lead_on(viewer: Viewer, place: str, name: str, kind: str | None) -> None:

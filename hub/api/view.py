@@ -3,12 +3,12 @@
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from hub import access, disk
 from hub.api.bodies import Body, JSONParser
 from hub.errors import NotFound
 from hub.http.authentication import SessionAuthentication, TokenAuthentication
+from hub.http.programs import ForPrograms
 
 SCOPES = {"GET": "read", "HEAD": "read"}
 STORING = frozenset({"POST", "PUT", "PATCH"})
@@ -26,7 +26,7 @@ class JSONAlways(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class View(APIView):
+class View(ForPrograms):
     """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ.
 
     A token that is limited to a place is refused on routes that name no repository, but for the methods in

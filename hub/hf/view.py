@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from django.http import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import JSONRenderer
-from rest_framework.views import APIView
 
 from hub import access, disk
 from hub.errors import Invalid
@@ -14,10 +13,13 @@ from hub.hf import base_places
 from hub.hf.refusals import IsBase, RouteMissing, in_a_header, refusal_of
 from hub.http.authentication import TokenAuthentication
 from hub.http.bodies import JSONParser
+from hub.http.programs import ForPrograms
 
 ID = frozenset({"type", "namespace", "name"})
 LONGEST_TEXT = 1000  # no name is longer, and databases refuse to look for much longer ones
 STORING = frozenset({"POST", "PUT", "PATCH"})
+TEMPLATES = "additional_chat_templates"
+"""A folder that only transformers asks for; before 5 it doesn't say its name with that."""
 LOADERS = re.compile(r"\b(transformers|diffusers|sentence[-_]transformers)/")
 
 
@@ -36,7 +38,7 @@ class OneFormat(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class View(APIView):
+class View(ForPrograms):
     """A token needs `read` for reading and `write` for the rest; a view's `scopes` name the methods that differ.
 
     An unknown or expired token is 401 on every route, public ones too; a view of what needs no token says `open`.
@@ -59,9 +61,10 @@ class View(APIView):
         """Who is asking, as `hub.access` sees them."""
         return access.viewer_of(self.request)
 
-    @property
-    def loads_a_model(self) -> bool:
-        """Whether a library that loads base models asks for a file: it goes on to its cache, see `KeptElsewhere`."""
+    def loads_a_model(self, path: str = "") -> bool:
+        """Whether a library that loads base models asks for this path: it goes on to its cache, see `KeptElsewhere`."""
+        if path.rstrip("/").endswith(f"/{TEMPLATES}"):
+            return True
         return LOADERS.search(self.request.headers.get("User-Agent", "")) is not None
 
     def get_exception_handler(self):

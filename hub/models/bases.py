@@ -5,11 +5,11 @@ A pruned, quantised or linearised base looks like its parent and is not; shapes 
 
 import unicodedata
 
-from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
 from .accounts import User
+from .people import by_someone
 
 
 def fold(name: str) -> str:
@@ -41,7 +41,7 @@ class BaseModel(models.Model):
         default=False, help_text="an administrator said so: only then may `source` name another base's folder"
     )
     error = models.TextField(blank=True, help_text="why the shapes could not be read")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -1,9 +1,9 @@
 """What is kept beside an adapter under a visibility of its own: seeds, a discriminator, a training digest."""
 
-from django.conf import settings
 from django.db import models
 
 from .blobs import Blob
+from .people import by_someone
 from .repositories import Repository, Visibility
 
 SEEDS, DISCRIMINATOR, SYNTHETIC = "seeds", "discriminator", "synthetic"
@@ -19,7 +19,7 @@ class Companion(models.Model):
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="companions")
     visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PRIVATE)
     facts = models.JSONField(default=dict)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

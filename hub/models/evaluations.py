@@ -1,8 +1,8 @@
 """Measured quality: one version (or a bare base) on one dataset version."""
 
-from django.conf import settings
 from django.db import models
 
+from .people import by_someone
 from .revisions import Version
 
 
@@ -22,7 +22,7 @@ class Evaluation(models.Model):
     device = models.CharField(max_length=100)
     seconds = models.FloatField()
     job = models.OneToOneField("Job", null=True, on_delete=models.SET_NULL, related_name="evaluation")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

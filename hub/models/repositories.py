@@ -1,12 +1,12 @@
 """Repositories and the refs that point into them. Pages, REST and the Hugging Face protocol speak of the same rows."""
 
-from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
 from hub.names import DATASETS, split_path, split_place
 
 from .accounts import Namespace
+from .people import by_someone
 
 
 class Kind(models.TextChoices):
@@ -53,13 +53,14 @@ class Gate(models.TextChoices):
 class RepositoryRows(models.QuerySet):
     """Repositories, found by their names."""
 
-    def at(self, place: str, name: str, *, exact: bool = False) -> "RepositoryRows":
+    def at(self, place: str, name: str, *, exact: bool = False, start: bool = False) -> "RepositoryRows":
         """What `name` may mean at a place, a model first: `datasets/ns` has datasets, `ns` models and then datasets.
 
-        With `exact` the place `ns` has models only.
+        With `exact` the place `ns` has models only. With `start`, `name` is how the names begin.
         """
         namespace, datasets = split_place(place)
-        rows = self.filter(namespace__name__iexact=namespace, name__iexact=name)
+        called = {"name__istartswith" if start else "name__iexact": name}
+        rows = self.filter(namespace__name__iexact=namespace, **called)
         if datasets or exact:
             return rows.filter(sharing_names(Kind.DATASET if datasets else Kind.ADAPTER))
         return rows.order_by(models.Case(models.When(kind=Kind.DATASET, then=1), default=0))
@@ -78,7 +79,7 @@ class Repository(models.Model):
     visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.PUBLIC)
     gate = models.CharField(max_length=6, choices=Gate.choices, default=Gate.OPEN, db_default=Gate.OPEN)
     description = models.CharField(max_length=300, blank=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -239,7 +240,7 @@ class ProtectedRef(models.Model):
         Repository, null=True, blank=True, on_delete=models.CASCADE, related_name="protected_refs"
     )
     pattern = models.CharField(max_length=200, help_text="a name, or a pattern with * such as release-*")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -267,7 +268,7 @@ class RefMove(models.Model):
     before_version = models.PositiveIntegerField(null=True, blank=True)
     after = models.CharField(max_length=40, blank=True, help_text="empty where it was deleted")
     after_version = models.PositiveIntegerField(null=True, blank=True)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    actor = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

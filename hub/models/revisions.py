@@ -1,11 +1,11 @@
 """Revisions, the immutable manifests, and versions, the numbered ones whose weights are valid and new."""
 
-from django.conf import settings
 from django.db import models
 
 from composition.formats.peft.types import MIXTURES
 
 from .blobs import Blob
+from .people import by_someone
 from .repositories import Origin, Repository
 
 
@@ -25,7 +25,7 @@ class Revision(models.Model):
         help_text="the pull request that it was pushed to, as long as no branch has taken it",
     )
     message = models.CharField(max_length=500, blank=True)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    author = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -62,7 +62,7 @@ class Version(models.Model):
     report = models.JSONField(null=True, blank=True)
     environment = models.JSONField(null=True, blank=True)
     job = models.ForeignKey("Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="published")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

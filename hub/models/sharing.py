@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from .accounts import Namespace
+from .people import by_someone
 from .repositories import Repository
 
 
@@ -20,7 +21,7 @@ class PullRequest(models.Model):
     number = models.PositiveIntegerField()
     title = models.CharField(max_length=500)
     description = models.TextField(blank=True)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    author = by_someone()
     target = models.CharField(max_length=200, default="main", help_text="the branch it is for")
     started_from = models.ForeignKey(
         "Revision",
@@ -35,9 +36,7 @@ class PullRequest(models.Model):
     )
     state = models.CharField(max_length=6, choices=PullState.choices, default=PullState.OPEN)
     merged_as = models.ForeignKey("Revision", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    closed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    closed_by = by_someone(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True, blank=True)
 
@@ -65,9 +64,7 @@ class AccessRequest(models.Model):
     repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="access_requests")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="access_requests")
     state = models.CharField(max_length=8, choices=AccessState.choices, default=AccessState.PENDING)
-    decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    decided_by = by_someone(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     decided_at = models.DateTimeField(null=True, blank=True)
 

@@ -2,11 +2,11 @@
 
 import uuid
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from .accounts import Namespace
+from .people import by_someone
 from .repositories import Repository
 
 
@@ -21,7 +21,7 @@ class Webhook(models.Model):
     active = models.BooleanField(default=True)
     failures = models.PositiveIntegerField(default=0, help_text="deliveries given up on since the last success")
     stopped = models.CharField(max_length=300, blank=True, help_text="why the hub switched it off")
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from hub.models import Membership, Namespace, Role, User
 from hub.names import check_namespace
 from hub.services import mail, quotas
 from hub.services.audit import record
+from hub.services.base_owners import refuse_place_of_bases
 from hub.services.signing_in import passwords
 
 
@@ -31,9 +32,11 @@ def create_user(
     `is_staff` makes them an administrator of the site or not; None makes the first account of the hub one. `address`
     is where someone signs up from: TooMany where it has made the day's accounts.
     """
-    if address is not None:
+    if address is None:
+        _refuse_taken(check_namespace(username))
+    else:
         quotas.count_sign_up(address)
-    _refuse_taken(check_namespace(username))
+        check_free(username)
     if is_staff is None:
         is_staff = _is_first()
     user = User(username=username, email=check_email(email), is_staff=is_staff)
@@ -61,6 +64,7 @@ def set_email(*, actor: User, user: User, email: str) -> None:
 def create_organisation(*, actor: User, name: str, display_name: str = "") -> Namespace:
     """An organisation whose first admin is `actor`."""
     _refuse_taken(check_namespace(name))
+    refuse_place_of_bases(actor, name)
     quotas.require("organisations", actor)
     with _one_of_a_name(name):
         namespace = Namespace.objects.create(name=name, display_name=display_name, created_by=actor)
@@ -129,13 +133,16 @@ def _taken(name: str) -> Conflict:
     return Conflict(f"The name {name!r} is taken; choose another.", field="name")
 
 
-def is_taken(name: str) -> bool:
-    """Whether a user or a namespace has this name, in whatever case."""
-    return Namespace.objects.filter(name__iexact=name).exists() or User.objects.filter(username__iexact=name).exists()
+def check_free(name: str) -> str:
+    """`name`, if somebody who comes by themselves may have it. Errors: Invalid, Conflict."""
+    _refuse_taken(check_namespace(name))
+    refuse_place_of_bases(None, name)
+    return name
 
 
 def _refuse_taken(name: str) -> None:
-    if is_taken(name):
+    named = Namespace.objects.filter(name__iexact=name)
+    if named.exists() or User.objects.filter(username__iexact=name).exists():
         raise _taken(name)
 
 

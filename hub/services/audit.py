@@ -98,7 +98,7 @@ def _keys_of_job(job: Job) -> tuple[int | None, int | None]:
         first = rows.values_list("version__repository__namespace_id", "version__repository_id").first()
         theirs = first and Membership.objects.filter(user=job.created_by_id, namespace=first[0]).exists()
         return first if theirs else (None, None)
-    models = Repository.objects.exclude(kind=Kind.DATASET)
+    models = Repository.objects.filter(deleted_at=None).exclude(kind=Kind.DATASET)
     found = models.filter(namespace=job.output_namespace_id, name__iexact=job.output_name)
     return job.output_namespace_id, job.output_id or found.values_list("pk", flat=True).first()
 

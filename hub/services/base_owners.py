@@ -42,6 +42,27 @@ def _refuse_place_of_others(actor: User, name: str, field: str) -> None:
         )
 
 
+def refuse_place_of_bases(actor: User | None, name: str) -> None:
+    """Refuse a namespace that bases of others have in their names, unless an administrator makes it.
+
+    Its repositories would be served in place of those bases. Conflict `namespace.of_bases`.
+    """
+    if is_admin(actor) if actor else not User.objects.exists():
+        return
+    place = f"{name}/"
+    below = BaseModel.objects.filter(Q(name__istartswith=place) | Q(aliases__name__istartswith=place))
+    others = below.exclude(created_by=actor) if actor else below
+    first = others.order_by("pk").first()
+    if first or any(fold(place) == fold(one) for one in settings.RESERVED_BASES):
+        why = f"there are base models of others below it, such as {first}" if first else "it is kept for base models"
+        raise Conflict(
+            f"The name {name!r} is not free: {why}. Choose another name, or ask an administrator of this hub to make "
+            "the organisation.",
+            code="namespace.of_bases",
+            field="name",
+        )
+
+
 def refuse_reserved(actor: User, name: str, field: str, *, site_admin: bool | None = None) -> None:
     """Refuse a name or alias below a prefix of HUB_RESERVED_BASES or a namespace of others, unless an administrator
     gives it."""

@@ -10,10 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.errors import Conflict, NotFound, PermissionDenied
-from hub.models import Ref, RefKind, RefMove, Repository, Revision, User
+from hub.models import ManifestEntry, Ref, RefKind, RefMove, Repository, Revision, User
 from hub.names import check_ref
-from hub.services import protections
+from hub.services import protections, quotas
 from hub.services.audit import record
+from hub.services.content.manifest import Entry
 
 MAIN = "main"
 FOLDERS = {RefKind.BRANCH: "heads", RefKind.TAG: "tags"}
@@ -41,7 +42,8 @@ def move(
 ) -> list[Ref]:
     """Point the refs of `moves`, (kind, name) each, at `revision`; the repository is locked by the caller.
 
-    Raises Protected, and then has moved none.
+    Raises Protected, and then has moved none; QuotaExceeded where a branch or a tag takes what was only proposed, and
+    then the transaction is to end.
     """
     names = [name for _, name in moves]
     protections.require(repository.namespace, repository, names, may_protected=may_protected)
@@ -58,6 +60,8 @@ def move(
         placed.append(ref)
         if before.get((kind, name)) != revision:
             _remember(actor, ref, before.get((kind, name)), revision)
+    if not all(ref.is_pull for ref in placed):
+        _take(repository, revision)
     return placed
 
 
@@ -147,6 +151,20 @@ def _delete(
     _remember(actor, ref, ref.revision, None)
     ref.delete()
     record(actor, f"{kind.value}.delete", repository, **{kind.value: name})
+
+
+def _take(repository: Repository, revision: Revision) -> None:
+    """What a branch or a tag leads to is proposed no longer, with all it goes on from: the namespace has its bytes."""
+    parents = dict(Revision.objects.filter(repository=repository, pull__isnull=False).values_list("pk", "parent"))
+    taken, pk = [], revision.pk
+    while pk in parents:
+        taken.append(pk)
+        pk = parents.pop(pk)
+    if taken:
+        entries = ManifestEntry.objects.filter(revision__in=taken).values_list("blob", "blob__size").distinct()
+        quotas.charge(repository.namespace, {Entry(*entry) for entry in entries})
+        Revision.objects.filter(pk__in=taken).update(pull=None)
+        revision.pull = None
 
 
 def _remember(actor: User | None, ref: Ref, before: Revision | None, after: Revision | None) -> None:

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from composition.errors import CompositionError
 from hub import disk
 from hub.errors import DiskFull, HubError, Invalid, conflict_of
+from hub.http.programs import answers_programs
 from hub.web.moved import Moved, way_on
 from hub.web.views.errors import refusal_page
 
@@ -65,8 +66,8 @@ class RefusalPages:
 
     def process_view(self, request: HttpRequest, view, args, kwargs) -> HttpResponse | None:
         stores = request.method == "POST" and request.resolver_match.url_name not in FREES | KEEPS_TYPED
-        # A view of the protocol answers for itself, also at an address like a page's.
-        if is_page(request) and not hasattr(view, "cls") and stores and (reason := disk.low()):
+        # A view of the protocol refuses by itself, also at an address like a page's.
+        if is_page(request) and not answers_programs(view) and stores and (reason := disk.low()):
             return refusal_page(request, DiskFull(reason))
         return None
 

@@ -1,7 +1,6 @@
 """Several processes that train together: the same generator and adapter as one, and what stops them stops all."""
 
 import json
-import os
 
 import pytest
 import torch
@@ -124,7 +123,14 @@ def test_processes_that_are_stopped_keep_their_state_for_any_number_of_them(base
     at_most(apart, 2e-5, "entries of the generator")
 
 
-def test_a_refusal_in_a_process_is_raised_here(base, tmp_path):
+def test_a_refusal_in_a_process_is_raised_here():
+    with pytest.raises(CompositionError, match="Two documents are needed") as refused:
+        launch("tests.composition.replica_tasks:refuses", {}, processes=2)
+    assert (refused.value.code, refused.value.facts) == ("train.few_documents", {"documents": 1})
+
+
+@pytest.mark.slow
+def test_a_training_refuses_its_data_in_the_processes_too(base, tmp_path):
     path = tmp_path / "short.jsonl"
     path.write_text(json.dumps({"text": "red cat"}) + "\n")
     with pytest.raises(CompositionError) as refused:
@@ -132,16 +138,9 @@ def test_a_refusal_in_a_process_is_raised_here(base, tmp_path):
     assert refused.value.code == "train.few_documents"
 
 
-def broken(arguments, replicas, progress):
-    """A task of which one process dies while the others wait for it."""
-    if not replicas.first:
-        os._exit(3)
-    replicas.add(torch.ones(1))
-
-
 def test_a_process_that_dies_ends_all_with_its_last_words():
     with pytest.raises(RuntimeError, match="ended without a result"):
-        launch("tests.composition.test_parallel:broken", {}, processes=2)
+        launch("tests.composition.replica_tasks:dies", {}, processes=2)
 
 
 @pytest.mark.trained

@@ -15,6 +15,7 @@ from composition.recipes import (
     SvdRecipe,
     recipe_fields,
 )
+from composition.recipes.merge import RankedRecipe
 from composition.registry import METHODS, methods_of, recipe_from_dict
 
 
@@ -95,7 +96,7 @@ def test_a_bad_value_is_refused_with_its_field(field, value):
     ("data", "field"),
     [
         ({}, "kind"),
-        ({"kind": "ties"}, "kind"),
+        ({"kind": "magic"}, "kind"),
         ({"kind": "lego", "ranks": 3}, "ranks"),
         ({"kind": "svd", "version": 9}, "version"),
     ],
@@ -203,7 +204,10 @@ def test_recipes_of_before_ranks_followed_from_the_inputs_mean_rank_16(kind):
     assert recipe_from_dict({"kind": kind}).rank is None
 
 
-@pytest.mark.parametrize("kind", [method.kind for method in methods_of("merge") if hasattr(method.recipe, "rank")])
+RANKED = [method.kind for method in methods_of("merge") if issubclass(method.recipe, RankedRecipe)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RANKED if METHODS[kind].recipe.settled is RankedRecipe.settled])
 def test_a_rank_that_is_left_open_is_the_largest_of_the_adapters_and_fits(kind):
     recipe = recipe_from_dict({"kind": kind})
     recipe.check([ONE, TWO])
@@ -213,6 +217,13 @@ def test_a_rank_that_is_left_open_is_the_largest_of_the_adapters_and_fits(kind):
     assert settled.rank == max(ranks)
     assert settled.output_ranks([ONE, TWO]) == recipe.output_ranks([ONE, TWO])
     assert recipe_from_dict(settled.to_dict()) == settled
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RANKED if METHODS[kind].recipe.settled is not RankedRecipe.settled])
+def test_a_rank_that_follows_from_what_the_method_keeps_fits_too(kind):
+    settled = recipe_from_dict({"kind": kind}).settled([ONE, TWO])
+    settled.check([ONE, TWO])
+    assert max(settled.output_ranks([ONE, TWO]).values()) == settled.rank
 
 
 def test_what_is_no_plain_lora_is_not_laid_out_uniformly():

@@ -18,6 +18,8 @@ SEEDS = "".join(json.dumps({"prompt": f"{n} + 1 =", "completion": str(n + 1)}) +
 INDEX = json.dumps({"model.layers.0.self_attn.q_proj": {"in": [0], "out": [0]}})
 A, B, TO = "lab/a", "lab/b", "lab/made"
 MERGE = {"kind": "lego", "recipe": {"rank": 2}, "inputs": [A, B], "output": TO}
+READ = {"kind": "regmean", "inputs": [A, B], "datasets": ["lab/sums", "lab/sums"], "output": TO}
+READ |= {"recipe": {"rank": 2, "split": "test"}}
 MIX = {"kind": "meteora", "inputs": [A, B], "output": TO}
 MOVE = {"kind": "trans-lora", "recipe": {"filter": "none"}, "inputs": [A], "base": "pico/next", "output": TO}
 MOVE |= {"files": {"seeds": SEEDS}}
@@ -35,6 +37,7 @@ FINE = {
     "cat": {**MERGE, "kind": "cat", "recipe": {}},
     "average": {**MERGE, "kind": "average", "recipe": {}},
     "compare-merges": {"kind": "compare-merges", "recipe": {"rank": 2}, "inputs": [A, B]},
+    "regmean": READ,
     "meteora": {**MIX, "recipe": {"train": "prototype"}},
     "smora": {**MIX, "kind": "smora", "datasets": ["lab/sums"], "recipe": {"split": "test"}},
     "trans-lora": MOVE,

@@ -119,11 +119,6 @@ class TestTokens:
 
 @pytest.mark.django_db
 class TestRepositories:
-    def test_a_name_in_the_trash_says_so(self, people, repository):
-        repositories.delete_repository(actor=people.owner, repository=repository)
-        with pytest.raises(Conflict, match="in the trash"):
-            factories.make_repository(people.owner, repository.name.upper(), namespace=people.lab)
-
     def test_a_child_of_a_private_adapter_is_widened_only_by_that_adapters_admin(self, people, base):
         parent = factories.make_repository(people.owner, "parent", namespace=people.lab, visibility=Visibility.PRIVATE)
         made = factories.publish(people.owner, parent, factories.adapter_files(), base=base)

@@ -36,6 +36,6 @@ def test_side_by_side_on_postgres(files):
         cwd=TESTS.parent,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

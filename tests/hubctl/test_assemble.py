@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hub.models import Job, Repository
-from hubctl.commands.work.assemble import paired
 from hubctl.errors import Refused
+from hubctl.options.data_option import paired
 from tests.hub import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)

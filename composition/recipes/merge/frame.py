@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from composition.facts import ModuleFacts
 from composition.recipes import checks
 from composition.recipes.across import across_option
 from composition.recipes.base import Inputs, Recipe, option
@@ -42,6 +43,14 @@ class MergeRecipe(Recipe):
     def equal_weight(self, count: int) -> float:
         """What each of `count` adapters weighs where the recipe gives no weights."""
         return 1.0
+
+    def aim(self, count: int) -> tuple[float, ...] | None:
+        """The weights of the sum that the report measures a result of `count` adapters against; None for equal ones."""
+        return self.weights
+
+    def flops(self, shape: ModuleFacts, pooled: int, count: int) -> float:
+        """Roughly what a module costs, in floating-point operations: Σr = `pooled` units of `count` adapters."""
+        return 4 * (shape.in_features + shape.out_features) * pooled**2
 
     def check(self, inputs: Inputs) -> None:
         """Check count, mergeability, shapes and weights; methods add their own checks."""

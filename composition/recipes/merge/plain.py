@@ -52,7 +52,7 @@ class AverageRecipe(MergeRecipe):
 
     def output_ranks(self, inputs: Inputs) -> dict[str, int]:
         """The adapters' common rank for every module."""
-        return dict(sorted((module, shape.r) for _, facts in inputs for module, shape in facts.modules.items()))
+        return checks.common_ranks(inputs)
 
 
 METHODS = (

@@ -156,8 +156,8 @@ class Restore(View):
     @extend_schema(operation_id="repositories_restore", tags=TAGS, request=None, responses=RepositoryShape)
     def post(self, request, namespace, name):
         found = access.repository(self.viewer, namespace, name, "admin", deleted=True)
-        repositories.restore_repository(actor=self.actor(), repository=found)
-        return Response(show([access.repository(self.viewer, found.place, found.name)])[0])
+        back = repositories.restore_repository(actor=self.actor(), repository=found)
+        return Response(show([back])[0])
 
 
 class Purge(View):

@@ -36,7 +36,7 @@ class File(View):
     def get(self, request, namespace, name, rest):
         owner, datasets = split_place(namespace)
         type = DATASETS if datasets else MODELS
-        found = place(self.viewer, type, owner, name, "files", files=self.loads_a_model)
+        found = place(self.viewer, type, owner, name, "files", files=self.loads_a_model())
         revision, path = split(found, request, rest)
         return self.answer(found, revision, path)
 

@@ -3,7 +3,7 @@
 from rest_framework.response import Response
 
 from hub import access, queries
-from hub.errors import Conflict, Invalid, NotFound, PermissionDenied, Renamed
+from hub.errors import Conflict, Invalid, NotFound, Renamed
 from hub.hf.paging import with_next
 from hub.hf.places import DATASETS, MODELS, PREFIX, place
 from hub.hf.refusals import IsBase
@@ -57,8 +57,10 @@ class Create(Named):
         wanted = {"namespace": namespace, "name": name, "kind": KINDS[type], "visibility": self.visibility()}
         try:
             made = start_repository(actor=actor, **wanted)
-        except Conflict as taken:
-            raise self.already(type, owner, name, url, taken) from None
+        except Conflict:
+            what = type.removesuffix("s")
+            said = f"You already created this {what} repo: {owner}/{name}"
+            raise Conflict(said, code="repository.exists", url=url) from None
         return Response({"url": self.address(f"/{made.path}"), "name": made.full_name, "id": f"{made.pk:024x}"})
 
     def visibility(self) -> str:
@@ -67,15 +69,6 @@ class Create(Named):
         if said.get("visibility") is not None:
             return self.text("visibility")
         return Visibility.PRIVATE if said.get("private") is True else Visibility.PUBLIC
-
-    def already(self, type: str, owner: str, name: str, url: str, taken: Conflict) -> Exception:
-        """The client goes on after a 409, so that one in the trash must be another refusal."""
-        try:
-            place(self.viewer, type, owner, name)
-        except NotFound:
-            return PermissionDenied(taken.message)
-        what = type.removesuffix("s")
-        return Conflict(f"You already created this {what} repo: {owner}/{name}", code="repository.exists", url=url)
 
 
 class Delete(Named):
@@ -178,8 +171,7 @@ class NoId(View):
         if type == MODELS and queries.served_bases(owner):
             raise IsBase(owner, anonymous=self.viewer.user is None)
         if path is not None or name.startswith("tree/"):
-            files = self.loads_a_model or path is None
-            place(self.viewer, type, "", owner, "download", files=files)
+            place(self.viewer, type, "", owner, "download", files=self.loads_a_model(rest))
         place(self.viewer, type, owner, name.split("/")[0], "download")
         raise NotFound("There is no such route in this hub.", code="route_not_found")
 

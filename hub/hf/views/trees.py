@@ -38,7 +38,7 @@ class Tree(View):
     scopes = {"GET": "download"}
 
     def get(self, request, type, namespace, name, rest):
-        found = place(self.viewer, type, namespace, name, "download", files=True)
+        found = place(self.viewer, type, namespace, name, "download", files=self.loads_a_model(rest))
         revision, folder = split(found, request, rest)
         manifest, folder, expand = manifest_of(revision), folder.strip("/"), self.says("expand")
         if folder and not inside(manifest, folder, recursive=True):

@@ -124,7 +124,7 @@ def publish(
             quotas.charge(repository.namespace, fresh)
         claim_blobs(fresh)
         if same and (pull or same.version_id == (version and version.pk)):
-            revision = same if pull else proposed.taken(same)
+            revision = same
         else:
             revision = _revision(repository, head, after, message, version, actor, pull)
         if pull:
@@ -193,7 +193,7 @@ def root_revision(
     manifest, version = manifest_of(head), None if pull else head.version
     same = _same(repository, None, manifest, message)
     if same and (pull or version is None or same.version_id == version.pk):
-        return same if pull else proposed.taken(same)
+        return same
     return _revision(repository, None, manifest, message, version, actor, pull)
 
 

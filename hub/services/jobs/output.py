@@ -29,13 +29,12 @@ def check_output(
         raise Invalid(f"{label} makes {a(kind.makes)}; say where it goes: namespace/name.", field="output")
     namespace = access.namespace(viewer, str(output[0]))
     name = check_repository(output[1])
-    taken = Repository.objects.filter(sharing_names(kind.makes), namespace=namespace, name__iexact=name).first()
+    named = Repository.objects.filter(sharing_names(kind.makes), namespace=namespace, name__iexact=name)
+    taken = named.filter(deleted_at=None).first()
     access.require_role(viewer, taken or namespace, "write", namespace.name)
     protections.require(namespace, taken, kind.moves, may_protected=False, name=name)
     if taken is None:
         return namespace, name
-    if taken.deleted_at:
-        raise Invalid(f"{namespace.name}/{name} is in the trash; restore it or choose another name.", field="output")
     if taken.kind != kind.makes:
         raise Invalid(f"{taken.path} is {a(taken.kind)}; the result is {a(kind.makes)}.", field="output")
     if taken.visibility == Visibility.PUBLIC and resulting_visibility(parents, asked) == Visibility.PRIVATE:

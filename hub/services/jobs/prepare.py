@@ -139,7 +139,7 @@ class _Steps:
         """Refuse a result that its namespace has no room for, as far as its size is known; publishing counts again."""
         namespace, name = self.draft.place
         there = Repository.objects.filter(sharing_names(self.kind.makes), namespace=namespace, name__iexact=name)
-        if not there.exists():
+        if not there.filter(deleted_at=None).exists():
             quotas.require("repositories", namespace, hold=False)
         size = 0 if self.draft.problems else self.kind.cost(self.draft).get("bytes")
         quotas.expect(namespace, size=int(size or 1))

@@ -9,8 +9,8 @@ in the browser, and when the token has been revoked since.
 from collections.abc import Sequence
 
 from hub import access
-from hub.errors import Conflict
-from hub.models import Job, JobInput, User, Version
+from hub.errors import Conflict, Invalid
+from hub.models import Job, JobInput, Repository, User, Version, sharing_names
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.files import require_companions
 from hub.services.jobs.inputs import require_inputs
@@ -22,6 +22,7 @@ from hub.services.jobs.request import JobRequest
 def recheck(job: Job) -> Draft:
     """Prepare a stored job again, from fresh rows. Raises what `prepare` raises."""
     _require_owner(job)
+    require_place(job)
     request = JobRequest.of(job)
     if kind_of(job.kind).place(request):
         # Kept with the job is the name that this place had then.
@@ -38,6 +39,18 @@ def require_sight(job: Job) -> None:
     require_companions(access.viewer_of_job(job), job.files.values_list("companion", flat=True))
     rows = JobInput.objects.filter(job=job).select_related("version__repository__namespace")
     require_inputs(access.viewer_of_job(job), [row.version for row in rows])
+
+
+def require_place(job: Job) -> None:
+    """Refuse a job whose place went to the trash since it was asked for: no other takes that one's name unasked."""
+    named = Repository.objects.filter(namespace=job.output_namespace, name__iexact=job.output_name, purged_at=None)
+    gone = named.filter(sharing_names(kind_of(job.kind).makes), deleted_at__gt=job.created_at).first()
+    if job.output_namespace_id and gone:
+        raise Invalid(
+            f"{gone.path} was put into the trash after this job was asked for. Restore it and retry the job, or start "
+            "the job again for another name.",
+            field="output",
+        )
 
 
 def _require_owner(job: Job) -> None:

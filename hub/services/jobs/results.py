@@ -19,7 +19,7 @@ from hub.services.content.publishing import change_of, check_change, publish
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import finish
 from hub.services.jobs.output import check_output, resulting_visibility
-from hub.services.jobs.recheck import fresh, require_sight
+from hub.services.jobs.recheck import fresh, require_place, require_sight
 from hub.services.jobs.storable import storable
 from hub.services.known_bases import set_shapes
 from hub.services.refs import lock
@@ -52,8 +52,8 @@ def publish_result(
     Raises LostLease for an attempt that is over, and whatever the owner may no longer do: then nothing is written.
     """
     kind, label = kind_of(job.kind), METHODS[job.kind].label
-    models = Repository.objects.filter(sharing_names(kind.makes))
-    found = models.filter(namespace=job.output_namespace, name__iexact=job.output_name, deleted_at=None).first()
+    models = Repository.objects.filter(sharing_names(kind.makes), deleted_at=None)
+    found = models.filter(namespace=job.output_namespace, name__iexact=job.output_name).first()
     if found:
         checked = check_change(repository=found, change=change_of(files=files, replace=True), base=job.base)
     else:
@@ -61,6 +61,7 @@ def publish_result(
     with transaction.atomic():
         finish(job_id=job.pk, attempt=job.attempt, environment=environment)
         require_sight(job)
+        require_place(job)
         parents = fresh(parents)
         where = (job.output_namespace.name, job.output_name)
         namespace, name = check_output(viewer_of_job(job), kind, label, where, parents, job.output_visibility)

@@ -21,6 +21,7 @@ from hub.services.webhooks.exchange import Pinned
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 4
 LOOK_UP_SECONDS = 10.0
+TOO_LONG = "it takes longer than HUB_MIRROR_SECONDS"
 
 
 class NotFetched(Exception):
@@ -48,7 +49,9 @@ def get(url: str, *, until: float) -> Iterator["Body"]:
         raise NotFetched(f"{urlsplit(settings.MIRROR).hostname} redirects more than {MOST_REDIRECTS} times")
     except Refused as refused:
         raise NotFetched(str(refused)) from None
-    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+    except httpcore.TimeoutException as error:
+        raise NotFetched(TOO_LONG if time.monotonic() >= until else f"it does not answer: {error}") from None
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
         raise NotFetched(f"{type(error).__name__}: {error}") from None
 
 
@@ -61,7 +64,7 @@ class Body:
     def read(self, size: int) -> bytes:
         """At most `size` of the next bytes, b"" at the end."""
         if time.monotonic() > self.until:
-            raise NotFetched("it takes longer than HUB_MIRROR_SECONDS")
+            raise NotFetched(TOO_LONG)
         while not self.left:
             piece = next(self.pieces, None)
             if piece is None:

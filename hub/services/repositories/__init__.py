@@ -22,6 +22,7 @@ from hub.models import (
 from hub.names import check_repository
 from hub.services import quotas, refs
 from hub.services.audit import adopt, record
+from hub.services.repositories.giving_way import give_way
 
 
 @transaction.atomic
@@ -34,11 +35,12 @@ def create_repository(
     visibility: str = Visibility.PUBLIC,
     description: str = "",
 ) -> Repository:
-    """An empty repository; Conflict where the name is taken in its name space, also by one in the trash."""
+    """An empty repository; Conflict where the name is taken in its name space. One in the trash gives way."""
     # Whoever protects refs in the whole namespace is waited for, see `hub.services.protections`.
     Namespace.objects.select_for_update(of=("self",), no_key=True).get(pk=namespace.pk)
     check_new(namespace, name, kind=kind, visibility=visibility)
     quotas.require("repositories", namespace)
+    give_way(actor, namespace, name, kind)
     try:
         with transaction.atomic():
             repository = Repository.objects.create(
@@ -59,15 +61,14 @@ def create_repository(
 
 
 def check_new(namespace: Namespace, name: str, *, kind: str, visibility: str) -> None:
-    """Invalid for what can be no repository, Conflict where the name is taken, also by one in the trash."""
+    """Invalid for what can be no repository, Conflict where the name is taken."""
     check_repository(name)
     if kind not in Kind.values:
         raise Invalid(f"{kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind")
     _check_visibility(visibility)
-    taken = Repository.objects.filter(sharing_names(kind), namespace=namespace, name__iexact=name).first()
-    if taken:
-        where = ", in the trash: restore it or choose another name" if taken.deleted_at else ""
-        raise Conflict(f"{taken.path} exists already{where}.", field="name")
+    named = Repository.objects.filter(sharing_names(kind), namespace=namespace, name__iexact=name)
+    if taken := named.filter(deleted_at=None).first():
+        raise Conflict(f"{taken.path} exists already.", field="name")
 
 
 def forget_former(namespace: Namespace, name: str, kind: str) -> None:
@@ -115,17 +116,25 @@ def update_repository(
 
 @transaction.atomic
 def delete_repository(*, actor: User, repository: Repository) -> None:
-    """Put it into the trash: invisible to all, its name kept, everything restorable."""
+    """Put it into the trash: invisible to all, everything restorable. It keeps its name until another takes that."""
     Repository.objects.filter(pk=repository.pk, deleted_at=None).update(deleted_at=timezone.now())
     record(actor, "repository.delete", repository)
 
 
 @transaction.atomic
-def restore_repository(*, actor: User, repository: Repository) -> None:
-    """Take it out of the trash as it was; NotFound where it was deleted for good in the meantime."""
-    if not Repository.objects.filter(pk=repository.pk, purged_at=None).update(deleted_at=None):
+def restore_repository(*, actor: User, repository: Repository) -> Repository:
+    """Take it out of the trash as it was, by the name that it has by now, see `giving_way`.
+
+    NotFound where it was deleted for good in the meantime.
+    """
+    rows = Repository.objects.select_for_update(of=("self",)).select_related("namespace", "base")
+    found = rows.filter(pk=repository.pk, purged_at=None).first()
+    if found is None:
         raise access.missing(repository.path, "repository")
-    record(actor, "repository.restore", repository)
+    found.deleted_at = None
+    found.save(update_fields=["deleted_at"])
+    record(actor, "repository.restore", found)
+    return found
 
 
 def _check_visibility(visibility: str) -> None:

@@ -14,6 +14,7 @@ from hub.services import quotas, refs
 from hub.services.audit import record
 from hub.services.content.manifest import Entry
 from hub.services.repositories import forget_former, require_admin_on_parents
+from hub.services.repositories.giving_way import give_way
 
 
 @transaction.atomic
@@ -30,6 +31,7 @@ def move_repository(*, actor: Viewer, repository: Repository, namespace: Namespa
     require_role(actor, repository, "admin", before)
     require_role(actor, namespace, "admin", namespace.name)
     _require_free(repository, namespace, name)
+    give_way(actor.user, namespace, name, repository.kind)
     leaves = home.pk != namespace.pk
     if leaves:
         if repository.visibility == Visibility.PRIVATE:
@@ -63,13 +65,13 @@ def _hold(*namespaces: int) -> None:
 
 def _require_free(repository: Repository, namespace: Namespace, name: str) -> None:
     same = Repository.objects.filter(sharing_names(repository.kind), namespace=namespace, name__iexact=name)
-    if taken := same.exclude(pk=repository.pk).select_related("namespace").first():
-        raise _taken(taken.path, ", in the trash: restore it, or delete it for good first" if taken.deleted_at else "")
+    if taken := same.filter(deleted_at=None).exclude(pk=repository.pk).select_related("namespace").first():
+        raise _taken(taken.path)
 
 
-def _taken(path: str, where: str = "") -> Conflict:
+def _taken(path: str) -> Conflict:
     what = "dataset" if path.startswith("datasets/") else "model"
-    said = f"A {what} repository called {path} already exists{where}. Choose another name."
+    said = f"A {what} repository called {path} already exists. Choose another name."
     return Conflict(said, code="repository.exists", field="name")
 
 

@@ -1,7 +1,8 @@
 """What a pull request proposes: revisions that its ref leads to. They make no version and change nothing else.
 
 Their bytes count for who proposed them, so that no stranger fills a namespace; from the merge on they count for the
-namespace, whose branch then has them.
+namespace, whose branch then has them. So they do from the moment a writer gives them a branch or a tag, see
+`hub.services.refs.move`.
 """
 
 from collections.abc import Collection
@@ -77,11 +78,3 @@ def put(actor: User, repository: Repository, pull: PullRequest, revision: Revisi
     }
     pull.save(update_fields=["found"])
     record(actor, "pull.push", repository, number=pull.number, revision=revision.oid, message=revision.message)
-
-
-def taken(revision: Revision) -> Revision:
-    """A revision that a branch takes as it is: it is proposed no longer."""
-    if revision.pull_id:
-        revision.pull = None
-        revision.save(update_fields=["pull"])
-    return revision

@@ -8,6 +8,7 @@ never touched, and one given by a group goes when the person comes without that 
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from django.conf import settings
@@ -16,7 +17,6 @@ from django.utils import timezone
 
 from hub.errors import Conflict, HubError, NotSignedIn, PermissionDenied
 from hub.models import Identity, Membership, Namespace, Role, User
-from hub.names import check_namespace
 from hub.oidc import Provider
 from hub.services import accounts, leaving, mail
 from hub.services.audit import record
@@ -123,12 +123,8 @@ def _free_name(claims: Mapping, provider: Provider) -> str:
     word = re.sub(r"[-.]{2,}", "-", word).strip("-._")[:60].removesuffix(".git").strip("-._") or "user"
     for number in range(1, MOST_NAMES):
         name = word if number == 1 else f"{word}-{number}"
-        try:
-            check_namespace(name)
-        except HubError:
-            continue
-        if not accounts.is_taken(name):
-            return name
+        with suppress(HubError):
+            return accounts.check_free(name)
     raise Conflict(f"No name like {word!r} is free here; ask an administrator for an account.", code="oidc.no_name")
 
 

@@ -1,5 +1,6 @@
 """The page where adapters become one, merged or as a mixture: who takes part, who can't and why, what comes of it."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest, QueryDict
@@ -36,8 +37,18 @@ class MergeForm(JobForm):
 
     @property
     def assembles(self) -> bool:
-        """Whether a mixture is made, which may learn from data."""
+        """Whether a mixture is made, which routes tokens."""
+        return self.method in methods_of("assemble")
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether the method may learn from data."""
         return self.kind.reads_data
+
+    @property
+    def weighted(self) -> bool:
+        """Whether each adapter has a weight."""
+        return any(row.name == "weights" for row in dataclasses.fields(self.method.recipe))
 
     @property
     def labelled(self) -> bool:
@@ -80,7 +91,7 @@ class MergeForm(JobForm):
             "merging": self,
             "rows": self.rows(),
             "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble"), self.method),
-            "datasets": queries.newest_datasets(self.viewer) if self.assembles else [],
+            "datasets": queries.newest_datasets(self.viewer) if self.reads_data else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
             "comparison": comparison.latest(self.viewer, self.versions),
             "find": find,

@@ -88,7 +88,7 @@ def restore(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
     """Out of the trash as it was."""
     viewer = access.viewer_of(request)
     found = access.repository(viewer, namespace, name, "admin", deleted=True)
-    repositories.restore_repository(actor=viewer.user, repository=found)
+    found = repositories.restore_repository(actor=viewer.user, repository=found)
     messages.success(request, f"{found.path} is back.")
     return redirect("repository", found.place, found.name)
 

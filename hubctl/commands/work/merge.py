@@ -6,16 +6,18 @@ from hubctl.commands.work.compare_merges import compare_command
 from hubctl.commands.work.judging import best_command, candidates_command, measure_command, search_command
 from hubctl.commands.work.recipe_files import run_file
 from hubctl.options.common import json_option, url_option
+from hubctl.options.data_option import data_option, datasets_of
 from hubctl.options.job_options import AN_INPUT, job_options
 from hubctl.options.method_group import MethodGroup
 
 
 @click.command("METHOD")
 @click.argument("inputs", nargs=-1, required=True, metavar="NAME[@REF]...")
+@data_option("A little text, for methods that read it, such as regmean")
 @job_options(to="required", private=AN_INPUT)
-def merge(job, inputs) -> int:
+def merge(job, inputs, data) -> int:
     """Merge with one method."""
-    return job.start(inputs=inputs)
+    return job.start(inputs=inputs, datasets=datasets_of(job, inputs, data))
 
 
 @click.group("merge", cls=MethodGroup, verb="merge", each=merge, invoke_without_command=True)
@@ -39,6 +41,8 @@ def merge_command(ctx, path, changes, url, **options) -> int | None:
     """Merge adapters of one base into a new version of another repository.
 
     hubctl merge lego demo/a@v1 demo/b --rank 16 --to demo/ab --wait
+
+    hubctl merge regmean demo/a demo/b --data a=a.jsonl --data b=demo/b-data --to demo/ab --wait
 
     hubctl merge --recipe ab.yaml --to demo/ab --wait
     """

@@ -99,9 +99,12 @@ def test_what_can_be_no_repository_is_refused_at_once(api, files, repository, na
     assert not Upload.objects.exists()
 
 
-def test_a_name_in_the_trash_is_refused_at_once(api, files, repository, owner):
+def test_a_name_in_the_trash_is_free(api, files, repository, owner):
     repositories.delete_repository(actor=owner, repository=repository)
-    assert "in the trash" in problem(api.begin("lab/sentiment", files, make=MAKE), 409, "conflict")["detail"]
+    assert api.begin("lab/sentiment", files, make=None).status_code == 404
+    assert api.push("lab/sentiment", files, make=MAKE)["version"] == "v1"
+    repository.refresh_from_db()
+    assert repository.name == "sentiment-deleted" and repository.deleted_at
 
 
 def test_a_repository_that_is_there_takes_the_push(api, files, repository):

@@ -1,5 +1,6 @@
 """The pull-through mirror: nothing without both settings, nothing off the lists, and what comes is proven."""
 
+import contextlib
 import hashlib
 import http.server
 import ipaddress
@@ -21,7 +22,10 @@ COMMIT = "a" * 40
 
 
 class Source(http.server.BaseHTTPRequestHandler):
-    """A hub with one model. `moves` maps a path to where it redirects; `files` are what it sends."""
+    """A hub with one model. `moves` maps a path to where it redirects; `files` are what it sends.
+
+    `slow` maps a path to the seconds between two bytes of it, 0 where none comes.
+    """
 
     def do_GET(self):
         self.server.asked.append((self.path, dict(self.headers)))
@@ -32,6 +36,17 @@ class Source(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         path = self.path.partition("?")[0]
+        if path in self.server.slow:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(WEIGHTS)))
+            self.end_headers()
+            for place in range(len(WEIGHTS) if self.server.slow[path] else 0):
+                with contextlib.suppress(OSError):
+                    self.wfile.write(WEIGHTS[place : place + 1])
+                if self.server.over.wait(self.server.slow[path]):
+                    return
+            self.server.over.wait(60)
+            return
         data = self.server.info if path == "/api/models/Pico/Llama" else self.server.files.get(path)
         self.send_response(200 if data is not None else 404)
         self.send_header("Content-Length", str(len(data or b"")))
@@ -46,7 +61,7 @@ class Source(http.server.BaseHTTPRequestHandler):
 def source(store, settings):
     """The source, and settings that let the mirror fetch from it."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Source)
-    server.asked, server.moves = [], {}
+    server.asked, server.moves, server.slow, server.over = [], {}, {}, threading.Event()
     server.files = {f"/Pico/Llama/resolve/{COMMIT}/{path}": data for path, data in FILES.items()}
     siblings = [
         {
@@ -64,6 +79,7 @@ def source(store, settings):
     bringing._failed.clear()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
+    server.over.set()
     server.shutdown()
     server.server_close()
 
@@ -147,6 +163,20 @@ def test_what_is_not_as_it_was_described_is_not_kept(ada, source, settings, chan
     assert not BaseModel.objects.exists()
     asked = len(source.asked)
     assert ada.get("").status_code == 404 and len(source.asked) == asked
+
+
+@pytest.mark.parametrize("between", [0, 0.01], ids=["nothing comes", "a byte at a time"])
+@pytest.mark.parametrize("path", ["/api/models/Pico/Llama", f"/Pico/Llama/resolve/{COMMIT}/model.safetensors"])
+def test_a_source_that_takes_longer_than_the_cap_is_let_go(ada, source, settings, path, between):
+    """Whether it says nothing or a byte now and then; nothing of it is kept, and another request does not wait."""
+    source.slow, settings.MIRROR_SECONDS = {path: between}, 0.3
+    assert ada.get("").status_code == 404
+    assert "HUB_MIRROR_SECONDS" in bringing._failed["pico/llama"][1]
+    assert not bringing._under_way and not BaseModel.objects.exists()
+    source.slow = {}
+    bringing._failed.clear()
+    settings.MIRROR_SECONDS = 60
+    assert ada.get("").status_code == 200
 
 
 def test_while_it_is_on_its_way_clients_are_told_to_ask_again(ada, source, monkeypatch):

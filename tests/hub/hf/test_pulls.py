@@ -153,6 +153,34 @@ class TestBounds:
         assert Usage.objects.get(namespace=here.repository.namespace).stored_bytes == before + 40
         assert quotas.miscounted(here.repository.namespace) == 0
 
+    @pytest.mark.parametrize("how", ["tag", "branch", "tag over REST"])
+    def test_the_namespace_is_charged_when_a_writer_gives_it_a_name(self, here, how):
+        namespace, root = here.repository.namespace, factories.make_user("root", is_staff=True)
+        before = Usage.objects.get(namespace=namespace).stored_bytes
+        done(propose(here.stranger, put("a.md", b"x" * 40)))
+        done(here.stranger.push({"a.md": b"z" * 7, "b.md": b"y" * 20}, rev="refs/pr/1"))
+        head = here.head("refs/pr/1")
+        name_it = {
+            "tag": lambda: here.member.post("/tag/refs%2Fpr%2F1", {"tag": "kept"}),
+            "branch": lambda: here.member.post("/branch/kept", {"startingPoint": "refs/pr/1"}),
+            "tag over REST": lambda: Client().put(
+                f"{REST}/tags/kept", {"ref": head.oid}, headers=here.member.headers, **JSON
+            ),
+        }[how]
+        quotas.set_quota(actor=root, namespace=namespace, stored_bytes=before + 66)
+        refused = name_it()
+        assert refused.status_code == 409 and "stored" in refused.content.decode()
+        assert not Ref.objects.filter(name="kept").exists()
+        assert LIMITS["proposed_bytes"].count(here.people.stranger) == 67
+        quotas.set_quota(actor=root, namespace=namespace, stored_bytes=before + 67)
+        done(name_it())
+        assert Usage.objects.get(namespace=namespace).stored_bytes == before + 67, "its first push is in the history"
+        assert LIMITS["proposed_bytes"].count(here.people.stranger) == 0
+        done(here.stranger.push({"c.md": b"c" * 5}, rev="refs/pr/1"))
+        assert LIMITS["proposed_bytes"].count(here.people.stranger) == 5, "what came after is only proposed"
+        assert quotas.miscounted(namespace) == 0
+        assert not list(fsck.check(fsck.look()))
+
     def test_open_ones_of_a_user_in_a_repository(self, here, monkeypatch):
         monkeypatch.setattr(pulls, "OPEN_HERE", 2)
         for _ in range(2):
@@ -395,7 +423,7 @@ class TestUpkeep:
         assert collect_garbage().uploads == 1
         assert not Revision.objects.filter(pull__number=1).exists()
         assert "c.md" in manifest_of(Ref.objects.get(name="kept").revision)
-        assert LIMITS["proposed_bytes"].count(here.people.stranger) == 1
+        assert LIMITS["proposed_bytes"].count(here.people.stranger) == 0, "what is tagged is the namespace's"
         assert here.stranger.post("/discussions/1/status", {"status": "open"}).status_code == 409
         assert done(here.stranger.get("/discussions/1?diff=1"))["diff"] == ""
         assert "let go of" in Client().get("/lab/sentiment/discussions/1").content.decode()

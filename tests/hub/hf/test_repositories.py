@@ -32,7 +32,7 @@ def test_a_new_repository_has_one_commit_with_the_default_attributes(hub):
     assert row.versions.count() == 0
 
 
-def test_what_is_there_already_is_409_with_its_address_and_what_is_in_the_trash_is_not(hub):
+def test_what_is_there_already_is_409_with_its_address_and_what_is_in_the_trash_gives_way(hub):
     ask = Asker(hub.owner)
     wanted = {"name": "lab/Dates", "type": "dataset", "visibility": "public"}
     assert ask("POST", "/api/repos/create", wanted).json()["url"] == "http://testserver/datasets/lab/Dates"
@@ -40,8 +40,9 @@ def test_what_is_there_already_is_409_with_its_address_and_what_is_in_the_trash_
     assert taken["url"] == "http://testserver/datasets/lab/dates"
     assert ask("POST", "/api/repos/create", {**wanted, "type": "model"}).status_code == 200
     repositories.delete_repository(actor=hub.owner, repository=Repository.objects.get(kind="dataset"))
-    # The client goes on after a 409, and its push would find nothing.
-    refused(ask("POST", "/api/repos/create", wanted), 403, None, "in the trash")
+    assert ask("POST", "/api/repos/create", wanted).json()["url"] == "http://testserver/datasets/lab/Dates"
+    gone, made = Repository.objects.filter(kind="dataset").order_by("pk")
+    assert (gone.name, made.name, gone.deleted_at is None, made.deleted_at) == ("Dates-deleted", "Dates", False, None)
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,16 @@ def test_an_id_that_is_none_of_here_lets_a_loader_of_models_go_on_to_its_cache(h
     ):
         for ask in (Asker(), Asker(hub.owner)):
             refused(ask.get(path, User_Agent=LOADER), 404, None, "not kept in this hub")
+            if path.endswith("/additional_chat_templates"):  # transformers 4 doesn't say its name there.
+                refused(ask.get(path, User_Agent="hf_hub/0.36.0"), 404, None, "not kept in this hub")
     refused(Asker().get("/api/models/google/gemma"), 401, "RepoNotFound")
     refused(Asker().get("/google/gemma/resolve/main/config.json", User_Agent="hf_hub/2.4.0"), 401, "RepoNotFound")
 
 
 def test_who_loads_no_model_is_told_that_there_is_no_such_repository(hub, base, pushed):
-    for path in ("/google/gemma/resolve/main/config.json", "/gpt2/resolve/main/config.json"):
+    files = ("/google/gemma/resolve/main/config.json", "/gpt2/resolve/main/config.json")
+    trees = ("/api/models/google/gemma/tree/main?recursive=true", "/api/models/gpt2/tree/main")
+    for path in (*files, *trees):
         for agent in ("", "unknown/None; hf_hub/2.4.0; python/3.11.7; torch/2.13.0", "curl/8.5"):
             refused(Asker(hub.owner).get(path, User_Agent=agent), 404, "RepoNotFound", "Repository not found")
 

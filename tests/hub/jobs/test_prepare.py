@@ -19,6 +19,7 @@ from hub.services.jobs.report import check_job
 from hub.services.jobs.request import JobRequest
 from tests.hub.api_client import Api
 from tests.hub.every_kind import (
+    ANYTHING,
     ASK,
     FINE,
     JUDGE,
@@ -27,6 +28,7 @@ from tests.hub.every_kind import (
     MERGE,
     MIX,
     MOVE,
+    READ,
     SEARCH,
     SEEDS,
     TRAIN,
@@ -68,6 +70,14 @@ BAD = [
     ({**MERGE, "generator": "lab/gen"}, "invalid"),
     ({**MERGE, "recipe": {"rank": 0}, "inputs": [A, "lab/far"], "output": "lab/made.v1", "keep": ["x"]}, "recipe"),
     ({**MERGE, "kind": "average", "recipe": {}, "inputs": [A, "lab/wide"]}, "merge.ranks_differ"),
+    ({**READ, "datasets": []}, "merge.no_data"),
+    ({**READ, "datasets": ["lab/sums"]}, "merge.no_data"),
+    ({**READ, "datasets": ["lab/sums"] * 3}, "invalid"),
+    ({**READ, "datasets": ["lab/sums", A]}, "invalid"),
+    ({**READ, "datasets": ["lab/questions"] * 2, "recipe": {}}, "dataset.rows"),
+    ({**READ, "recipe": {"split": "dev"}}, "invalid"),
+    ({**READ, "recipe": {"split": "test", "weights": [1, -1]}}, "recipe"),
+    ({**READ, "inputs": [A, "lab/dora"]}, "merge.needs_base"),
     ({**MIX, "inputs": [A]}, "invalid"),
     ({**MIX}, "assemble.no_data"),
     ({**MIX, "datasets": ["lab/texts"], "recipe": {"split": "train"}}, "dataset.rows"),
@@ -187,9 +197,12 @@ def test_the_first_problem_of_the_dry_run_is_the_error_of_the_start(lab, body, c
     )
 
 
-@pytest.mark.parametrize("kind", FINE)
-def test_whatever_is_put_wherever_it_is_answered_and_alike(lab, kind):
-    for body in swept(FINE[kind]):
+@pytest.mark.parametrize(
+    ("kind", "share"), [(kind, 3) for kind in FINE] + [pytest.param(kind, 1, marks=pytest.mark.slow) for kind in FINE]
+)
+def test_whatever_is_put_wherever_it_is_answered_and_alike(lab, kind, share):
+    """A kind is asked for with one in `share` of the names, the next kind with others."""
+    for body in swept(FINE[kind], ANYTHING[list(FINE).index(kind) % share :: share]):
         request = asked(lab.member, body)
         report, error = check_job(actor=lab.member, request=request), None
         with transaction.atomic():

@@ -8,7 +8,6 @@ from hub.errors import Conflict, Invalid, NotFound, PermissionDenied
 from hub.models import Job, Repository, State, Visibility, WorkerNode
 from hub.services import worker_nodes
 from hub.services.jobs import lease, queue, waiting
-from hub.services.repositories import delete_repository
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
@@ -112,9 +111,6 @@ def test_an_output_that_is_something_else_is_refused(ask, owner, people, reposit
     factories.make_repository(owner, "gen", namespace=people.lab, kind="generator")
     with pytest.raises(Invalid, match="lab/gen is a generator"):
         asking.queue_job(**ask | {"output": ("lab", "gen")})
-    delete_repository(actor=owner, repository=repository)
-    with pytest.raises(Invalid, match="trash"):
-        asking.queue_job(**ask | {"output": ("lab", "sentiment")})
 
 
 def test_a_merge_of_a_private_adapter_is_not_put_into_a_public_repository(ask, owner, base, repository, pair):

@@ -88,9 +88,10 @@ class MeasureMerge(JobKind):
 
 
 def inputs_of_merge(version: Version) -> list[Version]:
-    """The versions that a merge was made of, in their order."""
+    """The adapters that a merge was made of, in their order; not the data that it read."""
     rows = version.parentage.select_related("parent__repository__namespace", "parent__base").order_by("position")
-    return [row.parent for row in rows if not row.parent.repository.deleted_at]
+    parents = [row.parent for row in rows]
+    return [parent for parent in parents if parent.repository.is_adapter and not parent.repository.deleted_at]
 
 
 def is_merge(version: Version) -> bool:

@@ -37,7 +37,8 @@ class Merge(Combining):
         _, made = self._results(draft)
         size = sum(fact.r * (fact.in_features + fact.out_features) for fact in made.values())
         size *= ITEMSIZE.get(draft.recipe.dtype, 4)
-        flops = sum(4 * widths[name] * pooled[name] ** 2 for name in shapes)
+        held = {name: sum(name in fact.modules for fact in facts) for name in shapes}
+        flops = sum(draft.recipe.flops(shape, pooled[name], held[name]) for name, shape in shapes.items())
         read = sum(fact.bytes for fact in facts)
         seconds = SECONDS_TO_START + flops / FLOPS + read / BYTES_READ + len(shapes) * SECONDS_A_MODULE
         memory = max((pooled[name] * widths[name] * 8 + pooled[name] ** 2 * 32 for name in shapes), default=0)

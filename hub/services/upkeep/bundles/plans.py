@@ -34,6 +34,8 @@ def plan_for(actor: User, claim: ClaimedRepository, namespace: str) -> Plan:
     found = access.namespace(viewer, namespace, "write")
     rows = Repository.objects.select_related("namespace").filter(sharing_names(claim.kind), namespace=found)
     existing = rows.filter(name__iexact=claim.name).first()
+    if existing and existing.deleted_at and existing.oid_number != claim.oid_number:
+        existing = None  # Another one, which gives way.
     plan = Plan(claim=claim, namespace=found.name, existing=existing, new=deque(claim.revisions))
     if existing is None:
         return plan

@@ -1,0 +1,1 @@
+"""Merges that read a little text on the base: activation Grams, and coefficients that are learnt."""

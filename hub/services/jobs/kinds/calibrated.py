@@ -1,0 +1,97 @@
+"""Merging with a little text: adapters of one base become one, by what their modules read on their own data."""
+
+from composition.facts import AdapterFacts
+from composition.formats.dataset.files import COMPLETION, TEXT
+from composition.recipes.merge.calibrated import GRAM_BYTES, CalibratedRecipe, gram_widths
+from composition.recipes.method import Method
+from hub.errors import Invalid
+from hub.models import Version
+from hub.services.content.dataset_rows import prompt_rows
+from hub.services.jobs.draft import Draft
+from hub.services.jobs.kinds.base import parameters_of, speed_of
+from hub.services.jobs.kinds.merge import Merge
+from hub.services.jobs.request import JobRequest
+
+# Rough, for one core and fp32: floating-point operations a second, in float64 a second, tokens of a row.
+FLOPS = 8e10
+FLOPS_DOUBLE = 3e10
+TOKENS = 64
+
+
+class CalibratedMerge(Merge):
+    """Plain LoRAs of one base in, each with a small dataset, or all with one; one LoRA out, as private as all these."""
+
+    recipe = CalibratedRecipe
+    reads_data = True
+
+    def labels_data(self, method: Method) -> bool:
+        return method.recipe.needs_labels
+
+    def parents(self, request: JobRequest) -> list[Version]:
+        return [*request.adapters, *request.datasets]
+
+    def check_datasets(self, draft: Draft) -> None:
+        """Any number; how many suit is for `_check_data` to say."""
+
+    def check_facts(self, draft: Draft) -> None:
+        super().check_facts(draft)
+        self._check_data(draft)
+
+    def _check_data(self, draft: Draft) -> None:
+        """Refuse datasets that don't suit: too many, without the split, of other rows, or none."""
+        recipe, request = draft.recipe, draft.request
+        names = [str(version) for version in request.adapters]
+        if recipe.needs_labels and len(request.datasets) > len(names):
+            raise Invalid(
+                f"{recipe.name} takes one dataset for each adapter, in their order: {len(names)}, "
+                f"got {len(request.datasets)}.",
+                field="datasets",
+            )
+        counts = _counts(draft)
+        labels = names if recipe.needs_labels else [str(dataset) for dataset in request.datasets]
+        recipe.check_data(names, dict(zip(labels, counts, strict=False)))
+
+    def cost(self, draft: Draft) -> dict[str, object]:
+        """With reading the text: forward passes of the base and half a Gram a token, as often as memory asks."""
+        recipe, request = draft.recipe, draft.request
+        told, facts, parameters = super().cost(draft), self.facts(request), parameters_of(draft.base)
+        widths, passes = gram_widths(facts), _passes(draft)
+        rows = sum(
+            min(recipe.rows, prompt_rows(d, recipe.split, recipe.name, (COMPLETION, TEXT))) for d in request.datasets
+        )
+        squares = sum(width * width for width in widths)
+        read = rows * TOKENS * (2 * parameters * passes + squares) / FLOPS / speed_of(draft.method)
+        ranks = sum(max(m.r for m in AdapterFacts.from_dict(v.facts).modules.values()) for v in request.adapters)
+        solved = sum(w**3 for w in widths) / 3 + 12 * ranks * squares
+        grams = min(4 * squares, GRAM_BYTES) + 3 * 8 * max(widths, default=0) ** 2
+        return {
+            **told,
+            "seconds": round(float(str(told["seconds"])) + 5 + read + solved / FLOPS_DOUBLE, 1),
+            "memory": int(parameters * 4 * 1.3) + grams,
+        }
+
+    def notes(self, draft: Draft, visibility: str) -> list[str]:
+        told = super().notes(draft, visibility)
+        if draft.problems or (passes := _passes(draft)) < 2:
+            return told
+        size = 2 * sum(width * width for width in gram_widths(self.facts(draft.request)))
+        return [
+            *told,
+            f"This base is large: each text is read {passes} times to stay within memory, and what was read of each "
+            f"adapter takes about {size / 1e9:.0f} GB of the worker's disk.",
+        ]
+
+
+def _counts(draft: Draft) -> list[int]:
+    """How many rows each dataset has to read; Invalid where it has none of a kind that can be read."""
+    recipe = draft.recipe
+    return [prompt_rows(one, recipe.split, recipe.name, (COMPLETION, TEXT)) for one in draft.request.datasets]
+
+
+def _passes(draft: Draft) -> int:
+    """How often each text is read, so that Grams stay within their budget."""
+    widths = gram_widths(HOME.facts(draft.request))
+    return max(1, -(-4 * sum(width * width for width in widths) // GRAM_BYTES))
+
+
+HOME = CalibratedMerge()

@@ -1,0 +1,188 @@
+"""Merges with a little text from the row to the published result: data, privacy, what is kept, a stop in the middle."""
+
+import threading
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from composition.errors import CompositionError
+from composition.formats import read_adapter
+from hub.errors import Invalid
+from hub.models import Origin, Repository, State, Visibility
+from hub.services.content.manifest import manifest_of
+from tests.hub import asking, factories
+from tests.workers.conftest import write_base
+from workers.attempt import Attempt, Stopping
+from workers.cache import Cache
+from workers.runner import run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+QUICK = {"split": "test", "rank": 3, "layout": "compact"}
+
+
+@pytest.fixture
+def held(worker, base, tmp_path):
+    """The pico base on the worker's disk."""
+    torch.manual_seed(0)
+    return write_base(tmp_path / "bases" / "pico" / "llama", LlamaForCausalLM(LlamaConfig(**factories.PICO_CONFIG)))
+
+
+@pytest.fixture
+def datasets(owner):
+    made = []
+    for name, rows in (("one", 12), ("two", 5)):
+        repository = factories.make_repository(owner, f"{name}-data", kind="dataset")
+        made.append(factories.publish(owner, repository, factories.dataset_files(rows=rows)).version)
+    return made
+
+
+@pytest.fixture
+def ask(owner, pair):
+    """Queue a calibrated merge of the pair."""
+
+    def ask(kind="regmean", datasets=(), inputs=None, output="merged", **recipe):
+        given = {"inputs": pair if inputs is None else inputs, "datasets": datasets, "output": ("ada", output)}
+        return asking.queue_job(actor=owner, kind=kind, recipe={**QUICK, **recipe}, **given)
+
+    return ask
+
+
+@pytest.fixture
+def fills(monkeypatch):
+    """The keys of what was made for the worker's cache."""
+    made, filled = Cache.made, []
+
+    def noted(self, key, fill):
+        def fill_noted(folder):
+            fill(folder)
+            filled.append(key)
+
+        return made(self, key, fill_noted)
+
+    monkeypatch.setattr(Cache, "made", noted)
+    return filled
+
+
+def folder_of(version, tmp_path):
+    return Cache(tmp_path / "out", 10**9).folder(manifest_of(version.revisions.get()))
+
+
+def test_a_merge_by_data_is_published_with_its_data_by_digest(held, work, ask, datasets, tmp_path):
+    job = work(ask(datasets=datasets, rows=8))
+    assert (job.state, job.error) == (State.DONE, None)
+    version = job.result
+    assert version.origin == Origin.MERGED and version.facts["ranks"] == [2, 3]
+    assert [(d["name"], d["rows"]) for d in version.report["data"]] == [
+        ("datasets/ada/one-data@v1", 8),
+        ("datasets/ada/two-data@v1", 5),
+    ]
+    assert all(0 < error < 1.5 for error in version.report["summary"]["output_error"])
+    folder = folder_of(version, tmp_path)
+    card = (folder / "README.md").read_text()
+    for dataset in datasets:
+        assert str(dataset) in card and dataset.content_digest in card
+    assert set(read_adapter(folder)) >= {"model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"}
+    assert {row.parent for row in version.parentage.all()} >= set(datasets)
+
+
+def test_a_second_merge_reads_no_text_again_and_gives_the_same(held, work, ask, datasets, fills):
+    first = work(ask(datasets=datasets)).result
+    assert len(fills) == 2
+    again = work(ask(datasets=datasets))
+    assert again.result == first, "the same bytes are no new version"
+    work(ask(datasets=datasets, output="other", rank=2, off_diagonal=0.5))
+    assert len(fills) == 2
+    work(ask(datasets=datasets, output="fewer", rows=3))
+    assert len(fills) == 4
+
+
+def test_private_data_make_a_private_result_and_are_not_named_to_others(held, work, ask, datasets, tmp_path):
+    Repository.objects.filter(name="one-data").update(visibility=Visibility.PRIVATE)
+    job = work(ask(datasets=datasets))
+    version = job.result
+    assert version.repository.visibility == Visibility.PRIVATE
+    card = (folder_of(version, tmp_path) / "README.md").read_text()
+    assert "one-data" not in card and "private dataset 1" in card and "two-data" in card
+    assert "one-data" not in str(version.report)
+
+
+def test_a_stopped_merge_goes_on_after_the_adapters_it_has_read(held, work, ask, datasets, worker, monkeypatch, fills):
+    whole = work(ask(datasets=datasets)).result
+    made = list(fills)
+    fills.clear()
+    for key in made:
+        assert (worker.cache.root / key).is_dir()
+        (worker.cache.root / key).rename(worker.cache.root / f"away-{key}")
+    report, stopped = Attempt.progress, threading.Event()
+
+    def stop_once(self, fraction, message="", **figures):
+        report(self, fraction, message, **figures)
+        if fraction >= 0.45 and not stopped.is_set():
+            stopped.set()
+            raise Stopping
+
+    monkeypatch.setattr(Attempt, "progress", stop_once)
+    job = ask(datasets=datasets)
+    run(worker.claim(job.pk), worker)
+    job.refresh_from_db()
+    assert (job.state, stopped.is_set()) == (State.QUEUED, True)
+    before = len(fills)
+    job = work(job)
+    assert job.state == State.DONE, job.error
+    assert job.result == whole and sorted(fills) == sorted(made) and before in (0, 1)
+
+
+def test_a_cancelled_merge_stops_and_leaves_nothing(held, work, ask, datasets, worker, monkeypatch, owner):
+    from hub.services.jobs.queue import cancel_job
+
+    report = Attempt.progress
+    job = ask(datasets=datasets)
+
+    def cancel(self, fraction, message="", **figures):
+        if not self.over.is_set():
+            cancel_job(actor=owner, job=self.job)
+            self.over.set()
+        report(self, fraction, message, **figures)
+
+    monkeypatch.setattr(Attempt, "progress", cancel)
+    assert work(job).state == State.CANCELLED
+    assert not Repository.objects.filter(name="merged").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "recipe", "error", "code"),
+    [
+        (0, {}, CompositionError, "merge.no_data"),
+        (1, {}, CompositionError, "merge.no_data"),
+        (2, {"split": "dev"}, Invalid, "invalid"),
+        (2, {"weights": [1, -1]}, CompositionError, "recipe.invalid"),
+        (2, {"rank": 40}, CompositionError, "recipe.invalid"),
+    ],
+)
+def test_what_can_not_be_merged_is_refused_before_it_is_queued(ask, datasets, count, recipe, error, code):
+    with pytest.raises(error) as refusal:
+        ask(datasets=datasets[:count], **recipe)
+    assert refusal.value.code == code
+
+
+def test_more_datasets_than_adapters_and_rows_of_other_kinds_are_refused(ask, datasets, owner):
+    with pytest.raises(Invalid, match="one dataset for each adapter"):
+        ask(datasets=[*datasets, datasets[0]])
+    repository = factories.make_repository(owner, "questions", kind="dataset")
+    files = {"test.jsonl": b'{"context": "a", "question": "b", "answer": "c"}\n'}
+    questions = factories.publish(owner, repository, files).version
+    with pytest.raises(Invalid, match="prompt and completion, or text") as refusal:
+        ask(datasets=[datasets[0], questions])
+    assert refusal.value.code == "dataset.rows"
+
+
+def test_the_dry_run_says_what_it_costs_and_who_may_see_it(owner, pair, datasets):
+    asked = {"inputs": pair, "datasets": datasets, "output": ("ada", "made"), "recipe": QUICK}
+    report = asking.check_job(actor=owner, kind="regmean", **asked)
+    assert report["ok"] and report["rank"] == 3 and report["visibility"] == "public"
+    assert report["seconds"] > 0 and report["memory"] > 0 and not report["notes"]
+    Repository.objects.filter(name="two-data").update(visibility=Visibility.PRIVATE)
+    for dataset in datasets:
+        dataset.repository.refresh_from_db()
+    assert asking.check_job(actor=owner, kind="regmean", **asked)["visibility"] == "private"
