@@ -173,12 +173,13 @@ def servers_section(folder: Path, base_shapes: Shapes | None, output: str) -> st
 
 
 def _data(job: Job, data: Sequence[Version], report: dict) -> list[str]:
-    """Which data a merge read, by digest, as a table; nothing where it read none."""
+    """Which data a merge read, as a table; nothing where it read none. A digest would give private data away."""
     if not data:
         return []
     lines = ["", "## Data", "", "| data | rows read | tokens | sha256 |", "|---|---|---|---|"]
     for name, version, read in zip(public_names(job, data), data, report["data"], strict=True):
-        lines.append(f"| `{name}` | {read['rows']} | {read['tokens']} | `{version.content_digest}` |")
+        digest = f"`{version.content_digest}`" if name == str(version) else "–"
+        lines.append(f"| `{name}` | {read['rows']} | {read['tokens']} | {digest} |")
     return lines
 
 

@@ -105,6 +105,9 @@ def test_private_data_make_a_private_result_and_are_not_named_to_others(held, wo
     card = (folder_of(version, tmp_path) / "README.md").read_text()
     assert "one-data" not in card and "private dataset 1" in card and "two-data" in card
     assert "one-data" not in str(version.report)
+    # A digest proves a guess of the texts to whoever has one.
+    assert datasets[0].content_digest not in card and datasets[1].content_digest in card
+    assert not any("sha256" in row for row in version.report["data"])
 
 
 def test_a_stopped_merge_goes_on_after_the_adapters_it_has_read(held, work, ask, datasets, worker, monkeypatch, fills):

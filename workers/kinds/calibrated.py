@@ -5,13 +5,13 @@ it: another merge of the same takes it from there, and so does this one after a 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from composition.recipes.merge.calibrated import CalibratedRecipe
 from composition.registry import METHODS, recipe_from_dict
-from hub.models import DATASET, State
+from hub.models import DATASET, State, Version
 from hub.services.content.manifest import canonical_json
 from workers.attempt import Attempt
 from workers.inputs import adapter_of, dataset_rows, inputs_of, versions
@@ -45,9 +45,17 @@ def merge_with_data(attempt: Attempt, worker: Worker, **place: Any) -> None:
     attempt.advance(State.RUNNING)
     attempt.say(f"{method.label} of {len(adapters)} adapters")
     result = method.load()(adapters, recipe, **read, **place, progress=attempt.progress)
-    for told, name in zip(result.report["data"], public_names(job, versions(data)), strict=True):
-        told["name"] = name
+    _name_data(result.report["data"], versions(data), public_names(job, versions(data)))
     publish_merged(attempt, worker, recipe, result, versions(rows), versions(data))
+
+
+def _name_data(told: Sequence[dict[str, Any]], data: Sequence[Version], names: Sequence[str]) -> None:
+    """Name what was read; of private data no digest stays, by which a guess of their texts could be proved."""
+    hidden = any(name != str(version) for version, name in zip(data, names, strict=True))
+    for row, name in zip(told, names, strict=True):
+        row["name"] = name
+        if hidden:
+            del row["sha256"]
 
 
 HOME = WorkerKind(recipe=CalibratedRecipe, run=calibrated)

@@ -19,11 +19,11 @@ SHOWN = 40
 
 
 def build(viewer: Viewer, job: Job) -> dict:
-    """{"template", …} for templates/jobs/job.html; nothing where the job has no such answer."""
-    page = kind_of(job.kind).answer_page
-    if page not in BUILDERS or not job.outcome:
+    """{"template", …} for templates/jobs/job.html; nothing where the job has no such answer for this viewer."""
+    page, sight = kind_of(job.kind).answer_page, Sight(viewer, [job])
+    if page not in BUILDERS or not sight.outcome(job):
         return {}
-    return {"template": page, **BUILDERS[page](job, Sight(viewer, [job]).name)}
+    return {"template": page, **BUILDERS[page](job, sight.name)}
 
 
 def of_version(viewer: Viewer, page: Heading) -> dict:

@@ -7,7 +7,9 @@ from django.test import Client
 
 from composition.judging.figures import Figures, Task
 from composition.judging.loss import judge
-from hub.models import Job, Origin, Repository, State, Visibility
+from hub.models import Evaluation, Job, Origin, Repository, State, Visibility
+from hub.services.jobs.recheck import recheck
+from hub.services.repositories import update_repository
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +75,34 @@ def test_who_does_not_see_the_data_or_an_input_sees_no_figures(lab):
         "mean": "exact mean",
         "merge": "lab/ab@v1",
     }
+
+
+@pytest.mark.parametrize("make", ["measured", "searched"])
+def test_who_lost_sight_of_the_data_is_answered_nothing(lab, make):
+    job = {"measured": measured, "searched": searched}[make](lab)
+    Job.objects.filter(pk=job.pk).update(created_by=lab.stranger)
+    there, client = f"/api/v1/jobs/{job.pk}", client_of(lab.stranger)
+    assert client.get(there).json()["outcome"]
+    Repository.objects.filter(pk=lab.data.repository_id).update(visibility=Visibility.PRIVATE)
+    assert client.get(there).json()["outcome"] is None
+    page = client.get(f"/jobs/{job.pk}")
+    assert page.status_code == 200 and "% right" not in page.content.decode()
+
+
+def test_inputs_and_data_behind_a_gate_are_left_out_for_who_may_not_have_them(lab):
+    place = factories.make_repository(lab.owner, "more", kind="dataset", namespace=lab.lab)
+    more = factories.publish(lab.owner, place, factories.dataset_files()).version
+    for data in (lab.data, more):
+        given = {"dataset": data, "dataset_digest": data.content_digest, "split": "test", "recipe": {}}
+        Evaluation.objects.create(
+            version=lab.merged, base=lab.merged.base, metrics={"nll": 1.0}, rows=4, seconds=1.0, environment={}, **given
+        )
+    for gated in (lab.pair[0], lab.data):
+        update_repository(actor=lab.owner, repository=gated.repository, gate="manual")
+    job = asking.queue_job(actor=lab.stranger, kind="measure-merge", inputs=[lab.merged])
+    named = {role: [row.version for row in job.inputs.filter(role=role)] for role in ("adapter", "dataset")}
+    assert named == {"adapter": [lab.merged, lab.pair[1]], "dataset": [more]}
+    recheck(job)
 
 
 def searched(lab) -> Job:

@@ -51,10 +51,6 @@ class MergeSearch(Combining):
         read = cost_of(planned, sizes, tasks) / sum(min(planned[-1], rows) for rows in tasks)
         return {**beside, "seconds": round(beside["seconds"] + read * whole["seconds"], 1)}
 
-    def answer_without_sight(self, outcome: dict) -> dict | None:
-        """All of it: it names no input."""
-        return outcome
-
     def notes(self, draft: Draft, visibility: str) -> list[str]:
         if draft.problems:
             return []
