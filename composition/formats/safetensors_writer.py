@@ -29,10 +29,10 @@ def cast(tensor: Tensor, dtype: torch.dtype, module: str) -> Tensor:
     """The tensor in `dtype`, contiguous, on the CPU; CompositionError where a value is too large for it."""
     same = tensor.detach().to("cpu", dtype).contiguous()
     if dtype != tensor.dtype and not torch.isfinite(same).all():
+        do = "Make them smaller" if dtype == torch.float32 else "Use float32"
         raise CompositionError(
             "weights.overflow",
-            f"{module} holds values up to {float(tensor.abs().max()):.3g}, which {DTYPES[dtype]} can't hold. "
-            "Use float32.",
+            f"{module} holds values up to {float(tensor.abs().max()):.3g}, which {DTYPES[dtype]} can't hold. {do}.",
             module=module,
         )
     return same

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from composition.errors import CompositionError
 from composition.formats.safetensors_writer import cast
 from composition.merging.combinations import beside, combination_norms
 from composition.merging.core.cores import Cores
@@ -249,5 +250,13 @@ def result_dtype(adapters: Sequence[LoraWeights], recipe: MergeRecipe) -> torch.
 
 
 def cast_factors(module: str, A: Tensor, B: Tensor, dtype: torch.dtype) -> Factors:
-    """Factors of scale 1 in `dtype`; CompositionError where a value doesn't fit it."""
+    """Factors of scale 1 in `dtype`; CompositionError `weights.overflow` where a value is not finite in it."""
+    for half in (A, B):
+        if not torch.isfinite(half).all():
+            raise CompositionError(
+                "weights.overflow",
+                f"{module} of the result holds numbers beyond what the computation can hold. Merge adapters with "
+                "smaller numbers, or give smaller weights.",
+                module=module,
+            )
     return Factors(cast(A, dtype, module), cast(B, dtype, module), 1.0)

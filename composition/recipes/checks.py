@@ -10,6 +10,7 @@ from composition.errors import CompositionError, RecipeError
 from composition.recipes.base import Inputs
 
 MERGE = "merge"
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1e6
 PAST = {MERGE: "merged", "assemble": "assembled", "transfer": "transferred"}
 
 
@@ -61,7 +62,7 @@ def check_shapes(inputs: Inputs, verb: str = MERGE) -> None:
 
 
 def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
-    """One weight per adapter, none of them zero."""
+    """One weight per adapter, none of them zero, or of a size that arithmetic drowns in."""
     if weights is None:
         return
     if len(weights) != len(inputs):
@@ -72,6 +73,12 @@ def check_weights(inputs: Inputs, weights: Sequence[float] | None) -> None:
     for (name, _), weight in zip(inputs, weights, strict=True):
         if weight == 0:
             raise RecipeError("weights", f"Weights: {name} has 0, which leaves it out. Remove it from the inputs.")
+        if not SMALLEST_WEIGHT <= abs(weight) <= LARGEST_WEIGHT:
+            raise RecipeError(
+                "weights",
+                f"Weights: {name} has {weight:g}; expected {SMALLEST_WEIGHT:g} to {LARGEST_WEIGHT:g} in size. Scale "
+                "all weights alike.",
+            )
 
 
 def check_rank(inputs: Inputs, available: dict[str, int], rank: int) -> None:

@@ -185,3 +185,12 @@ def test_different_bases_are_warned_of():
     result = cat([one, two], CatRecipe())
     assert "pico/none, pico/other" in result.report["warnings"][0]
     assert result.weights.base_model is None
+
+
+@pytest.mark.parametrize("merge", [average, cat], ids=["average", "cat"])
+def test_a_result_that_is_not_finite_is_refused_in_float32_too(merge):
+    big = LoraWeights({"q": Factors(torch.full((1, 4), 3e18), torch.ones(4, 1), 1e36)})
+    recipe = {average: AverageRecipe, cat: CatRecipe}[merge](weights=(1e6, 1e6))
+    with pytest.raises(CompositionError) as refused:
+        merge([big, big], recipe).weights["q"]
+    assert refused.value.code == "weights.overflow"

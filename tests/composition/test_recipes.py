@@ -172,8 +172,8 @@ def test_a_mixture_refuses_what_needs_its_base_and_says_what_to_do(kind, code):
     assert caught.value.code == "assemble.needs_base"
 
 
-@pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, 1.0), (1.0, 0.0)])
-def test_weights_must_be_one_an_adapter_and_none_zero(weights):
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 1.0, 1.0), (1.0, 0.0), (1.0, 1e7), (1.0, -1e308), (1e-7, 1.0)])
+def test_weights_must_be_one_an_adapter_none_zero_and_none_out_of_reach(weights):
     with pytest.raises(RecipeError) as caught:
         LegoRecipe(rank=4, weights=weights).check([ONE, TWO])
     assert caught.value.field == "weights"

@@ -17,6 +17,7 @@ def samples_option() -> Any:
         "numbers",
         default=None,
         minimum=0,
+        maximum=1e15,
         label="Samples",
         help="How many samples each client trained on, in the adapters' order: each counts by its share. Empty for "
         "equal shares.",
