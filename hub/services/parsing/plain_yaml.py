@@ -1,8 +1,10 @@
 """YAML of strangers: plain values, each written where it stands.
 
 A loader that makes plain values only and refuses aliases, as a page of them expands to gigabytes. `mapping_of` also
-refuses what is long, deep, or has one key twice.
+refuses what is long, deep, or has one key twice, and whatever JSON can't say: dates, bytes, infinities, odd keys.
 """
+
+from math import isfinite
 
 import yaml
 
@@ -10,6 +12,7 @@ from hub.errors import Invalid
 
 LONGEST = 64_000
 DEEPEST = 12
+LARGEST_BITS = 1023
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -49,8 +52,35 @@ def mapping_of(text: str, *, what: str, code: str) -> dict:
             problem = "can't be read: it holds an impossible number, date or key"
         else:
             if isinstance(found, dict):
-                return found
+                problem = _beyond_json(found)
+                if not problem:
+                    return found
     raise Invalid(f"{what} {problem}. Write it as plain YAML.", code=code)
+
+
+def _beyond_json(value: object) -> str:
+    """What in the value JSON, or a database's text, can't hold; "" where nothing is."""
+    match value:
+        case dict():
+            odd = next((key for key in value if not isinstance(key, str)), None)
+            if odd is not None:
+                return f"has a key of the type {type(odd).__name__}; put it in quotes"
+            return next(filter(None, map(_beyond_json, [*value, *value.values()])), "")
+        case list():
+            return next(filter(None, map(_beyond_json, value)), "")
+        case str():
+            return "" if _is_text(value) else "has a text with a character that no text has"
+        case None:
+            return ""
+        case int():
+            return "" if value.bit_length() <= LARGEST_BITS else "has a number that is too large"
+        case float():
+            return "" if isfinite(value) else f"has the number {value}; expected a finite one"
+    return f"has a value of the type {type(value).__name__}; write numbers, texts, lists and mappings"
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _refuse_depth(text: str) -> None:

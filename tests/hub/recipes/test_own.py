@@ -1,5 +1,7 @@
 """Jobs as YAML: read back they ask for the same; what is unknown, hostile or about other bytes is refused."""
 
+import json
+
 import pytest
 import yaml
 from hypothesis import given
@@ -106,6 +108,15 @@ def test_private_texts_have_no_place_in_a_file(people, pair):
         ("kind: " + "x" * 70_000, "over 64,000 characters"),
         ("a: 2026-99-99", "impossible"),
         ("? [a]\n: 1", "can't be read"),
+        ("kind: svd\nfields: {rank: 2026-01-02}", "of the type date"),
+        ("kind: svd\nfields: {2026-01-02: 1}", "a key of the type date"),
+        ('kind: svd\nfields: {dtype: !!binary "/w=="}', "of the type bytes"),
+        ("kind: svd\nfields: {rank: .nan}", "the number nan"),
+        ("kind: svd\nfields: {rank: [{a: -.inf}]}", "the number -inf"),
+        ("kind: svd\nfields: {rank: 0x" + "f" * 5000 + "}", "too large"),
+        ("merge_method: slerp\nparameters: {t: 1" + "0" * 400 + "}", "too large"),
+        ('kind: svd\nfields: {dtype: "\\ud800"}', "no text has"),
+        ('kind: svd\ninputs: ["lab/a\\0"]', "no text has"),
         ("kind: sdv", "kind: expected the name of a method"),
         ("kind: 5", "kind: expected text"),
         ("kind: svd\nrnak: 4", "no 'rnak'"),
@@ -125,7 +136,14 @@ def test_what_is_wrong_is_said(people, text, said):
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.integers(10**300, 10**320)
+    | st.floats()
+    | st.dates()
+    | st.binary(max_size=3)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -134,7 +152,7 @@ PLAIN = st.recursive(
 @given(st.dictionaries(st.sampled_from(["kind", "inputs", "fields", "datasets", "models", "merge_method", "x"]), PLAIN))
 def test_any_mapping_is_a_body_or_a_refusal(data):
     try:
-        read_file(Viewer(user=None), yaml.safe_dump(data))
+        json.dumps(read_file(Viewer(user=None), yaml.safe_dump(data)), allow_nan=False).encode()
     except HubError as refusal:
         assert refusal.code.startswith("recipe.") or refusal.status == 404 or refusal.code == "invalid"
 
