@@ -46,8 +46,9 @@ function fromJson() {
   if (unknown.length) return (said.textContent = `This method has no field ${unknown.join(", ")}.`);
   for (const field of fields()) {
     const value = body.recipe?.[field.name];
+    if (value === undefined || value === null) continue;
     if (field.type === "checkbox") field.checked = Boolean(value);
-    else if (value !== undefined && value !== null) field.value = value;
+    else field.value = value;
   }
   named("weights").forEach((field, i) => (field.value = body.recipe?.weights?.[i] ?? 1));
   const [namespace, name] = (body.output ?? "/").split("/");

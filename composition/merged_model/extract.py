@@ -60,7 +60,7 @@ def extract_lora(
     `modules` of the result gives each module's rank, ‖ΔW‖ and error ‖ΔW − BA‖ / ‖ΔW‖; `error` is that of all of them.
     With `energy` (0 to 1) a module takes the least rank, up to `rank`, that keeps this share of its ‖ΔW‖². `modules`
     limits to names or their endings (q_proj). Memory: a block of rows and the vectors. Raises ExportRefused `folder`,
-    `rank`, `not_in_base`, `same`, and what reading a base raises.
+    `rank`, `dtype`, `not_in_base`, `same`, and what reading a base raises.
     """
     _check(out, rank, energy, dtype)
     base, tuned = read_base(base_folder), read_base(tuned_folder)
@@ -74,7 +74,7 @@ def extract_lora(
         done += pair.tuned.size
         if made is not None:
             A, B, rows[pair.module] = made
-            found[pair.module] = A.to(DTYPES[dtype]), B.to(DTYPES[dtype])
+            found[pair.module] = _stored(A, dtype, pair.module), _stored(B, dtype, pair.module)
     moved("extract", total, total)
     if not found:
         raise ExportRefused(
@@ -154,6 +154,14 @@ def _extract(pair: Pair, rank: int, energy: float | None) -> tuple[Tensor, Tenso
     A, B = (left.mT, right.mT) if pair.transposed else (right, left)
     figures = {"rank": kept, "norm": math.sqrt(found.square), "error": _error(found, kept)}
     return A.contiguous(), B.contiguous(), figures
+
+
+def _stored(half: Tensor, dtype: str, module: str) -> Tensor:
+    """The factor in `dtype`."""
+    found = half.to(DTYPES[dtype])
+    if not torch.isfinite(found).all():
+        raise ExportRefused("dtype", f"{module} has changed by more than {dtype} can hold. Use --dtype f32.")
+    return found
 
 
 def _error(found: Leading, kept: int) -> float:

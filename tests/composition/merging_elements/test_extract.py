@@ -130,6 +130,14 @@ def test_a_difference_that_is_not_finite_is_refused(tmp_path):
         extract_lora(base, tuned, tmp_path / "out")
 
 
+def test_a_change_beyond_half_precision_is_refused_in_it(tmp_path):
+    base, tuned, _ = models(tmp_path, touch=lambda model: model.model.layers[0].mlp.up_proj.weight.data.mul_(1e14))
+    with pytest.raises(ExportRefused, match="up_proj has changed by more than F16 can hold"):
+        extract_lora(base, tuned, tmp_path / "lora", rank=2, dtype="F16")
+    assert not (tmp_path / "lora").exists()
+    assert extract_lora(base, tuned, tmp_path / "lora", rank=2)["rank"] == 2
+
+
 def test_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base, tuned, deltas = models(tmp_path)
