@@ -34,6 +34,11 @@ FILE = "losses.json"
 SEARCHING = 0.97
 """The share of the work, for progress, that is searching."""
 
+NOTHING = (
+    "No coefficients that were tried did better on this text than the bare base, so the result changes nothing. Give "
+    "more rows or evaluations, or a lower penalty, or adapters that are nearer to the task."
+)
+
 
 def lorahub(
     adapters: Sequence[LoraWeights],
@@ -67,7 +72,10 @@ def lorahub(
     mixture.coefficients[:] = torch.from_numpy(best)
     curve = [{"step": step, "loss": value} for step, value in enumerate(search.losses)]
     told = {"data": examples.facts(), "training": {"steps": len(curve), "curve": curve, "loss": loss}}
-    return mixture.merged(recipe, told, share_of(progress, SEARCHING, 1 - SEARCHING))
+    result = mixture.merged(recipe, told, share_of(progress, SEARCHING, 1 - SEARCHING))
+    if not best.any():
+        result.report["warnings"].append(NOTHING)
+    return result
 
 
 class _Search:

@@ -10,6 +10,8 @@ from composition.merging.core.cores import ZERO, Cores
 
 DEPENDENT = 1e-6
 """Directions whose singular value is below this share of the largest are dependent: they have no polar factor."""
+CANCELLED = 1e-6
+"""What is left of a sum below this share of the updates' norms is rounding of stored float32 numbers."""
 
 
 def weights_of(weights: Sequence[float] | None, cores: Cores) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from composition.merging.core.cores import Cores
-from composition.merging.core.inner import isotropic, orthogonal_sum, triplets, weights_of
+from composition.merging.core.inner import CANCELLED, isotropic, orthogonal_sum, triplets, weights_of
 from composition.merging.core.merge import merge_cores
 from composition.merging.diagnostics import MergeResult
 from composition.progress import Progress, ignore
@@ -56,13 +56,16 @@ def common_and_own(cores: Cores, recipe: IsoCtsRecipe) -> Tensor:
     if not own:
         return recipe.scale * isotropic(whole, k)
     u, values, vh = torch.linalg.svd(whole, full_matrices=False)
-    common = k - own * len(cores.present)
+    rounding = CANCELLED * torch.tensor(each, dtype=torch.float64).abs() * cores.norms()
+    strong = int((values > rounding.sum()).sum())  # where updates cancel, fewer directions are left
+    common = min(k - own * len(cores.present), strong)
     parts = [(u[:, :common], values[:common], vh[:common].mT)]
     for i in cores.present:
         left, right = cores.factors(i)
         outside = left - parts[0][0] @ (parts[0][0].mT @ left)
         u, values, v = triplets(each[i] * outside, right)
-        parts.append((u[:, :own], values[:own], v[:, :own]))
+        real = min(own, int((values > rounding[i]).sum()))
+        parts.append((u[:, :real], values[:real], v[:, :real]))
     mean = torch.cat([values for _, values, _ in parts]).mean()
     return recipe.scale * orthogonal_sum([(u, mean.expand(len(values)), v) for u, values, v in parts])
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from composition.merging.core.core_space import inner_merge
 from composition.merging.core.cores import Cores
-from composition.merging.core.inner import triplets, weights_of
+from composition.merging.core.inner import CANCELLED, triplets, weights_of
 from composition.merging.core.merge import merge_cores
 from composition.merging.diagnostics import MergeResult
 from composition.progress import Progress, ignore
@@ -40,7 +40,8 @@ def merged(cores: Cores, recipe: PicoRecipe) -> Tensor:
     share = torch.tensor(weights_of(recipe.weights, cores), dtype=torch.float64).abs()[cores.present]
     size = (share * cores.norms()[cores.present]).sum() / share.sum()
     norm = core.norm()
-    return core * (recipe.scale * size / norm) if norm > 0 else core
+    # What is left of updates that cancel is rounding, and no direction to be brought back to a size.
+    return core * (recipe.scale * size / norm) if norm > CANCELLED * size else torch.zeros_like(core)
 
 
 def calibrated(cores: Cores, directions: str) -> Cores:

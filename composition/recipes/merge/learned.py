@@ -23,6 +23,9 @@ class LearnedRecipe(CalibratedRecipe):
 
     batch_size: int = option("integer", default=8, minimum=1, maximum=256, label="Batch", help="Rows a step.")
 
+    def aim(self, count: int) -> None:
+        """The plain sum: weights say where learning begins, and the coefficients follow from the text."""
+
     def settled(self, inputs: Inputs) -> Self:
         return replace(self, rank=self.rank or max(self.available(inputs).values()))
 

@@ -165,6 +165,23 @@ def test_lorahub_takes_the_best_that_it_tried(adapters, place):
     assert min(losses) == pytest.approx(expected, rel=1e-3)
 
 
+def test_lorahub_says_that_nothing_did_better_than_the_base(adapters, place):
+    result = lorahub(adapters, LoraHubRecipe(evaluations=3, penalty=10.0), **place)
+    assert result.report["coefficients"]["all"] == [0, 0]
+    assert "changes nothing" in result.report["warnings"][-1]
+    assert "changes nothing" not in str(lorahub(adapters, LoraHubRecipe(evaluations=2, weights=(1, 1)), **place).report)
+
+
+def test_weights_of_learnt_coefficients_are_a_beginning_and_no_aim(adapters, place):
+    report = lora_soups(adapters, SoupsRecipe(**QUICK, by="all", weights=(0.2, 0.7)), **place).report
+    names, found = Mixture(adapters, (1, 1)).names, report["coefficients"]["all"]
+    whole = {m: summed(adapters, m, (1, 1)) for m in names}
+    off = sum(float((summed(adapters, m, found) - whole[m]).norm()) ** 2 for m in names)
+    assert report["summary"]["error_sum"] ** 2 == pytest.approx(
+        off / sum(float(d.norm()) ** 2 for d in whole.values()), rel=1e-4
+    )
+
+
 def test_a_rank_cuts_the_sum_and_the_report_says_what_is_left(adapters, place):
     recipe = SoupsRecipe(**QUICK, rank=2)
     result = lora_soups(adapters, recipe, **place)

@@ -92,3 +92,16 @@ def test_a_scale_counts_as_if_it_were_in_the_factors():
     scaled = changed(adapters, lambda i, f: Factors(f.A / 2, f.B / 2, 4 * f.scale))
     for kind, fields in EVERY:
         assert relative(delta(kind, scaled, **fields), delta(kind, adapters, **fields)) < 1e-4, (kind, fields)
+
+
+@pytest.mark.parametrize("kind", ["svd", "task-arithmetic", "tsv", "iso-c", "iso-cts", "pico"])
+def test_updates_that_cancel_leave_nothing_of_their_rounding(kind):
+    one, other = related(3, (4, 3), (1.0, 1.0))
+    turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1))).Q
+    against = changed([one], lambda i, f: Factors(turn @ f.A, -f.B @ turn.mT, f.scale))[0]
+    size = float(one["q"].delta().norm())
+    assert float(delta(kind, [one, against]).norm()) < 1e-5 * size
+    row = METHODS[kind]
+    orders = [[one, other, against], [against, one, other], [other, against, one]]
+    merged = [row.load()(given, row.recipe(rank=8)).weights["q"].delta() for given in orders]
+    assert all(relative(each, merged[0]) < 1e-4 for each in merged[1:])
