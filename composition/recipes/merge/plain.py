@@ -20,6 +20,9 @@ class SvdRecipe(RankedRecipe):
     name: ClassVar[str] = "Truncated SVD"
     min_inputs: ClassVar[int] = 1
 
+    def equal_weight(self, count: int) -> float:
+        return 1 / count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatRecipe(MergeRecipe):
@@ -39,6 +42,9 @@ class AverageRecipe(MergeRecipe):
 
     kind: ClassVar[str] = "average"
     name: ClassVar[str] = "Rank-wise average"
+
+    def equal_weight(self, count: int) -> float:
+        return 1 / count
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)
