@@ -40,6 +40,10 @@ class MergeRecipe(Recipe):
     across_quantisations: bool = across_option()
     layout: str = layout_option()
 
+    def equal_weight(self, count: int) -> float:
+        """What each of `count` adapters weighs where the recipe gives no weights."""
+        return 1.0
+
     def aim(self, count: int) -> tuple[float, ...] | None:
         """The weights of the sum that the report measures a result of `count` adapters against; None for equal ones."""
         return self.weights

@@ -18,6 +18,7 @@ from hub.services.jobs.request import JobRequest
 from hub.web import basket
 from hub.web.forms import method_groups, recipe_fields
 from hub.web.forms.job_form import JobForm, typed
+from hub.web.pages import comparison
 
 CANDIDATES = 12
 VERBS = ("merge", "assemble")
@@ -92,6 +93,8 @@ class MergeForm(JobForm):
             "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble"), self.method),
             "datasets": queries.newest_datasets(self.viewer) if self.reads_data else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
+            "comparison": comparison.latest(self.viewer, self.versions),
+            "choosing": True,
             "find": find,
             "candidates": candidates(self.viewer, find, self.versions, self.method.kind, self.across),
             **self.shared_context(),
