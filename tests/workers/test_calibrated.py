@@ -73,7 +73,7 @@ def test_a_merge_by_data_is_published_with_its_data_by_digest(held, work, ask, d
     assert (job.state, job.error) == (State.DONE, None)
     version = job.result
     assert version.origin == Origin.MERGED and version.facts["ranks"] == [2, 3]
-    assert [(d["name"], d["rows"]) for d in version.report["data"]] == [
+    assert [(d["name"], d["rows"]) for d in version.report["read"]] == [
         ("datasets/ada/one-data@v1", 8),
         ("datasets/ada/two-data@v1", 5),
     ]

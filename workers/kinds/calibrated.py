@@ -45,7 +45,7 @@ def merge_with_data(attempt: Attempt, worker: Worker, **place: Any) -> None:
     attempt.advance(State.RUNNING)
     attempt.say(f"{method.label} of {len(adapters)} adapters")
     result = method.load()(adapters, recipe, **read, **place, progress=attempt.progress)
-    for told, name in zip(result.report["data"], public_names(job, versions(data)), strict=True):
+    for told, name in zip(result.report["read"], public_names(job, versions(data)), strict=True):
         told["name"] = name
     publish_merged(attempt, worker, recipe, result, versions(rows), versions(data))
 
