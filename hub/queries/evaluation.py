@@ -6,7 +6,7 @@ from django.db.models import Prefetch, Q
 
 from composition.judging.loss import BASE, INPUT, MEAN, MERGED
 from composition.recipes import MeasureMergeRecipe, Recipe
-from hub.access import Viewer, visible
+from hub.access import Viewer, open_to, visible
 from hub.models import ADAPTER, BaseModel, Evaluation, Job, JobInput, Kind, State, Version
 from hub.models import DATASET as DATASET_ROLE
 from hub.queries.repository import latest_versions, repositories, seen
@@ -22,9 +22,10 @@ def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
 
 
 def measured_on(viewer: Viewer, measured: Sequence[Version], split: str) -> list[Version]:
-    """The newest version of each dataset this viewer sees on whose split one of these was measured, by name."""
+    """The newest version of each dataset on whose split one of these was measured, by name: of those that this viewer
+    sees, and whose files they may have."""
     found = Evaluation.objects.filter(version__in=[version.pk for version in measured], split=split)
-    found = found.filter(visible(viewer, prefix="dataset__repository__"))
+    found = found.filter(visible(viewer, prefix="dataset__repository__"), open_to(viewer, "dataset__repository__"))
     rows = {row.dataset.repository_id: row.dataset.repository for row in found.select_related(*DATASET)}
     newest = latest_versions(list(rows.values()))
     return sorted(newest.values(), key=str)

@@ -7,7 +7,8 @@ from django.test import Client
 
 from composition.judging.figures import Figures, Task
 from composition.judging.loss import judge
-from hub.models import Job, Origin, Repository, State, Visibility
+from hub.models import Evaluation, Job, Origin, Repository, State, Visibility
+from hub.services import repositories
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
@@ -126,3 +127,17 @@ def test_the_dry_run_says_which_version_the_result_becomes(lab):
     }
     page = client_of(lab.owner).post("/merge", form).content.decode()
     assert "<strong>lab/ab@v2</strong>, the next version of a repository that is there" in page
+
+
+def test_gated_inputs_and_data_are_left_out_for_who_is_not_let_in(lab):
+    asked = {"kind": "measure-merge", "inputs": [lab.merged]}
+    asking.queue_job(actor=lab.owner, datasets=[lab.data], **asked)
+    repositories.update_repository(actor=lab.owner, repository=lab.pair[0].repository, gate="manual")
+    job = asking.queue_job(actor=lab.stranger, datasets=[lab.data], **asked)
+    assert [row.version for row in job.inputs.filter(role="adapter")] == [lab.merged, lab.pair[1]]
+    assert "exact mean are left out" in asking.check_job(actor=lab.stranger, datasets=[lab.data], **asked)["notes"][1]
+    measured = {"split": "test", "metrics": {}, "rows": 1, "device": "cpu", "seconds": 1.0}
+    Evaluation.objects.create(version=lab.pair[1], base=lab.pair[1].base, dataset=lab.data, **measured)
+    assert asking.check_job(actor=lab.stranger, **asked)["ok"]
+    repositories.update_repository(actor=lab.owner, repository=lab.data.repository, gate="manual")
+    assert "name the datasets" in asking.check_job(actor=lab.stranger, **asked)["problems"][0]["message"]

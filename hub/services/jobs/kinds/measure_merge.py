@@ -2,7 +2,7 @@
 
 from composition.recipes import MeasureMergeRecipe, MergeRecipe, Recipe
 from composition.registry import METHODS
-from hub import queries
+from hub import access, queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import ADAPTER, Version
@@ -21,7 +21,7 @@ class MeasureMerge(JobKind):
     answer_page = "jobs/loss.html"
 
     def completed(self, viewer: Viewer, request: JobRequest) -> JobRequest:
-        """With those of the merge's inputs that the viewer sees, in their order."""
+        """With those of the merge's inputs that the viewer sees and whose files they may have, in their order."""
         if not request.adapters:
             return request
         merged, *given = request.adapters
@@ -29,7 +29,7 @@ class MeasureMerge(JobKind):
         if wrong := [version for version in given if version not in parents]:
             raise Invalid(f"{wrong[0]} is no input of {merged}; name the merge alone.", field="inputs")
         seen = queries.seen(viewer, [version.repository_id for version in parents])
-        shown = [version for version in parents if version.repository_id in seen]
+        shown = [one for one in parents if one.repository_id in seen and access.lets_in(viewer, one.repository)]
         return request.replace(inputs={**request.inputs, ADAPTER: (merged, *shown)})
 
     def with_data(self, viewer: Viewer, recipe: Recipe, request: JobRequest) -> JobRequest:
@@ -83,7 +83,7 @@ class MeasureMerge(JobKind):
         on = ", ".join(map(str, draft.request.datasets))
         notes = [f"It measures {merged}, {len(inputs)} inputs, their exact mean and the base on {on}."]
         if len(inputs) < len(inputs_of_merge(merged)):
-            notes.append("Some inputs are gone or hidden from you; they and the exact mean are left out.")
+            notes.append("Some inputs are gone, or you may not have their files; they and the exact mean are left out.")
         return notes
 
 
