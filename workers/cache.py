@@ -25,7 +25,7 @@ from hub.services.upkeep.garbage import touched
 from hub.storage import blobs, digest
 
 PART = ".part-"
-MADE = "made"
+KEPT = "kept"
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Cache:
         folder = self.root / name
         try:
             os.utime(folder)
-            return (folder / MADE).read_bytes()
+            return (folder / KEPT).read_bytes()
         except OSError:
             return None
 
@@ -78,7 +78,7 @@ class Cache:
         for folder in names:
             try:
                 with self.unfinished() as work:
-                    (work / MADE).write_bytes(made[folder.name])
+                    (work / KEPT).write_bytes(made[folder.name])
                     shutil.rmtree(folder, ignore_errors=True)
                     work.rename(folder)
             except OSError as error:

@@ -39,7 +39,11 @@ class CompareRecipe(Recipe):
         help="One number for each adapter, in their order; empty for equal weights.",
     )
     methods: tuple[str, ...] | None = option(
-        "choices", default=None, choices=MERGES, label="Methods", help="Which methods to judge; empty for all."
+        "choices",
+        default=None,
+        choices=MERGES,
+        label="Methods",
+        help="Which methods to judge; empty for all that merge.",
     )
     sample: int = option(
         "integer",

@@ -31,13 +31,17 @@ MEASURE = {"kind": "evaluate", "inputs": [A], "datasets": ["lab/sums"]}
 LOST = {"kind": "measure-merge", "inputs": ["lab/ab"], "datasets": ["lab/sums"]}
 SEARCH = {"kind": "merge-search", "inputs": [A, B], "datasets": ["lab/sums"], "recipe": {"methods": "svd"}}
 ASK = {"kind": "try", "recipe": {"prompt": "a"}, "inputs": [A]}
+WEIGH = {"kind": "compare-merges", "recipe": {"rank": 2}, "inputs": [A, B]}
 FINE = {
     "lego": MERGE,
     "svd": {**MERGE, "kind": "svd"},
     "cat": {**MERGE, "kind": "cat", "recipe": {}},
     "average": {**MERGE, "kind": "average", "recipe": {}},
-    "compare-merges": {"kind": "compare-merges", "recipe": {"rank": 2}, "inputs": [A, B]},
+    "compare-merges": WEIGH,
     "regmean": READ,
+    "lorahub": {**READ, "kind": "lorahub", "datasets": ["lab/sums"]},
+    "lora-soups": {**READ, "kind": "lora-soups", "datasets": ["lab/sums"], "recipe": {"split": "test", "steps": 2}},
+    "adamerging": {**READ, "kind": "adamerging", "datasets": ["lab/sums"], "recipe": {"split": "test", "steps": 2}},
     "meteora": {**MIX, "recipe": {"train": "prototype"}},
     "smora": {**MIX, "kind": "smora", "datasets": ["lab/sums"], "recipe": {"split": "test"}},
     "trans-lora": MOVE,

@@ -28,7 +28,7 @@ def figures(outcome: dict) -> dict:
 
 
 def kept(worker) -> list:
-    return sorted(worker.cache.root.glob("grams-*/made"))
+    return sorted(worker.cache.root.glob("grams-*/kept"))
 
 
 def test_a_comparison_answers_and_publishes_nothing(work, owner, pair, worker):

@@ -1,5 +1,7 @@
 """A comparison of merges: the Grams of all pairs, kept or made, then the methods judged on them."""
 
+from functools import cache
+
 from composition.facts import AdapterFacts
 from composition.recipes.compare import CompareRecipe
 from composition.registry import METHODS, recipe_from_dict
@@ -29,10 +31,11 @@ def compare(attempt: Attempt, worker: Worker) -> None:
     attempt.say(f"{len(known)} of {wanted} pairs of adapters were multiplied before")
     pairs = make_pairs(attempt, worker, rows, names, known, lambda f, text: attempt.progress(MULTIPLYING * f, text))
     facts = [AdapterFacts.from_dict(row.version.facts) for row in rows]
+    named = list(zip(rows, names, strict=True))
     report = method.load()(
         Compared(list(zip(names, facts, strict=True)), pairs),
         recipe,
-        read=lambda: [adapter_of(attempt, worker, row, name) for row, name in zip(rows, names, strict=True)],
+        read=cache(lambda: [adapter_of(attempt, worker, row, name) for row, name in named]),
         progress=lambda f, text: attempt.progress(MULTIPLYING + (1 - MULTIPLYING) * f, text),
     )
     for sentence in report["sentences"]:

@@ -13,15 +13,19 @@ from composition.merging.compare.spread import spread
 from composition.recipes.compare import CompareRecipe
 from composition.weights import LoraWeights
 
-COMMON = ("norm", "error_sum", "error_mean", "kept_inputs", "balance")
+COMMON = ("error_sum", "error_mean", "kept_inputs", "balance")
+MOST = 4e10
+"""Floating-point operations that a method is tried with, by its own estimate; about two seconds of one core."""
 
 
 def tried(one: Outlook, adapters: Sequence[LoraWeights], recipe: CompareRecipe, total: int) -> dict[str, Any]:
     """The method's row, from merging `recipe.sample` modules; its seconds are for all `total`."""
     everywhere = [module for module in sorted(adapters[0]) if all(module in adapter for adapter in adapters)]
-    modules = spread(everywhere)[: recipe.sample]
-    if not modules:
+    if not everywhere:
         return {**one.head(), "reason": "There is no module that all the adapters have, to try it on."}
+    modules = _affordable(one, adapters, spread(everywhere), recipe.sample)
+    if not modules:
+        return {**one.head(), "reason": "Trying it on one module of these adapters takes too long here: merge to see."}
     few = [_restricted(adapter, modules) for adapter in adapters]
     start = time.process_time()
     try:
@@ -37,6 +41,20 @@ def tried(one: Outlook, adapters: Sequence[LoraWeights], recipe: CompareRecipe, 
         "seconds": round(seconds * total / len(modules), 3),
         "judged_by": f"{len(modules)} modules",
     }
+
+
+def _affordable(one: Outlook, adapters: Sequence[LoraWeights], modules: Sequence[str], count: int) -> list[str]:
+    """The first `count` of the modules that the method can be tried on within `MOST`."""
+    assert one.recipe is not None
+    taken: list[str] = []
+    spent = 0.0
+    for module in modules:
+        facts = [adapter.module_facts(module) for adapter in adapters]
+        cost = one.recipe.flops(facts[0], sum(fact.r for fact in facts), len(facts))
+        if len(taken) < count and spent + cost <= MOST:
+            taken.append(module)
+            spent += cost
+    return taken
 
 
 def _restricted(adapter: LoraWeights, modules: Sequence[str]) -> LoraWeights:

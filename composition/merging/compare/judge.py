@@ -23,7 +23,6 @@ from composition.merging.compare.sentences import sentences
 from composition.merging.compare.spectrum import Spectrum
 from composition.merging.compare.spread import spread
 from composition.merging.core.cores import Cores, cores_of_grams
-from composition.merging.diagnostics import share
 from composition.progress import Progress, ignore
 from composition.recipes.base import Inputs
 from composition.recipes.compare import CompareRecipe
@@ -91,7 +90,7 @@ def compare(
     assert recipe.rank is not None
     count, groups = len(given.inputs), given.groups()
     methods = outlooks(recipe, given.inputs)
-    cores = {one.method.kind: ByCore(one, count, share(recipe.weights, count)) for one in methods if one.by_core}
+    cores = {one.method.kind: ByCore(one, count, one.target(count)) for one in methods if one.by_core}
     figures, spectrum = PairFigures(count), Spectrum(recipe.weights or (1.0,) * count)
     clusters = Clusterability(recipe.rank, recipe.weights)
     chosen = chosen_modules(groups, len(cores) + 2)

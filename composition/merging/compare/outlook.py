@@ -8,6 +8,7 @@ from torch import Tensor
 
 from composition.errors import CompositionError
 from composition.merging.core.cores import Cores
+from composition.merging.diagnostics import share
 from composition.recipes import MergeRecipe
 from composition.recipes.base import Inputs
 from composition.recipes.compare import CompareRecipe
@@ -38,6 +39,11 @@ class Outlook:
         rank = getattr(self.recipe, "rank", None)
         return None if rank is None else min(rank, sum(cores.ranks))
 
+    def target(self, count: int) -> list[float]:
+        """The weights of the sum that the method is held against, as its own report is: Σ|w| = n."""
+        assert self.recipe is not None
+        return share(self.recipe.aim(count), count)
+
     def head(self) -> dict[str, Any]:
         """What every row has."""
         return {
@@ -50,11 +56,12 @@ class Outlook:
 
 
 def outlooks(recipe: CompareRecipe, inputs: Inputs) -> list[Outlook]:
-    """Of the methods that the recipe names, of all merges where it names none."""
+    """Of the methods that the recipe names; where it names none, of all merges but those that take updates apart."""
+    named = recipe.methods
     return [
         _outlook(method, recipe, inputs)
         for method in methods_of("merge")
-        if recipe.methods is None or method.kind in recipe.methods
+        if (method.purpose != "difference" if named is None else method.kind in named)
     ]
 
 

@@ -82,7 +82,8 @@ class Cores:
 
     def turns(self) -> tuple[Tensor, Tensor]:
         """(T [p, p], S [q, q]), orthonormal: Tᵀ C S is a core C in the left singular vectors of B̂, right ones of Â."""
-        return torch.linalg.svd(self.left, full_matrices=False).U, torch.linalg.svd(self.right).Vh.mT
+        left, right = (torch.linalg.svd(one, full_matrices=False) for one in (self.left, self.right))
+        return left.U, right.Vh.mT
 
 
 def cores_of_grams(

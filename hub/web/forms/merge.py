@@ -94,6 +94,7 @@ class MergeForm(JobForm):
             "datasets": queries.newest_datasets(self.viewer) if self.reads_data else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
             "comparison": comparison.latest(self.viewer, self.versions),
+            "choosing": True,
             "find": find,
             "candidates": candidates(self.viewer, find, self.versions, self.method.kind, self.across),
             **self.shared_context(),

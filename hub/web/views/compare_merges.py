@@ -1,5 +1,7 @@
 """Comparing merge methods: the merge page starts it, and shows what came of it once a worker has answered."""
 
+from urllib.parse import urlsplit
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -30,6 +32,11 @@ def compare_merges(request: HttpRequest) -> HttpResponse:
     job = access.job(viewer, int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 else 0)
     if kind_of(job.kind).answer_page != comparison.TEMPLATE:
         raise access.missing(wanted, "job")
-    context = {"job": show(viewer, [job])[0], "final": job.is_final}
+    context = {"job": show(viewer, [job])[0], "final": job.is_final, "choosing": _on_merge_page(request)}
     answer = comparison.build(comparison.answer(viewer, job)) if job.is_final else None
     return render(request, PAGE, {**context, "comparison": answer})
+
+
+def _on_merge_page(request: HttpRequest) -> bool:
+    """Whether the merge page asks for its part: a method is chosen there by its form, which keeps what was typed."""
+    return bool(request.htmx) and urlsplit(request.htmx.current_url or "").path == reverse("merge")

@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from composition.errors import CompositionError, RecipeError
-from composition.merging.compare import judge
+from composition.merging.compare import by_weights, judge
 from composition.merging.compare.judge import compare_adapters
 from composition.recipes.compare import CompareRecipe
 from composition.registry import METHODS, methods_of
@@ -128,6 +128,13 @@ def test_methods_without_a_core_are_tried_on_weights_or_left_out_with_a_reason()
                 assert row["judged_by"] == "2 modules" and len(row["kept_inputs"]) == 3
 
 
+def test_what_takes_too_long_to_try_is_left_out_with_a_reason(monkeypatch):
+    kinds = [m.kind for m in methods_of("merge") if not m.core and not m.needs.base_model]
+    monkeypatch.setattr(by_weights, "MOST", 0)
+    for kind, row in rows(compare_adapters(adapters(), CompareRecipe(rank=3))).items():
+        assert kind not in kinds or "reason" in row
+
+
 def test_needs_of_text_are_said_and_not_tried():
     for row in compare_adapters(adapters(), CompareRecipe(sample=0))["methods"]:
         if METHODS[row["kind"]].needs.base_model:
@@ -181,6 +188,18 @@ def test_missing_modules_unequal_ranks_and_untrained_adapters_are_told_of():
     assert "untrained changes nothing: all its updates are zero." in report["sentences"]
     assert "ranks" in rows(report)["average"]["reason"]
     assert rows(report)["cat"]["kept_inputs"][2] is None
+
+
+def test_an_adapter_given_twice_is_half_of_the_mean():
+    one, other = adapters(2)
+    report = compare_adapters([one, one, other], CompareRecipe(rank=9, methods=("svd", "cat"), sample=0))
+    assert report["pairs"]["cosines"][0][1] == pytest.approx(1, abs=1e-5)
+    assert report["pairs"]["row_overlap"][0][1] == pytest.approx(1, abs=1e-4)
+    first, second = flat(dense(one)), flat(dense(other))
+    mean = (2 * first + second) / 3
+    for name, factor in (("svd", 1.0), ("cat", 3.0)):
+        kept = [factor * (mean @ own) / (own @ own) for own in (first, first, second)]
+        assert rows(report)[name]["kept_inputs"] == pytest.approx(kept, abs=2e-3)
 
 
 def test_adapters_of_one_start_are_known_and_get_the_mean():

@@ -102,6 +102,16 @@ def test_the_answer_stands_on_its_page_the_jobs_and_the_merge_page(people, pair,
     assert 'hx-trigger="every 1s"' not in page
 
 
+def test_a_method_is_chosen_by_the_merge_pages_form_and_elsewhere_by_a_link(people, pair):
+    job, client = done(people.stranger, pair), signed_in(people.stranger)
+    address, button = f"/merge/compare?job={job.pk}", 'form="merging" formnovalidate name="choose" value="svd"'
+    alone = client.get(address).content.decode()
+    asked = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/merge?kind=lego"}
+    inside = client.get(address, **asked).content.decode()
+    assert 'href="/merge?kind=svd"' in alone and button not in alone
+    assert button in inside and 'href="/merge?kind=svd"' not in inside
+
+
 def test_another_order_or_another_viewer_has_no_answer_yet(people, pair):
     done(people.stranger, pair)
     other, turned = signed_in(people.member), signed_in(people.stranger)
