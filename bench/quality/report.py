@@ -52,7 +52,8 @@ def _table(kept: Kept, group: Group, rows: int) -> str:
     reference = next((by for label, _, scale, by in found if (label, scale) == (REFERENCE, "1")), None)
     head = ["merge", "rank", "scale", "mean", "kept", "difference from the mean", "NLL gain kept", *tasks]
     count = sum(len(own[task].right) for task in tasks)
-    lines = [f"{group[0]}, {group[1]}, {group[2]}: {count} rows in all, at most {rows} a task", ""]
+    told = f"{', '.join(group[:3])}: {count} rows in all, at most {rows} a task"
+    lines = [f"{told}. A merge's figure for a task is the share of the own adapter's.", ""]
     lines += [_line(head), _line(["---"] * len(head))]
     for name, by in (("base", base), ("own adapters", own)):
         lines.append(_line([name, "", "", f"{_mean(by):.3f}", "", "", "", *(f"{by[t].accuracy:.2f}" for t in tasks)]))

@@ -22,7 +22,8 @@ def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
 
 
 def measured_on(viewer: Viewer, measured: Sequence[Version], split: str) -> list[Version]:
-    """The newest version of each dataset this viewer may read, on whose split one of these was measured, by name."""
+    """The newest version of each dataset on whose split one of these was measured, by name: of those that this viewer
+    sees, and whose files they may have."""
     found = Evaluation.objects.filter(version__in=[version.pk for version in measured], split=split)
     found = found.filter(visible(viewer, prefix="dataset__repository__"), open_to(viewer, "dataset__repository__"))
     rows = {row.dataset.repository_id: row.dataset.repository for row in found.select_related(*DATASET)}

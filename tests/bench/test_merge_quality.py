@@ -6,6 +6,7 @@ import torch
 from bench.quality.calibration import calibrate, in_metric, input_grams, regmean
 from bench.quality.measuring import Answers, Kept, fast, read
 from bench.quality.methods import call, cosine, norm, to_norm_of_mean
+from bench.quality.report import table
 from composition.formats import read_adapter
 from composition.recipes import EvaluateRecipe
 from composition.running.base_models import adapter_attached
@@ -123,3 +124,37 @@ def test_a_run_that_was_cut_goes_on_where_it_was(tmp_path):
     assert found.first(("a",), 3).accuracy == pytest.approx(2 / 3)
     assert found.first(("a",), 3).nll == pytest.approx(2.4 / 8)
     assert found.seconds == 2.0
+
+
+def key(label, task, split="test", stamp="s"):
+    return ("generated", "unlike", label, "8", "1", task, split, "bf16", stamp)
+
+
+def test_the_table_gives_what_is_kept_and_leaves_out_what_is_unfinished(tmp_path):
+    kept = Kept(tmp_path / "kept.jsonl")
+    rights = {"base": [0, 0, 0, 0], "own": [1, 1, 1, 0], "mean, rank Σr": [1, 0, 0, 0], "LEGO": [1, 1, 0, 0]}
+    for label, right in rights.items():
+        for task in ("a", "b"):
+            single = label in ("base", "own")
+            name = (*key(label, task)[:3], "0" if single else "8", *key(label, task, stamp="" if single else "s")[4:])
+            kept.add(name, Answers([bool(value) for value in right], [-sum(right) - 1.0] * 4, [1] * 4), 0.1)
+    kept.add(key("TIES", "a"), Answers([True] * 4, [-0.1] * 4, [1] * 4), 0.1)  # its second task is not measured yet
+    kept.add(key("LEGO", "a", split="held back"), Answers([True] * 4, [-0.1] * 4, [1] * 4), 0.1)
+    lines = table(kept, 4).splitlines()
+    assert lines[0].startswith("generated, unlike, bf16: 8 rows in all")
+    cells = {row[0]: row for row in ([cell.strip() for cell in line.strip("| ").split("|")] for line in lines[2:])}
+    assert set(cells) == {"merge", "---", "base", "own adapters", "LEGO", "mean, rank Σr"}
+    assert cells["LEGO"][1:5] == ["8", "1", "0.500", "67%"] and cells["LEGO"][-1] == "0.67"
+    assert cells["LEGO"][5].startswith("+0.250 (") and cells["own adapters"][3] == "0.750"
+    assert cells["LEGO"][6] == "67%"  # (1 − 3) of (1 − 4)
+
+
+def test_a_merge_is_compared_with_the_mean_on_the_same_rows(tmp_path):
+    kept = Kept(tmp_path / "kept.jsonl")
+    kept.add((*key("own", "a")[:3], "0", *key("own", "a", stamp="")[4:]), Answers([True] * 9, [-0.1] * 9, [1] * 9), 0)
+    kept.add(
+        (*key("base", "a")[:3], "0", *key("base", "a", stamp="")[4:]), Answers([False] * 9, [-5.0] * 9, [1] * 9), 0
+    )
+    kept.add(key("mean, rank Σr", "a"), Answers([False] * 9, [-1.0] * 9, [1] * 9), 0)
+    kept.add(key("LEGO", "a"), Answers([True] * 3, [-1.0] * 3, [1] * 3), 0)
+    assert "LEGO" not in table(kept, 9) and "LEGO" in table(kept, 3)

@@ -73,7 +73,7 @@ def test_a_merge_by_data_is_published_with_its_data_by_digest(held, work, ask, d
     assert (job.state, job.error) == (State.DONE, None)
     version = job.result
     assert version.origin == Origin.MERGED and version.facts["ranks"] == [2, 3]
-    assert [(d["name"], d["rows"]) for d in version.report["data"]] == [
+    assert [(d["name"], d["rows"]) for d in version.report["read"]] == [
         ("datasets/ada/one-data@v1", 8),
         ("datasets/ada/two-data@v1", 5),
     ]
@@ -107,7 +107,7 @@ def test_private_data_make_a_private_result_and_are_not_named_to_others(held, wo
     assert "one-data" not in str(version.report)
     # A digest proves a guess of the texts to whoever has one.
     assert datasets[0].content_digest not in card and datasets[1].content_digest in card
-    assert not any("sha256" in row for row in version.report["data"])
+    assert not any("sha256" in row for row in version.report["read"])
 
 
 def test_a_stopped_merge_goes_on_after_the_adapters_it_has_read(held, work, ask, datasets, worker, monkeypatch, fills):

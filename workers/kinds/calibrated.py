@@ -45,7 +45,7 @@ def merge_with_data(attempt: Attempt, worker: Worker, **place: Any) -> None:
     attempt.advance(State.RUNNING)
     attempt.say(f"{method.label} of {len(adapters)} adapters")
     result = method.load()(adapters, recipe, **read, **place, progress=attempt.progress)
-    _name_data(result.report["data"], versions(data), public_names(job, versions(data)))
+    _name_data(result.report["read"], versions(data), public_names(job, versions(data)))
     publish_merged(attempt, worker, recipe, result, versions(rows), versions(data))
 
 

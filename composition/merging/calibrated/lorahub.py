@@ -71,7 +71,7 @@ def lorahub(
         )
     mixture.coefficients[:] = torch.from_numpy(best)
     curve = [{"step": step, "loss": value} for step, value in enumerate(search.losses)]
-    told = {"data": examples.facts(), "training": {"steps": len(curve), "curve": curve, "loss": loss}}
+    told = {"read": examples.facts(), "training": {"steps": len(curve), "curve": curve, "loss": loss}}
     result = mixture.merged(recipe, told, share_of(progress, SEARCHING, 1 - SEARCHING))
     if not best.any():
         result.report["warnings"].append(NOTHING)

@@ -89,7 +89,7 @@ def regmean(
             progress=share_of(progress, READING, 1 - READING),
         )
     moved = result.report["summary"]["output_error"]
-    result.report["data"] = [text.facts() | {"moved": far} for text, far in zip(texts, moved, strict=True)]
+    result.report["read"] = [text.facts() | {"moved": far} for text, far in zip(texts, moved, strict=True)]
     return result
 
 

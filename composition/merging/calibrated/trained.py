@@ -105,7 +105,7 @@ def train(
             point=lambda number, figures: None if number % every else {"step": number, **figures},
             progress=share_of(progress, 0.0, TRAINING),
         ).run()
-    told = {"data": examples.facts(), "training": {"steps": notes.step, "curve": notes.curve}}
+    told = {"read": examples.facts(), "training": {"steps": notes.step, "curve": notes.curve}}
     return mixture.merged(recipe, told, share_of(progress, TRAINING, 1 - TRAINING))
 
 

@@ -22,8 +22,8 @@ def recommend(report: Mapping[str, Any], *, text_at_hand: bool) -> tuple[str, st
     """(kind, reason): the method to try first, and why, as sentences. `report` is that of `judge.compare`."""
     if text_at_hand and WITH_TEXT in METHODS:
         return WITH_TEXT, (
-            "A few dozen prompts of each task are at hand. It keeps what each adapter answers to its own text, and "
-            "kept about twice as much of unlike tasks as the best merge of weights alone."
+            "From a few dozen prompts of each task it keeps what each adapter answers to its own text; on unlike tasks "
+            "that was about twice as much as the best merge of weights alone."
         )
     mean = f"the mean of the updates, cut to rank {report['rank']}"
     if one_start(report):

@@ -62,6 +62,7 @@ class FloraRecipe(MergeRecipe):
     version: ClassVar[int] = 1
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "FLoRA"
+    weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
     round: int | None = round_option()
@@ -84,6 +85,7 @@ class FederatedRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "federated"
     name: ClassVar[str] = "Federated average"
+    weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
     round: int | None = round_option()
@@ -104,6 +106,7 @@ class SharedFactorRecipe(MergeRecipe):
     version: ClassVar[int] = 1
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "Average of a shared factor"
+    weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
     round: int | None = round_option()

@@ -23,6 +23,8 @@ class MergeRecipe(Recipe):
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     name: ClassVar[str] = ""
     min_inputs: ClassVar[int] = 2
+    weighted: ClassVar[bool] = True
+    """Whether weights mean something to the method; where they don't, it refuses them and no form asks for them."""
 
     weights: tuple[float, ...] | None = option(
         "numbers",

@@ -1,6 +1,5 @@
 """The page where adapters become one, merged or as a mixture: who takes part, who can't and why, what comes of it."""
 
-import dataclasses
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest, QueryDict
@@ -48,7 +47,7 @@ class MergeForm(JobForm):
     @property
     def weighted(self) -> bool:
         """Whether each adapter has a weight."""
-        return any(row.name == "weights" for row in dataclasses.fields(self.method.recipe))
+        return getattr(self.method.recipe, "weighted", False)
 
     @property
     def labelled(self) -> bool:

@@ -127,7 +127,7 @@ def test_the_result_is_the_sum_with_the_coefficients_that_are_told(adapters, pla
         expected = summed(adapters, module, told[mixture.group_of[module]])
         if expected.norm():
             assert relative(result.weights[module].delta(), expected) < 1e-5
-    assert [row["rows"] for row in result.report["data"]] == [6, 2]
+    assert [row["rows"] for row in result.report["read"]] == [6, 2]
     assert len(result.report["training"]["curve"]) == result.report["training"]["steps"]
     assert not any(module._forward_hooks for module in place["model"].model.modules())
 

@@ -8,8 +8,7 @@ from django.test import Client
 from composition.judging.figures import Figures, Task
 from composition.judging.loss import judge
 from hub.models import Evaluation, Job, Origin, Repository, State, Visibility
-from hub.services.jobs.recheck import recheck
-from hub.services.repositories import update_repository
+from hub.services import repositories
 from tests.hub import asking, factories
 
 pytestmark = pytest.mark.django_db
@@ -89,22 +88,6 @@ def test_who_lost_sight_of_the_data_is_answered_nothing(lab, make):
     assert page.status_code == 200 and "% right" not in page.content.decode()
 
 
-def test_inputs_and_data_behind_a_gate_are_left_out_for_who_may_not_have_them(lab):
-    place = factories.make_repository(lab.owner, "more", kind="dataset", namespace=lab.lab)
-    more = factories.publish(lab.owner, place, factories.dataset_files()).version
-    for data in (lab.data, more):
-        given = {"dataset": data, "dataset_digest": data.content_digest, "split": "test", "recipe": {}}
-        Evaluation.objects.create(
-            version=lab.merged, base=lab.merged.base, metrics={"nll": 1.0}, rows=4, seconds=1.0, environment={}, **given
-        )
-    for gated in (lab.pair[0], lab.data):
-        update_repository(actor=lab.owner, repository=gated.repository, gate="manual")
-    job = asking.queue_job(actor=lab.stranger, kind="measure-merge", inputs=[lab.merged])
-    named = {role: [row.version for row in job.inputs.filter(role=role)] for role in ("adapter", "dataset")}
-    assert named == {"adapter": [lab.merged, lab.pair[1]], "dataset": [more]}
-    recheck(job)
-
-
 def searched(lab) -> Job:
     job = asking.queue_job(
         actor=lab.owner, kind="merge-search", recipe={"methods": "svd"}, inputs=lab.pair, datasets=[lab.data]
@@ -156,3 +139,17 @@ def test_the_dry_run_says_which_version_the_result_becomes(lab):
     }
     page = client_of(lab.owner).post("/merge", form).content.decode()
     assert "<strong>lab/ab@v2</strong>, the next version of a repository that is there" in page
+
+
+def test_gated_inputs_and_data_are_left_out_for_who_is_not_let_in(lab):
+    asked = {"kind": "measure-merge", "inputs": [lab.merged]}
+    asking.queue_job(actor=lab.owner, datasets=[lab.data], **asked)
+    repositories.update_repository(actor=lab.owner, repository=lab.pair[0].repository, gate="manual")
+    job = asking.queue_job(actor=lab.stranger, datasets=[lab.data], **asked)
+    assert [row.version for row in job.inputs.filter(role="adapter")] == [lab.merged, lab.pair[1]]
+    assert "exact mean are left out" in asking.check_job(actor=lab.stranger, datasets=[lab.data], **asked)["notes"][1]
+    measured = {"split": "test", "metrics": {}, "rows": 1, "device": "cpu", "seconds": 1.0}
+    Evaluation.objects.create(version=lab.pair[1], base=lab.pair[1].base, dataset=lab.data, **measured)
+    assert asking.check_job(actor=lab.stranger, **asked)["ok"]
+    repositories.update_repository(actor=lab.owner, repository=lab.data.repository, gate="manual")
+    assert "name the datasets" in asking.check_job(actor=lab.stranger, **asked)["problems"][0]["message"]

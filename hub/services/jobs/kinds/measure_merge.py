@@ -2,8 +2,8 @@
 
 from composition.recipes import MeasureMergeRecipe, MergeRecipe, Recipe
 from composition.registry import METHODS
-from hub import queries
-from hub.access import Viewer, lets_in
+from hub import access, queries
+from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import ADAPTER, Version
 from hub.services.jobs.draft import Draft
@@ -21,7 +21,7 @@ class MeasureMerge(JobKind):
     answer_page = "jobs/loss.html"
 
     def completed(self, viewer: Viewer, request: JobRequest) -> JobRequest:
-        """With those of the merge's inputs whose files the viewer may have, in their order."""
+        """With those of the merge's inputs that the viewer sees and whose files they may have, in their order."""
         if not request.adapters:
             return request
         merged, *given = request.adapters
@@ -29,7 +29,7 @@ class MeasureMerge(JobKind):
         if wrong := [version for version in given if version not in parents]:
             raise Invalid(f"{wrong[0]} is no input of {merged}; name the merge alone.", field="inputs")
         seen = queries.seen(viewer, [version.repository_id for version in parents])
-        shown = [one for one in parents if one.repository_id in seen and lets_in(viewer, one.repository)]
+        shown = [one for one in parents if one.repository_id in seen and access.lets_in(viewer, one.repository)]
         return request.replace(inputs={**request.inputs, ADAPTER: (merged, *shown)})
 
     def with_data(self, viewer: Viewer, recipe: Recipe, request: JobRequest) -> JobRequest:
@@ -49,7 +49,7 @@ class MeasureMerge(JobKind):
                 field="inputs",
             )
         if not inputs:
-            raise Invalid(f"No input of {merged} is there any more, or you may have none.", field="inputs")
+            raise Invalid(f"No input of {merged} is there any more, or you may see none.", field="inputs")
         if merged.base is None:
             raise Invalid(f"{merged} belongs to no base this hub knows: push it with its base.", field="base")
         if draft.request.base and draft.request.base.pk != merged.base_id:
@@ -79,7 +79,7 @@ class MeasureMerge(JobKind):
         on = ", ".join(map(str, draft.request.datasets))
         notes = [f"It measures {merged}, {len(inputs)} inputs, their exact mean and the base on {on}."]
         if len(inputs) < len(inputs_of_merge(merged)):
-            notes.append("Some inputs are gone, hidden from you or gated; they and the exact mean are left out.")
+            notes.append("Some inputs are gone, or you may not have their files; they and the exact mean are left out.")
         return notes
 
 
