@@ -5,6 +5,7 @@ Datasets are tasks, known by their place. Arms are compared on the same rows onl
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
 from typing import Any
 
 from composition.intervals import Interval, mean_of, paired_difference
@@ -63,8 +64,8 @@ class Figures:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What arms are put in order by, the best largest: the share, then the likelihood."""
-        return self.quality, -self.nll
+        """What arms are put in order by, the best largest: the share, then the likelihood; NaN is the worst."""
+        return self.quality, -self.nll if isfinite(self.nll) else -inf
 
     def first(self, rows: int) -> "Figures":
         """The same arm on the first rows of each task alone."""

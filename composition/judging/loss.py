@@ -6,6 +6,7 @@ over the tasks of merge minus yardstick, paired by rows, with its 95 % interval;
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from composition.intervals import Interval, in_percent, in_points, mean_of
@@ -36,7 +37,10 @@ def judge(arms: Mapping[str, Figures], tasks: int) -> dict[str, Any]:
 def _task(arms: Mapping[str, Figures], number: int) -> dict[str, Any]:
     here = {arm: figures.tasks[number] for arm, figures in arms.items()}
     merged = here[MERGED]
-    row: dict[str, Any] = {"nll": {arm: task.nll for arm, task in here.items() if task.tokens}, "rows": merged.rows}
+    row: dict[str, Any] = {
+        "nll": {arm: task.nll for arm, task in here.items() if task.tokens and isfinite(task.nll)},
+        "rows": merged.rows,
+    }
     if not merged.rows:
         return row | {"shares": {}, "best": None, "kept": {}, "less": None}
     best = max((arm for arm in here if arm.startswith(INPUT)), key=lambda arm: here[arm].share)

@@ -6,6 +6,7 @@ search that was killed goes on from there to the same end, since nothing is draw
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Protocol
 
 from composition.intervals import Interval
@@ -55,8 +56,8 @@ def search(
     measured on the last rows to compare with: the base, the inputs, the mean.
 
     {"rounds": rows by round, "best": candidate, "own": the mean of each task's best input, "arms": {arm: row}}; a row
-    is {"quality", "kept": that by "own", "nll", "tasks": [{"share", "rows"}], "rounds", "made" (seconds)}, of
-    candidates also "rank", and of those measured to the end "front" and "less": the best's share less theirs, {"value",
+    is {"quality", "kept": that by "own", "nll" (None for NaN), "tasks": [{"share", "rows"}], "rounds", "made"
+    (seconds)}, of candidates also "rank", and of those measured to the end "front" and "less": the best's share less theirs, {"value",
     "low", "high", "paired"}. RecipeError `budget` as `schedule`.
     """
     sizes = [list(ranks.values()).count(rank) for rank in dict.fromkeys(ranks.values())]
@@ -97,7 +98,8 @@ def _less(best: Figures, other: Figures) -> Interval:
 
 def _row(figures: Figures) -> dict[str, Any]:
     tasks = [{"share": task.share, "rows": task.rows} for task in figures.tasks]
-    return {"quality": figures.quality, "nll": figures.nll, "tasks": tasks, "made": round(figures.made, 3)}
+    nll = figures.nll if isfinite(figures.nll) else None
+    return {"quality": figures.quality, "nll": nll, "tasks": tasks, "made": round(figures.made, 3)}
 
 
 @dataclass(slots=True)

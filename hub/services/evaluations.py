@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from django.db import transaction
 
@@ -79,7 +80,7 @@ def _record(
         dataset=one.dataset,
         dataset_digest=one.dataset.content_digest,
         split=one.recipe["split"],
-        metrics=dict(one.metrics),
+        metrics={name: value for name, value in one.metrics.items() if isfinite(value)},
         rows=one.rows,
         hits=dict(one.hits),
         recipe=dict(one.recipe),

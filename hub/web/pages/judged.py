@@ -1,6 +1,7 @@
 """What is shown of answers about merges: what one lost, and the candidates of a search with their front."""
 
 from collections.abc import Callable
+from math import inf
 from urllib.parse import urlencode
 
 from composition.recipes import MeasureMergeRecipe
@@ -68,7 +69,9 @@ def searched(job: Job, name: Callable) -> dict:
     names = {"base": job.base.name, "mean": "exact mean"}
     names |= {f"input-{number}": name(row.version) for number, row in enumerate(adapters)}
     rows = [{**row, "arm": arm, "best": arm == told["best"]} for arm, row in told["arms"].items() if "recipe" in row]
-    rows.sort(key=lambda row: (row["rounds"], row["quality"], -row["nll"]), reverse=True)
+    rows.sort(
+        key=lambda row: (row["rounds"], row["quality"], -inf if row["nll"] is None else -row["nll"]), reverse=True
+    )
     beside = [{**row, "name": names[arm]} for arm, row in told["arms"].items() if arm in names]
     return {
         "candidates": rows[:SHOWN],

@@ -1,5 +1,6 @@
 """Judging merges: what one lost of its inputs, the search of the best, and the best as a merge."""
 
+from math import inf
 from typing import Any
 
 import click
@@ -115,7 +116,9 @@ def candidates_command(ctx, job_id, as_json, url) -> None:
 def show_search(told: dict[str, Any]) -> None:
     """Candidates, the best first, then what they are compared with."""
     rows = [row for row in told["arms"].values() if "label" in row]
-    rows.sort(key=lambda row: (row["rounds"], row["quality"], -row["nll"]), reverse=True)
+    rows.sort(
+        key=lambda row: (row["rounds"], row["quality"], -inf if row["nll"] is None else -row["nll"]), reverse=True
+    )
     cells = [
         [
             row["label"],

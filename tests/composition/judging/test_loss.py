@@ -58,6 +58,13 @@ def test_without_a_share_nothing_is_judged():
     assert found["tasks"][0]["nll"] == {"base": 1.5, "input-0": 1.5, "merge": 1.5}
 
 
+def test_a_likelihood_that_is_no_number_is_left_out():
+    given = arms(base=["00"], input_0=["11"], merge=["01"])
+    given["merge"].tasks[0].losses = [float("nan")]
+    found = judge(given, 1)
+    assert found["tasks"][0]["nll"] == {"base": 1.5, "input-0": 1.5} and found["tasks"][0]["shares"]["merge"] == 0.5
+
+
 def test_an_input_that_has_nothing_right_divides_nothing():
     found = judge(arms(base=[digits(0)], input_0=[digits(0)], merge=[digits(0)]), 1)
     assert found["tasks"][0]["kept"]["merge"] is None

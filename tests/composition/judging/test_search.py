@@ -1,6 +1,7 @@
 """The search on figures that are known: it finds the best, goes on after a kill, and reads each row once."""
 
 import itertools
+import json
 import random
 
 import pytest
@@ -98,3 +99,14 @@ def test_equal_shares_are_told_apart_by_likelihood():
         return Figures([Task("1" * (end - begin), [{"a": 3.0, "b": 1.0}[arm]] * (end - begin), [1] * (end - begin))])
 
     assert search({"a": 2, "b": 2}, [8], MergeSearchRecipe(first_rows=4, rows=8), measure)["best"] == "b"
+
+
+def test_a_candidate_whose_numbers_broke_is_the_last_of_equals_and_breaks_nothing():
+    def measure(arm, begin, end):
+        loss = {"a": 3.0, "broken": float("nan"), "c": 4.0}[arm]
+        return Figures([Task("0" * (end - begin), [loss] * (end - begin), [1] * (end - begin))])
+
+    for names in itertools.permutations(["a", "broken", "c"]):
+        found = search(dict.fromkeys(names, 2), [8], MergeSearchRecipe(first_rows=4, rows=8), measure)
+        assert found["best"] == "a" and found["arms"]["broken"]["nll"] is None
+        json.dumps(found, allow_nan=False)

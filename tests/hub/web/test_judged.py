@@ -100,7 +100,7 @@ def searched(lab) -> Job:
     for n, rank in enumerate((2, 4)):
         mine = {"label": f"svd rank {rank}", "rank": rank, "recipe": {**recipe, "rank": rank}}
         arms[str(n)] = {**plain, **mine, "front": n == 0, "less": less}
-    arms["2"] = {**plain, "label": "svd out", "rank": 2, "recipe": recipe, "rounds": 1}
+    arms["2"] = {**plain, "label": "svd out", "rank": 2, "recipe": recipe, "rounds": 1, "nll": None}
     told = {"rounds": [2, 4], "best": "0", "own": 0.8, "arms": arms, "splits": ["test"], "metric": "exact_match"}
     Job.objects.filter(pk=job.pk).update(state=State.DONE, outcome={"search": told})
     return Job.objects.get(pk=job.pk)
