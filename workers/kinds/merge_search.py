@@ -58,6 +58,7 @@ def merge_search(attempt: Attempt, worker: Worker) -> None:
         measure,
         beside=list(beside),
         kept=FiguresOnDisk(work),
+        called=labels | _called(len(rows)),
         progress=attempt.progress,
     )
     for name, one in found.items():
@@ -74,6 +75,11 @@ def _beside(bench: Bench, rows: list[JobInput]) -> Arms:
     arms: Arms = {BASE: bench.bare}
     arms |= {f"{INPUT}{number}": lambda row=row: bench.stored(row) for number, row in enumerate(rows)}
     return arms | {MEAN: lambda: bench.merged(exact_mean(len(rows)), rows)}
+
+
+def _called(inputs: int) -> dict[str, str]:
+    """What progress calls the arms beside the candidates; inputs by their places, since a watcher may not see them."""
+    return {BASE: "the base", MEAN: "the exact mean"} | {f"{INPUT}{n}": f"input {n + 1}" for n in range(inputs)}
 
 
 def _task(result: Any, metric: str) -> Task:
