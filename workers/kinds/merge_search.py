@@ -13,7 +13,7 @@ from typing import Any
 from composition.facts import AdapterFacts
 from composition.judging.candidates import exact_mean, grid, label_of
 from composition.judging.figures import Figures, Task
-from composition.judging.loss import BASE, INPUT, MEAN
+from composition.judging.loss import BASE, INPUT, MEAN, called
 from composition.judging.search import search
 from composition.recipes import MergeSearchRecipe
 from composition.registry import recipe_from_dict
@@ -58,7 +58,7 @@ def merge_search(attempt: Attempt, worker: Worker) -> None:
         measure,
         beside=list(beside),
         kept=FiguresOnDisk(work),
-        called=labels | _called(len(rows)),
+        called=labels | {arm: called(arm) for arm in beside},
         progress=attempt.progress,
     )
     for name, one in found.items():
@@ -75,11 +75,6 @@ def _beside(bench: Bench, rows: list[JobInput]) -> Arms:
     arms: Arms = {BASE: bench.bare}
     arms |= {f"{INPUT}{number}": lambda row=row: bench.stored(row) for number, row in enumerate(rows)}
     return arms | {MEAN: lambda: bench.merged(exact_mean(len(rows)), rows)}
-
-
-def _called(inputs: int) -> dict[str, str]:
-    """What progress calls the arms beside the candidates; inputs by their places, since a watcher may not see them."""
-    return {BASE: "the base", MEAN: "the exact mean"} | {f"{INPUT}{n}": f"input {n + 1}" for n in range(inputs)}
 
 
 def _task(result: Any, metric: str) -> Task:
