@@ -128,9 +128,8 @@ class _Found:
         last = max((task.rows for task in self.seen[arm].tasks), default=0) if arm in self.seen else 0
         self.seen[arm] = found.first(rows)
         self.done += sum(min(rows, there) - min(last, there) for there in self.tasks)
-        self.progress(
-            min(self.done / self.total, 1.0), f"{said}: {self.called.get(arm, arm)}", quality=self.seen[arm].quality
-        )
+        words = f"{said}: {self.called.get(arm, arm)}"
+        self.progress(min(self.done / self.total, 1.0), words, quality=self.seen[arm].quality)
         return self.seen[arm]
 
     def of(self, arm: str) -> Figures:
