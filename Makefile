@@ -11,7 +11,7 @@ NEEDED := requirements.txt requirements-models.txt
 STAMP := $(VENV)/.ready-$(shell cat $(NEEDED) | cksum | tr ' ' '-')
 TORCH := $(shell grep '^torch==' requirements.txt)
 TRITON := triton==3.9.0
-BENCHES := $(addprefix bench/,$(addsuffix .py,merge merge_cores moe moe_gpu moe_toy transfer generate cards export transfer_rate))
+BENCHES := $(addprefix bench/,$(addsuffix .py,merge merge_cores elementwise moe moe_gpu moe_toy transfer generate cards export transfer_rate))
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A test run starts dozens of Pythons: what one has compiled, the next need not.
 COMPILED := PYTHONDONTWRITEBYTECODE=

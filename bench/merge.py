@@ -1,6 +1,6 @@
 """Merges against what people use today: LoRA-LEGO with scikit-learn's KMeans on raw units, exact SVD with PEFT.
 
-    python bench/merge.py [--quick] [--json FILE]
+    python bench/merge.py [--quick] [--report] [--json FILE]
 
 Eight rank-16 adapters from different random starts (the usual case, and the slowest: nothing to cluster) merged to
 rank 16, one thread a side. Speed is CPU seconds, memory the peak of anonymous RSS over Python with torch imported,
@@ -234,14 +234,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer widths, 4 layers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument("--report", action="store_true", help="only the report of the merge page, see merge_report.py")
     parser.add_argument("--measure", nargs=2, metavar=("METHOD", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure[0], Path(arguments.measure[1]))))
         return
-    rows = lego_rows([4096] if arguments.quick else [1024, 2048, 4096])
-    rows += svd_rows([1024] if arguments.quick else [1024, 2048, 4096])
-    rows += whole_model_rows(4 if arguments.quick else 32, peft_memory=not arguments.quick)
+    if arguments.report:
+        from merge_report import report_rows
+
+        rows = report_rows(4 if arguments.quick else 32)
+    else:
+        rows = lego_rows([4096] if arguments.quick else [1024, 2048, 4096])
+        rows += svd_rows([1024] if arguments.quick else [1024, 2048, 4096])
+        rows += whole_model_rows(4 if arguments.quick else 32, peft_memory=not arguments.quick)
     tell(rows, arguments.json)
 
 

@@ -3,7 +3,8 @@
     python bench/transfer_rate.py [--quick] [--json FILE]
 
 Starts a hub's web server (the command of `make up`) over a fresh data folder. Uploads: huggingface_hub by Xet, by LFS
-and inside commits, `hubctl push`; each in a process of its own with a fresh cache, timed without its start. Downloads
+and inside commits, `hubctl push`; each in a process of its own with a fresh cache, timed without its start. Beside them
+what the same client sends to a server that keeps nothing (`sink.py`): no hub can make it faster. Downloads
 by 1 and 8 clients over plain HTTP. Then 32 clients that ask for pages of the API, and the server's memory while a small
 and a large file go up. Where nginx is installed, it serves the same file. All clients run on the server's machine.
 """
@@ -32,6 +33,7 @@ os.environ |= {"HUB_DATA": str(DATA / "hub"), "DJANGO_SETTINGS_MODULE": "hub.set
 
 from hub_server import Server, centile  # noqa: E402
 from large_files import BASE, CONFIG, MB, WIDTH, adapter, plain, shapes, small  # noqa: E402
+from least import floor, nginx, sink  # noqa: E402
 
 BLOCK = 1 << 20
 HF = """
@@ -111,13 +113,13 @@ class Clients:
     def __init__(self, server: Server, secret: str) -> None:
         self.server, self.secret, self.count, self.large = server, secret, 0, ""
 
-    def push(self, program: str, write: Callable[[Path, int], object], **environment: str) -> float:
-        """Seconds of a push of what `write` makes."""
+    def push(self, program: str, write: Callable[[Path, int], object], *, port: int = 0, **environment: str) -> float:
+        """Seconds of a push of what `write` makes, to the hub or to another server's port."""
         self.count += 1
         folder, repo = DATA / f"push-{self.count}", f"ada/push-{self.count}"
         folder.mkdir()
         write(folder, self.count)
-        url = f"http://127.0.0.1:{self.server.port}"
+        url = f"http://127.0.0.1:{port or self.server.port}"
         known = {"HF_ENDPOINT": url, "HUBCTL_URL": url, "HUBCTL_TOKEN": self.secret, "HF_HOME": f"{folder}-home"}
         quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", program.format(repo=repo, folder=folder)]
@@ -129,22 +131,6 @@ class Clients:
         return float(done.stdout.split()[-1])
 
 
-def floor(megabytes: int) -> float:
-    """MB/s of reading a file, hashing it and writing it elsewhere, synced."""
-    source, target = plain(megabytes)(DATA, 0), DATA / "copy"
-    began = time.perf_counter()
-    digest = hashlib.sha256()
-    with source.open("rb", buffering=0) as read, target.open("wb", buffering=0) as out:
-        while block := read.read(BLOCK):
-            digest.update(block)
-            out.write(block)
-        os.fsync(out.fileno())
-    seconds = time.perf_counter() - began
-    source.unlink()
-    target.unlink()
-    return megabytes / seconds
-
-
 WAYS = {
     "upload by Xet": (HF, plain, {}),
     "upload by LFS": (HF, plain, {"HF_HUB_DISABLE_XET": "1"}),
@@ -154,20 +140,31 @@ WAYS = {
 
 
 def uploads(clients: Clients, megabytes: int, rounds: int) -> list[dict]:
-    """Rows of every way up, each round beside a floor of its own."""
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WAYS}
-    for _ in range(rounds):
-        for name, (program, write, environment) in WAYS.items():
-            least, cpu = floor(megabytes), clients.server.cpu()
-            seconds = clients.push(program, write(megabytes), **environment)
-            found[name].append((megabytes / seconds, least, (clients.server.cpu() - cpu) * 1000 / megabytes))
-            if write is plain and not clients.large:
-                clients.large = f"ada/push-{clients.count}/resolve/main/large.safetensors"
+    """Rows of every way up, each round beside a floor of its own and the same client before the sink."""
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in WAYS}
+    with sink() as port:
+        for _ in range(rounds):
+            for name, (program, write, environment) in WAYS.items():
+                least, cpu = floor(megabytes, DATA), clients.server.cpu()
+                seconds = clients.push(program, write(megabytes), **environment)
+                cpu = (clients.server.cpu() - cpu) * 1000 / megabytes
+                if write is plain and not clients.large:
+                    clients.large = f"ada/push-{clients.count}/resolve/main/large.safetensors"
+                alone = 0.0
+                if write is not small:
+                    alone = megabytes / clients.push(program, write(megabytes), port=port, **environment)
+                found[name].append((megabytes / seconds, least, alone, cpu))
     rows = []
     for name, figures in found.items():
-        ours, least, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
+        ours, least, alone, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
         rows.append(row(name, "sha256 + copy, synced", ours, least, "MB/s"))
-        print(f"{name}: {ours:.0f} MB/s, floor {least:.0f}, server {cpu:.2f} CPU seconds a GB", flush=True)
+        if alone:
+            rows.append(row(name, "the client before a sink", ours, alone, "MB/s"))
+            rows.append(row(f"{name}, the client before a sink", "sha256 + copy, synced", alone, least, "MB/s"))
+        print(
+            f"{name}: {ours:.0f} MB/s, floor {least:.0f}, sink {alone:.0f}, server {cpu:.2f} CPU seconds a GB",
+            flush=True,
+        )
     return rows
 
 
@@ -176,8 +173,10 @@ def downloads(server: Server, path: str, megabytes: int, rounds: int) -> list[di
     rows = []
     for clients in (1, 8):
         rates = [fetch(server.port, f"/{path}", clients, megabytes) for _ in range(rounds)]
-        rows.append(row(f"download, {clients} at once", "sha256 + copy, synced", max(rates), floor(megabytes), "MB/s"))
-        with nginx(megabytes) as port:
+        rows.append(
+            row(f"download, {clients} at once", "sha256 + copy, synced", max(rates), floor(megabytes, DATA), "MB/s")
+        )
+        with nginx(megabytes, DATA) as port:
             if port:
                 theirs = max(fetch(port, "/large.safetensors", clients, megabytes) for _ in range(rounds))
                 rows.append(row(f"download, {clients} at once", "nginx", max(rates), theirs, "MB/s"))
@@ -200,27 +199,6 @@ sys.exit(came < {megabytes * MB})
     if any(process.wait() for process in under_way):
         raise SystemExit(f"A download of {path} failed.")
     return clients * megabytes / (time.perf_counter() - began)
-
-
-@contextlib.contextmanager
-def nginx(megabytes: int) -> Iterator[int]:
-    """The port of an nginx that serves a file of the same size; 0 where there is none."""
-    if not shutil.which("nginx"):
-        yield 0
-        return
-    from hub.runtime.valkey import free_port
-
-    folder, port = DATA / "nginx", free_port("127.0.0.1")
-    folder.mkdir(exist_ok=True)
-    plain(megabytes)(folder, 0)
-    server = f"server {{ listen 127.0.0.1:{port}; root {folder}; sendfile on; }}"
-    text = f"pid {folder}/pid; daemon off; events {{}} http {{ access_log off; {server} }}"
-    (folder / "conf").write_text(text)
-    process = subprocess.Popen(["nginx", "-c", str(folder / "conf"), "-e", str(folder / "log")])
-    time.sleep(1.0)
-    yield port
-    process.terminate()
-    process.wait()
 
 
 def memory(clients: Clients, megabytes: int) -> list[dict]:

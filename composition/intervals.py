@@ -22,6 +22,16 @@ class Interval:
     paired: bool = False
 
 
+def in_percent(share: float) -> str:
+    """A share as "12.3 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def in_points(difference: float) -> str:
+    """A difference of shares in points of a hundred, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
 def wilson(hits: float, rows: int) -> Interval:
     """The share `hits / rows`; `rows` is at least 1."""
     share, z = hits / rows, Z * Z

@@ -31,6 +31,7 @@ class HasRecipe(Protocol):
 Home = TypeVar("Home", bound=HasRecipe)
 FIRST = {
     "merge": "lego",
+    "compare": "compare-merges",
     "assemble": "meteora",
     "transfer": "trans-lora",
     "discriminator": "discriminator",

@@ -205,6 +205,15 @@ class Hub(Bases, People):
         """The job's log lines after line id `after`."""
         return list(self._pages(f"/jobs/{job_id}/log", after=after))
 
+    def job_recipe(self, job_id: int) -> str:
+        """The job as YAML, which `read_recipe` reads."""
+        with self.transport.stream(f"/jobs/{job_id}/recipe", headers={}) as response:
+            return response.read().decode("utf-8")
+
+    def read_recipe(self, text: str) -> dict[str, Any]:
+        """What a recipe's file asks for, of this hub or of mergekit: the parts of a job, and `notes`."""
+        return self.transport.json("POST", "/recipes", json={"text": text}, repeat=True)
+
     def cancel_job(self, job_id: int) -> dict[str, Any]:
         """Ask for the job's end; work done so far is dropped."""
         return self._post(f"/jobs/{job_id}/cancel", {})
@@ -229,6 +238,10 @@ class Hub(Bases, People):
         if dataset:
             params.append(("dataset", dataset))
         return self.transport.json("GET", "/compare", params=params)
+
+    def loss(self, name: str) -> dict[str, Any]:
+        """What the merge `name[@ref]` lost of its inputs, as it was last measured."""
+        return self._get(f"{version_path(name)}/loss")
 
     def verdict(self, name: str, **named: str | None) -> dict[str, Any]:
         """Whether the transferred `name[@ref]` lost something; `dataset` and `oracle` are names."""

@@ -7,6 +7,7 @@ a crash or Ctrl-C finds it again. Nothing is visible on the hub before the commi
 
 import base64
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from hubctl.client import Hub
 
 # A piece is acknowledged when it is on the hub's disk; a cut one costs little, as the hub keeps what came of it.
-PIECE, BLOCK = 64 << 20, 1 << 20
+# The next one is larger, unless something on the way takes no such bodies.
+PIECE, LARGEST, GROWTH, BLOCK = 64 << 20, 256 << 20, 4, 1 << 20
 BUSY_SECONDS = 900.0  # how long another request on the same upload is waited for, such as a commit of gigabytes
 HEAD = 1024  # bytes at a file's start by which the hub tells what it is, before all of it is sent
 MANY = 2000  # files; of more the hub takes none
@@ -186,13 +188,16 @@ def send(hub: "Hub", upload_id: str, file: LocalFile, received: int, moved: Move
     """Send `file` from byte `received` on. A cut connection is taken up again where the hub stands."""
     import httpx
 
-    failures = 0
+    failures, most, largest = 0, PIECE, LARGEST
     moved(file.path, received, file.size)
     while received < file.size:
+        piece = functools.partial(_send_piece, hub, upload_id, file, received, most, moved)
         try:
-            received, failures = _patiently(lambda at=received: _send_piece(hub, upload_id, file, at, moved)), 0
+            before, received, failures = received, _patiently(piece), 0
+            largest = largest if received != before else PIECE
+            most = min(GROWTH * most, largest)
         except httpx.TransportError as error:
-            failures += 1
+            failures, most, largest = failures + 1, PIECE, PIECE
             if failures >= TRIES:
                 raise hub.transport.unreachable(error) from None
             pause(failures)
@@ -200,13 +205,15 @@ def send(hub: "Hub", upload_id: str, file: LocalFile, received: int, moved: Move
         moved(file.path, received, file.size)
 
 
-def _send_piece(hub: "Hub", upload_id: str, file: LocalFile, offset: int, moved: Moved) -> int:
-    """One PUT of at most `PIECE` bytes; returns how much the hub holds then."""
-    length = min(PIECE, file.size - offset)
+def _send_piece(hub: "Hub", upload_id: str, file: LocalFile, offset: int, most: int, moved: Moved) -> int:
+    """One PUT of at most `most` bytes; returns how much the hub holds then, `offset` where a proxy takes fewer."""
+    length = min(most, file.size - offset)
     headers = {"Upload-Offset": str(offset), "Content-Length": str(length), "Content-Type": "application/octet-stream"}
     address = hub.transport.address(f"/uploads/{upload_id}/files/{quote(file.path)}")
     content = _piece(file, offset, length, moved)
     response = hub.transport.client.put(address, content=content, headers=headers)
+    if response.status_code == 413 and length > PIECE:
+        return offset
     if response.status_code == 409:
         body = response.json()
         if body.get("code") == "upload.committed":

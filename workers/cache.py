@@ -2,6 +2,7 @@
 
 A folder is named by the digest of its manifest and appears by one rename, so workers may share one cache, and a killed
 worker leaves nothing that looks complete. If store and cache are on one disk, files are hard links and cost nothing.
+What is made from versions and safe to lose, such as their Grams, lies beside them as a folder with one file (`keep`).
 Above the budget, the least recently used folders are removed first; a folder used within `keep_seconds` is never
 removed. What a job at work uses is held: the heartbeat touches it, so that no other worker takes it for unused. A
 folder that was being filled counts as a dead worker's after HUB_KEEP_UNUSED_HOURS without a write, as for gc.
@@ -13,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hub.services.upkeep.garbage import touched
 from hub.storage import blobs, digest
 
 PART = ".part-"
+KEPT = "kept"
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Cache:
         if self._whole(target, files):
             os.utime(target)
             return self.hold(target)
-        self._make_room(sum(entry.size for entry in files.values()), spare=target)
+        self._make_room(sum(entry.size for entry in files.values()), spare={target})
         with self.unfinished() as work:
             for path, entry in files.items():
                 self._fetch(entry, work / path)
@@ -60,6 +62,28 @@ class Cache:
                     raise
         return self.hold(target)
 
+    def kept(self, name: str) -> bytes | None:
+        """What was kept under a name; None where there is nothing (any more)."""
+        folder = self.root / name
+        try:
+            os.utime(folder)
+            return (folder / KEPT).read_bytes()
+        except OSError:
+            return None
+
+    def keep(self, made: Mapping[str, bytes]) -> None:
+        """Keep made bytes by name, in place of what stood there. What can't be written is left out, and logged."""
+        names = {self.root / name for name in made}
+        self._make_room(sum(map(len, made.values())), spare=names)
+        for folder in names:
+            try:
+                with self.unfinished() as work:
+                    (work / KEPT).write_bytes(made[folder.name])
+                    shutil.rmtree(folder, ignore_errors=True)
+                    work.rename(folder)
+            except OSError as error:
+                log.warning("%s is not kept: %s", folder.name, error)
+
     def made(self, key: str, fill: Callable[[Path], None]) -> Path:
         """The folder of what follows from a digest alone, filled by `fill(folder)` where it isn't there. It is held."""
         target = self.root / key
@@ -68,7 +92,7 @@ class Cache:
             return self.hold(target)
         with self.unfinished() as work:
             fill(work)
-            self._make_room(0, spare=target)
+            self._make_room(0, spare={target})
             try:
                 work.rename(target)
             except OSError:
@@ -135,9 +159,9 @@ class Cache:
     def _folders(self) -> list[Path]:
         return [path for path in self.root.iterdir() if path.is_dir()] if self.root.is_dir() else []
 
-    def _make_room(self, needed: int, spare: Path) -> None:
+    def _make_room(self, needed: int, spare: Set[Path]) -> None:
         """Remove the least recently used folders, and what killed workers left unfinished."""
-        used = sorted((path.stat().st_mtime, path) for path in self._folders() if path != spare)
+        used = sorted((path.stat().st_mtime, path) for path in self._folders() if path not in spare)
         total = sum(_size(path) for _, path in used) + needed
         for when, path in used:
             if path.name.startswith(PART):

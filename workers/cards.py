@@ -177,7 +177,7 @@ def _data(job: Job, data: Sequence[Version], report: dict) -> list[str]:
     if not data:
         return []
     lines = ["", "## Data", "", "| data | rows read | tokens | sha256 |", "|---|---|---|---|"]
-    for name, version, read in zip(public_names(job, data), data, report["data"], strict=True):
+    for name, version, read in zip(public_names(job, data), data, report["read"], strict=True):
         lines.append(f"| `{name}` | {read['rows']} | {read['tokens']} | `{version.content_digest}` |")
     return lines
 

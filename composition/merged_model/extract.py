@@ -22,11 +22,11 @@ from .base_folder import BaseFolder, read_base
 from .lora_folder import write_lora
 from .low_rank import Leading, leading
 from .names import HEADS, TABLES, last
-from .plan import CONV1D, CONV1D_NAMES
+from .plan import CONV1D, CONV1D_NAMES, WITH_HEAD
 from .refusal import ExportRefused
 from .stored import FLOATS, Stored
 
-BLOCK = 16 * 1024 * 1024
+BLOCK = 4 * 1024 * 1024
 """Bytes of a weight in float32 that are read at once."""
 GAIN = 1e-8
 """The iteration stops when a sweep adds less than this share to what is kept of ‖ΔW‖²."""
@@ -82,7 +82,7 @@ def extract_lora(
             f"No matrix of {tuned_folder} differs from {base_folder}'s, so there is nothing to extract. Give the "
             "folder of a model that was fine-tuned from this base.",
         )
-    task = "CAUSAL_LM" if str((base.config.get("architectures") or [""])[0]).endswith("ForCausalLM") else None
+    task = "CAUSAL_LM" if str((base.config.get("architectures") or [""])[0]).endswith(WITH_HEAD) else None
     conv1d = any(pair.transposed for pair in pairs)
     size = write_lora(out, found, base_name=base_name, task=task, conv1d=conv1d)
     whole = math.sqrt(sum(row["norm"] ** 2 for row in rows.values()))
@@ -141,11 +141,13 @@ def _extract(pair: Pair, rank: int, energy: float | None) -> tuple[Tensor, Tenso
             end = min(begin + step, height)
             yield slice(begin, end), _rows(pair.tuned, begin, end) - _rows(pair.base, begin, end)
 
-    found = leading(difference, height, width, min(rank, height, width), gain=GAIN)
+    try:
+        found = leading(difference, height, width, min(rank, height, width), gain=GAIN)
+    except FloatingPointError:
+        words = f"{pair.module}: the difference of the models holds NaN or infinite values. Save or fetch them again."
+        raise ExportRefused("weights", words) from None
     if found.square == 0:
         return None
-    if not math.isfinite(found.square):
-        raise ExportRefused("weights", f"{pair.module}: the difference holds NaN or infinite values. Save it again.")
     kept = len(found.S) if energy is None else found.cut(energy)
     root = found.S[:kept].sqrt()
     left, right = found.U[:, :kept] * root, (found.V[:, :kept] * root).mT

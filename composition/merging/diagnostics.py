@@ -5,8 +5,11 @@ Targets, for the weights w that the recipe aims at, scaled to Σ|w| = n adapters
     sum = Σ_i w_i ΔW_i,    mean = sum / n
 
 `error_sum` and `error_mean` are ‖ΔW' − target‖_F / ‖target‖_F, `norm` is ‖ΔW'‖_F and `norm_inputs` are the ‖ΔW_i‖_F
-without weights (None where an adapter lacks the module). An error whose target is zero is None. The summary puts all
-modules into one vector: its norms and errors are those of the whole update.
+without weights (None where an adapter lacks the module). An error whose target is zero is None. `kept_inputs` says how
+much of each adapter the result holds, ⟨ΔW', ΔW_i⟩ / ‖ΔW_i‖²: 1 where ΔW' is ΔW_i and things at right angles to it, 0
+where nothing of it is left, below 0 where the result pulls the other way. `balance` is the least of them over the
+largest, 0 where one is not above 0. The summary puts all modules into one vector: its figures are those of the whole
+update.
 
 Results that are combinations of the inputs' units go through `Report.add`, by Gram traces of a whole group. Any other
 factors, as trimming and sparsifying methods leave them, go through `Report.measure`.
@@ -45,6 +48,7 @@ class Report:
     names: list[str]
     modules: dict[str, dict[str, Any]] = field(default_factory=dict)
     squares: dict[str, float] = field(default_factory=dict)
+    shared: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def target(self, units: Units) -> Tensor:
@@ -65,9 +69,10 @@ class Report:
             "off_mean": root(result - 2 * shared / count + whole / count**2),
         }
         inputs = grams.norm_blocks(group[0].ranks)
+        kept = grams.inner_blocks(left, right, group[0].ranks)
         for m, units in enumerate(group):
             row = {key: float(values[m]) for key, values in figures.items()}
-            self.add_row(units, left.shape[-1], row, inputs[m])
+            self.add_row(units, left.shape[-1], row, inputs[m], kept[m])
 
     def add_core(self, units: Units, cores: Cores, u: Tensor, v: Tensor) -> None:
         """Measure a result Q_B U V Q_Aᵀ of a module, U [p, k] and V [k, q] in the bases of its cores."""
@@ -80,7 +85,10 @@ class Report:
             "off_sum": float((result - whole).norm()),
             "off_mean": float((result - whole / count).norm()),
         }
-        self.add_row(units, u.shape[1], norms, cores.norms())
+        left, right = cores.left.mT @ u, v @ cores.right.mT
+        each = (left * right.mT).sum(1)  # ⟨ΔW', b_i a_iᵀ⟩ of each unit
+        shared = torch.stack([part.sum() for part in each.split(list(cores.ranks))])
+        self.add_row(units, u.shape[1], norms, cores.norms(), shared)
 
     def measure(self, units: Units, A: Tensor, B: Tensor, scale: float = 1.0) -> dict[str, Any]:
         """Measure any factors, A [r, in] and B [out, r] of ΔW' = scale · B A, against the inputs' units of a module.
@@ -94,10 +102,13 @@ class Report:
         joint = beside(units, Factors(A, B, scale))
         result, *inputs = (joint.scatter(row) for row in torch.eye(count + 1).tolist())
         target = joint.scatter([0.0, *share(self.recipe.aim(count), count)])
-        asked = torch.stack([result, target, result - target, result - target / count, *inputs])
-        norm, whole, off_sum, off_mean, *alone = combination_norms(joint, ["the result", *self.names], asked).tolist()
+        off_inputs = [result - one for one in inputs]
+        asked = torch.stack([result, target, result - target, result - target / count, *inputs, *off_inputs])
+        found = combination_norms(joint, ["the result", *self.names], asked)
+        norm, whole, off_sum, off_mean = found[:4].tolist()
+        alone, off = found[4:].split(count)
         norms = {"norm": norm, "sum": whole, "off_sum": off_sum, "off_mean": off_mean}
-        self.add_row(units, joint.ranks[0], norms, torch.tensor(alone, dtype=torch.float64))
+        self.add_row(units, joint.ranks[0], norms, alone, (norm**2 + alone**2 - off**2) / 2)
         row = self.modules[units.module]
         row["norm_sum"], row["cosine"] = whole, cosine(norm, whole, off_sum)
         return row
@@ -106,20 +117,24 @@ class Report:
         """Of the angle between the whole update and the whole sum."""
         return cosine(self.whole("norm"), self.whole("sum"), self.whole("off_sum"))
 
-    def add_row(self, units: Units, rank: int, norms: dict[str, float], inputs: Tensor) -> None:
-        """One module's row from its norms (of the result, the sum, the differences to sum and mean) and its inputs'."""
+    def add_row(self, units: Units, rank: int, norms: dict[str, float], inputs: Tensor, shared: Tensor) -> None:
+        """One module's row from its norms (of the result, the sum, the differences to sum and mean), its inputs' norms
+        [n], and the inner products of the result with each input [n]."""
         count = len(self.names)
+        kept = [ratio(float(part), float(norm) ** 2) for part, norm in zip(shared, inputs, strict=True)]
         self.modules[units.module] = {
             "rank": rank,
             "norm": norms["norm"],
             "norm_inputs": [float(norm) if r else None for norm, r in zip(inputs, units.ranks, strict=True)],
+            "kept_inputs": kept,
             "error_sum": ratio(norms["off_sum"], norms["sum"]),
             "error_mean": ratio(norms["off_mean"], norms["sum"] / count),
         }
         for key, value in norms.items():
             self.square(key, value)
-        for i, norm in enumerate(inputs.tolist()):
+        for i, (norm, part) in enumerate(zip(inputs.tolist(), shared.tolist(), strict=True)):
             self.square(f"input {i}", norm)
+            self.shared[i] = self.shared.get(i, 0.0) + part
 
     def square(self, key: str, value: float) -> None:
         """Add a module's norm to the norm over all modules."""
@@ -134,6 +149,7 @@ class Report:
         count = len(self.names)
         modules = dict(sorted(self.modules.items()))
         ranks = [row["rank"] for row in modules.values()]
+        kept = [ratio(self.shared.get(i, 0.0), self.squares.get(f"input {i}", 0.0)) for i in range(count)]
         return {
             "method": self.recipe.kind,
             "rank": max(ranks),
@@ -145,6 +161,8 @@ class Report:
                 "rank_max": max(ranks),
                 "norm": self.whole("norm"),
                 "norm_inputs": [self.whole(f"input {i}") for i in range(count)],
+                "kept_inputs": kept,
+                "balance": balance(kept),
                 "error_sum": ratio(self.whole("off_sum"), self.whole("sum")),
                 "error_mean": ratio(self.whole("off_mean"), self.whole("sum") / count),
                 **summary,
@@ -169,6 +187,12 @@ def share(weights: Sequence[float] | None, count: int) -> list[float]:
 def ratio(part: float, whole: float) -> float | None:
     """part / whole, None where the whole is zero: JSON has no infinity."""
     return part / whole if whole > 0 else None
+
+
+def balance(kept: Sequence[float | None]) -> float | None:
+    """The least kept share over the largest, 0 where one is not above 0; None where nothing is known of any."""
+    known = [share for share in kept if share is not None]
+    return max(min(known), 0.0) / max(known) if known and max(known) > 0 else (0.0 if known else None)
 
 
 def cosine(one: float, other: float, difference: float) -> float | None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from composition.merging.units import Units, refuse_nonfinite
+from composition.merging.units import Units, refuse_nonfinite, spans_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,15 @@ class Grams:
         """[M]: ‖B̂ diag(t) Â‖²_F for t [M, R]."""
         return (target[:, None, :] @ (self.A * self.B) @ target[:, :, None]).flatten()
 
+    def inner_blocks(self, left: Tensor, right: Tensor, ranks: Sequence[int]) -> Tensor:
+        """[M, n]: ⟨B̂ X Y Â, ΔW_i⟩ with each adapter's units alone, for X [M, R, k], Y [M, k, R]."""
+        each = ((self.B @ left) * (self.A @ right.mT)).sum(-1)
+        return torch.stack([part.sum(-1) for part in each.split(list(ranks), -1)], 1)
+
     def norm_blocks(self, ranks: Sequence[int]) -> Tensor:
         """[M, n]: ‖ΔW_i‖_F of each adapter's units alone; `ranks` gives the blocks."""
         product = self.A * self.B
-        ends = torch.tensor(ranks).cumsum(0).tolist()
-        spans = [slice(end - rank, end) for end, rank in zip(ends, ranks, strict=True)]
+        spans = spans_of(ranks)
         return torch.stack([product[:, span, span].sum((-1, -2)) for span in spans], 1).clamp_min(0).sqrt()
 
 

@@ -84,10 +84,10 @@ def _merge_group(
     gram = grams(group, report.names, orders=content)
     if _coincide(gram.A) or _coincide(gram.B):
         gram = grams(group, report.names, orders=content, exact=True)
-    features = _feature_gram(gram, weights, recipe.profile)
+    features = feature_gram(gram, weights, recipe.profile)
     order = _draw_order(gram, weights, content)
     here, other = cluster(features, k, seeds=seeds, n_init=recipe.n_init, order=order)
-    output = _output_factor(first, k, recipe)
+    output = output_factor(first.ranks, k, recipe)
 
     results = []
     sides = torch.empty(2, 2, len(group), first.count, k, dtype=torch.float64)  # seed, X | Yᵀ, module, R, k
@@ -118,7 +118,8 @@ def _coincide(gram: Tensor) -> bool:
     return bool((closest.amin(-1) < CLOSE * norms.amax(-1)).any())
 
 
-def _feature_gram(gram: Grams, weights: Tensor, profile: str) -> Tensor:
+def feature_gram(gram: Grams, weights: Tensor, profile: str) -> Tensor:
+    """[M, R, R]: the Gram of what the profile clusters on, for each unit's weight [R]."""
     if profile == "nsc":
         return _unit_diagonal(gram.A) + _unit_diagonal(gram.B) * torch.outer(weights.sign(), weights.sign())
     root = weights.abs().sqrt()
@@ -132,7 +133,7 @@ def _draw_order(gram: Grams, weights: Tensor, content: list[Tensor]) -> Tensor:
     The norms of half-normalised units are √2, all of them, and would leave the order to rounding.
     """
     first = torch.stack(content)
-    norms = _feature_gram(gram, weights, "paper").diagonal(dim1=-2, dim2=-1)
+    norms = feature_gram(gram, weights, "paper").diagonal(dim1=-2, dim2=-1)
     return first.gather(1, norms.gather(1, first).argsort(dim=-1, stable=True))
 
 
@@ -143,9 +144,9 @@ def _unit_diagonal(gram: Tensor) -> Tensor:
     return gram * inverse[:, :, None] * inverse[:, None, :]
 
 
-def _output_factor(units: Units, k: int, recipe: LegoRecipe) -> float:
-    """√(r/k)."""
-    ranks = [rank for rank in units.ranks if rank]
+def output_factor(ranks: Sequence[int], k: int, recipe: LegoRecipe) -> float:
+    """√(r/k), for the ranks of the adapters, 0 for one that lacks the module."""
+    ranks = [rank for rank in ranks if rank]
     r_ref = "sum" if recipe.profile == "ctm" else recipe.r_ref
     r = {"mean": sum(ranks) / len(ranks), "max": max(ranks), "sum": sum(ranks)}[r_ref]
     return (r / k) ** 0.5

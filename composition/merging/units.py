@@ -126,6 +126,12 @@ def pool(adapters: Sequence[LoraWeights], module: str) -> Units:
     return Units(module, factors, scale.abs().sqrt(), sign, tuple(f.rank if f else 0 for f in present))
 
 
+def spans_of(ranks: Sequence[int]) -> list[slice]:
+    """Where each adapter's units stand among those of all, for its number of units, 0 where it has none."""
+    ends = np.cumsum(ranks).tolist()
+    return [slice(end - rank, end) for end, rank in zip(ends, ranks, strict=True)]
+
+
 def module_names(adapters: Sequence[LoraWeights]) -> list[str]:
     """Every module that any adapter has, sorted."""
     return sorted({module for adapter in adapters for module in adapter})

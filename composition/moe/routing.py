@@ -4,7 +4,6 @@ A token's expert in a module is a distribution over the n experts: MeteoRA's wei
 that falls on each expert's ranks. Shares are means of these over real tokens and, in a layer, over its modules.
 """
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from composition.moe.lora_moe_peft import MoELinear, Routing, SmoraLinear, recor
 from composition.progress import Progress, ignore
 from composition.recipes import AssembleRecipe, MeteoraRecipe
 from composition.running.prompting import Prompting, pieces
+from composition.running.reading import keeps_logits
 
 LAYER = re.compile(r"\.(\d+)\.")
 
@@ -44,7 +44,7 @@ def expert_names(model: Any) -> list[str]:
 
 def forward(model: Any, batch: Batch, keep: int | None = None) -> Tensor:
     """Logits [B, W or the last `keep`, vocabulary] in the model's dtype."""
-    some = {} if keep is None or not _keeps(model) else {"logits_to_keep": keep}
+    some = {} if keep is None or not keeps_logits(model) else {"logits_to_keep": keep}
     return model(
         input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.place, use_cache=False, **some
     ).logits
@@ -153,11 +153,6 @@ def _mean(sums: list[Tensor], tokens: int) -> list[float]:
 def _reading(max_length: int, batch_size: int) -> AssembleRecipe:
     """Rows are read as they are: none held out, nothing asked of the data."""
     return MeteoraRecipe(train="prototype", max_length=max_length, batch_size=batch_size, holdout=0.0)
-
-
-def _keeps(model: Any) -> bool:
-    """Whether the base can skip the logits that are not needed."""
-    return "logits_to_keep" in inspect.signature(model.get_base_model().forward).parameters
 
 
 def _device(model: Any) -> torch.device:

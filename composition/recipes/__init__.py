@@ -6,6 +6,7 @@ from composition.recipes.discriminator import DiscriminatorRecipe
 from composition.recipes.evaluate import EvaluateRecipe
 from composition.recipes.fingerprint import FingerprintRecipe
 from composition.recipes.generate import GenerateRecipe
+from composition.recipes.judging import MeasureMergeRecipe, MergeSearchRecipe
 from composition.recipes.memory import check_memory, memory_estimate
 from composition.recipes.merge import AverageRecipe, CatRecipe, LegoRecipe, MergeRecipe, SvdRecipe
 from composition.recipes.moe import MeteoraRecipe, SmoraRecipe
@@ -25,7 +26,9 @@ __all__ = [
     "GenerateRecipe",
     "LegoRecipe",
     "LoRamRecipe",
+    "MeasureMergeRecipe",
     "MergeRecipe",
+    "MergeSearchRecipe",
     "MeteoraRecipe",
     "PortLlmRecipe",
     "Recipe",

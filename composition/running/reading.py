@@ -44,13 +44,19 @@ class Scored:
     each: list[float] = field(default_factory=list)
 
 
+def keeps_logits(model: Any) -> bool:
+    """Whether a model, with or without an adapter, can skip the logits that are not needed (`logits_to_keep`)."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+
+
 class Reader:
     """A model, read in pieces: shared prefix, prompts, then answers on top of the prompts' cache."""
 
     def __init__(self, model: Any, prompting: Prompting) -> None:
         self.model, self.prompting = model, prompting
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
+        self.keeps = keeps_logits(model)
         self.config = inner.config
         self.longest = getattr(inner.config, "max_position_embeddings", None)
         self.device = next(model.parameters()).device

@@ -3,10 +3,13 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from hub.front.refusals import Headers
+
+if TYPE_CHECKING:
+    from hub.front.pieces import Onward
 
 # A streamed answer of at most this is joined at once, as waiting for its reader costs more.
 JOINED = 256 << 10
@@ -15,7 +18,10 @@ ONCE = {b"content-length", b"content-type", b"transfer-encoding"}
 
 @dataclass(slots=True)
 class Answer:
-    """What the application answered: `body` where it is whole, else `blocks`, to be closed by `close`."""
+    """What the application answered: `body` where it is whole, else `blocks`, to be closed by `close`.
+
+    `live` marks a stream of events, `onward` says who takes the next pieces of a body, see `hub.front.pieces`.
+    """
 
     status: int
     headers: Headers
@@ -23,6 +29,7 @@ class Answer:
     blocks: Iterator[bytes] | None = None
     close: Callable[[], None] = field(default=lambda: None)
     live: object | None = None
+    onward: "Onward | None" = None
 
 
 def environ_of(scope: dict, *, block: int) -> dict:
@@ -90,7 +97,7 @@ def call(application: Callable, environ: dict) -> Answer:
         return Answer(status, headers, close=close, live=live)
     if _is_whole(result, headers):
         try:
-            return Answer(status, headers, body=b"".join(result))
+            return Answer(status, headers, body=b"".join(result), onward=getattr(result, "onward", None))
         finally:
             close()
     return Answer(status, headers, blocks=iter(result), close=close)

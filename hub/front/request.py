@@ -76,11 +76,13 @@ class Request:
         return await self._spooled(environ, most, seconds, ask_first=not small)
 
     async def _in_pieces(self, environ: dict, offset: int) -> Answer:
-        async def hand_over(start: int, stream, length: int, number: int, more: bool) -> Answer:
-            piece = {**with_body(environ, stream, length), "HTTP_UPLOAD_OFFSET": str(start)}
-            return await self._ask({**piece, "hub.piece": number, "hub.more": more})
+        async def hand_over(piece: pieces.Piece, more: bool, onward: pieces.Onward | None) -> Answer:
+            asked = {**with_body(environ, piece.stream(), piece.size), "HTTP_UPLOAD_OFFSET": str(piece.offset)}
+            asked |= {"hub.declared": self.body.declared, "hub.onward": onward}
+            return await self._ask({**asked, "hub.piece": piece.number, "hub.more": more})
 
-        return await pieces.relay(self.body, offset, hand_over, self.limits, self.front.memory)
+        way = pieces.Way(hand_over, self.front.blocks.run)
+        return await pieces.relay(self.body, offset, way, self.limits, self.front.memory)
 
     async def _spooled(self, environ: dict, most: int, seconds: float | None, *, ask_first: bool) -> Answer:
         """Receive the whole body. A large one is received only when the application, asked first, would read it."""

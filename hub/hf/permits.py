@@ -11,8 +11,8 @@ from django.core import signing
 
 from hub import access
 from hub.access import Viewer
-from hub.errors import HubError
-from hub.models import Repository, Token, User
+from hub.errors import HubError, NotFound
+from hub.models import ChunkStore, Repository, Token, User
 from hub.services import tokens
 
 SALT = "hub.hf.permits"
@@ -55,6 +55,15 @@ def read(purpose: str, text: str, *, seconds: int | None, status: int = 403) -> 
         raise _refused("This permit is no longer good: its token or its repository is gone.", status)
     viewer = access.viewer_of_token(token) if token else access.ANONYMOUS
     return Permit(viewer.user, _may(viewer, found, need, status), facts)
+
+
+def chunk_store(permit: Permit, pk: object) -> ChunkStore:
+    """The store of this number that the permit's user fills for its repository; NotFound where there is none."""
+    found = ChunkStore.objects.filter(pk=pk, user=permit.user, repository=permit.repository).first()
+    if found is None:
+        raise NotFound("There is no such upload; begin it anew.", code="arrival.store_gone")
+    found.user, found.repository = permit.user, permit.repository
+    return found
 
 
 def _may(viewer: Viewer, repository: Repository, need: str, status: int) -> Repository:

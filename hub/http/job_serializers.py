@@ -13,6 +13,7 @@ from rest_framework import serializers
 from hub import access, queries
 from hub.models import Evaluation, Job, JobFile, JobInput, JobLog, Repository
 from hub.names import DATASETS, worker_name
+from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.waiting import waiting_for
 
 HIDDEN = "(hidden)"
@@ -77,12 +78,12 @@ class Sight:
         return json.loads(self.tell(job, json.dumps(shown, default=str))) if shown else shown
 
     def outcome(self, job: Job) -> dict | None:
-        """What a job answered; without the experts' names where its mixture can't be seen any more."""
-        known = all(row.version.repository_id in self.seen for row in job.inputs.all())
-        if job.outcome is None or known:
-            return job.outcome
-        answers = {side: {**answer, "routing": None} for side, answer in job.outcome.get("answers", {}).items()}
-        return self.tell_json(job, {**job.outcome, "answers": answers})
+        """What a job answered, with its private inputs by name; where an input can't be seen, what is left then."""
+        if job.outcome is None:
+            return None
+        if all(self._sees(row) for row in job.inputs.all()):
+            return self.tell_json(job, job.outcome) if kind_of(job.kind).names_inputs else job.outcome
+        return self.tell_json(job, kind_of(job.kind).answer_without_sight(job.outcome))
 
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
@@ -204,7 +205,8 @@ class WholeJobShape(JobShape):
     """A job with what it answered."""
 
     outcome = serializers.SerializerMethodField(
-        help_text="of a trial: {answers: {with, without}: {text, tokens, seconds, …}, memory}, or null"
+        help_text="what the kind answers, or null; of a trial: {answers: {with, without}: {text, tokens, …}, memory}; "
+        "of a comparison of merges: {adapters, pairs, spectrum, clusters, methods, recommended, sentences, …}"
     )
 
     class Meta(JobShape.Meta):

@@ -3,7 +3,16 @@ long its list."""
 
 from hub.queries.account import identities, limit_shown, memberships, sign_ins, tokens, user, writable
 from hub.queries.base import base_changed_at, base_commit, base_manifest, bases, is_kept_elsewhere, served_bases
-from hub.queries.evaluation import compare, evaluations, newest_datasets, newest_measured
+from hub.queries.evaluation import (
+    compare,
+    evaluations,
+    kept_evaluation,
+    loss_of,
+    loss_table,
+    measured_on,
+    newest_datasets,
+    newest_measured,
+)
 from hub.queries.event import datasets_seen, events, watched
 from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
@@ -13,6 +22,7 @@ from hub.queries.job import (
     job_of_key,
     jobs,
     named_inputs,
+    newest_answer,
     private_relatives,
     report_of,
     without_private,
@@ -77,15 +87,20 @@ __all__ = [
     "job_end",
     "job_of_key",
     "jobs",
+    "kept_evaluation",
     "last_changes",
     "latest_versions",
     "limit_shown",
     "lineage",
     "live_workers",
+    "loss_of",
+    "loss_table",
     "manifests",
+    "measured_on",
     "memberships",
     "my_access",
     "named_inputs",
+    "newest_answer",
     "newest_datasets",
     "newest_measured",
     "of_type",

@@ -1,18 +1,78 @@
 """What was measured, and the datasets to measure on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 
-from hub.access import Viewer, visible
-from hub.models import Evaluation, Kind, Version
-from hub.queries.repository import latest_versions, repositories
+from composition.judging.loss import BASE, INPUT, MEAN, MERGED
+from composition.recipes import MeasureMergeRecipe, Recipe
+from hub.access import Viewer, open_to, visible
+from hub.models import ADAPTER, BaseModel, Evaluation, Job, JobInput, Kind, State, Version
+from hub.models import DATASET as DATASET_ROLE
+from hub.queries.repository import latest_versions, repositories, seen
+
+DATASET = ("dataset__repository__namespace",)
+SAME_ROWS = ("limit", "max_new_tokens")
 
 
 def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
     """Measurements of a version on datasets this viewer sees, newest first."""
     found = Evaluation.objects.filter(version=version).filter(visible(viewer, prefix="dataset__repository__"))
     return list(found.select_related("dataset__repository__namespace", "base", "created_by").order_by("-pk"))
+
+
+def measured_on(viewer: Viewer, measured: Sequence[Version], split: str) -> list[Version]:
+    """The newest version of each dataset on whose split one of these was measured, by name: of those that this viewer
+    sees, and whose files they may have."""
+    found = Evaluation.objects.filter(version__in=[version.pk for version in measured], split=split)
+    found = found.filter(visible(viewer, prefix="dataset__repository__"), open_to(viewer, "dataset__repository__"))
+    rows = {row.dataset.repository_id: row.dataset.repository for row in found.select_related(*DATASET)}
+    newest = latest_versions(list(rows.values()))
+    return sorted(newest.values(), key=str)
+
+
+def kept_evaluation(version: Version | None, base: BaseModel, dataset: Version, recipe: Recipe) -> Evaluation | None:
+    """The newest evaluation that is what this recipe, an evaluation's, would measure, with its hits by row."""
+    wanted = recipe.to_dict()
+    found = Evaluation.objects.filter(version=version, base=base, dataset_digest=dataset.content_digest)
+    shares = set(wanted["metrics"]) - {"nll"}
+    for row in found.filter(split=wanted["split"]).order_by("-pk")[:20]:
+        same = all(row.recipe.get(name) == wanted[name] for name in SAME_ROWS)
+        if same and set(wanted["metrics"]) <= row.metrics.keys() and shares <= row.hits.keys():
+            return row
+    return None
+
+
+def loss_of(viewer: Viewer, version: Version) -> dict | None:
+    """What a merge lost, as `loss_table`, by the newest measurement whose inputs and datasets this viewer all sees."""
+    measured = Job.objects.filter(kind=MeasureMergeRecipe.kind, state=State.DONE, outcome__isnull=False)
+    measured = measured.filter(inputs__version=version, inputs__role=ADAPTER, inputs__position=0)
+    inputs = Prefetch("inputs", JobInput.objects.select_related("version__repository__namespace"))
+    for job in measured.select_related("base").prefetch_related(inputs).order_by("-pk")[:20]:
+        needed = {row.version.repository_id for row in job.inputs.all()}
+        if needed == set(seen(viewer, list(needed))):
+            return loss_table(job, str)
+    return None
+
+
+def loss_table(job: Job, name: Callable[[Version], str]) -> dict:
+    """The answer of a measured merge with names: {"job", "state", "sentence", "less", "arms", "tasks"}.
+
+    An arm is {"arm", "name", "mean"}, a task {"dataset", "split", "rows", "best", "less", "shares", "kept", "nll"}, the
+    last three by arm.
+    """
+    found, rows = job.outcome["loss"], list(job.inputs.all())
+    merged, *inputs = sorted((row for row in rows if row.role == ADAPTER), key=lambda row: row.position)
+    datasets = sorted((row for row in rows if row.role == DATASET_ROLE), key=lambda row: row.position)
+    names = {BASE: job.base.name} | {f"{INPUT}{n}": name(row.version) for n, row in enumerate(inputs)}
+    names |= {MEAN: "exact mean", MERGED: name(merged.version)}
+    there = {arm for task in found["tasks"] for arm in (*task["shares"], *task["nll"])}
+    tasks = [
+        {**task, "dataset": name(row.version), "split": job.recipe["split"]}
+        for task, row in zip(found["tasks"], datasets, strict=True)
+    ]
+    arms = [{"arm": arm, "name": names[arm], "mean": found["means"].get(arm)} for arm in names if arm in there]
+    return {"job": job.pk, **{key: found[key] for key in ("state", "sentence", "less")}, "arms": arms, "tasks": tasks}
 
 
 def newest_datasets(viewer: Viewer, most: int = 100) -> list[Version]:

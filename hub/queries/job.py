@@ -3,24 +3,28 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Prefetch, Q, QuerySet
 
+from composition.registry import methods_of
 from hub import access
 from hub.access import Viewer
 from hub.models import (
+    ADAPTER,
     FINAL,
     Job,
     JobInput,
     Kind,
+    State,
     Version,
     Visibility,
 )
 from hub.queries.repository import seen
 
 HIDDEN_INPUT = "private "
+LOOKED_BACK = 20
 HIDDEN_PLACE = re.compile(rf"{HIDDEN_INPUT}({'|'.join(Kind.values)}) [0-9]+(?![0-9])")
 
 PRIVATE_TEXTS = frozenset({"examples", "kept_examples", "rejected_examples", "rows", "seeds", "classes", "task"})
@@ -100,6 +104,20 @@ def job_end(pk: int) -> dict | None:
     """State, attempt, error and message of a job that is over; None while it isn't."""
     row = Job.objects.filter(pk=pk).values("state", "attempt", "error", "message").first()
     return row if row is None or row["state"] in FINAL else None
+
+
+def newest_answer(viewer: Viewer, verb: str, versions: Sequence[Version]) -> Job | None:
+    """The viewer's own newest job of this verb that is done and had just these adapters, in this order."""
+    kinds = [method.kind for method in methods_of(verb)]
+    wanted = [version.pk for version in versions]
+    own = access.require_user(viewer).jobs.filter(kind__in=kinds, state=State.DONE, inputs__version=wanted[0])
+    rows = own.prefetch_related("inputs__version__repository__namespace").order_by("-pk")[:LOOKED_BACK]
+    return next((job for job in rows if _adapters(job) == wanted), None)
+
+
+def _adapters(job: Job) -> list[int]:
+    rows = sorted((row for row in job.inputs.all() if row.role == ADAPTER), key=lambda row: row.position)
+    return [row.version_id for row in rows]
 
 
 def job_of_key(viewer: Viewer, key: str | None) -> Job | None:

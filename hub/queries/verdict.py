@@ -8,7 +8,7 @@ data, where its owner names one, is the ceiling.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from composition.intervals import Interval, difference, paired_difference, wilson
+from composition.intervals import Interval, difference, in_percent, in_points, paired_difference, wilson
 from hub.access import Viewer, visible
 from hub.models import BaseModel, Evaluation, Version
 from hub.queries.repository import seen
@@ -125,8 +125,8 @@ def _words(moved: Evaluation, here: dict, against: dict, metric: str | None) -> 
     best = max((SOURCE, TARGET), key=lambda role: here[role].metrics[metric])
     gap = against[best]
     points = f"{abs(100 * gap.value):.1f} points"
-    bounds = f"95 % interval of the difference: {_signed(gap.low)} to {_signed(gap.high)} points, {moved.rows} rows"
-    floor = f"the {best} ({_percent(here[best].metrics[metric])}), the better of source adapter and target base"
+    bounds = f"95 % interval of the difference: {in_points(gap.low)} to {in_points(gap.high)} points, {moved.rows} rows"
+    floor = f"the {best} ({in_percent(here[best].metrics[metric])}), the better of source adapter and target base"
     if gap.low > 0:
         state, said = "better", f"Lossless, and better: {points} above {floor}."
     elif gap.value >= 0:
@@ -138,16 +138,8 @@ def _words(moved: Evaluation, here: dict, against: dict, metric: str | None) -> 
         state, said = "open", f"No proven loss: {points} below {floor}, which chance alone may explain."
     else:
         state, said = "lossy", f"It lost something: {points} below {floor}."
-    sentence = f"{said} {_percent(moved.metrics[metric])} right; {bounds}."
+    sentence = f"{said} {in_percent(moved.metrics[metric])} right; {bounds}."
     if ORACLE in here and here[ORACLE].metrics.get(metric):
         share = moved.metrics[metric] / here[ORACLE].metrics[metric]
-        sentence += f" That is {100 * share:.0f} % of the oracle's {_percent(here[ORACLE].metrics[metric])}."
+        sentence += f" That is {100 * share:.0f} % of the oracle's {in_percent(here[ORACLE].metrics[metric])}."
     return {"state": state, "sentence": sentence}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")

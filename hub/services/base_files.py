@@ -120,7 +120,7 @@ def _checked(base: BaseModel, rows: Collection[UploadFile]) -> tuple[Manifest, d
         for row in rows:
             if row.path in staged:
                 staging.path_of(row).touch()
-                check_digest(row, staged[row.path])
+                check_digest(row)
         check_base_files(base, sources_of(manifest) | dict(staged))
     return manifest, staged
 

@@ -10,6 +10,7 @@ from hub.web.views import (
     bases,
     browse,
     compare,
+    compare_merges,
     generate,
     install,
     jobs,
@@ -36,6 +37,7 @@ HERE = "<place:namespace>/<name:name>"
 urlpatterns = [
     path("", browse.browse, name="browse"),
     path("merge", merge.merge, name="merge"),
+    path("merge/compare", compare_merges.compare_merges, name="compare_merges"),
     path("merge/basket", browse.change_basket, name="basket"),
     path("generate", generate.generate, name="generate"),
     path("generate/train", generate.train, name="train_generator"),

@@ -57,7 +57,7 @@ class Unpacker:
     def __init__(self) -> None:
         self._context = lz4.frame.create_decompression_context()
 
-    def unpack(self, header: ChunkHeader, data: bytes, number: int) -> bytes | memoryview:
+    def unpack(self, header: ChunkHeader, data: bytes | memoryview, number: int) -> bytes | memoryview:
         """The `header.raw` bytes of a chunk; XetError `xet.chunk_corrupt` where `data` doesn't give exactly these."""
         if header.scheme == RAW:
             return data

@@ -8,9 +8,9 @@ Source: https://huggingface.co/docs/xet/xorb.
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from hub.xet.chunks import HEADER, Unpacker, read_header
 from hub.xet.errors import XetError
@@ -19,7 +19,7 @@ from hub.xet.hashing import SIZE, Tree, chunk_hash, to_hex
 MAX_CHUNKS = 8192
 # The stock client fills a xorb up to 64 MiB of raw bytes, and the headers of chunks come on top.
 MAX_BODY = MAX_RAW = 72 << 20
-BLOCK = 1 << 20
+BLOCK, PIECE = 1 << 20, 256 << 10
 
 FOOTER = b"XETBLOB"
 _NONCE = 16  # Bytes of a footer that mean nothing, before its length.
@@ -81,36 +81,60 @@ def receive_xorb(body: BinaryIO, claimed: bytes, write: Callable[[bytes | memory
     Only a return says that the xorb is what it claims to be: on XetError, throw away what was written. `body` is read
     to its end, with a footer or without.
     """
-    return _Receiver(body, write).receive(claimed)
+    receiver = XorbReceiver(claimed, write)
+    while data := body.read(PIECE):
+        receiver.feed(data)
+    return receiver.finish()
 
 
-class _Receiver:
-    def __init__(self, body: BinaryIO, write: Callable[[bytes | memoryview], object]) -> None:
-        self.body, self.write = body, write
+class XorbReceiver:
+    """The same for a body that comes piece by piece; not for two threads at once.
+
+    `feed` raises XetError as soon as a piece can't be of such a xorb. After that nothing else may be called.
+    """
+
+    def __init__(self, claimed: bytes, write: Callable[[bytes | memoryview], object]) -> None:
+        self.claimed, self.write = claimed, write
         self.tree, self.unpacker = Tree(), Unpacker()
         self.hashes, self.ends, self.frame_ends = bytearray(), array("I"), array("I")
         self.read_so_far = self.raw = 0
+        self._held, self._ended = memoryview(b""), False
+        self._steps = self._receive()
+        next(self._steps)
 
-    def receive(self, claimed: bytes) -> XorbIndex:
-        while head := self._read(HEADER):
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body."""
+        if data:
+            self._steps.send(data)
+
+    def finish(self) -> XorbIndex:
+        """The index of the xorb, which has come whole."""
+        try:
+            self._steps.send(b"")
+        except StopIteration as end:
+            return end.value
+        raise RuntimeError("a xorb goes on after its end")
+
+    def _receive(self) -> "Steps[XorbIndex]":
+        while head := bytes((yield from self._take(HEADER))):
             if head.startswith(FOOTER):
                 break
-            self._chunk(head)
+            yield from self._chunk(head)
         if not self.ends:
             raise XetError("xorb_empty", "The xorb holds no chunk. Send at least one.")
         found = self.tree.root()
-        if found != claimed:
+        if found != self.claimed:
             raise XetError(
                 "xorb_hash",
-                f"The xorb was sent as {to_hex(claimed)}, and its chunks make {to_hex(found)}. Send it again.",
-                xorb=to_hex(claimed),
+                f"The xorb was sent as {to_hex(self.claimed)}, and its chunks make {to_hex(found)}. Send it again.",
+                xorb=to_hex(self.claimed),
             )
         index = XorbIndex(found, bytes(self.hashes), self.ends)
         if head:
-            self._footer(head, index)
+            yield from self._footer(head, index)
         return index
 
-    def _chunk(self, head: bytes) -> None:
+    def _chunk(self, head: bytes) -> "Steps[None]":
         number = len(self.ends)
         if number == MAX_CHUNKS:
             raise XetError("xorb_too_large", f"The xorb has more than {MAX_CHUNKS:,} chunks. Split it.")
@@ -119,7 +143,7 @@ class _Receiver:
         header = read_header(head, number)
         if self.read_so_far + header.packed > MAX_BODY or self.raw + header.raw > MAX_RAW:
             raise XetError("xorb_too_large", f"The xorb has more than {MAX_RAW >> 20} MiB. Split it.")
-        data = self._read(header.packed)
+        data = yield from self._take(header.packed)
         if len(data) < header.packed:
             raise _cut(number)
         raw = self.unpacker.unpack(header, data, number)
@@ -131,10 +155,10 @@ class _Receiver:
         self.frame_ends.append(self.read_so_far)
         self.write(raw)
 
-    def _footer(self, head: bytes, index: XorbIndex) -> None:
+    def _footer(self, head: bytes, index: XorbIndex) -> "Steps[None]":
         """Refuse a footer that says anything else than the chunks do; of its nonce nothing is expected."""
         expected = _footer_of(index, self.frame_ends)
-        given = head + self._read(len(expected) + 1 - len(head))
+        given = head + (yield from self._take(len(expected) + 1 - len(head)))
         meaning = len(expected) - _NONCE - 4
         if (
             len(given) != len(expected)
@@ -146,16 +170,20 @@ class _Receiver:
                 "The footer of the xorb doesn't agree with its chunks. Leave it out, or send one of version 1.",
             )
 
-    def _read(self, size: int) -> bytes:
-        """`size` bytes, or what is left; a stream may give them in pieces."""
-        data = self.body.read(size)
-        while 0 < len(data) < size:
-            more = self.body.read(size - len(data))
-            if not more:
-                break
-            data += more
-        self.read_so_far += len(data)
-        return data
+    def _take(self, size: int) -> "Steps[memoryview]":
+        """The next `size` bytes, fewer at the body's end only."""
+        while len(self._held) < size and not self._ended:
+            data = yield
+            self._held = memoryview(b"".join((self._held, data)) if self._held else data)
+            self._ended = not data
+        found, self._held = self._held[:size], self._held[size:]
+        self.read_so_far += len(found)
+        return found
+
+
+T = TypeVar("T")
+Steps = Generator[None, bytes, T]
+"""What reads as far as the bytes go that have come, and is sent the next ones; b"" at the end."""
 
 
 def _footer_of(index: XorbIndex, frame_ends: array) -> bytes:

@@ -87,6 +87,16 @@ def job_summary(job: dict[str, Any]) -> str:
     for name in ("recall", "specificity"):
         if isinstance(value := (job.get("figures") or {}).get(name), float):
             lines.append(f"  {name:12} {value:.3f}")
+    if job.get("outcome", {}) and (best := best_of(job["outcome"])):
+        lines.append(f"  the best: {best['label']}, {100 * best['quality']:.1f} % right")
+        lines.append(f"  hubctl merge candidates {job['id']}")
+        lines.append(f"  hubctl merge best {job['id']} --to NAME")
     if job.get("result"):
         lines.append(f"  hubctl pull {job['result']} -o out/")
     return "\n".join(lines)
+
+
+def best_of(outcome: dict[str, Any]) -> dict[str, Any] | None:
+    """The best candidate of a search, None where the answer is of something else."""
+    found = outcome.get("search")
+    return found["arms"][found["best"]] if found else None

@@ -120,5 +120,8 @@ def checked(hub: "Hub", kind: str, as_json: bool, /, **request: Any) -> int:
     if report["ok"]:
         rank = f"rank {report['rank']}, " if report.get("rank") else ""
         memory = f", {size(report['memory'])} of memory" if report.get("memory") else ""
+        if becomes := report.get("becomes"):
+            where = "in a new repository" if becomes["new"] else "the next version of a repository that is there"
+            print(f"becomes: {becomes['name']}, {where}")
         print(f"fits: {rank}about {report['seconds']} s{memory}, result {report['visibility']}")
     return code

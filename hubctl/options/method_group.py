@@ -1,4 +1,4 @@
-"""A command group whose subcommands are the hub's methods of one verb, asked for when needed."""
+"""A command group whose subcommands are the hub's methods of one verb, asked for when needed, and some of its own."""
 
 from typing import Any
 
@@ -30,16 +30,21 @@ class MethodGroup(click.Group):
         return ctx.meta[key]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.methods(ctx))
+        return [*self.commands, *self.methods(ctx)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if own := super().get_command(ctx, name):
+            return own
         method = self.methods(ctx).get(name)
         if method is None:
             return None
-        own, act = list(self.each.params), self.each.callback
-        return MethodCommand(name, method=method, params=own, callback=act, help=help_of(method))
+        params, act = list(self.each.params), self.each.callback
+        return MethodCommand(name, method=method, params=params, callback=act, help=help_of(method))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.commands:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, one.get_short_help_str(90)) for name, one in self.commands.items()])
         with formatter.section(self.heading):
             try:
                 rows = [(kind, method["summary"]) for kind, method in self.methods(ctx).items()]

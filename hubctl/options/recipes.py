@@ -16,6 +16,11 @@ def hub_url(arguments: list[str]) -> str | None:
     return value_of("--url", arguments)
 
 
+def group_url(ctx: click.Context) -> str | None:
+    """The address that was given to the group which a command stands in."""
+    return ctx.meta.get("hubctl.url")
+
+
 def value_of(option: str, arguments: list[str]) -> str | None:
     """The value of an option among arguments that are not parsed yet."""
     for place, word in enumerate(arguments):
@@ -68,7 +73,7 @@ class RecipeCommand(MethodCommand):
         asks_help = any(word in ("-h", "--help") for word in args)
         kind = value_of("--method", args) or self.default
         try:
-            known = {method["kind"]: method for method in methods(self.verb, hub_url(args))}
+            known = {method["kind"]: method for method in methods(self.verb, hub_url(args) or group_url(ctx))}
         except HubctlError:
             if not asks_help:
                 raise

@@ -84,14 +84,14 @@ class Written(str):
 
 
 def bodies(count: int, seed: int) -> Iterator[bytes]:
-    """So many bodies: those that work, with one to four members or fields of the recipe changed."""
+    """So many bodies: those that work, up to four members or fields of the recipe changed."""
     chance = random.Random(seed)
     kinds = sorted(FINE)
     for number in range(count):
         kind = kinds[number % len(kinds)]
         body = json.loads(json.dumps(FINE[kind]))
         fields = {field.name: dict(field.metadata) for field in dataclasses.fields(METHODS[kind].recipe)}
-        for _ in range(chance.randrange(1, 5)):
+        for _ in range(chance.randrange(5)):
             if chance.random() < 0.6 and fields and isinstance(body.get("recipe", {}), dict):
                 name = chance.choice([*fields, "unheard_of"])
                 body.setdefault("recipe", {})[name] = anything(chance, fields.get(name))

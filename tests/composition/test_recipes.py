@@ -232,3 +232,16 @@ def test_what_is_no_plain_lora_is_not_laid_out_uniformly():
         with pytest.raises(RecipeError, match=peft_type) as refusal:
             recipe_from_dict({"kind": "trans-lora", "peft_type": peft_type, "layout": "uniform"})
         assert refusal.value.field == "layout"
+
+
+@pytest.mark.parametrize("kind", [method.kind for method in methods_of("merge")])
+def test_weights_are_asked_for_where_they_mean_something_and_refused_elsewhere(kind):
+    recipe = METHODS[kind].recipe
+    weights = [3.0, 0.5] if recipe.min_inputs <= 2 else [3.0] * recipe.min_inputs
+    same = [("me/one", TWO[1]), ("me/two", TWO[1])]
+    try:
+        recipe(weights=weights).check(same)
+    except RecipeError as refusal:
+        assert refusal.field != "weights" or not recipe.weighted, refusal.message
+    else:
+        assert recipe.weighted

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from hub import access
-from hub.models import Visibility
+from hub.models import Origin, Visibility
 from hub.services.jobs.request import JobRequest, named_request
 from tests.hub import factories
 from tests.hub.mixtures import make_mixture
@@ -28,13 +28,20 @@ WRITE = {"kind": "generate", "base": "pico/llama", "output": TO, "files": {"cont
 TRAIN = {"kind": "train-generator", "base": "pico/llama", "datasets": ["lab/texts"], "output": TO}
 TRAIN |= {"recipe": {"windows": [8], "batch_tokens": 16, "inner": 4, "r": 4, "holdout": 2}}
 MEASURE = {"kind": "evaluate", "inputs": [A], "datasets": ["lab/sums"]}
+LOST = {"kind": "measure-merge", "inputs": ["lab/ab"], "datasets": ["lab/sums"]}
+SEARCH = {"kind": "merge-search", "inputs": [A, B], "datasets": ["lab/sums"], "recipe": {"methods": "svd"}}
 ASK = {"kind": "try", "recipe": {"prompt": "a"}, "inputs": [A]}
+WEIGH = {"kind": "compare-merges", "recipe": {"rank": 2}, "inputs": [A, B]}
 FINE = {
     "lego": MERGE,
     "svd": {**MERGE, "kind": "svd"},
     "cat": {**MERGE, "kind": "cat", "recipe": {}},
     "average": {**MERGE, "kind": "average", "recipe": {}},
+    "compare-merges": WEIGH,
     "regmean": READ,
+    "lorahub": {**READ, "kind": "lorahub", "datasets": ["lab/sums"]},
+    "lora-soups": {**READ, "kind": "lora-soups", "datasets": ["lab/sums"], "recipe": {"split": "test", "steps": 2}},
+    "adamerging": {**READ, "kind": "adamerging", "datasets": ["lab/sums"], "recipe": {"split": "test", "steps": 2}},
     "meteora": {**MIX, "recipe": {"train": "prototype"}},
     "smora": {**MIX, "kind": "smora", "datasets": ["lab/sums"], "recipe": {"split": "test"}},
     "trans-lora": MOVE,
@@ -45,6 +52,8 @@ FINE = {
     "generate": WRITE,
     "train-generator": TRAIN,
     "evaluate": MEASURE,
+    "measure-merge": LOST,
+    "merge-search": SEARCH,
     "try": ASK,
     "fingerprint": {"kind": "fingerprint", "base": "pico/next"},
 }
@@ -71,6 +80,9 @@ def make_lab(people, base, folder):
     }
     factories.make_version(owner, "dora", base=base, config={"use_dora": True}, tensors=tensors, **here)
     make_mixture(owner, made, folder / "mix", **here)
+    merged = {"origin": Origin.MERGED, "recipe": {"kind": "svd", "version": 3, "rank": 2}, "parents": made}
+    place = factories.make_repository(owner, "ab", **here)
+    factories.publish(owner, place, factories.adapter_files(seed=9, rank=2), base=base, **merged)
     factories.make_generator(owner, base=base, **here)
     rows = {
         "sums": factories.dataset_files(),
@@ -115,7 +127,7 @@ def own_output(kind: str) -> dict:
     return {"output": "member/made"} if "output" in FINE[kind] else {}
 
 
-ANYTHING = [A, "lab/far", "lab/dora", "lab/mix", "lab/sums", "lab/texts", "lab/gen"]
+ANYTHING = [A, "lab/ab", "lab/far", "lab/dora", "lab/mix", "lab/sums", "lab/texts", "lab/gen"]
 
 
 def swept(body: dict, anything: Sequence[str] = ANYTHING) -> Iterator[dict]:

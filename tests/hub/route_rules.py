@@ -162,6 +162,7 @@ API_ROWS = [
     row(REPOSITORY + "/versions", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>", "GET", MEMBERS),
     row(REPOSITORY + "/versions/<ref:ref>/verdict", "GET", MEMBERS),
+    row(REPOSITORY + "/versions/<ref:ref>/loss", "GET", MEMBERS),
     # Measuring is for members who may see it: here the dataset is missing.
     row(
         REPOSITORY + "/versions/<ref:ref>/verdict",
@@ -258,6 +259,8 @@ API_ROWS = [
     row(API + "jobs", "POST", "401 404 403 201 201 403 201 401", limits="403 404 201 403", json=MERGE),
     row(API + "jobs/check", "POST", "401 404 200 200 200 200 200 401", limits="200 404 200 403", json=MERGE),
     row(API + "jobs/<number:pk>", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
+    row(API + "recipes", "POST", SIGNED_IN, limits="200 200 200 403", json={"text": "kind: svd\ninputs: [lab/secret]"}),
+    row(API + "jobs/<number:pk>/recipe", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
     row(API + "jobs/<number:pk>/log", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
     row(API + "jobs/<number:pk>/events", "GET", MEMBERS, limits="404 404 200 403", to={"pk": "job"}),
     row(
@@ -323,6 +326,8 @@ PAGE_ROWS = [
     row("", "GET", ALL),
     row("merge", "GET", ALL),
     row("merge", "POST", "in 404 200 200 200", form={"check": "1", "kind": "lego", "inputs": "lab/secret@v1"}),
+    row("merge/compare", "GET", "in 302 302 302 302"),
+    row("merge/compare", "POST", "in 404 422 422 422", form={"inputs": "lab/secret@v1"}),
     row("merge/basket", "POST", "302 302 302 302 302", form={"clear": "1"}),
     row("generate", "GET", ALL),
     row("generate", "POST", "in 200 200 200 200", form={"check": "1", "base": "pico/llama", "text": "A text."}),
@@ -460,6 +465,6 @@ PAGE_ROWS = [
 ]
 
 # What a repository of another kind has not, whoever asks.
-FOR_ADAPTERS = ("/modules/", "/report/", "/transfer", "/measure/", "/try", "/verdict")
+FOR_ADAPTERS = ("/modules/", "/report/", "/transfer", "/measure/", "/try", "/verdict", "/loss")
 
 RULES = [*API_ROWS, *PAGE_ROWS, *PROTOCOL_ROWS]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import httpx
 import numpy as np
 import pytest
 
@@ -143,6 +144,7 @@ class TestCuts:
 
     def test_the_next_command_takes_up_an_upload_that_died(self, signed_in, base, wire, big, monkeypatch):
         monkeypatch.setattr(upload, "PIECE", 4096)
+        monkeypatch.setattr(upload, "LARGEST", 4096)
         size = (big / "adapter_model.safetensors").stat().st_size
         hub = Hub(wire.url, make_token(signed_in))
 
@@ -157,6 +159,24 @@ class TestCuts:
         assert Hub(wire.url, hub.transport.token).push(big, "ada/big")["version"] == "v1"
         assert Upload.objects.count() == 1, "it began anew"
         assert wire.sent < size - 4096 + 6000
+
+    @pytest.mark.parametrize("takes", [10**9, 4096])
+    def test_pieces_grow_until_something_on_the_way_takes_no_larger_ones(
+        self, signed_in, base, wire, big, monkeypatch, takes
+    ):
+        monkeypatch.setattr(upload, "PIECE", 4096)
+        hub, sizes, put = Hub(wire.url, make_token(signed_in)), [], httpx.Client.put
+
+        def through_a_proxy(client, address, *, content, headers):
+            length = int(headers["Content-Length"])
+            if length > takes:
+                return httpx.Response(413, text="<html>Request Entity Too Large</html>")
+            sizes.append(length)
+            return put(client, address, content=content, headers=headers)
+
+        monkeypatch.setattr(httpx.Client, "put", through_a_proxy)
+        assert hub.push(big, "ada/big")["version"] == "v1"
+        assert max(sizes) == (4096 if takes == 4096 else 4 * 4096)
 
     def test_a_hub_that_stays_away_is_said_so_and_the_upload_remembered(self, signed_in, base, wire, big):
         hub = Hub(wire.url, make_token(signed_in))

@@ -73,7 +73,7 @@ def test_a_merge_by_data_is_published_with_its_data_by_digest(held, work, ask, d
     assert (job.state, job.error) == (State.DONE, None)
     version = job.result
     assert version.origin == Origin.MERGED and version.facts["ranks"] == [2, 3]
-    assert [(d["name"], d["rows"]) for d in version.report["data"]] == [
+    assert [(d["name"], d["rows"]) for d in version.report["read"]] == [
         ("datasets/ada/one-data@v1", 8),
         ("datasets/ada/two-data@v1", 5),
     ]
@@ -131,6 +131,18 @@ def test_a_stopped_merge_goes_on_after_the_adapters_it_has_read(held, work, ask,
     job = work(job)
     assert job.state == State.DONE, job.error
     assert job.result == whole and sorted(fills) == sorted(made) and before in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe"),
+    [("lora-soups", {"steps": 2}), ("adamerging", {"steps": 2}), ("lorahub", {"evaluations": 3})],
+)
+def test_coefficients_are_learnt_on_one_text_for_all(held, work, ask, datasets, worker, tmp_path, kind, recipe):
+    job = work(ask(kind, datasets[:1], rank=None, **recipe))
+    assert (job.state, job.error) == (State.DONE, None)
+    assert job.result.facts["ranks"] == [2, 6] and len(job.result.report["summary"]["coefficients"]) == 2
+    assert str(datasets[0]) in (folder_of(job.result, tmp_path) / "README.md").read_text()
+    assert not list(worker.cache.root.glob("learned-*"))
 
 
 def test_a_cancelled_merge_stops_and_leaves_nothing(held, work, ask, datasets, worker, monkeypatch, owner):

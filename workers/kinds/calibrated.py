@@ -5,7 +5,9 @@ it: another merge of the same takes it from there, and so does this one after a 
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from composition.recipes.merge.calibrated import CalibratedRecipe
 from composition.registry import METHODS, recipe_from_dict
@@ -21,23 +23,29 @@ from workers.worker import Worker
 
 def calibrated(attempt: Attempt, worker: Worker) -> None:
     """Merge the job's adapters by its data. Raises what the method refuses, and LostLease when the attempt is over."""
+
+    def keep(adapter: int, asked: str, fill: Callable[[Path], None]) -> Path:
+        row, base = inputs_of(attempt.job)[adapter], str(attempt.job.base)
+        known = {"adapter": row.digest, "base": base, "asked": asked, "at": worker.environment}
+        return worker.cache.made(hashlib.sha256(canonical_json(known)).hexdigest(), fill)
+
+    merge_with_data(attempt, worker, keep=keep)
+
+
+def merge_with_data(attempt: Attempt, worker: Worker, **place: Any) -> None:
+    """Read adapters, data and base, call the method with these and `place`, and publish what it makes."""
     job, method = attempt.job, METHODS[attempt.job.kind]
     recipe, rows, data = recipe_from_dict(job.recipe), inputs_of(job), inputs_of(job, DATASET)
     names = public_names(job, versions(rows))
     adapters = [adapter_of(attempt, worker, row, name) for row, name in zip(rows, names, strict=True)]
     texts = [dataset_rows(attempt, worker, row, recipe.split) for row in data]
     model, tokenizer = worker.models.get(job.base, attempt.say)
-
-    def keep(adapter: int, asked: str, fill) -> Path:
-        known = {"adapter": rows[adapter].digest, "base": str(job.base), "asked": asked, "at": worker.environment}
-        return worker.cache.made(hashlib.sha256(canonical_json(known)).hexdigest(), fill)
+    read = {"model": model, "tokenizer": tokenizer, "data": texts}
 
     attempt.advance(State.RUNNING)
     attempt.say(f"{method.label} of {len(adapters)} adapters")
-    result = method.load()(
-        adapters, recipe, model=model, tokenizer=tokenizer, data=texts, keep=keep, progress=attempt.progress
-    )
-    for told, name in zip(result.report["data"], public_names(job, versions(data)), strict=True):
+    result = method.load()(adapters, recipe, **read, **place, progress=attempt.progress)
+    for told, name in zip(result.report["read"], public_names(job, versions(data)), strict=True):
         told["name"] = name
     publish_merged(attempt, worker, recipe, result, versions(rows), versions(data))
 

@@ -4,7 +4,6 @@ Modules that are given one tensor (q, k and v; gate and up) share one Gram. Padd
 Sums run in float32: on a processor numpy's product with its own transpose makes one half and copies it.
 """
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from composition.merging.calibrated.texts import Text
 from composition.merging.calibrated.updates import added, module_of
 from composition.progress import Progress, ignore
+from composition.running.reading import keeps_logits
 from composition.weights import LoraWeights
 
 
@@ -98,7 +98,7 @@ class Inputs:
 @torch.inference_mode()
 def forward(model: Any, ids: Tensor, *, logits: bool = False) -> None:
     """Run the base over ids [rows, width]; with logits of the last token only, unless all are asked for."""
-    few = {} if logits or "logits_to_keep" not in inspect.signature(model.forward).parameters else {"logits_to_keep": 1}
+    few = {} if logits or not keeps_logits(model) else {"logits_to_keep": 1}
     model(input_ids=ids.to(next(model.parameters()).device), use_cache=False, **few)
 
 

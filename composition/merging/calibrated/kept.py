@@ -16,7 +16,7 @@ Keep = Callable[[int, str, Fill], Path]
 
 def write_grams(folder: Path, grams: Mapping[str, Tensor]) -> None:
     """Write {module: symmetric matrix [in, in]}."""
-    halves = {name: torch.cat([row[place:] for place, row in enumerate(gram)]) for name, gram in grams.items()}
+    halves = {name: gram.masked_select(_upper(len(gram))) for name, gram in grams.items()}
     save_file(halves, folder / FILE)
 
 
@@ -25,9 +25,10 @@ def read_gram(folder: Path, module: str) -> Tensor:
     with safe_open(folder / FILE, framework="pt") as source:
         half = source.get_tensor(module)
     width = int(((8 * len(half) + 1) ** 0.5 - 1) / 2)
-    gram, begin = half.new_zeros(width, width), 0
-    for place in range(width):
-        end = begin + width - place
-        gram[place, place:] = half[begin:end]
-        begin = end
+    gram = half.new_zeros(width, width).masked_scatter_(_upper(width), half)
     return gram + gram.triu(1).mT
+
+
+def _upper(width: int) -> Tensor:
+    """True at and above the diagonal."""
+    return torch.ones(width, width, dtype=torch.bool).triu()

@@ -31,6 +31,7 @@ from composition.errors import CompositionError
 from composition.merging.calibrated.inputs import Inputs, parts_of
 from composition.merging.calibrated.kept import Fill, Keep, read_gram, write_grams
 from composition.merging.calibrated.texts import Row, Text, pad_of, text_of
+from composition.merging.core.merge import kept_rank
 from composition.merging.diagnostics import MergeResult, Report, ratio
 from composition.merging.units import Units, module_names
 from composition.merging.walk import Merged, walk
@@ -88,7 +89,7 @@ def regmean(
             progress=share_of(progress, READING, 1 - READING),
         )
     moved = result.report["summary"]["output_error"]
-    result.report["data"] = [text.facts() | {"moved": far} for text, far in zip(texts, moved, strict=True)]
+    result.report["read"] = [text.facts() | {"moved": far} for text, far in zip(texts, moved, strict=True)]
     return result
 
 
@@ -125,7 +126,7 @@ def _merge(group: list[Units], recipe: RegMeanRecipe, report: Report, gram: Call
     whole = torch.zeros(group[0].in_features, group[0].in_features, dtype=torch.float64)
     for adapter in range(count):
         damped = _damped(gram(adapter), recipe)
-        whole += shares[adapter] / total * damped
+        whole.add_(damped, alpha=shares[adapter] / total)
         for units, (A, _), row in zip(group, stacked, rows, strict=True):
             own = units.owner == adapter
             row[own] = shares[adapter] / total * (A[own] @ damped)
@@ -141,20 +142,20 @@ def _merge(group: list[Units], recipe: RegMeanRecipe, report: Report, gram: Call
             f"{recipe.ridge:g}, lower off_diagonal from {recipe.off_diagonal:g}, or give more rows.",
             module=group[0].module,
         )
+    results = []
     for units, (_, B), row in zip(group, stacked, rows, strict=True):
-        assert recipe.rank is not None
-        k = min(recipe.rank, units.count, units.in_features, units.out_features)
-        A, B = _cut(B, row, lower, k, recipe)
-        A, B = A.float(), B.float()
-        report.measure(units, A, B)
-        _note_outputs(report, units, A, B, gram)
-        yield units, A, B
+        A, B = _cut(B, row, lower, kept_rank(recipe, units), recipe)
+        results.append((units, A.float(), B.float()))
+        report.measure(*results[-1])
+    _note_outputs(report, results, gram)
+    yield from results
 
 
 def _damped(gram: Tensor, recipe: RegMeanRecipe) -> Tensor:
     """α G + (1 − α) diag(G) + ridge · mean(diag G) · I, in float64."""
-    diagonal = gram.double().diagonal()
-    damped = gram.double() * recipe.off_diagonal
+    damped = gram.to(torch.float64, copy=True)
+    diagonal = damped.diagonal().clone()
+    damped *= recipe.off_diagonal
     damped.diagonal().copy_(diagonal + recipe.ridge * diagonal.mean())
     return damped
 
@@ -176,23 +177,24 @@ def _cut(B: Tensor, rows: Tensor, lower: Tensor, k: int, recipe: RegMeanRecipe) 
     return (right * even).mT, left / even
 
 
-def _note_outputs(report: Report, units: Units, A: Tensor, B: Tensor, gram: Callable[[int], Tensor]) -> None:
+def _note_outputs(
+    report: Report, results: Sequence[tuple[Units, Tensor, Tensor]], gram: Callable[[int], Tensor]
+) -> None:
     """How far each adapter's outputs on its own text have moved, ‖X_i (ΔW' − ΔW_i)ᵀ‖ / ‖X_i ΔW_iᵀ‖."""
-    stacked_a, stacked_b = units.stacked()
-    moved: list[float | None] = []
+    stacked = [units.stacked() for units, _, _ in results]
+    for units, _, _ in results:
+        report.modules[units.module]["output_error"] = []
     for adapter in range(len(report.names)):
-        own = units.owner == adapter
-        right = torch.cat([A.double(), stacked_a[own]])
-        left = torch.cat([B.double(), -stacked_b[:, own]], 1)
-        inner_a, inner_b = right @ gram(adapter).double() @ right.mT, left.mT @ left
-        k = len(A)
-        off = float((inner_a * inner_b).sum())
-        was = float((inner_a[k:, k:] * inner_b[k:, k:]).sum())
-        off, was = max(off, 0.0) ** 0.5, max(was, 0.0) ** 0.5
-        moved.append(ratio(off, was))
-        report.square(f"moved {adapter}", off)
-        report.square(f"outputs {adapter}", was)
-    report.modules[units.module]["output_error"] = moved
+        whole = gram(adapter).double()
+        for (units, A, B), (all_a, all_b) in zip(results, stacked, strict=True):
+            own = units.owner == adapter
+            right, left = torch.cat([A.double(), all_a[own]]), torch.cat([B.double(), -all_b[:, own]], 1)
+            inner = (right @ whole @ right.mT) * (left.mT @ left)
+            off = max(float(inner.sum()), 0.0) ** 0.5
+            was = max(float(inner[len(A) :, len(A) :].sum()), 0.0) ** 0.5
+            report.modules[units.module]["output_error"].append(ratio(off, was))
+            report.square(f"moved {adapter}", off)
+            report.square(f"outputs {adapter}", was)
 
 
 def _kept_outputs(report: Report) -> dict[str, Any]:

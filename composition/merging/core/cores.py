@@ -13,13 +13,12 @@ in float64 those that are nearly dependent. Directions below 1e-10 of the strong
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from composition.merging.gram import Grams, grams
-from composition.merging.units import Units
+from composition.merging.units import Units, spans_of
 
 SINGLE = 1e3
 """Bound on the condition number of a Gram of normalised units up to which float32 products of it are good enough."""
@@ -52,8 +51,7 @@ class Cores:
     @property
     def spans(self) -> list[slice]:
         """Where each adapter's units stand."""
-        ends = accumulate(self.ranks)
-        return [slice(end - rank, end) for end, rank in zip(ends, self.ranks, strict=True)]
+        return spans_of(self.ranks)
 
     @property
     def present(self) -> list[int]:
@@ -84,7 +82,8 @@ class Cores:
 
     def turns(self) -> tuple[Tensor, Tensor]:
         """(T [p, p], S [q, q]), orthonormal: Tᵀ C S is a core C in the left singular vectors of B̂, right ones of Â."""
-        return torch.linalg.svd(self.left, full_matrices=False).U, torch.linalg.svd(self.right).Vh.mT
+        left, right = (torch.linalg.svd(one, full_matrices=False) for one in (self.left, self.right))
+        return left.U, right.Vh.mT
 
 
 def cores_of_grams(

@@ -29,7 +29,7 @@ from composition.weights import LoraWeights
 
 __all__ = ["KnotsRecipe", "knots"]
 
-BLOCK_NUMBERS = 4 * 2**20
+BLOCK_NUMBERS = 2**20
 """How many numbers of all adapters together are merged at a time."""
 
 

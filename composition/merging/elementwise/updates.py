@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from composition.errors import CompositionError
 from composition.merged_model.low_rank import Leading, leading
 from composition.merging.elementwise.rules import Mask, Rule, combined, prepared
 from composition.merging.units import Units
@@ -34,7 +35,14 @@ def merge_updates(units: Units, weights: Tensor, recipe: ElementwiseRecipe, k: i
 
     rule = prepared(recipe.leaving, units.module, blocks, size, present)
     tiles = _Tiles(units, rows, rule, weights, recipe)
-    return leading(tiles, units.out_features, units.in_features, k)
+    try:
+        return leading(tiles, units.out_features, units.in_features, k)
+    except FloatingPointError:
+        raise CompositionError(
+            "weights.nonfinite",
+            f"{units.module}: the product of B and A goes beyond float32. Export the adapters with smaller numbers.",
+            module=units.module,
+        ) from None
 
 
 class _Tiles:

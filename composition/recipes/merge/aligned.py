@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from composition.facts import ModuleFacts
 from composition.recipes.merge.core import density_option, scale_option
 from composition.recipes.merge.frame import RankedRecipe
 from composition.recipes.method import Method, Needs
@@ -17,6 +18,9 @@ class KnotsRecipe(RankedRecipe):
 
     density: float = density_option(0.2, "Share of each adapter's numbers in a module that stay; the paper tunes it.")
     scale: float = scale_option(0.6, "λ: what the merge is multiplied by; 0.6 is the paper's example, it tunes it.")
+
+    def flops(self, shape: ModuleFacts, pooled: int, count: int) -> float:
+        return RankedRecipe.flops(self, shape, pooled, count) + 600 * pooled * shape.in_features * count
 
 
 METHODS = (

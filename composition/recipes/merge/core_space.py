@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from composition.facts import ModuleFacts
 from composition.recipes.base import option
 from composition.recipes.merge.core import density_option, scale_option
 from composition.recipes.merge.frame import RankedRecipe
@@ -61,6 +62,9 @@ class CtmRecipe(RankedRecipe):
     )
     seed: int = option("integer", default=0, minimum=0, maximum=2**32 - 1, label="Seed", help="Seed of DARE's draws.")
     scale: float = scale_option(0.75, "λ: what the merge is multiplied by; 0.75 is the paper's example, it tunes it.")
+
+    def flops(self, shape: ModuleFacts, pooled: int, count: int) -> float:
+        return RankedRecipe.flops(self, shape, pooled, count) + 2e5 * pooled**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

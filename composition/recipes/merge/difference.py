@@ -30,6 +30,7 @@ class OrthogonalRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "orthogonal"
     name: ClassVar[str] = "Orthogonal complement"
+    weighted: ClassVar[bool] = False
 
     part: str = option(
         "choice",

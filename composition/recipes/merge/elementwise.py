@@ -84,6 +84,11 @@ class ElementwiseRecipe(RankedRecipe):
         "number", default=1.0, minimum=-100.0, maximum=100.0, label="Scale", help="λ: what the result is multiplied by."
     )
 
+    def equal_weight(self, count: int) -> float:
+        if self.election is not None:
+            return 1.0
+        return 1 / count if self.space == UPDATE else 1 / count**2
+
     @property
     def leaving(self) -> Leaving:
         """Which numbers are left out."""
@@ -175,6 +180,9 @@ class LinearRecipe(MergeRecipe):
         label="Balanced",
         help="Bring each adapter to the factors of its ΔW's SVD first; off as in PEFT.",
     )
+
+    def equal_weight(self, count: int) -> float:
+        return 1 / count**2
 
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)

@@ -61,6 +61,7 @@ class FloraRecipe(MergeRecipe):
     version: ClassVar[int] = 1
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "FLoRA"
+    weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
     round: int | None = round_option()
@@ -83,6 +84,7 @@ class FederatedRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "federated"
     name: ClassVar[str] = "Federated average"
+    weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
     round: int | None = round_option()
@@ -103,6 +105,7 @@ class SharedFactorRecipe(MergeRecipe):
     version: ClassVar[int] = 1
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "Average of a shared factor"
+    weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
     round: int | None = round_option()

@@ -23,6 +23,8 @@ class MergeRecipe(Recipe):
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = BEFORE_LAYOUTS
     name: ClassVar[str] = ""
     min_inputs: ClassVar[int] = 2
+    weighted: ClassVar[bool] = True
+    """Whether weights mean something to the method; where they don't, it refuses them and no form asks for them."""
 
     weights: tuple[float, ...] | None = option(
         "numbers",
@@ -39,6 +41,10 @@ class MergeRecipe(Recipe):
     )
     across_quantisations: bool = across_option()
     layout: str = layout_option()
+
+    def equal_weight(self, count: int) -> float:
+        """What each of `count` adapters weighs where the recipe gives no weights."""
+        return 1.0
 
     def aim(self, count: int) -> tuple[float, ...] | None:
         """The weights of the sum that the report measures a result of `count` adapters against; None for equal ones."""

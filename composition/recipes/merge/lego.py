@@ -68,6 +68,8 @@ METHODS = (
         summary="Clusters the rank-1 units of all adapters into k groups and keeps their reweighted centroids.",
         recipe=LegoRecipe,
         function="composition.merging.lego:lego",
+        core="composition.merging.core.lego:merged",
+        rough=True,
         needs=Needs(min_inputs=1),
         purpose="balance",
         paper="https://arxiv.org/abs/2409.16167",

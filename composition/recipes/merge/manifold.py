@@ -15,6 +15,7 @@ class SlerpRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "slerp"
     name: ClassVar[str] = "SLERP"
+    weighted: ClassVar[bool] = False
 
     t: float = option(
         "number",

@@ -20,6 +20,9 @@ class SvdRecipe(RankedRecipe):
     name: ClassVar[str] = "Truncated SVD"
     min_inputs: ClassVar[int] = 1
 
+    def equal_weight(self, count: int) -> float:
+        return 1 / count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatRecipe(MergeRecipe):
@@ -40,6 +43,9 @@ class AverageRecipe(MergeRecipe):
     kind: ClassVar[str] = "average"
     name: ClassVar[str] = "Rank-wise average"
 
+    def equal_weight(self, count: int) -> float:
+        return 1 / count
+
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)
         checks.check_equal_ranks(inputs)
@@ -57,6 +63,7 @@ METHODS = (
         summary="The closest rank-k adapter to the weighted mean of the adapters' updates.",
         recipe=SvdRecipe,
         function="composition.merging.svd:svd",
+        core="composition.merging.svd:merged",
         needs=Needs(min_inputs=1),
         purpose="balance",
     ),
@@ -67,6 +74,7 @@ METHODS = (
         summary="Exactly the weighted sum of the adapters' updates; the rank is the sum of theirs.",
         recipe=CatRecipe,
         function="composition.merging.cat:cat",
+        core="composition.merging.core.plain:total",
         needs=Needs(min_inputs=2),
         purpose="exact",
     ),
@@ -77,6 +85,7 @@ METHODS = (
         summary="Averages A and B rank by rank; meaningful for adapters that started from the same seed.",
         recipe=AverageRecipe,
         function="composition.merging.average:average",
+        core="composition.merging.core.plain:rankwise",
         needs=Needs(min_inputs=2),
         purpose="balance",
     ),

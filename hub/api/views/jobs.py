@@ -21,6 +21,7 @@ from hub.services.jobs import queue
 from hub.services.jobs.kinds import roles
 from hub.services.jobs.report import check_job
 from hub.services.jobs.request import JobRequest, named_request
+from hub.services.recipes import own
 
 TAGS = ["jobs"]
 KEY = OpenApiParameter(
@@ -68,6 +69,13 @@ class FitShape(serializers.Serializer):
     reason = serializers.CharField(allow_blank=True)
 
 
+class BecomesShape(serializers.Serializer):
+    """The version that a result would be."""
+
+    name = serializers.CharField(help_text="ns/name@v3")
+    new = serializers.BooleanField(help_text="whether its repository is new")
+
+
 class CheckShape(serializers.Serializer):
     """What a job would run into, make and cost; estimates are null where there is a problem."""
 
@@ -84,6 +92,7 @@ class CheckShape(serializers.Serializer):
     visibility = serializers.CharField()
     workers = serializers.ListField(child=serializers.CharField())
     waiting_for = serializers.CharField(allow_blank=True)
+    becomes = BecomesShape(allow_null=True)
     files = serializers.ListField(child=serializers.JSONField(), help_text="{role, name, …facts} of private inputs")
     notes = serializers.ListField(child=serializers.CharField())
     shortcuts = serializers.ListField(
@@ -169,6 +178,19 @@ class Retry(JobView):
         job = access.job(self.viewer, pk, "write")
         queue.retry_job(actor=self.actor(), job=job)
         return Response(self.shown(pk))
+
+
+class Recipe(JobView):
+    """The job as a file that runs it again: POST /recipes reads it."""
+
+    @extend_schema(
+        operation_id="jobs_recipe",
+        tags=TAGS,
+        responses={(200, "application/yaml"): OpenApiResponse(OpenApiTypes.STR, "Kind, inputs, digests, fields.")},
+    )
+    def get(self, request, pk):
+        text = own.write(self.viewer, access.job(self.viewer, pk))
+        return HttpResponse(text, content_type="application/yaml; charset=utf-8")
 
 
 class Log(JobView):

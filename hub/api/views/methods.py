@@ -1,12 +1,16 @@
 """The methods the hub offers, with the fields of their recipes: forms and CLI options are built from them."""
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from composition.recipes import recipe_fields
 from composition.registry import METHODS, Method
+from hub.api.bodies import Body, Text
 from hub.api.view import READS, View
+from hub.services.parsing.plain_yaml import LONGEST
+from hub.services.recipes.reading import read_file
 
 
 class NeedsShape(serializers.Serializer):
@@ -52,6 +56,30 @@ class Methods(View):
     @extend_schema(operation_id="methods_list", tags=["methods"], responses=MethodShape(many=True))
     def get(self, request):
         return Response([show(method) for method in METHODS.values() if method.offered])
+
+
+class RecipeBody(Body):
+    """A file that says a job."""
+
+    text = Text(max_length=LONGEST, trim_whitespace=False, help_text="YAML of this hub, or of mergekit")
+
+
+class Recipes(View):
+    """Reading a recipe's file; nothing is queued."""
+
+    scopes = {"POST": "read"}
+    little = frozenset({"POST"})
+    within_limit = ("POST",)
+
+    @extend_schema(
+        operation_id="recipes_read",
+        tags=["methods"],
+        request=RecipeBody,
+        responses={200: OpenApiResponse(OpenApiTypes.OBJECT, "The body for POST /jobs, and `notes`.")},
+    )
+    def post(self, request):
+        self.actor()
+        return Response(read_file(self.viewer, self.read(RecipeBody)["text"]))
 
 
 def show(method: Method) -> dict:

@@ -155,7 +155,9 @@ class UploadBytes(View):
         upload = access.upload(self.viewer, pk)
         at, goes_on = upload_offset(request), bool(request.META.get("hub.more"))
         received = uploads.append(upload=upload, path=path, offset=at, stream=body_stream(request), goes_on=goes_on)
-        return Response({"received": received})
+        answer = Response({"received": received})
+        answer.onward = uploads.onward(upload=upload, path=path) if goes_on else None
+        return answer
 
 
 class Commit(View):

@@ -1,11 +1,11 @@
-"""Whether a transfer lost something, and the evaluations that this is judged by."""
+"""Whether a transfer or a merge lost something, and the evaluations that this is judged by."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from hub import access
+from hub import access, queries
 from hub.api.bodies import Body, Object, Text
 from hub.api.view import View
 from hub.http.job_serializers import JobShape, show
@@ -14,6 +14,9 @@ from hub.queries.verdict import verdict
 from hub.services.verdict_arms import measure_arms
 
 TAGS = ["evaluations"]
+UNMEASURED = (
+    "Nobody whose data you see has measured this merge beside its inputs yet: start a job of the kind measure-merge."
+)
 
 
 class VerdictShape(serializers.Serializer):
@@ -65,6 +68,29 @@ class Verdict(View):
         named = arms_named(self.viewer, wanted)
         queued = measure_arms(actor=self.viewer, version=version, recipe=wanted["recipe"] or None, **named)
         return Response(show(self.viewer, [access.job(self.viewer, job.pk) for job in queued]), status=201)
+
+
+class LossShape(serializers.Serializer):
+    """What a merge lost; `state` unmeasured and nothing else where nobody has measured it."""
+
+    state = serializers.CharField(help_text="unmeasured, lossless, better, open, lossy")
+    sentence = serializers.CharField()
+    job = serializers.IntegerField(allow_null=True, help_text="that measured it")
+    less = serializers.JSONField(allow_null=True, help_text="the merge minus each task's best input: value, low, high")
+    arms = serializers.ListField(child=serializers.JSONField(), help_text="{arm, name, mean}")
+    tasks = serializers.ListField(
+        child=serializers.JSONField(), help_text="{dataset, split, rows, best, less, shares, kept, nll}, by arm"
+    )
+
+
+class Loss(View):
+    """What a merge lost of its inputs; a job of the kind measure-merge measures it."""
+
+    @extend_schema(operation_id="merge_loss", tags=TAGS, responses=LossShape)
+    def get(self, request, namespace, name, ref):
+        version = access.version(self.viewer, namespace, name, ref, kind=Kind.ADAPTER)
+        unmeasured = {"state": "unmeasured", "sentence": UNMEASURED, "job": None, "less": None, "arms": [], "tasks": []}
+        return Response(queries.loss_of(self.viewer, version) or unmeasured)
 
 
 def arms_named(viewer: access.Viewer, given) -> dict:

@@ -63,9 +63,10 @@ class Commit(Writing):
     def post(self, request, type, namespace, name, rev):
         here, opening = self.place(type, namespace, name, rev), self.says("create_pr") and not PULL.fullmatch(rev)
         branch = committing.branch_of(here.repository, rev, pulls=True)
-        with committing.bench() as inline:
+        actor, length = self.actor(), int(request.META.get("CONTENT_LENGTH") or 0)
+        with committing.bench(actor=actor, length=length) as inline:
             result = committing.commit(
-                actor=self.actor(),
+                actor=actor,
                 repository=here.repository,
                 branch=branch,
                 proposal=read_commit(request.stream or io.BytesIO(), inline.keep),

@@ -136,12 +136,14 @@ class Object(View):
         came = transfers.write(
             store=store, entry=entry, at=begin + at, most=most - at, stream=body_stream(request), starts=starts
         )
-        if not meta.get("hub.more"):
-            if part and at + came != most:
-                raise Invalid(f"Part {part} has {most:,} bytes, and {at + came:,} came. Send it again.", code=SIZE)
-            if not part:
-                transfers.complete(store=store, entry=entry)
-        return Response({}, headers={"ETag": f'"{oid[:16]}-{part}"'})
+        answer = Response({}, headers={"ETag": f'"{oid[:16]}-{part}"'})
+        if meta.get("hub.more"):
+            answer.onward = transfers.Onward(store, entry, begin, most)
+        elif not part:
+            transfers.complete(store=store, entry=entry)
+        elif at + came != most:
+            raise Invalid(f"Part {part} has {most:,} bytes, and {at + came:,} came. Send it again.", code=SIZE)
+        return answer
 
     def post(self, request, oid):
         store, entry, part, _ = self._sending(oid, True)
@@ -163,11 +165,9 @@ class Object(View):
         """What the address allows. One that expires while a body comes is good to the body's end."""
         permit = permits.read(SEND, self.request.GET.get("key", ""), seconds=SECONDS if starts else None)
         store_pk, sha256, size, part, most = permit.facts
-        store = ChunkStore.objects.filter(pk=store_pk, user=permit.user, repository=permit.repository).first()
-        if sha256 != oid or store is None:
-            raise NotFound("There is no such upload; begin it anew.", code="arrival.store_gone")
-        store.user, store.repository = permit.user, permit.repository
-        return store, Entry(sha256, size), part, most
+        if sha256 != oid:
+            raise NotFound("This address is of another file; begin the upload anew.", code="arrival.store_gone")
+        return permits.chunk_store(permit, store_pk), Entry(sha256, size), part, most
 
 
 def _objects(body: dict) -> list:

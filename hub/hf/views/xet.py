@@ -12,7 +12,6 @@ import uuid
 from django.http import HttpResponse
 from rest_framework.response import Response
 
-from hub.errors import NotFound
 from hub.hf import permits
 from hub.hf.places import place, proposing
 from hub.hf.refusals import RouteMissing
@@ -55,24 +54,32 @@ class Chunks(View):
     authentication_classes = []
 
     def store(self, pk: uuid.UUID) -> ChunkStore:
-        """The store, where the token's user may fill it."""
+        """The store, where the token's user may fill it. A token that expires while a body comes is good to its end."""
         scheme, _, text = self.request.headers.get("Authorization", "").partition(" ")
-        permit = permits.read(WRITE, text if scheme.lower() == "bearer" else "", seconds=SECONDS, status=401)
-        found = ChunkStore.objects.filter(pk=pk, user=permit.user, repository=permit.repository).first()
-        if found is None:
-            raise NotFound("There is no such upload; begin it anew.", code="arrival.store_gone")
-        found.user, found.repository = permit.user, permit.repository
-        return found
+        seconds = None if self.request.META.get("hub.piece") else SECONDS
+        permit = permits.read(WRITE, text if scheme.lower() == "bearer" else "", seconds=seconds, status=401)
+        return permits.chunk_store(permit, pk)
 
 
 class Xorbs(Chunks):
-    """`POST …/v1/xorbs/default/{hash}`."""
+    """`POST …/v1/xorbs/default/{hash}`. `hub.front` hands a large one over in pieces."""
+
+    front = {"POST": "stream"}
 
     def post(self, request, store, hash):
-        here = self.store(store)
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-        new = chunks.put_xorb(store=here, name=hash, stream=request.stream or io.BytesIO(), length=length)
-        return Response({"was_inserted": new})
+        here, meta = self.store(store), request.META
+        more, length = bool(meta.get("hub.more")), meta.get("hub.declared") or meta.get("CONTENT_LENGTH") or 0
+        xorb = chunks.put_xorb(
+            store=here,
+            name=hash,
+            stream=request.stream or io.BytesIO(),
+            length=int(length),
+            arriving=meta.get("hub.onward"),
+            more=more,
+        )
+        answer = Response({"was_inserted": xorb.is_new})
+        answer.onward = xorb if more else None
+        return answer
 
 
 class Shards(Chunks):

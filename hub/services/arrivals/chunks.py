@@ -1,58 +1,146 @@
 """Uploads by Xet: xorbs are kept once they are proven, and a shard makes whole files of them, proven by SHA-256.
 
-    <store>/xorbs/<hash>.index   what the xorb holds; a xorb is there where its index is
-    <store>/xorbs/<hash>.raw     its bytes, unpacked
-    <store>/xorbs/<hash>.within  or: the blob that holds them, and from where
-
-Every file appears under its name when it is whole, so that a killed process leaves a temporary name and nothing else.
 Once a file is made, those of its xorbs that it holds in one piece are kept by reference: their bytes are in the blob.
+A client fills xorbs. One that is not full may be a whole file: it is hashed on its way, and becomes the blob as it is.
 """
 
 import contextlib
-import os
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from django.db import close_old_connections, connection
+
 from hub import disk
+from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
 from hub.services.arrivals import receiving, stores
+from hub.services.arrivals.xorb_files import XorbFiles, temporary
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK, blobs
 from hub.xet.errors import XetError
 from hub.xet.files import rebuild
-from hub.xet.hashing import from_hex, to_hex
+from hub.xet.hashing import from_hex
 from hub.xet.shards import MAX_BYTES as MOST_OF_A_SHARD
 from hub.xet.shards import ShardFile, read_shard
-from hub.xet.xorbs import MAX_BODY, RawXorb, XorbIndex, receive_xorb
+from hub.xet.xorbs import MAX_BODY, XorbReceiver
 
 # A xorb's footer repeats its index; a body of more than this has something else behind it.
 MOST_OF_A_XORB = MAX_BODY + (1 << 20)
+# The stock client ends a xorb before 64 MiB where nothing follows in it, or when a long chunk would not fit.
+FULL = 63 << 20
 
 
-def put_xorb(*, store: ChunkStore, name: str, stream: BinaryIO, length: int) -> bool:
-    """Keep the xorb that `stream` holds if it is what `name`, its written hash, says; False where it was there.
+def put_xorb(
+    *, store: ChunkStore, name: str, stream: BinaryIO, length: int, arriving: "ArrivingXorb | None" = None, more=False
+) -> "ArrivingXorb":
+    """Keep the xorb that `stream` holds if it is what `name`, its written hash, says.
 
-    `length` is what the sender announced. Errors: XetError, QuotaExceeded `quota.staged_bytes`, DiskFull.
+    `length` is what the sender announced. A body may come in several calls: each but the first gives what the one
+    before returned as `arriving`, and all but the last say that `more` follows.
+    Errors: XetError, QuotaExceeded `quota.staged_bytes`, DiskFull; then nothing of it is left.
     """
-    digest = from_hex(name)
-    if length > MOST_OF_A_XORB:
-        raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
-    stores.expect(store, length)
-    xorbs = _Xorbs(stores.folder(store))
-    if xorbs.open(digest):
-        while stream.read(CHUNK):
-            pass
+    arriving = arriving or ArrivingXorb(store, name, length)
+    try:
+        arriving.read(stream)
+        if not more:
+            arriving.keep()
+    except BaseException:
+        arriving.close()
+        raise
+    return arriving
+
+
+class ArrivingXorb:
+    """A xorb on its way in: unpacked and checked as it comes, under a temporary name. Its announced bytes are charged.
+
+    `is_new` is False where the store has it already: then its bytes are looked at no more.
+    """
+
+    def __init__(self, store: ChunkStore, name: str, length: int) -> None:
+        digest = from_hex(name)
+        if length > MOST_OF_A_XORB:
+            raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
+        stores.expect(store, length)
+        self.store, self.xorbs, self.charged, self.came = store, XorbFiles(stores.folder(store)), 0, 0
+        self.is_new = not self.xorbs.open(digest)
+        self._lock, self._failure, self._files = threading.Lock(), None, contextlib.ExitStack()
+        if self.is_new:
+            stores.charge(store, length)
+            self.charged = length
+            try:
+                self.xorbs.folder.mkdir(parents=True, exist_ok=True)
+                self.part = self._files.enter_context(temporary(self.xorbs.folder))
+                self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
+            except BaseException:
+                self.close()
+                raise
+            self.sha256 = hashlib.sha256() if length < FULL else None
+            self.receiver = XorbReceiver(digest, self._write)
+
+    def read(self, stream: BinaryIO) -> None:
+        """Take what the stream holds."""
+        while data := stream.read(CHUNK):
+            with self._lock:
+                self._feed([data])
+
+    def take(self, offset: int, chunks: Sequence[bytes]) -> bool:
+        """Take bytes that begin at `offset` of the body; False where `read` has to say what is wrong with them."""
+        with self._lock:
+            if self._failure is None and offset == self.came:
+                try:
+                    self._feed(chunks)
+                except (HubError, XetError, OSError) as error:
+                    self._failure = error
+                    return False
+                return True
         return False
-    xorbs.folder.mkdir(parents=True, exist_ok=True)
-    with _temporary(xorbs.folder) as part:
-        with part.open("wb", buffering=CHUNK) as out:
-            index = receive_xorb(stream, digest, out.write)
-        stores.charge(store, index.ends[-1])
-        xorbs.keep(part, index)
-    return True
+
+    def _feed(self, chunks: Sequence[bytes]) -> None:
+        if self._failure is not None:
+            raise self._failure
+        disk.require_room()
+        for chunk in chunks:
+            if self.is_new:
+                self.receiver.feed(chunk)
+            self.came += len(chunk)
+
+    def _write(self, raw: bytes | memoryview) -> None:
+        self.out.write(raw)
+        if self.sha256 is not None:
+            self.sha256.update(raw)
+
+    def keep(self) -> None:
+        """Its body has come whole: keep it if it is what it was sent as."""
+        if self.is_new:
+            index = self.receiver.finish()
+            self.out.close()
+            more = index.ends[-1] - self.charged
+            if more > 0:
+                stores.charge(self.store, more)
+            self.charged = 0
+            self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
+            if more < 0:
+                stores.discharge(self.store, -more)
+        self.close()
+
+    def close(self) -> None:
+        """Nothing more comes: what was not kept goes."""
+        with self._lock:
+            self._failure = self._failure or XetError("xorb_cut", "The xorb was not sent to its end. Send it again.")
+            self._files.close()
+            charged, self.charged = self.charged, 0
+        if charged:
+            _drop_old_connections()
+            stores.discharge(self.store, charged)
+            _drop_old_connections()
+
+
+def _drop_old_connections() -> None:
+    """As the begin and the end of a request do: a thread of the front that only closes something has neither."""
+    if not connection.in_atomic_block:
+        close_old_connections()
 
 
 def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:
@@ -78,9 +166,13 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     if Arrival.objects.filter(user=actor, repository=repository, blob=entry.sha256, blob__size=entry.size).exists():
         # Made before: a small shard sent again and again must not cost its large file each time.
         return receiving.note(actor=actor, repository=repository, entry=entry)
-    xorbs = _Xorbs(stores.folder(store))
+    xorbs = XorbFiles(stores.folder(store))
     try:
-        blobs.put_proven(_watched(rebuild(file, xorbs.open, max_bytes=entry.size)), entry.sha256)
+        blocks = rebuild(file, xorbs.open, max_bytes=entry.size)
+        if whole := xorbs.whole(file):
+            blobs.add(whole, link=True, known=entry)
+        else:
+            blobs.put_proven(_watched(blocks), entry.sha256)
     except OSError as error:
         if disk.refusal_of(error):
             raise
@@ -112,75 +204,3 @@ def _watched(blocks: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryvie
         if number % 16 == 0:
             disk.require_room()
         yield block
-
-
-@dataclass(frozen=True, slots=True)
-class _Within:
-    """A part of a blob, as a file that `RawXorb` reads: positions count from where the part begins."""
-
-    file: BinaryIO
-    begins: int
-
-    def seek(self, at: int) -> None:
-        self.file.seek(self.begins + at)
-
-    def read(self, size: int) -> bytes:
-        return self.file.read(size)
-
-    def close(self) -> None:
-        self.file.close()
-
-
-class _Xorbs:
-    """The xorbs of one store on the disk."""
-
-    def __init__(self, store: Path) -> None:
-        self.folder = store / "xorbs"
-
-    def open(self, digest: bytes) -> RawXorb | None:
-        """The xorb; None where it is not here, or not whole."""
-        try:
-            index = XorbIndex.from_bytes(self._path(digest, "index").read_bytes())
-            file = self._bytes(digest)
-        except (FileNotFoundError, ValueError):
-            return None
-        return RawXorb(index, file)
-
-    def keep(self, part: Path, index: XorbIndex) -> None:
-        """Take over the file of its bytes."""
-        os.replace(part, self._path(index.hash, "raw"))
-        self._write(self._path(index.hash, "index"), index.to_bytes())
-
-    def keep_within(self, sha256: str, digest: bytes, begins: int, size: int) -> int:
-        """Keep the xorb as `size` bytes of a blob from `begins` on, if these are all it has; the bytes saved."""
-        raw = self._path(digest, "raw")
-        with contextlib.suppress(FileNotFoundError):
-            if raw.stat().st_size == size:
-                self._write(self._path(digest, "within"), f"{sha256} {begins}".encode())
-                raw.unlink()
-                return size
-        return 0
-
-    def _bytes(self, digest: bytes) -> BinaryIO:
-        try:
-            return self._path(digest, "raw").open("rb", buffering=0)
-        except FileNotFoundError:
-            sha256, begins = self._path(digest, "within").read_text().split()
-            return _Within(blobs.open(sha256), int(begins))
-
-    def _path(self, digest: bytes, what: str) -> Path:
-        return self.folder / f"{to_hex(digest)}.{what}"
-
-    def _write(self, path: Path, data: bytes) -> None:
-        with _temporary(self.folder) as part:
-            part.write_bytes(data)
-            os.replace(part, path)
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    part = folder / f"{uuid.uuid4().hex}.part"
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)

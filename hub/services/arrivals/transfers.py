@@ -1,31 +1,26 @@
 """LFS files on their way in, whole or in parts: one file in the chunk store, written where each part begins.
 
 Parts may come in any order and more than once. Where they come in order, as the stock client sends them, their SHA-256
-is computed on the way. The whole file is proven, synced and given to the blob store; until then it counts for its user
-with all the bytes it was announced with.
+is computed on the way (`digests`). The whole file is proven, synced and given to the blob store; until then it counts
+for its user with all the bytes it was announced with.
 """
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import threading
 import time
-import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from hub import disk
-from hub.errors import Busy, Conflict, Invalid
+from hub.errors import Busy, Conflict, HubError, Invalid
 from hub.models import Arrival, ChunkStore
-from hub.services.arrivals import receiving, stores
+from hub.services.arrivals import digests, receiving, stores
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK
 
 PATIENCE = 3.0
-MOST_DIGESTS = 64
 
 
 def write(*, store: ChunkStore, entry: Entry, at: int, most: int, stream: BinaryIO, starts: bool) -> int:
@@ -39,19 +34,41 @@ def write(*, store: ChunkStore, entry: Entry, at: int, most: int, stream: Binary
         _begin(store, entry, path)
     try:
         with _held(path) as file:
-            digest = _digest_of(path, file)
-
-            def keep(begin: int, data: bytes) -> None:
-                disk.require_room()
-                os.pwrite(file.fileno(), data, begin)
-                digest.add(begin, data)
-
-            return _read(stream, at, most, keep)
+            return _read(stream, at, most, lambda begin, data: _keep(path, file, begin, [data]))
     except _Gone:
         if not _arrived(store, entry):
             raise
         # The same file twice in one commit is sent twice at once; the other one was faster.
         return _read(stream, at, most, lambda begin, data: None)
+
+
+class Onward:
+    """Takes what follows in a body whose begin was written: the same without another look at the sender.
+
+    `begin` is where the body lies in the file, and `most` the bytes that it may have.
+    """
+
+    def __init__(self, store: ChunkStore, entry: Entry, begin: int, most: int) -> None:
+        self.path, self.begin, self.most = _path(store, entry), begin, most
+
+    def take(self, offset: int, chunks: Sequence[bytes]) -> bool:
+        """Write bytes from `offset` of the body on; False where `write` has to say what is wrong with them."""
+        if offset + sum(map(len, chunks)) > self.most:
+            return False
+        try:
+            with _held(self.path, patience=0) as file:
+                _keep(self.path, file, self.begin + offset, chunks)
+        except (HubError, OSError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Nothing is held between two pieces."""
+
+
+def _keep(path: Path, file: BinaryIO, at: int, chunks: Sequence[bytes]) -> None:
+    disk.require_room()
+    digests.write(path, file, at, chunks)
 
 
 def _read(stream: BinaryIO, at: int, most: int, keep: Callable[[int, bytes], None]) -> int:
@@ -83,7 +100,7 @@ def _complete(store: ChunkStore, entry: Entry, path: Path) -> Arrival:
     with _held(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
-            found = _digest_of(path, file).finish(file) if size == entry.size else ""
+            found = digests.of(path, file).finish(file) if size == entry.size else ""
             receiving.prove(entry, Entry(found, size))
         except Invalid:
             _forget(store, entry, path)
@@ -128,7 +145,7 @@ def _forget(store: ChunkStore, entry: Entry, path: Path) -> None:
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-    _beside(path).unlink(missing_ok=True)
+    digests.forget(path)
 
 
 def _arrived(store: ChunkStore, entry: Entry) -> Arrival | None:
@@ -140,14 +157,14 @@ def _path(store: ChunkStore, entry: Entry) -> Path:
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[BinaryIO]:
+def _held(path: Path, *, patience: float = PATIENCE) -> Iterator[BinaryIO]:
     """The file, held against all others. Never one that the blob store has got: that one is not written to again."""
     try:
         file = path.open("r+b", buffering=0)
     except FileNotFoundError:
         raise _Gone() from None
     with file:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not _locked(file):
             if time.monotonic() > deadline:
                 raise Busy("Another request is writing this file.", seconds=2)
@@ -182,55 +199,3 @@ class _Gone(Conflict):
         super().__init__(
             "Nothing of this file is here; another request has completed or refused it. Send it from its begin."
         )
-
-
-class _Digest:
-    """The SHA-256 of a file's first `upto` bytes, as far as they came in order and through this process.
-
-    Whoever holds the file uses it. Another process may write to it in between: the name of the last writer stands
-    beside the file, and nothing is known where that is another one.
-    """
-
-    def __init__(self) -> None:
-        self.sha256, self.upto = hashlib.sha256(), 0
-
-    def add(self, at: int, data: bytes) -> None:
-        """Take note of bytes that were written."""
-        if at < self.upto:  # Written anew.
-            self.__init__()
-        if at == self.upto:
-            self.sha256.update(data)
-            self.upto += len(data)
-
-    def finish(self, file: BinaryIO) -> str:
-        """The digest of the whole file, of which the rest is read."""
-        file.seek(self.upto)
-        while data := file.read(CHUNK):
-            self.add(self.upto, data)
-        return self.sha256.hexdigest()
-
-
-_digests: OrderedDict[tuple[str, int], _Digest] = OrderedDict()
-_digests_lock = threading.Lock()
-_MYSELF = uuid.uuid4().hex
-
-
-def _digest_of(path: Path, file: BinaryIO) -> _Digest:
-    """What is known of a file that is held; where its digest is not kept any more, its bytes are read in the end."""
-    key, me, beside = (str(path), os.fstat(file.fileno()).st_ino), f"{_MYSELF} {os.getpid()}", _beside(path)
-    try:
-        mine = beside.read_text() == me
-    except FileNotFoundError:
-        mine = False
-    with _digests_lock:
-        found = _digests.pop(key, None) if mine else None
-        digest = _digests[key] = found or _Digest()
-        if len(_digests) > MOST_DIGESTS:
-            _digests.popitem(last=False)
-    if not mine:
-        beside.write_text(me)
-    return digest
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.writer")

@@ -34,6 +34,7 @@ from hub.services.sharing.proposed import hold_author
 from hub.storage import CHUNK, blobs, digest
 
 HEADS = "refs/heads/"
+STEP = 8 << 20  # bytes inside a commit, after each of which their user's quota is asked
 
 
 class Moved(Conflict):
@@ -47,24 +48,44 @@ class Bench:
     """The bytes that came inside a commit, in a folder that goes when it is over: `files` by their digest."""
 
     folder: Path
+    actor: User
     files: dict[str, LocalFile] = field(default_factory=dict)
+    asked: int = 0
+    came: int = 0
 
     def keep(self, stream: BinaryIO) -> Entry:
-        """Receive the bytes of one file. Errors: Invalid `upload.too_large`, DiskFull."""
+        """Receive the bytes of one file. Errors: Invalid `upload.too_large`, and what `expect` raises."""
         place = self.folder / uuid.uuid4().hex
         with place.open("wb") as out:
-            entry = Entry(*digest(_Watched(stream), out))
+            entry = Entry(*digest(_Watched(stream, self), out))
         self.files.setdefault(entry.sha256, LocalFile(place))
         return entry
 
+    def expect(self, size: int) -> None:
+        """Refuse now what can't be taken in, about `size` bytes; QuotaExceeded `quota.staged_bytes`, DiskFull."""
+        disk.require_room(size)
+        quotas.require("staged_bytes", self.actor, needed=size, hold=False)
+
+    def count(self, size: int) -> None:
+        """Note that so many bytes more have come; now and then all of them are asked about as `expect` does."""
+        self.came += size
+        if self.came >= self.asked + STEP:
+            self.asked = self.came
+            self.expect(self.came)
+
 
 @contextlib.contextmanager
-def bench() -> Iterator[Bench]:
-    """A place for a commit's own bytes. What a killed process leaves is swept with the strays of uploads."""
+def bench(*, actor: User, length: int = 0) -> Iterator[Bench]:
+    """A place for a commit's own bytes. What a killed process leaves is swept with the strays of uploads.
+
+    `length` is that of the body where it is known: most of a long one is base64 of files. Raises what `expect` does.
+    """
+    if length > STEP:
+        Bench(Path(), actor).expect(length // 4 * 3)
     folder = Path(settings.UPLOAD_FOLDER) / str(uuid.uuid4())
     folder.mkdir(parents=True)
     try:
-        yield Bench(folder)
+        yield Bench(folder, actor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -230,14 +251,15 @@ def _made_before(
 class _Watched:
     """A file on its way in: refused where it is too large, and where the disk becomes nearly full."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.came = stream, 0
+    def __init__(self, stream: BinaryIO, bench: Bench) -> None:
+        self.stream, self.bench, self.came = stream, bench, 0
 
     def read(self, size: int = CHUNK) -> bytes:
         """The next bytes."""
         disk.require_room()
         data = self.stream.read(size)
         self.came += len(data)
+        self.bench.count(len(data))
         if self.came > settings.MAX_FILE_BYTES:
             raise Invalid(
                 f"A file of the commit is larger than {settings.MAX_FILE_BYTES:,} bytes, the most this hub takes.",

@@ -13,6 +13,7 @@ from datetime import date
 import yaml
 
 from hub.errors import Invalid
+from hub.services.parsing.plain_yaml import PlainLoader
 
 MAX_CARD = 1_000_000
 MAX_FRONT_MATTER = 64_000
@@ -52,16 +53,6 @@ class Card:
         return list(found)[:MAX_WORDS]
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases: plain values, each written where it stands."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", event.start_mark)
-        return super().compose_node(parent, index)
-
-
 def read_card(data: bytes) -> Card:
     """The card in these bytes; raises Invalid `card.*`: too large, not UTF-8, its front matter not a YAML mapping."""
     if len(data) > MAX_CARD:
@@ -91,7 +82,7 @@ def _front_matter(text: str) -> dict:
         problem = f"is over {MAX_FRONT_MATTER:,} characters"
     else:
         try:
-            front = yaml.load(text, Loader=_PlainLoader)
+            front = yaml.load(text, Loader=PlainLoader)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f" in line {mark.line + 2}" if mark else ""

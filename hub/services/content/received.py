@@ -3,11 +3,9 @@
 from collections.abc import Collection
 
 from composition.formats.content import SNIFF_BYTES, sniff
-from composition.formats.sources import LocalFile
 from hub.errors import Conflict, Invalid
 from hub.models import UploadFile
 from hub.services.content import staging
-from hub.storage import digest
 
 
 def refuse_by_first_bytes(file: UploadFile, beside: Collection[str] = ()) -> None:
@@ -33,9 +31,8 @@ def refuse_incomplete(files: Collection[UploadFile]) -> None:
         )
 
 
-def check_digest(file: UploadFile, source: LocalFile) -> None:
-    with source.open() as stream:
-        computed, _ = digest(stream)
+def check_digest(file: UploadFile) -> None:
+    computed = staging.digest(file)
     if computed != file.sha256:
         staging.discard(file)
         raise Invalid(

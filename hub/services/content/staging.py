@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -21,14 +21,16 @@ from django.conf import settings
 from django.utils import timezone
 
 from hub import disk
-from hub.errors import Conflict
+from hub.errors import Conflict, HubError
 from hub.models import ChunkStore, Upload, UploadFile
+from hub.services.arrivals import digests
 from hub.services.upkeep import sweeps
 from hub.storage import CHUNK
 
 LOCK_SECONDS = 3.0
 LOCK = "lock"
 COPIED_AT_MOST = 1 << 30  # bytes of a part that a new upload is given a copy of
+SMALL = 1 << 20  # a file of at most this is read for its digest in the end
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -102,27 +104,70 @@ def whole_even_on_a_full_disk(upload: UUID) -> Iterator[None]:
         yield
 
 
-def append(out: BinaryIO, stream: BinaryIO, room: int, *, goes_on: bool = False) -> bool:
-    """Copy at most `room` bytes and sync them, also when the sender breaks off; True if it had more to send.
+def append(file: UploadFile, out: BinaryIO, stream: BinaryIO, *, goes_on: bool = False) -> bool:
+    """Copy what the file may still have and sync it, also when the sender breaks off; True if it had more to send.
 
     With `goes_on` the same request brings more, and its last bytes sync these as well: nobody is told of them before.
     DiskFull where the disk has become nearly full; what came before is kept.
     """
-    synced_later = False
+    synced_later, at = False, os.fstat(out.fileno()).st_size
     try:
-        while room:
+        while at < file.size:
             disk.require_room()
-            chunk = stream.read(min(CHUNK, room))
+            chunk = stream.read(min(CHUNK, file.size - at))
             if not chunk:
                 synced_later = goes_on
                 return False
-            out.write(chunk)
-            room -= len(chunk)
+            _write(path_of(file), out, at, [chunk], file.size)
+            at += len(chunk)
         return bool(stream.read(1))
     finally:
-        out.flush()
         if not synced_later:
             os.fsync(out.fileno())
+
+
+class Onward:
+    """Takes what follows in the body of a request that was allowed to append: the same without another look."""
+
+    def __init__(self, file: UploadFile) -> None:
+        self.path, self.size = path_of(file), file.size
+
+    def take(self, offset: int, chunks: Sequence[bytes]) -> bool:
+        """Append bytes that begin at `offset`; False where `append` has to say what is wrong with them."""
+        try:
+            if _size(self.path) != offset or offset + sum(map(len, chunks)) > self.size:
+                return False
+            with locked(self.path, patience=0) as out:
+                if os.fstat(out.fileno()).st_size != offset:
+                    return False
+                disk.require_room()
+                try:
+                    _write(self.path, out, offset, chunks, self.size)
+                except OSError:
+                    os.ftruncate(out.fileno(), offset)
+                    raise
+        except (HubError, OSError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Nothing is held between two pieces."""
+
+
+def _write(path: Path, out: BinaryIO, at: int, chunks: Sequence[bytes], size: int) -> None:
+    if size > SMALL:
+        digests.write(path, out, at, chunks)
+    else:
+        out.writelines(chunks)
+        out.flush()
+
+
+def digest(file: UploadFile) -> str:
+    """The SHA-256 of what has come: what was not hashed on its way is read. FileNotFoundError where nothing is here."""
+    path = path_of(file)
+    with path.open("rb") as source, locked(path) as held:
+        known = digests.of(path, held) if file.size > SMALL else digests.RunningDigest()
+        return known.finish(source)
 
 
 def share(old: UploadFile, new: UploadFile) -> int:
@@ -156,6 +201,7 @@ def _copy_start(source: Path, target: Path, length: int) -> None:
 def discard(file: UploadFile) -> None:
     """Forget the bytes of one file."""
     path_of(file).unlink(missing_ok=True)
+    digests.forget(path_of(file))
 
 
 def remove_bytes(upload: Upload) -> None:

@@ -140,7 +140,7 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on:
                 received=here,
             )
         try:
-            more = staging.append(out, stream, file.size - here, goes_on=goes_on)
+            more = staging.append(file, out, stream, goes_on=goes_on)
             if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
                 refuse_by_first_bytes(file, upload.files.values_list("path", flat=True))
         finally:
@@ -158,6 +158,12 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on:
                 size=file.size,
             )
     return file.received
+
+
+def onward(*, upload: Upload, path: str) -> staging.Onward | None:
+    """Who takes the rest of a request's body after `append` has taken its begin; None where the bytes are known."""
+    file = upload.files.filter(path=path, blob=None).first()
+    return file and staging.Onward(file)
 
 
 def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -> PublishResult:
@@ -195,7 +201,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
         staging.path_of(row).touch()
     sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
     for row in staged.values():
-        check_digest(row, sources[row.path])
+        check_digest(row)
     proven = {sources[row.path].path: (row.sha256, row.size) for row in staged.values()}
     repository = first_push.target(upload)
     base, folder = upload.base, staging.folder(upload)

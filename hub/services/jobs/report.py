@@ -4,7 +4,7 @@ from composition.errors import CompositionError
 from hub.access import Viewer
 from hub.errors import HubError
 from hub.licences import combined, conflicts
-from hub.models import User, Visibility
+from hub.models import Repository, User, Visibility, sharing_names
 from hub.names import worker_name
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds import kind_of
@@ -20,6 +20,7 @@ UNKNOWN = {
     **{name: [] for name in ("inputs", "licence_conflicts", "workers", "notes", "shortcuts")},
     "visibility": Visibility.PRIVATE,
     "waiting_for": "",
+    "becomes": None,
 }
 
 
@@ -28,7 +29,8 @@ def check_job(*, actor: User | Viewer, request: JobRequest) -> dict:
 
     {"ok", "problems": [{code, message, …}], "inputs": [{"name", "fits", "reason"}], "ranks": {module: r}, "rank",
     "bytes", "seconds", "memory", "licence", "licence_conflicts": [str], "visibility", "workers": [name],
-    "waiting_for", "files": [{role, name, …facts}], "notes": [str], "shortcuts": [{kind, label, reason}]}; `seconds`,
+    "waiting_for", "becomes": {"name", "new"}, "files": [{role, name, …facts}], "notes": [str],
+    "shortcuts": [{kind, label, reason}]}; `seconds`,
     `memory` and `bytes` are estimates, null where there is a problem.
     """
     draft = examine(actor, request)
@@ -43,6 +45,7 @@ def check_job(*, actor: User | Viewer, request: JobRequest) -> dict:
         return report
     report |= _rights(draft, kind) | (_outlook(draft, kind) if draft.method else {})
     report["inputs"] = _fits(draft, kind)
+    report["becomes"] = _becomes(draft, kind)
     report["notes"] = kind.notes(draft, report["visibility"]) if draft.recipe else []
     return report | (kind.cost(draft) if report["ok"] else {})
 
@@ -52,6 +55,20 @@ def as_dict(problem: HubError | CompositionError) -> dict:
     if isinstance(problem, CompositionError):
         return problem.to_dict()
     return {"code": problem.code, "message": problem.message, **problem.facts}
+
+
+def _becomes(draft: Draft, kind: JobKind) -> dict | None:
+    """{"name": the version that the result would be, "new": whether its repository is new}; None where it has no place.
+
+    Another result may come first, and one with the bytes of the newest version makes none.
+    """
+    if not kind.makes or draft.place is None:
+        return None
+    namespace, name = draft.place
+    models = Repository.objects.filter(sharing_names(kind.makes), namespace=namespace, name__iexact=name)
+    found = models.filter(deleted_at=None).first()
+    last = found.versions.order_by("-number").values_list("number", flat=True).first() if found else None
+    return {"name": f"{namespace.name}/{found.name if found else name}@v{(last or 0) + 1}", "new": found is None}
 
 
 def _rights(draft: Draft, kind: JobKind) -> dict:

@@ -1,6 +1,5 @@
 """The page where adapters become one, merged or as a mixture: who takes part, who can't and why, what comes of it."""
 
-import dataclasses
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest, QueryDict
@@ -18,6 +17,7 @@ from hub.services.jobs.request import JobRequest
 from hub.web import basket
 from hub.web.forms import method_groups, recipe_fields
 from hub.web.forms.job_form import JobForm, typed
+from hub.web.pages import comparison
 
 CANDIDATES = 12
 VERBS = ("merge", "assemble")
@@ -47,7 +47,7 @@ class MergeForm(JobForm):
     @property
     def weighted(self) -> bool:
         """Whether each adapter has a weight."""
-        return any(row.name == "weights" for row in dataclasses.fields(self.method.recipe))
+        return getattr(self.method.recipe, "weighted", False)
 
     @property
     def labelled(self) -> bool:
@@ -92,6 +92,8 @@ class MergeForm(JobForm):
             "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble"), self.method),
             "datasets": queries.newest_datasets(self.viewer) if self.reads_data else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
+            "comparison": comparison.latest(self.viewer, self.versions),
+            "choosing": True,
             "find": find,
             "candidates": candidates(self.viewer, find, self.versions, self.method.kind, self.across),
             **self.shared_context(),

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from django.http import QueryDict
 
 from composition.recipes import Recipe, recipe_fields
-from composition.registry import METHODS, Method
+from composition.registry import METHODS, Method, methods_of
 from hub.errors import Invalid
 
 
@@ -24,9 +24,14 @@ def method_for(recipe: type[Recipe]) -> Method:
     return METHODS[recipe.kind]
 
 
+def names_of(method: Method) -> set[str]:
+    """The fields of its recipe."""
+    return {row["name"] for row in recipe_fields(method.recipe)}
+
+
 def names(*verbs: str) -> set[str]:
     """The fields of all methods of these verbs."""
-    return {row["name"] for one in METHODS.values() if one.verb in verbs for row in recipe_fields(one.recipe)}
+    return {name for one in METHODS.values() if one.verb in verbs for name in names_of(one)}
 
 
 def drawn(
@@ -37,8 +42,8 @@ def drawn(
     An empty field tells by its placeholder what stands for it in the `settled` recipe.
     """
     rows = []
-    own = method.recipe.__annotations__
-    for row in sorted(recipe_fields(method.recipe), key=lambda row: row["name"] not in own):
+    shared = set.intersection(*(names_of(one) for one in methods_of(method.verb)))
+    for row in sorted(recipe_fields(method.recipe), key=lambda row: row["name"] in shared):
         if row["name"] not in without:
             value = values.get(row["name"], row["default"])
             if row["type"] == "numbers" and isinstance(value, list | tuple):

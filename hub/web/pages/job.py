@@ -5,9 +5,11 @@ from django.urls import reverse
 from composition.registry import METHODS
 from hub import queries
 from hub.access import Viewer
+from hub.errors import Invalid
 from hub.models import Job, State
 from hub.services.jobs.kinds import kind_of
 from hub.web.charts import loss
+from hub.web.pages import comparison, judged
 
 
 def more(viewer: Viewer, job: Job) -> dict:
@@ -24,5 +26,18 @@ def more(viewer: Viewer, job: Job) -> dict:
         "again_at": kind.again_at,
         "report_url": reverse("report", args=where) if where else "",
         "kept_beside": bool(method) and method.result == "companion" and job.state == State.DONE,
+        "comparison": comparison.build(comparison.answer(viewer, job))
+        if kind.answer_page == comparison.TEMPLATE
+        else None,
+        "judged": judged.build(viewer, job),
         "loss": loss.curve(report.get("distillation")),
     }
+
+
+def again_at(job: Job, candidate: str | None) -> str:
+    """The address of the page where the job can be changed, or where a candidate of its search is merged."""
+    if candidate is not None:
+        return f"{reverse('merge')}?{judged.candidate_fields(job, candidate)}"
+    if not kind_of(job.kind).again_at:
+        raise Invalid("Jobs of this kind have no page to change them on. Start a new one.")
+    return f"{reverse(kind_of(job.kind).again_at)}?again={job.pk}"

@@ -13,7 +13,6 @@ from hub.http.job_serializers import HIDDEN, Sight, show
 from hub.http.worker_serializers import show_workers
 from hub.models import State
 from hub.services.jobs import queue as services
-from hub.services.jobs.kinds import kind_of
 from hub.web import basket
 from hub.web.forms import any_kind, try_out
 from hub.web.pages import job as job_page
@@ -71,11 +70,10 @@ def act(request: HttpRequest, pk: int, action: str) -> HttpResponse:
     """Cancel, retry, or take recipe and inputs to the merge page."""
     viewer = access.viewer_of(request)
     if action == "again":
-        found = access.job(viewer, pk)
-        if not kind_of(found.kind).again_at:
-            raise Invalid("Jobs of this kind have no page to change them on. Start a new one.")
+        found, candidate = access.job(viewer, pk), request.POST.get("candidate")
+        at = job_page.again_at(found, candidate)
         basket.fill(request, [name for name in show(viewer, [found])[0]["inputs"] if name != HIDDEN])
-        return redirect(f"{reverse(kind_of(found.kind).again_at)}?again={pk}")
+        return redirect(at)
     found = access.job(viewer, pk, "write")
     service = {"cancel": services.cancel_job, "retry": services.retry_job}[action]
     try:

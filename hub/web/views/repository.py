@@ -10,7 +10,7 @@ from hub.services import refs, repositories
 from hub.services.content import card_edits, companions, publishing
 from hub.web import basket
 from hub.web.forms.refusal import Refused, refusal_of
-from hub.web.pages import generated, transfer_report
+from hub.web.pages import generated, judged, transfer_report
 from hub.web.pages import repository as repository_page
 
 
@@ -55,7 +55,7 @@ def report(request: HttpRequest, namespace: str, name: str, ref: str) -> HttpRes
     viewer = access.viewer_of(request)
     page = repository_page.heading(viewer, namespace, name, ref, "report", "adapter")
     context = {**repository_page.report(viewer, page), **transfer_report.build(viewer, page, request.GET)}
-    context |= generated.made_from(viewer, page)
+    context |= generated.made_from(viewer, page) | judged.of_version(viewer, page)
     return render(request, "repository/report.html", {**context, **_ticked(request)})
 
 

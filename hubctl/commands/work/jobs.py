@@ -80,3 +80,16 @@ def retry(hub, job_id, wait, as_json) -> int:
     """Queue a failed or cancelled job again."""
     need_token(hub)
     return follow(hub, hub.retry_job(job_id), wait, as_json)
+
+
+@jobs_command.command("recipe")
+@click.argument("job_id", type=int)
+@with_hub
+def recipe(hub, job_id, as_json) -> None:
+    """Print a job as YAML, with its inputs' digests: `hubctl merge --recipe FILE` runs it again.
+
+    hubctl jobs recipe 12 > ab.yaml
+    """
+    need_token(hub)
+    text = hub.job_recipe(job_id)
+    emit({"recipe": text}, as_json, text.rstrip("\n"))

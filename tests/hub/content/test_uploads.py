@@ -390,7 +390,7 @@ def test_a_push_that_goes_on_lives_though_upkeep_runs_where_its_bytes_are_not(
 
     with pytest.MonkeyPatch.context() as during:
         # While bytes come and while they are checked, which may take long.
-        during.setattr(uploads, "check_digest", lambda row, source: upkeep_elsewhere(row))
+        during.setattr(uploads, "check_digest", upkeep_elsewhere)
         during.setattr(uploads, "refuse_by_first_bytes", upkeep_elsewhere)
         if act == "send":
             append(upload, "README.md", 3, CARD["README.md"][3:])

@@ -1,7 +1,6 @@
 """Memory and disk of the front: no address takes what all others need, and nobody waits for ever."""
 
 import asyncio
-import io
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -14,6 +13,7 @@ from hub.front.bodies import Body, Spool
 from hub.front.caps import Budget
 from hub.front.gateway import Answer
 from hub.front.limits import KB, MB, Limits
+from hub.front.pieces import Way
 
 SIZE = 40 * MB
 LIMITS = Limits(memory=8 * MB, in_memory=128 * KB, wait_seconds=0.2, block=64 * KB, piece=512 * KB)
@@ -139,21 +139,25 @@ def test_a_disk_that_fails_keeps_no_room(fault):
     assert (front.memory.used, front.disk.used) == (0, 0)
 
 
+async def call(function, *arguments):
+    return function(*arguments)
+
+
 def test_uploads_in_pieces_hand_over_small_ones_where_memory_is_short():
     sizes: list[int] = []
     memory = Budget(MB, MB)
     memory.take(700 * KB)  # an upload elsewhere
 
-    async def hand_over(offset: int, stream: io.BytesIO, length: int, number: int, more: bool) -> Answer:
-        assert offset == sum(sizes) and stream.read() == bytes(length)
-        sizes.append(length)
+    async def hand_over(piece: pieces.Piece, more: bool, onward: object) -> Answer:
+        assert piece.offset == sum(sizes) and piece.stream().read() == bytes(piece.size)
+        sizes.append(piece.size)
         assert more == (sum(sizes) < 2 * MB)
         return Answer(200, [])
 
     async def receive() -> dict:
         return {"type": "http.request", "body": bytes(32 * KB), "more_body": True}
 
-    asyncio.run(pieces.relay(Body(receive, 2 * MB, LIMITS), 0, hand_over, LIMITS, memory))
+    asyncio.run(pieces.relay(Body(receive, 2 * MB, LIMITS), 0, Way(hand_over, call), LIMITS, memory))
     assert sum(sizes) == 2 * MB and max(sizes) == 64 * KB
     assert memory.used == 700 * KB
 
@@ -163,8 +167,8 @@ def test_an_upload_that_ends_early_gives_back_the_piece_that_was_coming(ends):
     memory = Budget(8 * MB, 8 * MB)
     left = asyncio.Event()
 
-    async def hand_over(offset: int, stream: io.BytesIO, length: int, number: int, more: bool) -> Answer:
-        while memory.used < length + 64 * KB:  # The next one comes meanwhile.
+    async def hand_over(piece: pieces.Piece, more: bool, onward: object) -> Answer:
+        while memory.used < piece.size + 64 * KB:  # The next one comes meanwhile.
             await asyncio.sleep(0)
         if ends == "broken":
             raise OSError("the disk")
@@ -179,7 +183,7 @@ def test_an_upload_that_ends_early_gives_back_the_piece_that_was_coming(ends):
 
     async def story() -> None:
         body = Body(receive, 50 * MB, LIMITS)
-        upload = asyncio.ensure_future(pieces.relay(body, 0, hand_over, LIMITS, memory))
+        upload = asyncio.ensure_future(pieces.relay(body, 0, Way(hand_over, call), LIMITS, memory))
         if ends == "refused":
             assert (await upload).status == 409
         if ends == "left":

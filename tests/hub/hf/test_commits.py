@@ -1,18 +1,22 @@
 """Commits by wire: what one makes of a branch, what it refuses, and that it is made once and whole or not at all."""
 
 import hashlib
+import io
 import json
 
 import pytest
 
+from hub.errors import QuotaExceeded
+from hub.hf.shapes.ndjson import read_commit
 from hub.models import Arrival, Repository, Revision, Version
 from hub.services import protections, quotas
+from hub.services.commits import committing
 from hub.services.content.manifest import manifest_of
 from hub.services.content.publishing import head_of
 from hub.services.upkeep import fsck
 from tests import foreign
 from tests.hub import factories
-from tests.hub.hf.wire import Hf, delete, lfs, put
+from tests.hub.hf.wire import Hf, body, delete, lfs, put
 
 pytestmark = pytest.mark.django_db
 
@@ -264,3 +268,17 @@ def test_what_lies_in_a_folder_is_not_taken_for_weights_by_its_name(hf, reposito
     assert done(hf.push({"logs/run.safetensors": b"1" * 2000}))["version"] is None
     assert hf.push({"run.safetensors": b"1" * 2000}).status_code == 422
     assert hf.push({"logs/page.safetensors": b"<!DOCTYPE html><html>"}).status_code == 422
+
+
+def test_bytes_inside_a_commit_are_held_against_their_users_quota_as_they_come(hf, repository, root, monkeypatch):
+    monkeypatch.setattr(committing, "STEP", 10_000)
+    quotas.set_quota(actor=root, user=hf.user, staged_bytes=100_000)
+    large = body(put("large.txt", b"x" * 2_000_000))
+    refused = hf.post("/commit/main", raw=large)
+    assert refused.status_code == 409 and ("staged" in refused.json()["error"] or "uploads" in refused.json()["error"])
+    coming = io.BytesIO(large)  # Where the sender doesn't say how much it is.
+    with committing.bench(actor=hf.user) as inline, pytest.raises(QuotaExceeded):
+        read_commit(coming, inline.keep)
+    assert coming.tell() < len(large) // 2
+    assert done(hf.push({"small.txt": b"x" * 50_000}))
+    assert paths(repository) == ["small.txt"]

@@ -92,6 +92,20 @@ def test_chunks_become_the_file_that_the_commit_names(hf, cas):
     assert Cas(hf).root != cas.root, "What is committed closes the address."
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_file_that_is_one_xorb_becomes_the_blob_without_a_copy_unless_it_was_full(cas, monkeypatch, full):
+    if full:
+        monkeypatch.setattr(chunks, "FULL", 100)
+    cas.xorb(XORB)
+    there = next(stores.folder(cas.store).glob("xorbs/*.raw")).stat().st_ino
+    assert cas.shard(FILE).status_code == 200
+    assert (blobs.local_path(sha256_of(FILE)).stat().st_ino == there) == (not full)
+    assert blobs.open(sha256_of(FILE)).read() == FILE.data
+    # A part of it is not it, and finds its chunks in the blob.
+    assert cas.shard(part := File([(XORB, 0, 5)])).status_code == 200
+    assert blobs.open(sha256_of(part)).read() == FILE.data[:100_000]
+
+
 def test_later_files_take_chunks_of_earlier_ones(hf, cas):
     more = Xorb([os.urandom(9_000), os.urandom(20_000)])
     cas.xorb(XORB)

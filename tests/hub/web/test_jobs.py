@@ -48,6 +48,15 @@ def test_a_finished_job_stays_still_and_links_its_result(people, job):
     assert f"/jobs/{job.pk}/cancel" not in text
 
 
+def test_who_started_a_job_is_named(people, job):
+    client = signed_in(people.owner)
+    name = job.created_by.username
+    assert f"<dt>By</dt><dd>{name}</dd>" in client.get(f"/jobs/{job.pk}").content.decode()
+    assert f"<td>{name}</td>" in client.get("/jobs").content.decode()
+    Job.objects.update(created_by=None)
+    assert "a deleted account" in client.get(f"/jobs/{job.pk}").content.decode()
+
+
 def test_inputs_one_may_not_see_are_named_nowhere(people, job):
     Job.objects.filter(pk=job.pk).update(
         state=State.FAILED, message="owner/hush@v1 is gone", error={"code": "x", "message": "owner/hush@v1: bad"}

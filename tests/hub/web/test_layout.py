@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.models import Evaluation, Origin
+from hub.models import Evaluation, Origin, User
 from tests.hub import factories
 from tests.hub.web.driver import CHROMIUM, DRIVER, Browser
 
@@ -19,6 +19,7 @@ PAGES = [
     "/merge?kind=lego&find=a",
     "/merge?kind=svd",
     "/merge?kind=meteora",
+    "/merge?kind=regmean",
     f"/compare?version=owner/sentiment&version=owner/{LONG}&version=owner/merged&find=a",
     "/owner/merged",
     "/owner/merged/report/v1",
@@ -90,16 +91,20 @@ def browser(tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_nothing_runs_off_the_page_and_no_text_is_cut(full, browser, width):
+def test_nothing_runs_off_the_page_and_no_text_is_cut(full, browser, client, width):
     browser.resize(width, 1000)
     browser.open(full)
+    client.force_login(User.objects.get(username="owner"))
+    browser.run("document.cookie = arguments[0]", f"sessionid={client.cookies['sessionid'].value}; path=/")
+    browser.open(full)
     for name in ("owner/sentiment", f"owner/{LONG}"):
-        browser.run(
+        answered = browser.run(
             "return fetch('/merge/basket', {method: 'POST', headers: {'X-CSRFToken': arguments[1]},"
             "body: new URLSearchParams({toggle: arguments[0]})}).then((answer) => answer.status)",
             name,
             browser.run("return document.querySelector('[name=csrfmiddlewaretoken]').value"),
         )
+        assert answered == 200
     found = {}
     for path in PAGES:
         browser.open(full + path)

@@ -56,6 +56,10 @@ class JobKind:
     """The page whose form takes an earlier job's recipe, by its route's name; "" where none does."""
     seen_at: ClassVar[str] = ""
     """The page of the first input where an answer is looked at, by its route's name; "" where there is none."""
+    answer_page: ClassVar[str] = ""
+    """The template of what is shown of an answer on the job's page; "" where its kind needs none."""
+    names_inputs: ClassVar[bool] = False
+    """Whether an answer calls private inputs by their place, for the hub to put their names in."""
     awaited: ClassVar[bool] = False
     """Whether somebody sits waiting for the answer, which takes seconds: such a job comes before its owner's others."""
     reads_data: ClassVar[bool] = False
@@ -195,6 +199,12 @@ class JobKind:
     def shorter_ways(self, request: JobRequest) -> list[dict[str, str]]:
         """Methods that come to the same with less: [{"kind", "label", "reason"}]."""
         return []
+
+    # What is told afterwards.
+
+    def answer_without_sight(self, outcome: dict) -> dict | None:
+        """What a watcher who can't see all inputs (any more) is told of an answer; None is nothing."""
+        return None
 
     def facts(self, request: JobRequest) -> Inputs:
         """(name, header facts) of the inputs, as the recipe checks them."""

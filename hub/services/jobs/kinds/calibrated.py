@@ -47,7 +47,7 @@ class CalibratedMerge(Merge):
                 f"got {len(request.datasets)}.",
                 field="datasets",
             )
-        counts = _counts(draft)
+        counts = counts_of(draft)
         labels = names if recipe.needs_labels else [str(dataset) for dataset in request.datasets]
         recipe.check_data(names, dict(zip(labels, counts, strict=False)))
 
@@ -82,7 +82,7 @@ class CalibratedMerge(Merge):
         ]
 
 
-def _counts(draft: Draft) -> list[int]:
+def counts_of(draft: Draft) -> list[int]:
     """How many rows each dataset has to read; Invalid where it has none of a kind that can be read."""
     recipe = draft.recipe
     return [prompt_rows(one, recipe.split, recipe.name, (COMPLETION, TEXT)) for one in draft.request.datasets]

@@ -23,6 +23,11 @@ class TryOut(JobKind):
         if version.base is None:
             raise Invalid(f"{version} belongs to no base this hub knows: push it with its base.", field="base")
 
+    def answer_without_sight(self, outcome: dict) -> dict | None:
+        """Without the experts' names, where the mixture can't be seen any more."""
+        answers = {side: {**answer, "routing": None} for side, answer in outcome.get("answers", {}).items()}
+        return {**outcome, "answers": answers}
+
     def cost(self, draft: Draft) -> dict[str, object]:
         parameters = parameters_of(draft.base)
         recipe = draft.recipe

@@ -1,0 +1,113 @@
+"""The xorbs of a chunk store on the disk.
+
+    <store>/xorbs/<hash>.index   what the xorb holds; a xorb is there where its index is
+    <store>/xorbs/<hash>.raw     its bytes, unpacked
+    <store>/xorbs/<hash>.within  or: the blob that holds them, and from where
+    <store>/xorbs/<hash>.sha256  of a xorb that may be a whole file: the SHA-256 of its bytes
+
+Every file appears under its name when it is whole, so that a killed process leaves a temporary name and nothing else.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from hub.storage import blobs
+from hub.xet.hashing import to_hex
+from hub.xet.shards import ShardFile
+from hub.xet.xorbs import RawXorb, XorbIndex
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """A part of a blob, as a file that `RawXorb` reads: positions count from where the part begins."""
+
+    file: BinaryIO
+    begins: int
+
+    def seek(self, at: int) -> None:
+        self.file.seek(self.begins + at)
+
+    def read(self, size: int) -> bytes:
+        return self.file.read(size)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class XorbFiles:
+    """The xorbs of one store on the disk."""
+
+    def __init__(self, store: Path) -> None:
+        self.folder = store / "xorbs"
+
+    def open(self, digest: bytes) -> RawXorb | None:
+        """The xorb; None where it is not here, or not whole."""
+        try:
+            index = XorbIndex.from_bytes(self._path(digest, "index").read_bytes())
+            file = self._bytes(digest)
+        except (FileNotFoundError, ValueError):
+            return None
+        return RawXorb(index, file)
+
+    def whole(self, file: ShardFile) -> Path | None:
+        """The synced bytes of the file where it is one xorb from its first chunk to its last, and they are proven."""
+        terms = list(islice(file.terms(), 2))
+        if len(terms) != 1 or terms[0].start:
+            return None
+        try:
+            proven = self._path(terms[0].xorb, "sha256").read_text()
+            with self._path(terms[0].xorb, "raw").open("rb") as raw:
+                if proven == file.sha256 and os.fstat(raw.fileno()).st_size == file.size:
+                    os.fsync(raw.fileno())
+                    return Path(raw.name)
+        except FileNotFoundError:
+            pass
+        return None
+
+    def keep(self, part: Path, index: XorbIndex, sha256: str = "") -> None:
+        """Take over the file of its bytes, of which `sha256` may be known."""
+        os.replace(part, self._path(index.hash, "raw"))
+        if sha256:
+            self._write(self._path(index.hash, "sha256"), sha256.encode())
+        self._write(self._path(index.hash, "index"), index.to_bytes())
+
+    def keep_within(self, sha256: str, digest: bytes, begins: int, size: int) -> int:
+        """Keep the xorb as `size` bytes of a blob from `begins` on, if these are all it has; the bytes saved."""
+        raw = self._path(digest, "raw")
+        with contextlib.suppress(FileNotFoundError):
+            if raw.stat().st_size == size:
+                self._write(self._path(digest, "within"), f"{sha256} {begins}".encode())
+                raw.unlink()
+                return size
+        return 0
+
+    def _bytes(self, digest: bytes) -> BinaryIO:
+        try:
+            return self._path(digest, "raw").open("rb", buffering=0)
+        except FileNotFoundError:
+            sha256, begins = self._path(digest, "within").read_text().split()
+            return _Within(blobs.open(sha256), int(begins))
+
+    def _path(self, digest: bytes, what: str) -> Path:
+        return self.folder / f"{to_hex(digest)}.{what}"
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with temporary(self.folder) as part:
+            part.write_bytes(data)
+            os.replace(part, path)
+
+
+@contextlib.contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """A name for a new file; gone at the end unless it was renamed."""
+    part = folder / f"{uuid.uuid4().hex}.part"
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
