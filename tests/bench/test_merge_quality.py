@@ -151,10 +151,9 @@ def test_the_table_gives_what_is_kept_and_leaves_out_what_is_unfinished(tmp_path
 
 def test_a_merge_is_compared_with_the_mean_on_the_same_rows(tmp_path):
     kept = Kept(tmp_path / "kept.jsonl")
-    kept.add((*key("own", "a")[:3], "0", *key("own", "a", stamp="")[4:]), Answers([True] * 9, [-0.1] * 9, [1] * 9), 0)
-    kept.add(
-        (*key("base", "a")[:3], "0", *key("base", "a", stamp="")[4:]), Answers([False] * 9, [-5.0] * 9, [1] * 9), 0
-    )
+    for label, right, log_p in (("own", True, -0.1), ("base", False, -5.0)):
+        name = (*key(label, "a")[:3], "0", *key(label, "a", stamp="")[4:])
+        kept.add(name, Answers([right] * 9, [log_p] * 9, [1] * 9), 0)
     kept.add(key("mean, rank Σr", "a"), Answers([False] * 9, [-1.0] * 9, [1] * 9), 0)
     kept.add(key("LEGO", "a"), Answers([True] * 3, [-1.0] * 3, [1] * 3), 0)
     assert "LEGO" not in table(kept, 9) and "LEGO" in table(kept, 3)

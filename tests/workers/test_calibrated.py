@@ -184,6 +184,8 @@ def test_what_can_not_be_merged_is_refused_before_it_is_queued(ask, datasets, co
 def test_more_datasets_than_adapters_and_rows_of_other_kinds_are_refused(ask, datasets, owner):
     with pytest.raises(Invalid, match="one dataset for each adapter"):
         ask(datasets=[*datasets, datasets[0]])
+    with pytest.raises(Invalid, match="one dataset for each adapter, in their order: 2, got 1"):
+        ask(inputs=[pair[0], pair[0]], datasets=datasets[:1])
     repository = factories.make_repository(owner, "questions", kind="dataset")
     files = {"test.jsonl": b'{"context": "a", "question": "b", "answer": "c"}\n'}
     questions = factories.publish(owner, repository, files).version

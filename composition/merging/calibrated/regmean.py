@@ -68,11 +68,16 @@ def regmean(
 
     `keep` says where Grams stay for the next merge and after a kill; without it they are gone at the end. Raises
     CompositionError where adapters or data don't fit the recipe (`merge.not_linear`, `merge.no_data`,
-    `merge.empty_data`, `merge.singular`), and whatever `progress` raises to stop it.
+    `merge.empty_data`, `merge.unknown_data`, `merge.singular`), and whatever `progress` raises to stop it.
     """
     names = [adapter.name or f"adapter {i}" for i, adapter in enumerate(adapters, 1)]
     recipe.check([(name, adapter.facts()) for name, adapter in zip(names, adapters, strict=True)])
     recipe.check_data(names, {name: len(rows) for name, rows in zip(names, data, strict=False)})
+    if len(data) != len(adapters):
+        raise CompositionError(
+            "merge.unknown_data",
+            f"{recipe.name} takes one dataset for each adapter, in their order: {len(adapters)}, got {len(data)}.",
+        )
     texts = [text_of(tokenizer, model, rows, recipe) for rows in data]
     inputs = Inputs(model, module_names(adapters))
     parts = parts_of(inputs.widths(), budget)

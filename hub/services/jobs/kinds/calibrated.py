@@ -41,15 +41,15 @@ class CalibratedMerge(Merge):
         """Refuse datasets that don't suit: too many, without the split, of other rows, or none."""
         recipe, request = draft.recipe, draft.request
         names = [str(version) for version in request.adapters]
-        if recipe.needs_labels and len(request.datasets) > len(names):
+        counts = counts_of(draft)
+        labels = names if recipe.needs_labels else [str(dataset) for dataset in request.datasets]
+        recipe.check_data(names, dict(zip(labels, counts, strict=False)))
+        if recipe.needs_labels and len(request.datasets) != len(names):
             raise Invalid(
                 f"{recipe.name} takes one dataset for each adapter, in their order: {len(names)}, "
                 f"got {len(request.datasets)}.",
                 field="datasets",
             )
-        counts = counts_of(draft)
-        labels = names if recipe.needs_labels else [str(dataset) for dataset in request.datasets]
-        recipe.check_data(names, dict(zip(labels, counts, strict=False)))
 
     def cost(self, draft: Draft) -> dict[str, object]:
         """With reading the text: forward passes of the base and half a Gram a token, as often as memory asks."""
