@@ -181,7 +181,7 @@ def test_what_can_not_be_merged_is_refused_before_it_is_queued(ask, datasets, co
     assert refusal.value.code == code
 
 
-def test_more_datasets_than_adapters_and_rows_of_other_kinds_are_refused(ask, datasets, owner):
+def test_more_datasets_than_adapters_and_rows_of_other_kinds_are_refused(ask, datasets, owner, pair):
     with pytest.raises(Invalid, match="one dataset for each adapter"):
         ask(datasets=[*datasets, datasets[0]])
     with pytest.raises(Invalid, match="one dataset for each adapter, in their order: 2, got 1"):

@@ -223,7 +223,12 @@ def test_a_stop_between_adapters_keeps_what_was_read(adapters, tokenizer, tmp_pa
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [([], "merge.no_data"), (ROWS[:1], "merge.no_data"), ([ROWS[0], []], "merge.empty_data")],
+    [
+        ([], "merge.no_data"),
+        (ROWS[:1], "merge.no_data"),
+        ([ROWS[0], []], "merge.empty_data"),
+        ([ROWS[0]] * 3, "merge.unknown_data"),
+    ],
 )
 def test_data_that_do_not_suit_are_refused(tokenizer, data, code):
     adapters = [random_adapter(1, name="one"), random_adapter(2, name="two")]
