@@ -218,7 +218,8 @@ def main() -> None:
                         except CompositionError as refusal:
                             print(f"{which}: {way.label} is left out: {refusal}", flush=True)
     print(table(kept, options.rows))
-    print(f"CPU hours: {kept.seconds / 3600:.2f} of reading rows; this run {time.process_time() / 3600:.2f} in all")
+    spent = sum(os.times()[:4]) / 3600  # with the trainings, which are processes of their own
+    print(f"CPU hours: {kept.seconds / 3600:.2f} of reading rows so far; this run {spent:.2f} in all")
 
 
 if __name__ == "__main__":
