@@ -14,6 +14,13 @@ from composition.judging.figures import Figures, task_less
 BASE, MEAN, MERGED, INPUT = "base", "mean", "merge", "input-"
 
 
+def called(arm: str) -> str:
+    """What progress calls an arm; inputs by their places, since a watcher may not see them all."""
+    if arm.startswith(INPUT):
+        return f"input {int(arm.removeprefix(INPUT)) + 1}"
+    return {BASE: "the base", MEAN: "the exact mean", MERGED: "the merge"}.get(arm, arm)
+
+
 def judge(arms: Mapping[str, Figures], tasks: int) -> dict[str, Any]:
     """`arms` are `base`, `mean` (where it can be made), `merge`, and `input-0`, `input-1`, … in their order.
 

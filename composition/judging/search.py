@@ -6,6 +6,7 @@ search that was killed goes on from there to the same end, since nothing is draw
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from composition.intervals import Interval
@@ -49,10 +50,11 @@ def search(
     *,
     beside: Sequence[str] = (),
     kept: Kept | None = None,
+    called: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = ignore,
 ) -> dict[str, Any]:
     """`ranks` is candidate → rank of its largest module, `tasks` the rows of each dataset, `beside` arms that are
-    measured on the last rows to compare with: the base, the inputs, the mean.
+    measured on the last rows to compare with: the base, the inputs, the mean. `called` is how progress calls an arm.
 
     {"rounds": rows by round, "best": candidate, "own": the mean of each task's best input, "arms": {arm: row}}; a row
     is {"quality", "kept": that by "own", "nll", "tasks": [{"share", "rows"}], "rounds", "made" (seconds)}, of
@@ -61,17 +63,17 @@ def search(
     """
     sizes = [list(ranks.values()).count(rank) for rank in dict.fromkeys(ranks.values())]
     planned = schedule(recipe, sizes, tasks)
-    found = _Found(kept or InMemory(), measure, tasks, progress, cost_of(planned, sizes, tasks))
+    found = _Found(kept or InMemory(), measure, tasks, progress, cost_of(planned, sizes, tasks), called)
     found.total += len(beside) * sum(min(planned[-1], rows) for rows in tasks)
     left = list(ranks)
     rounds = dict.fromkeys(ranks, 0)
     for number, rows in enumerate(planned, 1):
-        figures = {arm: found.up_to(arm, rows, f"round {number} of {len(planned)}") for arm in left}
+        figures = {arm: found.up_to(arm, rows, f"Round {number} of {len(planned)}") for arm in left}
         rounds |= dict.fromkeys(left, number)
         if number < len(planned):
             left = survivors({arm: figures[arm].rank for arm in left}, {arm: ranks[arm] for arm in left})
     for arm in beside:
-        found.up_to(arm, planned[-1], "to compare with")
+        found.up_to(arm, planned[-1], "To compare with")
     best = max(left, key=lambda arm: found.of(arm).rank)
     rows_of = {arm: _row(found.of(arm)) | {"rounds": rounds.get(arm, len(planned))} for arm in [*beside, *ranks]}
     on_front = front([Point(found.of(arm).quality, ranks[arm], found.of(arm).made) for arm in left])
@@ -109,6 +111,7 @@ class _Found:
     tasks: Sequence[int]
     progress: Progress
     total: int
+    called: Mapping[str, str]
     done: int = 0
     seen: dict[str, Figures] = field(default_factory=dict)
 
@@ -125,7 +128,8 @@ class _Found:
         last = max((task.rows for task in self.seen[arm].tasks), default=0) if arm in self.seen else 0
         self.seen[arm] = found.first(rows)
         self.done += sum(min(rows, there) - min(last, there) for there in self.tasks)
-        self.progress(min(self.done / self.total, 1.0), f"{said}: {arm}", quality=self.seen[arm].quality)
+        words = f"{said}: {self.called.get(arm, arm)}"
+        self.progress(min(self.done / self.total, 1.0), words, quality=self.seen[arm].quality)
         return self.seen[arm]
 
     def of(self, arm: str) -> Figures:

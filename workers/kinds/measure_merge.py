@@ -41,7 +41,7 @@ def measure_merge(attempt: Attempt, worker: Worker) -> None:
     attempt.advance(State.RUNNING)
     known: dict[str, list[Known]] = {}
     for number, (arm, row) in enumerate(arms.items()):
-        attempt.progress(number / len(arms), f"measuring {arm}")
+        attempt.progress(number / len(arms), f"Measuring {loss.called(arm)}")
         known[arm] = _measure(bench, Store(work), arm, row, inputs, recipe, datasets)
     figures = {arm: Figures([_task(one, recipe) for one in found]) for arm, found in known.items()}
     verdict = loss.judge(figures, len(datasets))

@@ -13,7 +13,7 @@ from typing import Any
 from composition.facts import AdapterFacts
 from composition.judging.candidates import exact_mean, grid, label_of
 from composition.judging.figures import Figures, Task
-from composition.judging.loss import BASE, INPUT, MEAN
+from composition.judging.loss import BASE, INPUT, MEAN, called
 from composition.judging.search import search
 from composition.recipes import MergeSearchRecipe
 from composition.registry import recipe_from_dict
@@ -58,6 +58,7 @@ def merge_search(attempt: Attempt, worker: Worker) -> None:
         measure,
         beside=list(beside),
         kept=FiguresOnDisk(work),
+        called=labels | {arm: called(arm) for arm in beside},
         progress=attempt.progress,
     )
     for name, one in found.items():
