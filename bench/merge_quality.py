@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 import torch  # noqa: E402
 from base import BASE_ID, DEFAULT, ready  # noqa: E402
 from quality.adapters import RANK, SETS, WORK, adapter  # noqa: E402
+from quality.anatomy import anatomy  # noqa: E402
 from quality.calibration import DAMPING, Calibration, calibrate, input_grams  # noqa: E402
 from quality.measuring import Kept, digest, fast, read  # noqa: E402
 from quality.methods import Way, scaled, ways  # noqa: E402
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--experiments", action="store_true", help="LEGO's variants, too")
     parser.add_argument("--scales", choices=("own", "best", "both"), default="both", help="best: on rows held back")
     parser.add_argument("--float32", action="store_true", help="float32 throughout, three times slower")
+    parser.add_argument("--anatomy", action="store_true", help="why LEGO ends where it ends, from the weights alone")
     parser.add_argument("--table", action="store_true", help="print what was measured, and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -210,6 +212,9 @@ def main() -> None:
         for which in options.sets:
             bench = Bench(options, which, kept)
             bench.singles()
+            if options.anatomy:
+                print("\n".join([which, *anatomy(bench.adapters(), options.ranks[0])]))
+                continue
             for k in options.ranks:
                 for way in asked:
                     if (options.experiments or not way.experiment) and (way.sized or k == options.ranks[0]):
@@ -218,7 +223,8 @@ def main() -> None:
                         except CompositionError as refusal:
                             print(f"{which}: {way.label} is left out: {refusal}", flush=True)
     print(table(kept, options.rows))
-    print(f"CPU hours: {kept.seconds / 3600:.2f} of reading rows; this run {time.process_time() / 3600:.2f} in all")
+    spent = sum(os.times()[:4]) / 3600  # with the trainings, which are processes of their own
+    print(f"CPU hours: {kept.seconds / 3600:.2f} of reading rows so far; this run {spent:.2f} in all")
 
 
 if __name__ == "__main__":
