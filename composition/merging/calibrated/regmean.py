@@ -11,7 +11,7 @@ one adapter gives itself and equal Grams the plain mean, whatever α and ridge.
 
 The cut to rank k is ours: the objective is ‖(W' − W*) L‖² + const, so its best W' of rank k is the truncated SVD of
 W* L, times L⁻¹; in factors, B̂ = Q_B R_B and (Â S⁻¹ L)ᵀ = Q_A R_A. An adapter that lacks a module has the update zero
-there, and its text counts. What depends on inputs by the product ΔW alone is invariant: A and B are met as B A only.
+there, and its text counts. `scale` multiplies what comes out. What depends on inputs by the product ΔW alone is invariant: A and B are met as B A only.
 """
 
 import hashlib
@@ -150,7 +150,7 @@ def _merge(group: list[Units], recipe: RegMeanRecipe, report: Report, gram: Call
     results = []
     for units, (_, B), row in zip(group, stacked, rows, strict=True):
         A, B = _cut(B, row, lower, kept_rank(recipe, units), recipe)
-        results.append((units, A.float(), B.float()))
+        results.append((units, A.float(), recipe.scale * B.float()))
         report.measure(*results[-1])
     _note_outputs(report, results, gram)
     yield from results

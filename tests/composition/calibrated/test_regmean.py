@@ -82,6 +82,11 @@ def test_one_adapter_gives_itself(grams):
     assert relative(merged([alone], grams[:1], rank=4, ridge=0.1)[Q].delta(), alone[Q].delta()) < 1e-5
 
 
+def test_the_scale_multiplies_what_comes_out(three, grams):
+    plain, doubled = merged(three, grams), merged(three, grams, scale=2.0)
+    assert relative(doubled[Q].delta(), 2 * plain[Q].delta()) < 1e-6
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_the_cut_is_the_best_of_its_rank_for_the_outputs(three, grams, k):
     """By Eckart and Young in the coordinates of the activations: W* S^½ loses its smallest singular values."""
