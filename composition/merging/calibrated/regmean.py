@@ -11,7 +11,8 @@ one adapter gives itself and equal Grams the plain mean, whatever α and ridge.
 
 The cut to rank k is ours: the objective is ‖(W' − W*) L‖² + const, so its best W' of rank k is the truncated SVD of
 W* L, times L⁻¹; in factors, B̂ = Q_B R_B and (Â S⁻¹ L)ᵀ = Q_A R_A. An adapter that lacks a module has the update zero
-there, and its text counts. `scale` multiplies what comes out. What depends on inputs by the product ΔW alone is invariant: A and B are met as B A only.
+there, and its text counts. `scale` multiplies what comes out. What depends on inputs by the product ΔW alone is
+invariant: A and B are met as B A only.
 """
 
 import hashlib
