@@ -39,7 +39,7 @@ CONFIG |= {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 3
 CONFIG |= {"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192, "rms_norm_eps": 1e-05}
 CONFIG |= {"rope_theta": 100000.0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
 NEW_TOKENS = 16
-REGMEAN, TEXT_ROWS = "RegMean", 144
+REGMEAN, TEXT_ROWS = "RegMean", 48
 EMPHASIS = {"mood": 2, "triage": 2}
 """How much a task's text counts in RegMean, 1 where it isn't named: those two lose most. Found on rows of their own."""
 

@@ -29,8 +29,8 @@ GOES_ON = {
     ("<place:namespace>/<name:name>/delete", "POST"),
     ("<place:namespace>/<name:name>/companion", "POST"),
 }
-# Takes an earlier job's recipe to a page, which stores nothing.
-STORES_NOTHING = {("jobs/<number:pk>/again", "POST")}
+# These take an earlier job's recipe to a page, or a recipe's YAML to JSON.
+STORES_NOTHING = {("jobs/<number:pk>/again", "POST"), ("api/v1/recipes", "POST")}
 
 
 def test_below_the_minimum_what_stores_is_507_and_the_rest_answers_as_ever(world, settings):  # noqa: F811

@@ -27,7 +27,12 @@ def samples_option() -> Any:
 def round_option() -> Any:
     """The field that says which round it is."""
     return option(
-        "integer", default=None, minimum=0, label="Round", help="The number of the round, kept with the result."
+        "integer",
+        default=None,
+        minimum=0,
+        maximum=1_000_000_000,
+        label="Round",
+        help="The number of the round, kept with the result.",
     )
 
 

@@ -56,8 +56,13 @@ def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
     """The file, made if missing, opened for appending and held against other requests; Conflict where it is busy."""
     deadline = time.monotonic() + patience
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(path, "ab")  # noqa: SIM115 - closed below, on every way out
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(path, "ab")  # noqa: SIM115 - closed below, on every way out
+        except (FileExistsError, FileNotFoundError):  # Another request is removing the folder at this moment.
+            if time.monotonic() > deadline:
+                raise
+            continue
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(stream, path):
