@@ -57,7 +57,7 @@ class _Steps:
         self.step(self.check_keep)
         readable = self.step(lambda: check_visibility(self.draft.request.visibility))
         runs = completed and self.step(self.check_base)
-        whole = parsed and runs and self.step(self.add_data)
+        whole = parsed and runs and self.step(self.add_data) and self.step(self.check_sight)
         if whole and self.step(lambda: self.kind.check(self.draft)):
             self.settle()
         found = parsed and self.step(self.find_files)
@@ -71,7 +71,8 @@ class _Steps:
         return _step(self.draft, act)
 
     def check_sight(self) -> None:
-        """Refuse what the actor can't see (any more), as if it weren't there, and files that they may not have."""
+        """Refuse what the actor can't see (any more), as if it weren't there, and files that they may not have; what a
+        kind has added by itself as well."""
         require_inputs(self.draft.viewer, self.draft.request.versions)
 
     def parse(self) -> None:

@@ -11,12 +11,13 @@ from django.db import transaction
 from composition.errors import CompositionError
 from composition.registry import METHODS, methods_of
 from hub.errors import HubError, NotFound
-from hub.models import Job, Membership, Repository, Visibility
+from hub.models import ADAPTER, Job, Membership, Repository, Visibility
 from hub.services.jobs.kinds import HOMES, kind_of
 from hub.services.jobs.prepare import examine, prepare
 from hub.services.jobs.queue import queue_job
 from hub.services.jobs.report import check_job
 from hub.services.jobs.request import JobRequest
+from tests.hub import factories
 from tests.hub.api_client import Api
 from tests.hub.every_kind import (
     ANYTHING,
@@ -260,6 +261,18 @@ def test_who_lost_access_is_refused_when_it_is_prepared_again(lab, kind):
     Membership.objects.filter(user=lab.member, namespace=lab.lab).delete()
     with pytest.raises(NotFound, match="that you can see"):
         prepare(lab.member, request)
+
+
+def test_what_a_kind_adds_by_itself_is_asked_for_as_well(lab, monkeypatch):
+    stranger = factories.make_user("elsewhere")
+    hidden = factories.make_version(stranger, "hidden", visibility=Visibility.PRIVATE, seed=8)
+    home = type(kind_of("svd"))
+    add = lambda self, viewer, recipe, request: request.replace(inputs={ADAPTER: (*request.adapters, hidden)})  # noqa: E731
+    monkeypatch.setattr(home, "with_data", add)
+    request = asked(lab.member, {**MERGE, "kind": "svd"})
+    with pytest.raises(NotFound, match="that you can see"):
+        prepare(lab.member, request)
+    assert not check_job(actor=lab.member, request=request)["ok"]
 
 
 def test_what_became_private_makes_the_result_private_when_it_is_prepared_again(lab):
