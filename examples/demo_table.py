@@ -38,7 +38,7 @@ def reading(table: Table, columns: Sequence[str], ranks: Mapping[str, int], read
         return "No own adapter is ever right here, so that no merge can be judged by it."
     best = max(merges, key=found.__getitem__)
     told = f"{best} keeps {found[best] / own:.0%} of what the own adapters reach ({found[best]:.2f} of {own:.2f})"
-    told += f" in one adapter of rank {ranks[best]} in place of {len(table)}"
+    told += f" in one adapter of rank {ranks[best]}, in place of {len(table)} adapters"
     told += ", with the help of a few training rows of each task." if best in reads_text else ", and reads no text."
     blind = [column for column in merges if column not in reads_text and column != best]
     if not blind:
