@@ -19,8 +19,8 @@ def test_a_merge_that_read_text_wins():
     told = reading(table, list(table["t0"]), RANKS, ["RegMean"])
     assert told == (
         "RegMean keeps 90% of what the own adapters reach (0.81 of 0.90) in one adapter of rank 16, in place of 2 "
-        "adapters, with the help of a few training rows of each task. The best that reads no text is exact SVD, with 52%; level with "
-        "it, within chance: LEGO (50%)."
+        "adapters, with the help of a few training rows of each task. The best that reads no text is exact SVD, with "
+        "52%; level with it, within chance: LEGO (50%)."
     )
 
 

@@ -57,6 +57,6 @@ def _said(module: str, shares: list[float | None], names: list[str]) -> str:
 def _legend(report: dict, names: list[str]) -> list[dict]:
     whole = report.get("summary", {}).get("kept_inputs") or [None] * len(names)
     return [
-        {"name": name, "colour": place % COLOURS, "share": share}
+        {"name": name, "short": name.rpartition("/")[2], "colour": place % COLOURS, "share": share}
         for place, (name, share) in enumerate(zip(names, whole, strict=False))
     ]
