@@ -123,8 +123,8 @@ class RegMeanRecipe(CalibratedRecipe):
         minimum=0.01,
         maximum=10.0,
         label="Scale",
-        help="λ: what the merge is multiplied by. More kept more of some adapters and less of others: find it on rows of "
-        "your own.",
+        help="λ: what the merge is multiplied by. More kept more of some adapters and less of others: find it on rows "
+        "of your own.",
     )
     cut: str = option(
         "choice",
