@@ -138,13 +138,17 @@ def disjoint_mean(updates: Tensor, sign: Tensor, weights: Sequence[float] | None
     `updates` come weighted; with `weights` the sum is divided by the |weights| of those that agree, else by how many
     agree. A zero agrees with nobody.
     """
-    agrees = updates.sign() == sign
+    parts = None if weights is None else torch.tensor([abs(w) for w in weights], dtype=updates.dtype)
+    return mean_of_agreeing(updates, updates.sign() == sign, parts)
+
+
+def mean_of_agreeing(updates: Tensor, agrees: Tensor, parts: Tensor | None) -> Tensor:
+    """[…]: the sum of those updates [n, …] that agree [n, …], divided by their `parts` [n], or else by their number."""
     total = (updates * agrees).sum(0)
-    if weights is None:
+    if parts is None:
         return total / agrees.sum(0).clamp_min(1)
-    shares = torch.tensor([abs(w) for w in weights], dtype=updates.dtype).view(-1, *[1] * (updates.ndim - 1))
-    agreeing = (agrees * shares).sum(0)
-    return total / torch.where(agreeing > 0, agreeing, 1.0)
+    divisor = (agrees * parts.view(-1, *[1] * (updates.ndim - 1))).sum(0)
+    return total / torch.where(divisor > 0, divisor, 1.0)
 
 
 def agreed(trimmed: Tensor, weights: Sequence[float] | None = None, by: str = "mass") -> Tensor:

@@ -116,11 +116,7 @@ def combined(kept: Tensor, weights: Tensor, election: Election | None, shares: T
         return weighted.sum(0)
     votes = weighted if election.weighted else kept
     agrees = votes.sign() == elements.elect(votes, BY[election.by])
-    total = (weighted * agrees).sum(0)
     if election.divide == "nothing":
-        return total
-    if election.divide == "number":
-        return total / agrees.sum(0).clamp_min(1)
+        return (weighted * agrees).sum(0)
     parts = weights.abs() if shares is None else shares
-    divisor = (agrees * parts[:, None, None]).sum(0)
-    return total / torch.where(divisor > 0, divisor, 1.0)
+    return elements.mean_of_agreeing(weighted, agrees, None if election.divide == "number" else parts)
