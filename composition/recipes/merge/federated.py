@@ -60,13 +60,11 @@ def sample_shares(samples: Sequence[float] | None, count: int) -> tuple[float, .
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FloraRecipe(MergeRecipe):
-    """FLoRA: the clients' factors stacked, exactly Σ p_i ΔW_i at rank Σr; p_i is a client's share of the samples."""
+class ExactRoundRecipe(MergeRecipe):
+    """A round whose result is exactly Σ p_i ΔW_i; p_i is a client's share of the samples."""
 
-    kind: ClassVar[str] = "flora"
     version: ClassVar[int] = 1
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
-    name: ClassVar[str] = "FLoRA"
     weighted: ClassVar[bool] = False
 
     samples: tuple[float, ...] | None = samples_option()
@@ -78,6 +76,14 @@ class FloraRecipe(MergeRecipe):
     def check(self, inputs: Inputs) -> None:
         MergeRecipe.check(self, inputs)
         check_samples(inputs, self.samples, self.weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloraRecipe(ExactRoundRecipe):
+    """FLoRA: the clients' factors stacked, exactly Σ p_i ΔW_i at rank Σr."""
+
+    kind: ClassVar[str] = "flora"
+    name: ClassVar[str] = "FLoRA"
 
     def output_ranks(self, inputs: Inputs) -> dict[str, int]:
         """Σr for every module."""
@@ -104,24 +110,14 @@ class FederatedRecipe(RankedRecipe):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedFactorRecipe(MergeRecipe):
+class SharedFactorRecipe(ExactRoundRecipe):
     """Σ p_i ΔW_i exactly at the clients' own rank, for adapters that have A, or B, in common (FFA-LoRA, Fed-SB)."""
 
     kind: ClassVar[str] = "shared-factor"
-    version: ClassVar[int] = 1
-    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "Average of a shared factor"
-    weighted: ClassVar[bool] = False
-
-    samples: tuple[float, ...] | None = samples_option()
-    round: int | None = round_option()
-
-    def aim(self, count: int) -> tuple[float, ...] | None:
-        return sample_shares(self.samples, count)
 
     def check(self, inputs: Inputs) -> None:
-        MergeRecipe.check(self, inputs)
-        check_samples(inputs, self.samples, self.weights)
+        ExactRoundRecipe.check(self, inputs)
         checks.check_equal_ranks(inputs, self.name, "Use flora or federated, which take any mix.")
 
     def output_ranks(self, inputs: Inputs) -> dict[str, int]:
