@@ -64,7 +64,7 @@ def verdict(viewer: Viewer, version: Version, *, dataset: Version | None = None,
     told |= {"dataset": str(moved.dataset), "split": moved.split, "metric": metric}
     told["arms"] = [_arm(arm, here.get(arm.role), metric) for arm in arms]
     told["missing"] = [arm.role for arm in arms if arm.role not in here]
-    against = {role: _less(moved, row, metric) for role, row in here.items() if role != MOVED and metric}
+    against = {role: less(moved, row, metric) for role, row in here.items() if role != MOVED and metric}
     told["differences"] = [{"role": role, **asdict(gap)} for role, gap in against.items() if gap]
     return {**told, **_words(moved, here, against, metric)}
 
@@ -106,8 +106,8 @@ def _arm(arm: Arm, row: Evaluation | None, metric: str | None) -> dict:
     }
 
 
-def _less(moved: Evaluation, other: Evaluation, metric: str) -> Interval | None:
-    """Moved minus other, on the same rows; None where the other has no such metric."""
+def less(moved: Evaluation, other: Evaluation, metric: str) -> Interval | None:
+    """Moved minus other, on one split, paired where both saw the same rows; None where the other has no such metric."""
     if metric not in other.metrics:
         return None
     mine, theirs = moved.hits.get(metric, ""), other.hits.get(metric, "")

@@ -5,11 +5,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from composition.intervals import Interval, difference, mean_of, paired_difference
+from composition.intervals import Interval, mean_of
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import HubError, Invalid
 from hub.models import Evaluation, Kind, Version
+from hub.queries.verdict import less
 
 MOST, OFFERED = 20, 8
 LOWER_IS_BETTER = ("nll", "loss", "perplexity")
@@ -145,12 +146,9 @@ def _change(row: Evaluation, reference: Evaluation, metric: str) -> Interval | f
     one, other = row.metrics.get(metric), reference.metrics.get(metric)
     if one is None or other is None:
         return None
-    hits, others = row.hits.get(metric), reference.hits.get(metric)
-    if not hits or not others:
+    if not row.hits.get(metric) or not reference.hits.get(metric):
         return one - other
-    if row.dataset_id == reference.dataset_id and len(hits) == len(others):
-        return paired_difference(list(map(int, hits)), list(map(int, others)))
-    return difference(hits.count("1"), len(hits), others.count("1"), len(others))
+    return less(row, reference, metric)
 
 
 def _means(lines: Sequence[Line], count: int, metric: str) -> list[Cell]:
