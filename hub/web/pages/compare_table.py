@@ -9,6 +9,7 @@ from composition.intervals import Interval, mean_of
 from hub import access, queries
 from hub.access import Viewer
 from hub.errors import HubError, Invalid
+from hub.http.event_exports import harmless
 from hub.models import Evaluation, Kind, Version
 from hub.queries.verdict import less
 
@@ -104,8 +105,8 @@ def as_csv(built: dict) -> str:
 
 
 def _plain(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    """A cell that no spreadsheet takes for a formula; numbers stay numbers."""
+    return harmless(value) if isinstance(value, str) else value
 
 
 def _found(viewer: Viewer, names: Sequence[str]) -> tuple[list[Version], list[str]]:
