@@ -7,7 +7,7 @@ import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # Seconds after a fault in which its part may still refuse: sockets close, the supervisor starts it again.
 SLACK = 5.0
@@ -16,14 +16,22 @@ MORE = 0.15
 NOISE = 12_000_000
 
 
-def unexcused(answers: Sequence, faults: Sequence) -> list[str]:
-    """Answers that are nobody's fault but the hub's: 500 never; 503 near a lost database; none only without a web."""
+EXCUSES = {0: ("web",), 503: ("database",)}
+
+
+def unexcused(
+    answers: Sequence, faults: Sequence, excuses: Mapping[int, Sequence[str]] = EXCUSES, slack: float = SLACK
+) -> list[str]:
+    """Answers that are nobody's fault but the hub's: 500 never; 503 near a lost database; none only without a web.
+
+    `excuses` names by status the parts whose faults excuse it, up to `slack` seconds before and after.
+    """
     found = Counter()
     for answer in answers:
         if 0 < answer.status < 500:
             continue
-        part = {0: "web", 503: "database"}.get(answer.status)
-        near = [f for f in faults if f.part == part and answer.begin < f.end + SLACK and answer.end > f.begin - SLACK]
+        parts = excuses.get(answer.status, ())
+        near = [f for f in faults if f.part in parts and answer.begin < f.end + slack and answer.end > f.begin - slack]
         if not near:
             found[f"{answer.asked} was answered {answer.status or 'by nothing'} with every part there"] += 1
     return [f"{what} ({times} times)" for what, times in found.most_common()]

@@ -42,6 +42,7 @@ class User(threading.Thread):
         self.chance = random.Random(seed)
         self.answers: list[Answer] = []
         self.pushed: dict[str, dict[str, bytes]] = {}
+        self.large: dict[str, bytes] = {}
         self.jobs: list[int] = []
         self.wrong: list[str] = []
         self.done: dict[str, int] = {}
@@ -52,22 +53,25 @@ class User(threading.Thread):
         self.hub = Hub(self.site.url, timeout=90)
         while not self.over.is_set() and not self._try(self._sign_in):
             time.sleep(1)
-        actions: list[tuple[Callable[[], None], int]] = [
-            (self._page, 40),
-            (self._push, 12),
-            (self._merge, 20),
-            (self._pull, 14),
-            (self._cancel, 6),
-            (self._retry, 4),
-            (self._live, 3),
-        ]
-        names, weights = zip(*actions, strict=True)
+        names, weights = zip(*self.actions().items(), strict=True)
         while not self.over.is_set():
             action = self.chance.choices(names, weights)[0]
             if self._try(action):
                 name = action.__name__.strip("_")
                 self.done[name] = self.done.get(name, 0) + 1
             self.over.wait(self.chance.uniform(0.05, 0.4))
+
+    def actions(self) -> dict[Callable[[], None], int]:
+        """What they do, and how often beside the others."""
+        return {
+            self._page: 40,
+            self._push: 12,
+            self._merge: 20,
+            self._pull: 14,
+            self._cancel: 6,
+            self._retry: 4,
+            self._live: 3,
+        }
 
     def _try(self, action: Callable[[], None]) -> bool:
         try:
