@@ -17,7 +17,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 COMPILED := PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-clients test-stability soak test-kernels bench lint clean
+.PHONY: help setup demo up test test-slow test-clients test-stability soak test-cluster test-kernels bench lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-stability: setup ## run the tests that judge a training under ten seeds (ST
 
 soak: setup ## kill parts of a real hub at random under load for 20 minutes (SOAK="--hours 8"), then check everything
 	$(ONE_THREAD) $(BIN)/python -m tests.soak $(SOAK)
+
+test-cluster: setup ## hurt a hub of two web hosts, four workers, PostgreSQL, Valkey and S3 at 200 points (CLUSTER="--points 20")
+	$(ONE_THREAD) $(BIN)/python -m tests.cluster $(CLUSTER)
 
 test-kernels: setup ## run the GPU kernels under Triton's interpreter (fetches Triton, 1 GB, into build/)
 	@test -d build/$(TRITON) || $(PIP) install --quiet --no-deps --target build/$(TRITON) $(TRITON)

@@ -30,6 +30,7 @@ from tests.soak.site import ROOT
 from tests.soak.users import BASE, PASSWORD
 
 USERS = ("ada", "ben")
+SHORT = ("web1", "worker1", "store", "valkey", "database", "web2")
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/postgres")
 # No answer at all is excused by a web host that died or stood still, and by what it waited for.
 EXCUSES = {
@@ -44,7 +45,7 @@ SECONDS_TO_QUIET = 240.0
 def main() -> int:
     """Run, print the table; the exit status."""
     options = arguments()
-    print(f"cluster, {options.points} points, seed {options.seed}", flush=True)
+    print(f"cluster, {len(SHORT) if options.short else options.points} points, seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="cluster-", dir=options.folder) as name:
         cluster = Cluster(Path(name), postgres=options.postgres)
         findings: list[str] = []
@@ -68,6 +69,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=200, help="faults, one after the other")
+    parser.add_argument("--short", action="store_true", help="each kind of part once, in place of --points")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--postgres", default=POSTGRES, help="a server on which a database may be made")
@@ -89,9 +91,10 @@ def work(cluster: Cluster, folder: Path, options: argparse.Namespace) -> list[Cl
     for user in users:
         user.start()
     chance = random.Random(options.seed)
-    for point in range(options.points):
+    parts = SHORT if options.short else [chance.choice(options.parts) for _ in range(options.points)]
+    for point, part in enumerate(parts):
         time.sleep(chance.uniform(1, 5))
-        cluster.hurt(chance, chance.choice(options.parts))
+        cluster.hurt(chance, part)
         fault = cluster.faults[-1]
         print(f"{point + 1:4} {fault.begin:7.1f} s  {fault.part} {fault.what}", flush=True)
     time.sleep(5)
