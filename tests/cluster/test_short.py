@@ -1,4 +1,4 @@
-"""The cluster in its shortest form: each kind of part is hurt once or twice; `make test-cluster` does it at 200 points."""
+"""The cluster in its shortest form: each kind of part is hurt once; `make test-cluster` does it at 200 points."""
 
 import os
 import socket
