@@ -183,6 +183,11 @@ class WorkerNode(models.Model):
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
     memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")
+    knows = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="kind of job → versions of its recipe that it can run; null where it didn't say",
+    )
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     trouble = models.CharField(
         max_length=200, blank=True, db_default="", default="", help_text="what keeps it from the broker"
