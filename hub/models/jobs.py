@@ -197,3 +197,7 @@ class WorkerNode(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def can_read(self, kind: str, version: object) -> bool:
+        """Whether its release knows this version of a kind's recipe; one that did not say is taken to."""
+        return self.knows is None or version in self.knows.get(kind, ())
