@@ -79,7 +79,11 @@ def pass_on(job_id: int, *, worker: str, can_run: Callable[[Job], bool], took_an
         if took_another:
             send_later(job)
         return
-    others = [node for node in able_workers(METHODS[job.kind], bases_of(job), job.queue) if node.name != worker]
+    others = [
+        node
+        for node in able_workers(METHODS[job.kind], bases_of(job), job.queue, job.recipe.get("version"))
+        if node.name != worker
+    ]
     if others:
         idle = next((node for node in others if node.current_job_id is None), others[0])
         send_later(job, broker.direct_queue(idle.name))

@@ -18,7 +18,7 @@ from hub.errors import Conflict
 from hub.models import UpkeepTask
 
 SECONDS = 600.0
-RUNNER, BACKUP = "runner", "backup"
+RUNNER, BACKUP, BEAT = "runner", "backup", "beat"
 
 
 class Lease:
