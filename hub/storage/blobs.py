@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from django.core.files.storage import storages
 
+from hub import faults
 from hub.storage.folder import Folder
 from hub.storage.hashing import DIGEST
 from hub.storage.objects import Objects
@@ -85,6 +86,14 @@ class BlobStore:
     def require(self) -> None:
         """An error where the store itself isn't there (an unmounted disk, no such bucket), not one without bytes."""
         self._place.require()
+
+    def answers(self) -> bool:
+        """False while the store is away; a wrong key or a missing bucket is an answer."""
+        try:
+            self.require()
+        except Exception as error:
+            return not faults.passing(error)
+        return True
 
     @property
     def folder(self) -> Path | None:
