@@ -33,6 +33,22 @@ AWAY, BUSY = "The database can't be reached", "The database is busy"
 # What SQLite says in the same class of errors about a wrong statement.
 WRONG = ("no such ", "too many sql variables", "syntax error")
 BUSY_STATUS = {408, 429}
+# What S3 says with a status of 400 or 403 and means for now: a body that came too slowly or damaged, too many requests.
+LATER_CODES = {
+    "RequestTimeout",
+    "BadDigest",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "OperationAborted",
+}
 # What a 503 tells its client.
 SECONDS_TO_RETRY = 2
 
@@ -46,9 +62,25 @@ def is_databases(error: BaseException) -> bool:
 
 
 def passing(error: BaseException) -> str:
-    """What is wrong, in words without names or paths, if the fault passes by itself; "" if it doesn't."""
-    found = _passing(error)
-    return found or (_passing(error.__cause__) if error.__cause__ is not None else "")
+    """What is wrong, in words without names or paths, if the fault passes by itself; "" if it doesn't.
+
+    What an error was raised from counts, however far back; not what happened to be handled when it was raised.
+    """
+    return next(filter(None, map(_passing, _with_causes(error))), "")
+
+
+def is_stores(error: BaseException) -> bool:
+    """True for what an object store that is away or busy raises, and for what was raised from that."""
+    return any(map(_from_object_store, _with_causes(error)))
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__
 
 
 @contextlib.contextmanager
@@ -75,11 +107,15 @@ def _passing(error: BaseException) -> str:
 
 
 def _from_object_store(error: BaseException) -> bool:
-    """True for an S3 client's errors that mean "later": no connection, no answer, or an answer of 5xx or too many."""
+    """True for an S3 client's errors that mean "later": no connection, no answer or half of one, or an answer of 5xx
+    or too many. A wrong key and a missing bucket are none of them."""
     botocore = sys.modules.get("botocore.exceptions")
     if botocore is None:
         return False
     if isinstance(error, botocore.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status in BUSY_STATUS
-    return isinstance(error, botocore.HTTPClientError | botocore.ConnectionError)
+        return status >= 500 or status in BUSY_STATUS or error.response.get("Error", {}).get("Code") in LATER_CODES
+    if type(error).__name__ == "RetriesExceededError":  # s3transfer's, around the last of several
+        return _from_object_store(error.last_exception)
+    unanswered = (botocore.HTTPClientError, botocore.ConnectionError, botocore.IncompleteReadError)
+    return isinstance(error, (*unanswered, botocore.MetadataRetrievalError))

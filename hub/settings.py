@@ -133,7 +133,8 @@ def _blob_storage(url: str) -> dict:
         options = {"bucket_name": parts.netloc, "location": parts.path.strip("/")}
         if env("STORAGE_ENDPOINT"):
             options["endpoint_url"] = env("STORAGE_ENDPOINT")
-        return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+        options["public_endpoint"] = env("STORAGE_PUBLIC_ENDPOINT")
+        return {"BACKEND": "hub.storage.client.ObjectStorage", "OPTIONS": options}
     raise ImproperlyConfigured(f"STORAGE_URL={url!r}: use file:///folder or s3://bucket/prefix")
 
 

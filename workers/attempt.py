@@ -5,10 +5,12 @@ attempt writes is fenced. `progress` raises as soon as the attempt is over, so a
 stopped quickly.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from django.db import DatabaseError, connection
 
@@ -16,7 +18,7 @@ from hub.models import Job, State
 from hub.progress import publish_progress
 from hub.services.jobs import lease
 from hub.services.jobs.lease import LostLease
-from workers.patience import P, R, patiently
+from workers.patience import P, R, outlast
 from workers.telling import Telling
 
 SECONDS_A_LIVE_EVENT = 0.2
@@ -95,5 +97,25 @@ class Attempt:
             self._telling = None
 
     def write(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function that writes behind this attempt's fence, and outlast the database's faults; its answer."""
-        return patiently(self.stopping, function, *args, **kwargs)
+        """Call a function that writes behind this attempt's fence, or reads or stores bytes; its answer.
+
+        Faults of the database and of the store are outlasted, until the attempt is over or the worker stops.
+        """
+        return outlast(_Ends(self), partial(function, *args, **kwargs), told=self._tell_of_wait)
+
+    def _tell_of_wait(self, fault: str) -> None:
+        with contextlib.suppress(DatabaseError, LostLease):
+            lease.add_log(**self.fence, text=f"{fault}. Waiting for it.")
+
+
+class _Ends:
+    """Set when the attempt is over or its worker stops."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def is_set(self) -> bool:
+        return self._attempt.over.is_set() or self._attempt.stopping.is_set()
+
+    def wait(self, timeout: float) -> bool:
+        return self._attempt.stopping.wait(timeout) or self._attempt.over.is_set()

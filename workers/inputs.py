@@ -11,6 +11,7 @@ from composition.formats import read_adapter
 from composition.formats.dataset.seed_rows import read_seeds
 from composition.weights import LoraWeights
 from hub.models import ADAPTER, BaseModel, Job, JobInput, Version
+from hub.services.content.manifest import Entry
 from hub.services.jobs import files as job_files
 from hub.services.known_bases import known_shapes
 from hub.storage import blobs
@@ -65,6 +66,10 @@ def private_rows(attempt: Attempt, role: str) -> list[dict[str, Any]]:
 def private_bytes(attempt: Attempt, role: str) -> bytes:
     """The bytes of the one private file of a role."""
     (entry,) = job_files.files_of(attempt.job, role).values()
+    return attempt.write(_bytes_of, entry)
+
+
+def _bytes_of(entry: Entry) -> bytes:
     with blobs.open(entry.sha256) as stream:
         return stream.read()
 

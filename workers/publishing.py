@@ -56,7 +56,8 @@ def publish_folder(
     (folder / CARD).write_text(telling.text(card), encoding="utf-8")
     for path in folder.glob("*.json"):
         _tell(path, telling)
-    files = {path.name: blobs.add(path, link=True) for path in sorted(folder.iterdir()) if path.is_file()}
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    files = {path.name: attempt.write(blobs.add, path, link=True) for path in paths}
     return attempt.write(
         publish_result,
         job=attempt.job,

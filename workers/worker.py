@@ -4,17 +4,18 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 from django.conf import settings
 
 from composition.registry import METHODS, beyond, known_versions
 from hub import disk
-from hub.models import Job, JobInput, State
+from hub.models import Job, JobInput, State, Version
 from hub.names import worker_name
-from hub.services.content.manifest import content_of, manifest_of
+from hub.services.content.manifest import Entry, Manifest, content_of, manifest_of
 from hub.services.jobs import turns
 from hub.services.jobs.waiting import bases_of
 from workers import bases, devices
@@ -24,6 +25,7 @@ from workers.heartbeat import Heartbeat
 from workers.listening.watch import Watch
 from workers.models import LoadedBases
 from workers.offers import Offers
+from workers.patience import R, patiently
 
 MB = 1_000_000
 # How many waiting jobs are looked at for one that this release does not know.
@@ -112,13 +114,24 @@ class Worker:
             self.heartbeat.held = None
             self.cache.let_go()
 
-    def input_folder(self, row: JobInput):
+    def input_folder(self, row: JobInput) -> Path:
         """A local folder with an input's content files, byte for byte as they were when the job was queued."""
         version = row.version
         if version.content_digest != row.digest:
             raise RuntimeError(f"{version} has changed since the job was queued: {row.digest}")
-        manifest = manifest_of(version.revision)
-        return self.cache.folder(content_of(version.repository.kind, manifest))
+        return self._patiently(lambda: self.cache.folder(self._content_of(version)))
+
+    def folder_of(self, files: Mapping[str, Entry]) -> Path:
+        """A local folder with these files of the store, as `Cache.folder` makes it."""
+        return self._patiently(lambda: self.cache.folder(files))
+
+    def _content_of(self, version: Version) -> Manifest:
+        return content_of(version.repository.kind, manifest_of(version.revision))
+
+    def _patiently(self, call: Callable[[], R]) -> R:
+        """Call, and outlast the faults of database and store as the job at work does."""
+        held = self.heartbeat.held
+        return held.write(call) if held is not None else patiently(self.heartbeat.stopping, call)
 
 
 _this: Worker | None = None

@@ -3,9 +3,19 @@
 import errno
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.test import Client
+from s3transfer.exceptions import RetriesExceededError
 
 from hub import access, faults
 
@@ -33,7 +43,16 @@ PASSING = {
     "S3 slow": (ReadTimeoutError(endpoint_url="http://s3"), "store can't be reached"),
     "S3 says 503": (s3(503, "SlowDown"), "store can't be reached"),
     "S3 says 429": (s3(429), "store can't be reached"),
+    "S3 says 500": (s3(500, "InternalError"), "store can't be reached"),
+    "S3 waited too long for a body": (s3(400, "RequestTimeout"), "store can't be reached"),
+    "S3 got a damaged body": (s3(400, "BadDigest"), "store can't be reached"),
+    "S3 hung": (ConnectTimeoutError(endpoint_url="http://s3"), "store can't be reached"),
+    "S3 hung up": (ConnectionClosedError(endpoint_url="http://s3"), "store can't be reached"),
+    "S3 broke off": (ResponseStreamingError(error="cut"), "store can't be reached"),
+    "half an object": (IncompleteReadError(actual_bytes=1, expected_bytes=2), "store can't be reached"),
+    "after several tries": (RetriesExceededError(ReadTimeoutError(endpoint_url="http://s3")), "store can't be reached"),
     "the cause of another": (chained(OSError(errno.ENOSPC, "full")), "disk is full"),
+    "the cause of a cause": (chained(chained(s3(503))), "store can't be reached"),
 }
 LASTING = {
     "wrong value": DataError("integer out of range"),
@@ -44,6 +63,10 @@ LASTING = {
     "other bytes than the digest says": OSError("the store holds other bytes under ab"),
     "S3 says 404": s3(404, "NoSuchKey"),
     "S3 says 403": s3(403, "AccessDenied"),
+    "no such bucket": s3(404, "NoSuchBucket"),
+    "a wrong key": s3(403, "InvalidAccessKeyId"),
+    "no key": NoCredentialsError(),
+    "after several tries, a wrong key": RetriesExceededError(s3(403, "SignatureDoesNotMatch")),
     "our bug": KeyError("x"),
     "our bug, while another error was handled": ValueError("y"),
 }

@@ -46,7 +46,7 @@ def discriminate(attempt: Attempt, worker: Worker) -> None:
         worker.models.drop(job.base)
         raise
     attempt.advance(State.SAVING)
-    files = {name: blobs.add(made.folder / name) for name in sorted(PEFT_FILES)}
+    files = {name: attempt.write(blobs.add, made.folder / name) for name in sorted(PEFT_FILES)}
     attempt.say(f"It recognises {100 * made.facts['recall']:.0f} % of the held-out real inputs")
     attempt.write(
         keep_discriminator, job=job, version=row.version, files=files, facts=made.facts, environment=worker.environment

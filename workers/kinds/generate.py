@@ -76,7 +76,7 @@ def _read(attempt: Attempt, made: tuple, recipe: GenerateRecipe, kept: dict[str,
     check_generator(model, generator)
     generator.to(next(model.parameters()).device)
     state = kept[ONTO] + Sum.zero(generator) if ONTO in kept else Sum.zero(generator)
-    texts, documents = _texts(attempt.job), []
+    texts, documents = attempt.write(_texts, attempt.job), []
     longest = getattr(model.config, "max_position_embeddings", None)
     for number, (sha256, text) in enumerate(texts):
         recipe.check_text(text)
@@ -122,7 +122,7 @@ def _load(worker: Worker, name: str, entry: Entry) -> Any:
     from composition.generative import State as Sum
 
     path = f"{name}.safetensors"
-    return Sum.load(worker.cache.folder({path: entry}) / path)
+    return Sum.load(worker.folder_of({path: entry}) / path)
 
 
 def _report(generator: Any, state: Any, documents: list[dict], states: dict[str, int]) -> dict[str, Any]:

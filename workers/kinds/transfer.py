@@ -91,7 +91,7 @@ def _store(rows: list[dict[str, Any]]) -> Entry:
 
 def _discriminator(attempt: Attempt, worker: Worker) -> Path | None:
     files = job_files.files_of(attempt.job, DISCRIMINATOR)
-    return worker.cache.folder(files) if files else None
+    return worker.folder_of(files) if files else None
 
 
 HOME = WorkerKind(recipe=TransLoraRecipe, run=transfer, work="transfer")

@@ -21,11 +21,10 @@ DATA = b"weights " * 1000
 
 
 @pytest.fixture(params=["folder", "object store"])
-def anywhere(request, settings, tmp_path):
-    """The store on a disk, and on a storage that has no paths, as S3 has none."""
+def anywhere(request, store):
+    """The store on a disk, and in S3."""
     if request.param == "object store":
-        far = {"BACKEND": "tests.hub.pathless.PathlessStorage", "OPTIONS": {"location": str(tmp_path / "far")}}
-        settings.STORAGES = {**settings.STORAGES, "blobs": far}
+        request.getfixturevalue("bucket")
     return request.param
 
 

@@ -230,13 +230,12 @@ def test_a_backup_under_load_is_a_whole_hub(store, kept):
     assert Api(secret=hub.secret).get("/repositories/lab/other").status_code == 200
 
 
-def test_an_object_store_is_backed_up_and_restored_as_well(settings, tmp_path, kept):
-    far = {"BACKEND": "tests.hub.pathless.PathlessStorage", "OPTIONS": {"location": str(tmp_path / "far")}}
-    settings.STORAGES = {**settings.STORAGES, "blobs": far}
+def test_an_object_store_is_backed_up_and_restored_as_well(tmp_path, kept, bucket):
     make_hub()
     backup.back_up(kept)
     lose_everything(tmp_path)
-    shutil.rmtree(tmp_path / "far")
+    for sha256 in list(blobs.walk()):
+        blobs.delete(sha256)
     call_command("restore", str(kept))
     assert not list(fsck.check(fsck.look()))
     assert blobs.local_path("0" * 64) is None
