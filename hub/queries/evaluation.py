@@ -9,7 +9,8 @@ from composition.recipes import MeasureMergeRecipe, Recipe
 from hub.access import Viewer, open_to, visible
 from hub.models import ADAPTER, BaseModel, Evaluation, Job, JobInput, Kind, State, Version
 from hub.models import DATASET as DATASET_ROLE
-from hub.queries.repository import latest_versions, repositories, seen
+from hub.queries.finding.listing import repositories
+from hub.queries.repository import latest_versions, seen
 
 DATASET = ("dataset__repository__namespace",)
 SAME_ROWS = ("limit", "max_new_tokens")
