@@ -24,7 +24,7 @@ from .repositories import (
     path_of,
     sharing_names,
 )
-from .revisions import ManifestEntry, Parentage, Revision, Version
+from .revisions import ManifestEntry, Parentage, Revision, Version, heavy
 from .search import CardWord, FacetChange, FacetCount, RepositoryTag, SearchEntry, SearchWord, name_words, words_of
 from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
 from .upkeep import UpkeepTask
@@ -96,6 +96,7 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "heavy",
     "name_words",
     "path_of",
     "sharing_names",

@@ -59,8 +59,7 @@ class RepositoryRows(models.QuerySet):
 
     def listed(self) -> "RepositoryRows":
         """With namespace and base loaded, but for what no list shows: a base's config and shapes."""
-        heavy = ("base__config", "base__shapes", "base__source", "base__error")
-        return self.select_related("namespace", "base").defer(*heavy)
+        return self.select_related("namespace", "base").defer("base__config", "base__shapes")
 
     def at(self, place: str, name: str, *, exact: bool = False, start: bool = False) -> "RepositoryRows":
         """What `name` may mean at a place, a model first: `datasets/ns` has datasets, `ns` models and then datasets.

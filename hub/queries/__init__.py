@@ -51,7 +51,7 @@ from hub.queries.repository import (
     with_words,
 )
 from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
-from hub.queries.version import children_counts, lineage, servers, versions
+from hub.queries.version import children_counts, compared_versions, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
@@ -74,6 +74,7 @@ __all__ = [
     "children_counts",
     "companion",
     "compare",
+    "compared_versions",
     "corrected",
     "datasets_seen",
     "deliveries",

@@ -8,6 +8,7 @@ version (`peft`, `base_model:adapter:org/name`), some from the card: its own tag
 from collections.abc import Collection, Iterable, Sequence
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
+from django.db.models.fields.json import KeyTransform
 
 from hub import access
 from hub.access import Viewer, visible
@@ -26,6 +27,7 @@ from hub.models import (
     Revision,
     Version,
     fold,
+    heavy,
 )
 
 
@@ -54,11 +56,23 @@ def trash(viewer: Viewer) -> QuerySet[Repository]:
     return deleted.filter(namespace__in=admin_of).order_by("-deleted_at", "-pk")
 
 
-def latest_versions(found: Sequence[Repository]) -> dict[int, Version]:
-    """Repository id → its newest version, in one query."""
+def latest_versions(
+    found: Sequence[Repository], *, facts: Collection[str] = (), whole: bool = False
+) -> dict[int, Version]:
+    """Repository id → its newest version, in one query, without what no list shows.
+
+    `facts` names those that are wanted, and the versions have these alone; `whole` loads all of the facts.
+    """
     newest = Version.objects.filter(repository=OuterRef("repository")).order_by("-number").values("pk")[:1]
-    rows = Version.objects.filter(repository__in=[r.pk for r in found], pk=Subquery(newest))
-    return {row.repository_id: row for row in rows.select_related("base", "repository__namespace")}
+    rows = Version.objects.listed().filter(repository__in=[r.pk for r in found], pk=Subquery(newest))
+    if whole:
+        rows = rows.defer(None).defer(*heavy(base="base__"), "recipe", "report", "environment")
+    rows = rows.annotate(**{f"fact_{name}": KeyTransform(name, "facts") for name in facts})
+    versions = {row.repository_id: row for row in rows}
+    for row in versions.values() if facts else ():
+        said = {name: getattr(row, f"fact_{name}") for name in facts}
+        row.facts = {name: value for name, value in said.items() if value is not None}
+    return versions
 
 
 def files(revision: Revision, *, only: Collection[str] | None = None) -> list[dict]:
@@ -79,13 +93,14 @@ def file(revision: Revision, path: str) -> Blob:
 def refs(repository: Repository) -> QuerySet[Ref]:
     """Branches and tags with what they point at, by name."""
     rows = Ref.objects.filter(repository=repository, kind__in=(RefKind.BRANCH, RefKind.TAG))
-    return rows.select_related("revision__version").order_by("name", "kind")
+    rows = rows.select_related("revision__version").defer(*heavy("revision__version__"))
+    return rows.order_by("name", "kind")
 
 
 def proposed(repository: Repository) -> QuerySet[Ref]:
     """What pull requests propose, by number."""
     rows = Ref.objects.filter(repository=repository, kind=RefKind.PULL).select_related("revision__version")
-    return rows.order_by("pk")
+    return rows.defer(*heavy("revision__version__")).order_by("pk")
 
 
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from django.db import transaction
 
 from hub.models import Repository, SearchEntry, SearchWord, Visibility, name_words, words_of
+from hub.models.search import PARTS
 from hub.services.catalogue import counts
 from hub.services.catalogue.card_words import card_words
 from hub.services.content.cards import Card
@@ -60,15 +61,14 @@ def fill(entry: SearchEntry, row: Repository, card: Card | None) -> set[str]:
     entry.names, entry.words = " ".join(named), _distinct(told, named)
     if card is not None:
         entry.card = _distinct(card_words(card), [*named, *told])
-    return {word for word in (*named, *tagged) if len(word) >= SHORTEST and not word.isdigit()}
+    plain = {part for word in words_of(f"{row.full_name} {row.base or ''}") for part in PARTS.findall(word)}
+    return {word for word in {*plain, *tagged} if len(word) >= SHORTEST and word.isalpha()}
 
 
 def learn(words: Collection[str]) -> None:
     """Remember words that mistyped ones are corrected to."""
-    known = set(SearchWord.objects.filter(word__in=words).values_list("word", flat=True))
-    SearchWord.objects.bulk_create(
-        [SearchWord(word=word) for word in sorted(set(words) - known)], ignore_conflicts=True
-    )
+    # Not asked first which are there: PostgreSQL may look for them by the trigrams of each.
+    SearchWord.objects.bulk_create([SearchWord(word=word) for word in sorted(words)], ignore_conflicts=True)
 
 
 def _names(row: Repository) -> list[str]:
