@@ -15,8 +15,8 @@ from composition.formats import FORMATS, folder_rules
 from composition.registry import METHODS
 from hub import bounds
 from hub.models import BaseModel, Kind, Origin, State, Token
+from hub.queries.finding.listing import RELEVANCE, SORTS
 from hub.queries.quota import LIMITS
-from hub.queries.repository import SORTS
 from hub.services import administration
 from hub.services.jobs import kinds as hub_kinds
 from hub.services.webhooks.notices import EVENTS
@@ -82,7 +82,7 @@ def test_the_docs_name_every_row():
 def test_the_client_offers_every_value_that_the_hub_knows():
     """`hubctl` imports nothing of the hub, so its lists are copies."""
     offered = {name: set(kind.choices) for name, kind in repositories.FILTERS if hasattr(kind, "choices")}
-    assert offered == {"--kind": set(Kind), "--origin": set(Origin), "--sort": set(SORTS)}
+    assert offered == {"--kind": set(Kind), "--origin": set(Origin), "--sort": {*SORTS, RELEVANCE}}
     assert set(jobs.STATES) == set(State)
     assert set(bases.RELATIONS) == set(BaseModel.Relation.values)
     assert set(tokens.SCOPES) == set(Token.Scope.values)

@@ -44,7 +44,7 @@ def repository(
     not where `exact` is asked for. Renamed where it had this name once. `need` "files" is for having its files:
     Gated where the viewer sees it and its gate doesn't let them in.
     """
-    datasets, named = place.startswith(DATASETS), Repository.objects.select_related("namespace", "base")
+    datasets, named = place.startswith(DATASETS), Repository.objects.listed()
     named = named.at(place, name, exact=exact).filter(purged_at=None)
     rows = named.filter(**({"kind": kind} if kind else {}), deleted_at__isnull=not deleted)
     found = next((row for row in rows if _sees(viewer, row, need, deleted)), None)

@@ -7,7 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hub.errors import Invalid
-from hub.http.keyset import after, read_cursor, write_cursor
+from hub.http.keyset import after, place_in, read_cursor, write_cursor, write_place
+from hub.queries import in_order
 
 PAGE, LARGEST = 50, 200
 
@@ -25,6 +26,15 @@ def page(request: Request, rows: QuerySet, order: tuple[str, ...], show: Callabl
         found.pop()
         following = next_url(request, write_cursor(found[-1], order))
     return Response({"results": show(found), "next": following})
+
+
+def ranked_page(request: Request, rows: QuerySet, ids: list[int], show: Callable[[list], list]) -> Response:
+    """The same of rows whose order is that of `ids`."""
+    size = page_size(request)
+    start = place_in(ids, request.query_params.get("cursor"))
+    shown = ids[start : start + size]
+    following = next_url(request, write_place(start + size, shown[-1])) if start + size < len(ids) else None
+    return Response({"results": show(in_order(rows, shown)), "next": following})
 
 
 def page_size(request: Request) -> int:

@@ -15,6 +15,9 @@ from django.utils.dateparse import parse_datetime
 
 from hub.errors import Invalid
 
+REFUSED = "cursor: it is not from this list and sort; take it from `next` of the page before."
+RANKED = "ranked"
+
 
 def after(order: tuple[str, ...], values: list) -> Q:
     """Rows past `values`: a > x or (a = x and (b > y or …)), with < where a column descends."""
@@ -42,9 +45,25 @@ def read_cursor(cursor: str, order: tuple[str, ...], model: type[Model]) -> list
             raise ValueError("another order")
         return [_value(model, column, value) for column, value in zip(order, values, strict=True)]
     except (ValueError, TypeError, binascii.Error, RecursionError, ValidationError) as error:
-        raise Invalid(
-            "cursor: it is not from this list and sort; take it from `next` of the page before.", field="cursor"
-        ) from error
+        raise Invalid(REFUSED, field="cursor") from error
+
+
+def write_place(place: int, last: int) -> str:
+    """The cursor of a list in an order of its own: how many came before, and the id of the last of them."""
+    return base64.urlsafe_b64encode(json.dumps([RANKED, place, last]).encode()).decode().rstrip("=")
+
+
+def place_in(ids: list[int], cursor: str | None) -> int:
+    """Where a list of ids goes on after `write_place`: after the last one shown, wherever it stands now."""
+    if not cursor:
+        return 0
+    try:
+        name, place, last = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if name != RANKED or not all(type(one) is int and 0 <= one < 2**63 for one in (place, last)):
+            raise ValueError("another order")
+    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+        raise Invalid(REFUSED, field="cursor") from error
+    return ids.index(last) + 1 if last in ids else place
 
 
 def _value(model: type[Model], column: str, value: object) -> object:

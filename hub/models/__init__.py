@@ -12,7 +12,6 @@ from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import (
-    CardWord,
     Gate,
     Kind,
     Origin,
@@ -21,12 +20,12 @@ from .repositories import (
     RefKind,
     RefMove,
     Repository,
-    RepositoryTag,
     Visibility,
     path_of,
     sharing_names,
 )
-from .revisions import ManifestEntry, Parentage, Revision, Version
+from .revisions import ManifestEntry, Parentage, Revision, Version, heavy
+from .search import CardWord, FacetChange, FacetCount, RepositoryTag, SearchEntry, SearchWord, name_words, words_of
 from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
 from .upkeep import SiteKey, UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
@@ -51,6 +50,8 @@ __all__ = [
     "DeliveryState",
     "Evaluation",
     "Event",
+    "FacetChange",
+    "FacetCount",
     "FormerName",
     "Gate",
     "Identity",
@@ -78,6 +79,8 @@ __all__ = [
     "RepositoryTag",
     "Revision",
     "Role",
+    "SearchEntry",
+    "SearchWord",
     "SecondFactor",
     "SignUps",
     "SiteKey",
@@ -94,6 +97,9 @@ __all__ = [
     "Webhook",
     "WorkerNode",
     "fold",
+    "heavy",
+    "name_words",
     "path_of",
     "sharing_names",
+    "words_of",
 ]

@@ -50,8 +50,16 @@ class Gate(models.TextChoices):
     MANUAL = "manual"
 
 
+ORDERS = (("updated", ["-updated_at"]), ("created", ["-created_at"]), ("downloads", ["-downloads"]), ("name", ["name"]))
+FACETS = ("peft_type", "rank", "license", "origin")
+
+
 class RepositoryRows(models.QuerySet):
     """Repositories, found by their names."""
+
+    def listed(self) -> "RepositoryRows":
+        """With namespace and base loaded, but for what no list shows: a base's config and shapes."""
+        return self.select_related("namespace", "base").defer("base__config", "base__shapes")
 
     def at(self, place: str, name: str, *, exact: bool = False, start: bool = False) -> "RepositoryRows":
         """What `name` may mean at a place, a model first: `datasets/ns` has datasets, `ns` models and then datasets.
@@ -119,6 +127,17 @@ class Repository(models.Model):
             models.Index(fields=["base", "-updated_at", "-id"]),
             models.Index(fields=["-updated_at", "-id"]),
             models.Index(fields=["-downloads", "-id"]),
+            models.Index(fields=["-created_at", "-id"], name="repository_created"),
+            models.Index(fields=["name", "-id"], name="repository_name"),
+            models.Index(Lower("name"), name="repository_folded_name"),
+            models.Index(fields=["namespace", "-updated_at", "-id"], name="repository_owner_updated"),
+            # Of one kind, in each order; datasets and generators are few among many adapters.
+            *(models.Index(fields=["kind", *order, "-id"], name=f"repository_kind_{name}") for name, order in ORDERS),
+            # Facets whose value is rare; those of a common value are found in the order of the list.
+            *(models.Index(fields=[name], name=f"repository_{name}") for name in FACETS),
+            models.Index(
+                fields=["namespace", "kind"], condition=models.Q(visibility="private"), name="repository_private"
+            ),
         ]
         verbose_name_plural = "repositories"
 
@@ -164,32 +183,6 @@ class Repository(models.Model):
     def place(self) -> str:
         """The path without the name: `namespace`, or `datasets/namespace`; the first part of its addresses."""
         return split_path(self.path)[0]
-
-
-class RepositoryTag(models.Model):
-    """A tag word of the card, for facets."""
-
-    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="tags")
-    name = models.CharField(max_length=60, db_index=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="repository_tag_unique")]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class CardWord(models.Model):
-    """What the card says of itself beside its tags, as `language:en` or `dataset:lab/sums`: clients look for these."""
-
-    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="words")
-    word = models.CharField(max_length=220, db_index=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["repository", "word"], name="card_word_unique")]
-
-    def __str__(self) -> str:
-        return self.word
 
 
 class RefKind(models.TextChoices):

@@ -8,6 +8,24 @@ from .blobs import Blob
 from .people import by_someone
 from .repositories import Origin, Repository
 
+HEAVY = ("facts", "recipe", "report", "environment")
+HEAVY_OF_BASE = ("config", "shapes")
+"""Columns of a version and of a base that take kilobytes to megabytes; no list shows them."""
+
+
+def heavy(version: str | None = None, base: str | None = None) -> list[str]:
+    """The heavy columns of the version that a path leads to (as `revision__version__`), and of a base."""
+    of_version = [] if version is None else [f"{version}{name}" for name in HEAVY]
+    return of_version + ([] if base is None else [f"{base}{name}" for name in HEAVY_OF_BASE])
+
+
+class VersionRows(models.QuerySet):
+    """Versions, in lists without what is heavy."""
+
+    def listed(self) -> "VersionRows":
+        """With base, repository and namespace loaded, but for what no list shows."""
+        return self.select_related("base", "repository__namespace").defer(*heavy("", "base__"))
+
 
 class Revision(models.Model):
     """An immutable manifest with a parent; `oid` is 40 hex digits computed from both (a commit, to Hugging Face)."""
@@ -64,6 +82,8 @@ class Version(models.Model):
     job = models.ForeignKey("Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="published")
     created_by = by_someone()
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = VersionRows.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repository", "number"], name="version_number_unique")]

@@ -14,6 +14,10 @@ from hub.queries.evaluation import (
     newest_measured,
 )
 from hub.queries.event import datasets_seen, events, watched
+from hub.queries.finding.counting import facets, is_catching_up
+from hub.queries.finding.listing import FACETS, RELEVANCE, SORTS, of_type, order_of, repositories
+from hub.queries.finding.ranking import best, in_order, ranked
+from hub.queries.finding.spelling import corrected
 from hub.queries.history import chain, heads, last_changes, manifests, revisions
 from hub.queries.job import (
     HIDDEN_INPUT,
@@ -31,19 +35,14 @@ from hub.queries.protection import protections, ref_history
 from hub.queries.quota import stored, usage
 from hub.queries.ref import at_ref, with_ref
 from hub.queries.repository import (
-    FACETS,
-    SORTS,
     all_words,
     card_word,
     companion,
-    facets,
     file,
     files,
     latest_versions,
-    of_type,
     proposed,
     refs,
-    repositories,
     seen,
     tagged,
     tags,
@@ -52,13 +51,14 @@ from hub.queries.repository import (
     with_words,
 )
 from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
-from hub.queries.version import children_counts, lineage, servers, versions
+from hub.queries.version import children_counts, compared_versions, lineage, servers, versions
 from hub.queries.webhook import deliveries, webhooks
 from hub.queries.worker import live_workers, workers
 
 __all__ = [
     "FACETS",
     "HIDDEN_INPUT",
+    "RELEVANCE",
     "SORTS",
     "access_request",
     "access_requests",
@@ -68,11 +68,14 @@ __all__ = [
     "base_commit",
     "base_manifest",
     "bases",
+    "best",
     "card_word",
     "chain",
     "children_counts",
     "companion",
     "compare",
+    "compared_versions",
+    "corrected",
     "datasets_seen",
     "deliveries",
     "evaluations",
@@ -82,7 +85,9 @@ __all__ = [
     "files",
     "heads",
     "identities",
+    "in_order",
     "input_words",
+    "is_catching_up",
     "is_kept_elsewhere",
     "job_end",
     "job_of_key",
@@ -104,11 +109,13 @@ __all__ = [
     "newest_datasets",
     "newest_measured",
     "of_type",
+    "order_of",
     "private_relatives",
     "proposed",
     "protections",
     "pull_events",
     "pulls",
+    "ranked",
     "ref_history",
     "refs",
     "report_of",

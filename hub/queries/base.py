@@ -14,6 +14,7 @@ from hub.models import (
     Namespace,
     Repository,
     fold,
+    heavy,
 )
 
 
@@ -22,6 +23,7 @@ def bases(viewer: Viewer) -> QuerySet[BaseModel]:
     adapters = Repository.objects.filter(visible(viewer), kind=Kind.ADAPTER, base=OuterRef("pk")).order_by()
     count = adapters.values("base").annotate(n=Count("pk")).values("n")
     found = BaseModel.objects.select_related("derived_from", "created_by").prefetch_related("aliases")
+    found = found.defer(*heavy(base=""), *heavy(base="derived_from__"))
     return found.annotate(adapters=Subquery(count)).order_by("name", "revision")
 
 

@@ -7,9 +7,10 @@ from django.db.models import Prefetch, Q
 from composition.judging.loss import BASE, INPUT, MEAN, MERGED
 from composition.recipes import MeasureMergeRecipe, Recipe
 from hub.access import Viewer, open_to, visible
-from hub.models import ADAPTER, BaseModel, Evaluation, Job, JobInput, Kind, State, Version
+from hub.models import ADAPTER, BaseModel, Evaluation, Job, JobInput, Kind, State, Version, heavy
 from hub.models import DATASET as DATASET_ROLE
-from hub.queries.repository import latest_versions, repositories, seen
+from hub.queries.finding.listing import repositories
+from hub.queries.repository import latest_versions, seen
 
 DATASET = ("dataset__repository__namespace",)
 SAME_ROWS = ("limit", "max_new_tokens")
@@ -18,7 +19,8 @@ SAME_ROWS = ("limit", "max_new_tokens")
 def evaluations(viewer: Viewer, version: Version) -> list[Evaluation]:
     """Measurements of a version on datasets this viewer sees, newest first."""
     found = Evaluation.objects.filter(version=version).filter(visible(viewer, prefix="dataset__repository__"))
-    return list(found.select_related("dataset__repository__namespace", "base", "created_by").order_by("-pk"))
+    found = found.select_related("dataset__repository__namespace", "base", "created_by")
+    return list(found.defer(*heavy("dataset__", "base__")).order_by("-pk"))
 
 
 def measured_on(viewer: Viewer, measured: Sequence[Version], split: str) -> list[Version]:
@@ -47,8 +49,9 @@ def loss_of(viewer: Viewer, version: Version) -> dict | None:
     """What a merge lost, as `loss_table`, by the newest measurement whose inputs and datasets this viewer all sees."""
     measured = Job.objects.filter(kind=MeasureMergeRecipe.kind, state=State.DONE, outcome__isnull=False)
     measured = measured.filter(inputs__version=version, inputs__role=ADAPTER, inputs__position=0)
-    inputs = Prefetch("inputs", JobInput.objects.select_related("version__repository__namespace"))
-    for job in measured.select_related("base").prefetch_related(inputs).order_by("-pk")[:20]:
+    inputs = JobInput.objects.select_related("version__repository__namespace").defer(*heavy("version__"))
+    measured = measured.select_related("base").defer(*heavy(base="base__"))
+    for job in measured.prefetch_related(Prefetch("inputs", inputs)).order_by("-pk")[:20]:
         needed = {row.version.repository_id for row in job.inputs.all()}
         if needed == set(seen(viewer, list(needed))):
             return loss_table(job, str)
@@ -78,7 +81,7 @@ def loss_table(job: Job, name: Callable[[Version], str]) -> dict:
 def newest_datasets(viewer: Viewer, most: int = 100) -> list[Version]:
     """The newest versions of the datasets this viewer sees, the last changed first."""
     found = list(repositories(viewer, kind=Kind.DATASET)[:most])
-    newest = latest_versions(found)
+    newest = latest_versions(found, whole=True)
     return [newest[row.pk] for row in found if row.pk in newest]
 
 
@@ -95,7 +98,8 @@ def newest_measured(viewer: Viewer, compared: Sequence[Version], *, dataset: Ver
         found = found.filter(dataset=dataset)
     names = {version.pk: str(version) for version in compared}
     rows: dict[tuple[str, str], dict[str, Evaluation]] = {}
-    for row in found.select_related("dataset__repository__namespace", "base").order_by("pk"):
+    found = found.select_related("dataset__repository__namespace", "base").defer(*heavy("dataset__", "base__"))
+    for row in found.order_by("pk"):
         line = rows.setdefault((str(row.dataset), row.split), {})
         line[names[row.version_id] if row.version_id else row.base.name] = row
     told = [key for key in sorted(rows) if rows[key].keys() & names.values()]

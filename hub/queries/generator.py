@@ -8,7 +8,8 @@ from hub.access import Viewer
 from hub.models import BaseModel, Companion, Kind, Origin, Version
 from hub.models.companions import STATE
 from hub.queries.account import memberships
-from hub.queries.repository import latest_versions, repositories
+from hub.queries.finding.listing import repositories
+from hub.queries.repository import latest_versions
 from hub.queries.repository import seen as seen_of
 
 STATES_LOOKED_AT = 1000

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from django.db.models import Q
 
-from hub.models import ManifestEntry, Ref, RefKind, Repository, Revision
+from hub.models import ManifestEntry, Ref, RefKind, Repository, Revision, heavy
 
 AT_ONCE = 100
 
@@ -21,7 +21,7 @@ def chain(revision: Revision) -> list[int]:
 
 def revisions(ids: Sequence[int]) -> list[Revision]:
     """These revisions with their authors, in this order."""
-    rows = Revision.objects.filter(pk__in=ids).select_related("author", "version").in_bulk()
+    rows = Revision.objects.filter(pk__in=ids).select_related("author", "version").defer(*heavy("version__")).in_bulk()
     return [rows[pk] for pk in ids]
 
 
@@ -70,7 +70,8 @@ def _states(ids: Sequence[int], files: Collection[str], folders: Collection[str]
 def heads(found: Sequence[Repository]) -> dict[int, Revision]:
     """Repository id → the revision that `main` is at, in one query."""
     rows = Ref.objects.filter(repository__in=[row.pk for row in found], kind=RefKind.BRANCH, name="main")
-    return {ref.repository_id: ref.revision for ref in rows.select_related("revision__version")}
+    rows = rows.select_related("revision__version").defer(*heavy("revision__version__"))
+    return {ref.repository_id: ref.revision for ref in rows}
 
 
 def manifests(revisions: Sequence[Revision]) -> dict[int, dict[str, tuple[str, int]]]:

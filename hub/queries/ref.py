@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from hub.models import RefKind, Repository, Revision
+from hub.models import RefKind, Repository, Revision, heavy
 from hub.names import VERSION
 
 
@@ -16,6 +16,7 @@ def with_ref(found: QuerySet[Repository], ref: str) -> QuerySet[Repository]:
 def at_ref(found: Sequence[Repository], ref: str) -> dict[int, Revision]:
     """Repository id → the revision that `ref` stands for there, in one query."""
     rows = _pointed_at(ref).filter(repository__in=[row.pk for row in found]).select_related("version")
+    rows = rows.defer(*heavy("version__"))
     return {row.repository_id: row for row in rows.order_by("-pk")}
 
 

@@ -1,4 +1,4 @@
-"""Repositories as lists: what a viewer sees, narrowed by words, facets and tags; their files, refs and companions.
+"""What belongs to repositories: their newest versions, files, refs, companions and tags; `finding` has the lists.
 
 What `tags` shows of a repository to clients of the Hugging Face protocol, `tagged` finds. Some come from the newest
 version (`peft`, `base_model:adapter:org/name`), some from the card: its own tags, and its words by their key
@@ -7,11 +7,12 @@ version (`peft`, `base_model:adapter:org/name`), some from the card: its own tag
 
 from collections.abc import Collection, Iterable, Sequence
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
+from django.db.models import OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
+from django.db.models.fields.json import KeyTransform
 
 from hub import access
 from hub.access import Viewer, visible
-from hub.errors import Invalid, NotFound
+from hub.errors import NotFound
 from hub.models import (
     BaseModel,
     Blob,
@@ -26,57 +27,8 @@ from hub.models import (
     Revision,
     Version,
     fold,
-    sharing_names,
+    heavy,
 )
-
-SORTS = {"updated": "-updated_at", "created": "-created_at", "downloads": "-downloads", "name": "name"}
-FACETS = {
-    "base": "base__name",
-    "peft_type": "peft_type",
-    "rank": "rank",
-    "license": "license",
-    "origin": "origin",
-    "owner": "namespace__name",
-    "tag": "tags__name",
-}
-FACET_VALUES = 30
-
-
-def repositories(
-    viewer: Viewer, *, kind: str | None = None, search: str = "", sort: str = "updated", **facets: str
-) -> QuerySet[Repository]:
-    """The repositories this viewer sees, narrowed by words and facets, in an order that keyset paging can follow."""
-    if sort not in SORTS:
-        raise Invalid(f"sort={sort!r} is not an order; choose one of {', '.join(SORTS)}.", field="sort")
-    found = Repository.objects.select_related("namespace", "base").filter(visible(viewer))
-    if kind:
-        found = found.filter(kind=kind)
-    for word in search.split()[:8]:
-        found = found.filter(
-            Q(name__icontains=word)
-            | Q(namespace__name__icontains=word)
-            | Q(description__icontains=word)
-            | Q(base__name__icontains=word)
-        )
-    for name, value in facets.items():
-        if value in (None, ""):
-            continue
-        if name == "rank" and not str(value).isdigit():
-            raise Invalid(f"rank={value!r} is not a whole number; give one, such as 16.", field="rank")
-        found = found.filter(**{FACETS[name]: value})
-    return found.order_by(SORTS[sort], "-pk")
-
-
-def of_type(viewer: Viewer, *, datasets: bool, search: str = "") -> QuerySet[Repository]:
-    """The datasets that this viewer sees, or the models; each word of `search` is in `namespace/name` or the base's."""
-    found = Repository.objects.select_related("namespace", "base").filter(visible(viewer))
-    found = found.filter(sharing_names(Kind.DATASET if datasets else Kind.ADAPTER))
-    for word in search.split()[:8]:
-        owner, slash, rest = word.partition("/")
-        both = Q(namespace__name__iendswith=owner, name__istartswith=rest)
-        plain = Q(name__icontains=word) | Q(namespace__name__icontains=word) | Q(base__name__icontains=word)
-        found = found.filter(both | Q(base__name__icontains=word) if slash else plain)
-    return found
 
 
 def all_words(rows: QuerySet[Repository]) -> QuerySet[Repository]:
@@ -95,29 +47,32 @@ def seen(viewer: Viewer, repositories: Iterable[int]) -> set[int]:
     return set(Repository.objects.filter(visible(viewer), pk__in=set(repositories)).values_list("pk", flat=True))
 
 
-def facets(found: QuerySet[Repository]) -> dict[str, list[tuple[str, int]]]:
-    """For each facet the commonest values among `found`, with their counts."""
-    counts = {}
-    for name, column in FACETS.items():
-        rows = found.order_by().values(column).annotate(n=Count("pk", distinct=True)).order_by("-n", column)
-        counts[name] = [(str(row[column]), row["n"]) for row in rows[:FACET_VALUES] if row[column] not in (None, "")]
-    return counts
-
-
 def trash(viewer: Viewer) -> QuerySet[Repository]:
     """Deleted repositories of the namespaces this viewer is admin of."""
     admin_of = access.require_user(viewer).memberships.filter(role="admin").values("namespace")
-    deleted = Repository.objects.select_related("namespace", "base").filter(deleted_at__isnull=False, purged_at=None)
+    deleted = Repository.objects.listed().filter(deleted_at__isnull=False, purged_at=None)
     if viewer.limit:
         deleted = deleted.filter(viewer.limit.covered())
     return deleted.filter(namespace__in=admin_of).order_by("-deleted_at", "-pk")
 
 
-def latest_versions(found: Sequence[Repository]) -> dict[int, Version]:
-    """Repository id → its newest version, in one query."""
+def latest_versions(
+    found: Sequence[Repository], *, facts: Collection[str] = (), whole: bool = False
+) -> dict[int, Version]:
+    """Repository id → its newest version, in one query, without what no list shows.
+
+    `facts` names those that are wanted, and the versions have these alone; `whole` loads all of the facts.
+    """
     newest = Version.objects.filter(repository=OuterRef("repository")).order_by("-number").values("pk")[:1]
-    rows = Version.objects.filter(repository__in=[r.pk for r in found], pk=Subquery(newest))
-    return {row.repository_id: row for row in rows.select_related("base", "repository__namespace")}
+    rows = Version.objects.listed().filter(repository__in=[r.pk for r in found], pk=Subquery(newest))
+    if whole:
+        rows = rows.defer(None).defer(*heavy(base="base__"), "recipe", "report", "environment")
+    rows = rows.annotate(**{f"fact_{name}": KeyTransform(name, "facts") for name in facts})
+    versions = {row.repository_id: row for row in rows}
+    for row in versions.values() if facts else ():
+        said = {name: getattr(row, f"fact_{name}") for name in facts}
+        row.facts = {name: value for name, value in said.items() if value is not None}
+    return versions
 
 
 def files(revision: Revision, *, only: Collection[str] | None = None) -> list[dict]:
@@ -138,13 +93,14 @@ def file(revision: Revision, path: str) -> Blob:
 def refs(repository: Repository) -> QuerySet[Ref]:
     """Branches and tags with what they point at, by name."""
     rows = Ref.objects.filter(repository=repository, kind__in=(RefKind.BRANCH, RefKind.TAG))
-    return rows.select_related("revision__version").order_by("name", "kind")
+    rows = rows.select_related("revision__version").defer(*heavy("revision__version__"))
+    return rows.order_by("name", "kind")
 
 
 def proposed(repository: Repository) -> QuerySet[Ref]:
     """What pull requests propose, by number."""
     rows = Ref.objects.filter(repository=repository, kind=RefKind.PULL).select_related("revision__version")
-    return rows.order_by("pk")
+    return rows.defer(*heavy("revision__version__")).order_by("pk")
 
 
 def companion(viewer: Viewer, repository: Repository, kind: str, name: str) -> Companion | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from django.core.cache import cache
 from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models.fields.json import KeyTransform
 
 from composition.facts import AdapterFacts
 from composition.formats.peft.layouts.choosing import advice
@@ -13,6 +14,7 @@ from hub.models import (
     Repository,
     Revision,
     Version,
+    heavy,
 )
 
 RULES = 1
@@ -23,7 +25,18 @@ def versions(repository: Repository) -> QuerySet[Version]:
     """All versions, newest first, with author and the revision that made each."""
     first_revisions = Prefetch("revisions", Revision.objects.order_by("pk"))
     found = Version.objects.filter(repository=repository).select_related("created_by", "base")
+    found = found.defer(*heavy(base="base__"))
     return found.prefetch_related(first_revisions).order_by("-number")
+
+
+def compared_versions(repository: Repository, facts: Sequence[str]) -> list[Version]:
+    """All versions, newest first, with these facts alone, and with `norm`, the ΔW's as a merge reported it."""
+    said = {f"fact_{name}": KeyTransform(name, "facts") for name in facts}
+    norm = KeyTransform("norm", KeyTransform("summary", "report"))
+    rows = list(versions(repository).defer(*heavy("", "base__")).annotate(**said, norm=norm))
+    for row in rows:
+        row.facts = {name: getattr(row, f"fact_{name}") for name in facts}
+    return rows
 
 
 def servers(version: Version) -> list[dict]:
@@ -53,7 +66,9 @@ def lineage(viewer: Viewer, version: Version) -> dict[str, list[dict]]:
     )
     related = "repository__namespace"
     up = Parentage.objects.filter(child=version).select_related(f"parent__{related}", "child")
+    up = up.defer(*heavy("parent__"), "child__facts", "child__report")
     down = Parentage.objects.filter(parent=version).select_related(f"child__{related}").order_by("child_id")
+    down = down.defer("child__facts", "child__report", "child__environment")
 
     def node(relative: Version, made: Version, position: int) -> dict:
         if relative.repository_id not in seen:

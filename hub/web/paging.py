@@ -3,7 +3,8 @@
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from hub.http.keyset import after, read_cursor, write_cursor
+from hub import queries
+from hub.http.keyset import after, place_in, read_cursor, write_cursor, write_place
 
 PAGE = 30
 
@@ -20,4 +21,16 @@ def page(request: HttpRequest, rows: QuerySet, order: tuple[str, ...], size: int
     found.pop()
     query = request.GET.copy()
     query["cursor"] = write_cursor(found[-1], order)
+    return found, query.urlencode()
+
+
+def ranked_page(request: HttpRequest, rows: QuerySet, ids: list[int], size: int = PAGE) -> tuple[list[Model], str]:
+    """The same of rows whose order is that of `ids`."""
+    start = place_in(ids, request.GET.get("cursor"))
+    shown = ids[start : start + size]
+    found = queries.in_order(rows, shown)
+    if start + size >= len(ids):
+        return found, ""
+    query = request.GET.copy()
+    query["cursor"] = write_place(start + size, shown[-1])
     return found, query.urlencode()

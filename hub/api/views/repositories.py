@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from hub import access, queries
 from hub.api.bodies import Body, Text
-from hub.api.pagination import page
+from hub.api.pagination import page, ranked_page
 from hub.api.schema import paged
 from hub.api.view import READS, View
 from hub.models import Gate, Kind, Origin, Repository, Visibility
@@ -31,7 +31,11 @@ class RepositoryQuery(Body):
     tag = Text(max_length=60, required=False)
     owner = Text(max_length=96, required=False)
     ref = Text(max_length=200, required=False, help_text="only those with this tag, branch or version: see `at`")
-    sort = serializers.ChoiceField(sorted(queries.SORTS), default="updated")
+    sort = serializers.ChoiceField(
+        [*sorted(queries.SORTS), queries.RELEVANCE],
+        default="",
+        help_text="`relevance`, the order of a search, has its best 1,000 answers; a list's order is `updated`",
+    )
     cursor = Text(max_length=2000, required=False)
     limit = Text(max_length=10, required=False)
 
@@ -111,9 +115,15 @@ class Repositories(View):
         wanted = self.query(RepositoryQuery)
         wanted.pop("cursor", None), wanted.pop("limit", None)
         ref = wanted.pop("ref", "")
-        found = queries.repositories(self.viewer, **wanted).prefetch_related("tags")
+        search, shown = wanted.pop("search"), partial(show, ref=ref)
+        order = queries.order_of(wanted.pop("sort"), search)
+        is_ranked = order == queries.RELEVANCE
+        found = queries.repositories(self.viewer, search="" if is_ranked else search, **wanted)
         found = queries.with_ref(found, ref) if ref else found
-        return page(request, found, (queries.SORTS[wanted["sort"]], "-id"), partial(show, ref=ref))
+        if is_ranked:
+            ids = queries.ranked(found, search).ids
+            return ranked_page(request, found.prefetch_related("tags"), ids, shown)
+        return page(request, found.prefetch_related("tags"), (queries.SORTS[order], "-id"), shown)
 
     @extend_schema(
         operation_id="repositories_create", tags=TAGS, request=RepositoryBody, responses={201: RepositoryShape}

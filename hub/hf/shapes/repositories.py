@@ -18,6 +18,8 @@ from hub.services.content.pointers import GitFile, git_files
 
 DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 EMPTY = Card()
+SAID = ("parameters", "dtype", "base_model_name", "task_type")
+"""Facts of a version that are shown of it."""
 
 
 class Sight:
@@ -47,7 +49,7 @@ class Sight:
             shown = {pk: revision.version for pk, revision in self.at.items() if revision and revision.version}
             if shown:
                 return shown
-        return queries.latest_versions(self.found)
+        return queries.latest_versions(self.found, facts=SAID)
 
     @cached_property
     def manifests(self) -> dict[int, dict[str, tuple[str, int]]]:

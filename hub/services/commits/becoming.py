@@ -3,6 +3,7 @@
 from composition.formats.folder_rules import kind_of
 from hub.errors import Conflict
 from hub.models import Kind, Repository, Version
+from hub.services import catalogue
 from hub.services.content.manifest import Manifest
 
 
@@ -22,3 +23,4 @@ def become(repository: Repository, kind: str) -> None:
         raise Conflict(f"{repository.path} got its first version at this moment; look at it, and commit again.")
     repository.kind = kind
     repository.save(update_fields=["kind"])
+    catalogue.enter(repository)

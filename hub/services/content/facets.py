@@ -4,6 +4,7 @@ from django.utils import timezone
 
 from hub.errors import Invalid
 from hub.models import CardWord, ManifestEntry, Repository, RepositoryTag, Revision, Version
+from hub.services import catalogue
 from hub.services.content.cards import Card, read_card
 from hub.services.content.checking import Checked
 from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_whole
@@ -23,6 +24,7 @@ def refresh(
     if main:
         _apply_card(repository, checked.card or Card(), revision)
     repository.save(update_fields=COLUMNS)
+    catalogue.enter(repository, card=(checked.card or Card()) if main else None)
 
 
 def of_version(repository: Repository, version: Version) -> dict[str, object]:
@@ -41,9 +43,10 @@ def size_of(revision: Revision) -> int:
 
 
 def apply_words(repository: Repository, card: Card) -> None:
-    """Write the card's licence and tags again, and nothing else."""
+    """Write the card's licence, tags and words again."""
     Repository.objects.filter(pk=repository.pk).update(license=card.license)
     _apply_tags(repository, card)
+    catalogue.enter(repository, card=card)
 
 
 def _apply_card(repository: Repository, card: Card, revision: Revision) -> None:

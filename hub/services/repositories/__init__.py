@@ -20,7 +20,7 @@ from hub.models import (
     sharing_names,
 )
 from hub.names import check_repository
-from hub.services import quotas, refs
+from hub.services import catalogue, quotas, refs
 from hub.services.audit import adopt, record
 from hub.services.repositories.giving_way import give_way
 
@@ -55,6 +55,7 @@ def create_repository(
         wanted = path_of(kind, namespace.name, name)
         raise Conflict(f"{wanted} was just made by someone else; choose another name.", field="name") from None
     forget_former(namespace, name, kind)
+    catalogue.enter(repository)
     record(actor, "repository.create", repository, kind=kind, visibility=visibility)
     adopt(repository)
     return repository
@@ -109,6 +110,7 @@ def update_repository(
         repository.description = description[:300]
         changed.append("description")
     repository.save(update_fields=changed)
+    catalogue.enter(repository)
     told = {"visibility": repository.visibility} | ({"gate": gate} if "gate" in changed else {})
     record(acting(actor).user, "repository.update", repository, **told)
     return repository
@@ -118,6 +120,7 @@ def update_repository(
 def delete_repository(*, actor: User, repository: Repository) -> None:
     """Put it into the trash: invisible to all, everything restorable. It keeps its name until another takes that."""
     Repository.objects.filter(pk=repository.pk, deleted_at=None).update(deleted_at=timezone.now())
+    catalogue.enter(repository)
     record(actor, "repository.delete", repository)
 
 
@@ -133,6 +136,7 @@ def restore_repository(*, actor: User, repository: Repository) -> Repository:
         raise access.missing(repository.path, "repository")
     found.deleted_at = None
     found.save(update_fields=["deleted_at"])
+    catalogue.enter(found)
     record(actor, "repository.restore", found)
     return found
 

@@ -8,6 +8,7 @@ from itertools import count
 
 from hub.models import FormerName, Namespace, Repository, User, sharing_names
 from hub.names import GAVE_WAY
+from hub.services import catalogue
 from hub.services.audit import record
 
 ROOM = 80  # characters of the old name that are kept, so that suffix and number fit
@@ -22,6 +23,7 @@ def give_way(actor: User, namespace: Namespace, name: str, kind: str) -> None:
         return
     before, found.name = found.path, _free_name(found)
     found.save(update_fields=["name"])
+    catalogue.enter(found)
     record(actor, "repository.move", found, before=before, after=found.path)
 
 

@@ -10,7 +10,7 @@ from hub.access import Viewer, require_role
 from hub.errors import Conflict
 from hub.models import FINAL, Blob, FormerName, Job, Namespace, Repository, Visibility, Webhook, sharing_names
 from hub.names import check_repository
-from hub.services import quotas, refs
+from hub.services import catalogue, quotas, refs
 from hub.services.audit import record
 from hub.services.content.manifest import Entry
 from hub.services.repositories import forget_former, require_admin_on_parents
@@ -49,6 +49,7 @@ def move_repository(*, actor: Viewer, repository: Repository, namespace: Namespa
             repository.save(update_fields=["namespace", "name"])
     except IntegrityError:
         raise _taken(repository.path) from None
+    catalogue.enter(repository)
     if leaves:
         quotas.release(home, [entry.sha256 for entry in _held(repository)])
         Webhook.objects.filter(repository=repository, namespace=home).delete()

@@ -34,7 +34,7 @@ from hub.models import (
     Version,
     Webhook,
 )
-from hub.services import quotas
+from hub.services import catalogue, quotas
 from hub.services.audit import record
 
 
@@ -78,6 +78,7 @@ def purge_repository(*, actor: User | None, repository: Repository, before: date
     found.description = found.license = found.peft_type = ""
     found.base, found.rank, found.size = None, None, 0
     found.save(update_fields=["purged_at", "name", "description", "license", "peft_type", "base", "rank", "size"])
+    catalogue.enter(found)
     reduce_tombstone(found)
 
 

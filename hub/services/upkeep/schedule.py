@@ -18,6 +18,7 @@ from django.utils import timezone
 from hub.errors import Conflict, NotFound
 from hub.models import FINAL, Delivery, Event, Job, JobLog, Repository
 from hub.services import outbox
+from hub.services.catalogue import catching_up
 from hub.services.jobs import files
 from hub.services.parsing import card_pages
 from hub.services.upkeep import batches
@@ -124,6 +125,10 @@ def _cards(go_on: GoOn) -> str:
     return f"{card_pages.forget_old(timezone.now() - card_pages.KEPT)} rendered cards forgotten"
 
 
+def _search(go_on: GoOn) -> str:
+    return f"{catching_up.enter_missing(go_on)} repositories entered in the search"
+
+
 def _garbage(go_on: GoOn) -> str:
     return f"{collect_garbage(go_on=go_on)} removed"
 
@@ -180,6 +185,12 @@ SCHEDULE = {
             summary="delete deliveries of webhooks that ended",
             run=_deliveries,
             setting="HUB_KEEP_DELIVERIES_DAYS",
+        ),
+        Task(
+            name="search",
+            every=HOUR,
+            summary="enter repositories that the search doesn't know, and add up the counts of facets",
+            run=_search,
         ),
         Task(name="cards", every=DAY, summary="forget rendered cards that nobody looks at", run=_cards),
         Task(

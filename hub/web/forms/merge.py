@@ -185,8 +185,8 @@ def fits(chosen: list[Version], kind: str, across: bool = False) -> list[dict]:
 
 def candidates(viewer: Viewer, find: str, chosen: list[Version], kind: str, across: bool = False) -> list[dict]:
     """Adapters to add, found by words; beside those that can't join stands why."""
-    found = list(queries.repositories(viewer, kind=Kind.ADAPTER, search=find)[: CANDIDATES + len(chosen)])
-    newest, held = queries.latest_versions(found), {version.repository_id for version in chosen}
+    found = queries.best(queries.repositories(viewer, kind=Kind.ADAPTER), find, CANDIDATES + len(chosen))
+    newest, held = queries.latest_versions(found, whole=True), {version.repository_id for version in chosen}
     offered = [newest[row.pk] for row in found if row.pk in newest and row.pk not in held][:CANDIDATES]
     if chosen:
         return fits([chosen[0], *offered], kind, across)[1:]

@@ -1,6 +1,6 @@
 """The browse page's state is its address: what is searched, filtered and sorted, and the links that change it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.http import QueryDict
 
@@ -8,6 +8,7 @@ from hub import queries
 from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import Kind
+from hub.queries.finding.counting import Counts
 
 LABELS = {
     "base": "Base model",
@@ -18,9 +19,17 @@ LABELS = {
     "tag": "Tag",
     "owner": "Owner",
 }
-SORTS = {"updated": "Recently updated", "created": "Newest", "downloads": "Most downloaded", "name": "Name"}
+SORTS = {
+    queries.RELEVANCE: "Best match",
+    "updated": "Recently updated",
+    "created": "Newest",
+    "downloads": "Most downloaded",
+    "name": "Name",
+}
 KINDS = {Kind.ADAPTER.value: "Adapters", Kind.GENERATOR.value: "Generators", Kind.DATASET.value: "Datasets"}
 SHOWN = 8
+MOST = 20
+"""Values of one facet that an address may have."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,9 @@ class Browsing:
     kind: str
     search: str
     sort: str
-    filters: dict[str, str]
+    filters: dict[str, list[str]]
+    corrected: str = ""
+    """What is searched instead, where nothing has the words as they were typed."""
 
     @classmethod
     def of(cls, query: QueryDict) -> "Browsing":
@@ -41,35 +52,72 @@ class Browsing:
             raise Invalid(
                 f"kind={kind!r} is not a kind of repository; choose one of {', '.join(Kind.values)}.", field="kind"
             )
-        filters = {name: query[name] for name in queries.FACETS if query.get(name)}
-        return cls(query, kind, query.get("search", "").strip(), query.get("sort", "updated"), filters)
+        filters = {name: list(dict.fromkeys(filter(None, query.getlist(name))))[:MOST] for name in queries.FACETS}
+        filters = {name: values for name, values in filters.items() if values}
+        search = query.get("search", "").strip()
+        return cls(query, kind, search, queries.order_of(query.get("sort", ""), search), filters)
+
+    @property
+    def searched(self) -> str:
+        """The words that are looked for."""
+        return self.corrected or self.search
 
     def found(self, viewer: Viewer):
-        """The repositories asked for, as a queryset."""
-        return queries.repositories(viewer, kind=self.kind, search=self.search, sort=self.sort, **self.filters)
+        """The repositories asked for, as a queryset; without the words where the best come first."""
+        asked = {"kind": self.kind, **self.filters}
+        if self.sort == queries.RELEVANCE:
+            return queries.repositories(viewer, **asked)
+        return queries.repositories(viewer, search=self.searched, sort=self.sort, **asked)
+
+    def meant(self, viewer: Viewer) -> "Browsing":
+        """The same for the words as they were probably meant, where nothing at all has those that were typed."""
+        meant = queries.corrected(self.search)
+        there = meant and queries.repositories(viewer, kind=self.kind, search=meant, **self.filters).exists()
+        return replace(self, corrected=meant) if there else self
+
+    def counts(self, viewer: Viewer) -> Counts:
+        """What is found, counted."""
+        return queries.facets(viewer, kind=self.kind, search=self.searched, **self.filters)
 
     @property
     def order(self) -> tuple[str, str]:
         """The columns keyset paging follows."""
         return queries.SORTS[self.sort], "-id"
 
-    def link(self, **changes: str | None) -> str:
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the best come first, whatever their columns."""
+        return self.sort == queries.RELEVANCE
+
+    def sorts(self) -> dict[str, str]:
+        """The orders to choose from."""
+        return {name: label for name, label in SORTS.items() if self.search or name != queries.RELEVANCE}
+
+    def chosen(self) -> list[tuple[str, str]]:
+        """The facets' values that narrow the list, each by the name of its facet."""
+        return [(name, value) for name, values in self.filters.items() for value in values]
+
+    def link(self, **changes: str | list[str] | None) -> str:
         """This address with some values changed, or taken out by None; always from the first page."""
         query = self.query.copy()
         query.pop("cursor", None)
         for name, value in changes.items():
-            query.pop(name, None)
-            if value:
-                query[name] = value
+            query.setlist(name, list(filter(None, value if isinstance(value, list) else [value])))
         return f"?{query.urlencode()}"
 
-    def facets(self, counts: dict[str, list[tuple[str, int]]]) -> list[dict]:
-        """The side bar: each facet with its values, their counts and the link that sets or unsets each."""
+    def facets(self, counts: Counts) -> list[dict]:
+        """The side bar: each facet with its values, their counts and the link that adds or takes out each."""
         groups = []
         for name, label in LABELS.items():
             values = [
-                {"value": value, "n": n, "on": value == self.filters.get(name), "link": self._switch(name, value)}
-                for value, n in counts[name]
+                {
+                    "value": value,
+                    "n": count.n,
+                    "least": count.least,
+                    "on": value in self.filters.get(name, ()),
+                    "link": self._switch(name, value),
+                }
+                for value, count in counts.values[name].items()
             ]
             if name == "rank":
                 values.sort(key=lambda row: int(row["value"]))
@@ -85,8 +133,7 @@ class Browsing:
     def chips(self) -> list[dict]:
         """What narrows the list now, each with the link that removes it."""
         chips = [
-            {"label": LABELS[name], "value": value, "link": self.link(**{name: None})}
-            for name, value in self.filters.items()
+            {"label": LABELS[name], "value": value, "link": self._switch(name, value)} for name, value in self.chosen()
         ]
         if self.search:
             chips.insert(0, {"label": "Search", "value": self.search, "link": self.link(search=None)})
@@ -100,4 +147,5 @@ class Browsing:
         ]
 
     def _switch(self, name: str, value: str) -> str:
-        return self.link(**{name: None if value == self.filters.get(name) else value})
+        chosen = self.filters.get(name, [])
+        return self.link(**{name: [one for one in chosen if one != value] + [value] * (value not in chosen)})

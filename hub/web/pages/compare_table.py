@@ -82,7 +82,7 @@ def offered(viewer: Viewer, find: str, held: Sequence[Version]) -> list[Version]
     """The newest versions of adapters found by words, those that are compared already left out; none without words."""
     if not find.strip():
         return []
-    rows = list(queries.repositories(viewer, kind=Kind.ADAPTER, search=find)[: OFFERED + len(held)])
+    rows = queries.best(queries.repositories(viewer, kind=Kind.ADAPTER), find, OFFERED + len(held))
     newest = queries.latest_versions(rows)
     return [newest[row.pk] for row in rows if row.pk in newest and newest[row.pk] not in held][:OFFERED]
 

@@ -168,7 +168,7 @@ def overview(viewer: Viewer, page: Heading, site: str) -> dict:
 
 def versions(page: Heading) -> dict:
     """All versions with notes, and what changed from each to the next."""
-    rows = list(queries.versions(page.repository))
+    rows = queries.compared_versions(page.repository, COMPARED)
     for newer, older in zip(rows, [*rows[1:], None], strict=True):
         newer.changes = changes(older, newer) if older else []
         newer.made_by = newer.revision
@@ -180,8 +180,7 @@ def changes(older: Version, newer: Version) -> list[dict]:
     pairs = [(name, older.facts.get(name), newer.facts.get(name)) for name in COMPARED]
     if older.base_id != newer.base_id:
         pairs.insert(0, ("base", str(older.base or "–"), str(newer.base or "–")))
-    norms = [((v.report or {}).get("summary") or {}).get("norm") for v in (older, newer)]
-    pairs.append(("norm", *norms))
+    pairs.append(("norm", older.norm, newer.norm))
     return [{"name": name, "before": before, "after": after} for name, before, after in pairs if before != after]
 
 

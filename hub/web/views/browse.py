@@ -7,9 +7,9 @@ from django.views.decorators.http import require_POST, require_safe
 from hub import access, queries
 from hub.names import split_path
 from hub.web import basket
-from hub.web.pages.browsing import SORTS, Browsing
+from hub.web.pages.browsing import Browsing
 from hub.web.pages.first_steps import first_steps
-from hub.web.paging import page
+from hub.web.paging import page, ranked_page
 from hub.web.way_back import lead_back
 
 
@@ -17,21 +17,33 @@ from hub.web.way_back import lead_back
 def browse(request: HttpRequest) -> HttpResponse:
     """The list of repositories with its facets."""
     viewer, browsing = access.viewer_of(request), Browsing.of(request.GET)
-    found = browsing.found(viewer)
-    rows, following = page(request, found, browsing.order)
-    counts = queries.facets(found)
+    rows, following, browsing = listed(request, viewer, browsing)
+    counts = browsing.counts(viewer)
     context = {
         "here": "browse",
         "browsing": browsing,
         "repositories": rows,
         "next": following,
         "facets": browsing.facets(counts),
-        "sorts": SORTS,
+        "total": counts.total,
+        "incomplete": queries.is_catching_up(),
         "ticked": basket.repositories(request),
     }
     if not rows and browsing.is_as_it_opens:
         context["steps"] = first_steps(viewer, request.build_absolute_uri("/").rstrip("/"))
     return render(request, "browse/page.html", context)
+
+
+def listed(request: HttpRequest, viewer: access.Viewer, browsing: Browsing) -> tuple[list, str, Browsing]:
+    """(rows of this page, the query of the next, what was browsed): a search that finds nothing may be corrected."""
+    found = browsing.found(viewer)
+    if not browsing.is_ranked:
+        return *page(request, found, browsing.order), browsing
+    ranked = queries.ranked(found, browsing.search)
+    if not ranked.ids:
+        browsing = browsing.meant(viewer)
+        ranked = queries.ranked(found, browsing.searched)
+    return *ranked_page(request, found, ranked.ids), browsing
 
 
 @require_POST

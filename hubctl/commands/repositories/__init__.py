@@ -18,7 +18,7 @@ FILTERS = [
     ("--origin", click.Choice(["uploaded", "merged", "transferred", "generated", "assembled", "trained"])),
     ("--tag", str),
     ("--owner", str),
-    ("--sort", click.Choice(["updated", "created", "downloads", "name"])),
+    ("--sort", click.Choice(["relevance", "updated", "created", "downloads", "name"])),
 ]
 
 

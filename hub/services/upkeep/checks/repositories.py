@@ -10,7 +10,7 @@ from django.db import transaction
 from hub.errors import HubError
 from hub.models import CardWord, ManifestEntry, Ref, RefKind, Repository, RepositoryTag, Revision, Version
 from hub.names import PULL, check_ref
-from hub.services import refs
+from hub.services import catalogue, refs
 from hub.services.content import facets
 from hub.services.content.cards import Card, read_card
 from hub.services.content.manifest import CARD, BlobSource, manifest_of, read_whole
@@ -173,6 +173,7 @@ def _totals(entries) -> set[int]:
 def _copy_facets(repository: Repository, newest: Version, made: Revision) -> None:
     values = facets.of_version(repository, newest)
     Repository.objects.filter(pk=repository.pk).update(**values, size=facets.size_of(made))
+    catalogue.enter(repository)
 
 
 def _card(repository: Repository, look: Look) -> Iterator[Finding]:

@@ -1,0 +1,81 @@
+"""The best answers to a search first: the exact name, how names begin, their words, and then what is only said.
+
+At most `MOST` candidates are ranked: where more match, those that are downloaded most, and those that match by name.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Lower
+
+from hub.models import Repository, name_words, words_of
+from hub.queries.finding.matching import SHORTEST, matching
+
+MOST = 1000
+LOOKED_AT = 4 * MOST
+"""Matches that SQLite looks at; those the viewer doesn't see are among them."""
+COLUMNS = ("pk", "namespace__name", "name", "base__name", "downloads")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Ids, the best first; `more` says that others match as well, which are not ranked."""
+
+    ids: list[int]
+    more: bool = False
+
+
+def ranked(found: QuerySet[Repository], search: str) -> Ranking:
+    """The best of `found` for this search."""
+    words, text = words_of(search), search.strip().casefold()
+    rows = list(_rows(found.filter(matching(search, newest=LOOKED_AT)), MOST + 1))
+    more = len(rows) > MOST
+    if more:
+        rows = rows[:MOST] + list(_rows(found.filter(matching(search, names=True, newest=LOOKED_AT)), MOST // 2))
+        rows += _rows(found.alias(folded=Lower("name")).filter(_called(text)), MOST // 10)
+    best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
+    return Ranking([row[0] for row in best[:MOST]], more)
+
+
+def best(found: QuerySet[Repository], search: str, most: int) -> list[Repository]:
+    """The best `most` of `found` for this search; the first where nothing is searched."""
+    if not search.strip():
+        return list(found[:most])
+    return in_order(found, ranked(found, search).ids[:most])
+
+
+def in_order(found: QuerySet[Repository], ids: list[int]) -> list[Repository]:
+    """Those of `found` with these ids, in the order of the ids."""
+    rows = {row.pk: row for row in found.filter(pk__in=ids)}
+    return [rows[pk] for pk in ids if pk in rows]
+
+
+def _rows(found: QuerySet[Repository], most: int) -> Iterable[tuple]:
+    return found.order_by("-downloads", "-pk").values_list(*COLUMNS)[:most]
+
+
+def _called(text: str) -> Q:
+    """Named so, with its owner or without."""
+    owner, slash, name = text.rpartition("/")
+    return Q(folded=name, namespace__name__iexact=owner) if slash else Q(folded=text)
+
+
+def _score(row: tuple, words: list[str], text: str) -> int:
+    """5: its name; 4: it begins so; 3: its words; 2: their beginnings; 1: with owner and base; 0: only said of it."""
+    _, owner, name, base, _ = row
+    if text in (name.casefold(), f"{owner}/{name}".casefold()):
+        return 5
+    if words_of(name)[: len(words)] == words or name.casefold().startswith(text):
+        return 4
+    named = name_words(name)
+    if all(word in named for word in words):
+        return 3
+    if _begin(words, named):
+        return 2
+    return int(_begin(words, [*named, *name_words(owner or ""), *name_words(base or "")]))
+
+
+def _begin(words: list[str], named: list[str]) -> bool:
+    whole = {word for word in words if len(word) < SHORTEST}
+    return whole <= set(named) and all(any(one.startswith(word) for one in named) for word in words)
