@@ -34,7 +34,8 @@ class Method:
     `verb` groups methods that are requested in the same way. `result` says what a run makes: a version of an adapter
     or generator repository, a companion kept with an adapter, an evaluation, an answer kept with the job, or a base's
     shapes. A method that is not `offered` is started by the hub itself and not listed. `purpose` groups merges by what
-    one wants. `core` names the function that makes the merged core of one module from the adapters' `Cores` alone
+    one wants. `searched` merges are those that a search tries where none are named: one or two of each family. `core`
+    names the function that makes the merged core of one module from the adapters' `Cores` alone
     (`composition.merging.core.cores`): where there is one, the method can be judged without reading weights. It is cut
     to the recipe's rank where the recipe has one. `rough` says that this core is only an estimate of the result's.
     """
@@ -50,6 +51,7 @@ class Method:
     result: Result = "adapter"
     offered: bool = True
     purpose: Purpose | None = None
+    searched: bool = False
     core: str | None = None
     rough: bool = False
 

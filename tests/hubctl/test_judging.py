@@ -44,6 +44,33 @@ def test_a_search_is_run_its_best_published_and_what_that_lost_measured(hubctl, 
     assert "exact mean" in lost.out and "best input of each task" in lost.out
 
 
+def test_regmean_is_searched_on_texts_of_the_adapters_and_published_with_them(
+    hubctl, pair, worker, signed_in, tmp_path
+):
+    for name in ("one", "two"):
+        text = factories.make_repository(signed_in, f"{name}-text", kind="dataset")
+        rows = "".join(f'{{"text": "{name} w{number}"}}\n' for number in range(9))
+        factories.publish(signed_in, text, {"train.jsonl": rows.encode()})
+    asked = ("merge", "search", "ada/one", "ada/two", "--dataset", "ada/sums", "--methods", "regmean,svd", *SHORT)
+    asked += ("--metric", "choice", "--scales", "1.2")
+    (tmp_path / "here.jsonl").write_text("")
+    for wrong in (("one=ada/one-text",), ("ada/one-text", "ada/two-text"), ("one=here.jsonl", "two=ada/two-text")):
+        given = [word for text in wrong for word in ("--data", text)]
+        assert hubctl(*asked, *given).code == 1
+    found = hubctl(*asked, "--data", "two=ada/two-text", "--data", "one=ada/one-text")
+    assert found.code == 0, found.err
+    job = Job.objects.get()
+    assert [row.version.repository.name for row in job.inputs.filter(role="dataset")] == [
+        "sums",
+        "one-text",
+        "two-text",
+    ]
+    best = hubctl("merge", "best", job.pk, "--candidate", "regmean rank 4 scale 1.2", "--to", "ada/read", "--wait")
+    assert best.code == 0, best.err
+    made = Version.objects.get(repository__name="read")
+    assert [row["name"] for row in made.report["read"]] == [f"datasets/ada/{name}-text@v1" for name in ("one", "two")]
+
+
 def test_a_job_is_written_and_merged_again_by_its_file(hubctl, pair, worker, tmp_path):
     hubctl("merge", "svd", "ada/one", "ada/two", "--rank", "3", "--weights", "0.7,0.3", "--to", "ada/both", "--wait")
     written = hubctl("jobs", "recipe", Job.objects.get().pk)

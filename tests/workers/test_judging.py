@@ -183,3 +183,100 @@ def test_figures_are_read_back_as_they_were_kept(tmp_path):
     FiguresOnDisk(tmp_path).put("0", found)
     assert FiguresOnDisk(tmp_path).get("0") == found
     assert FiguresOnDisk(tmp_path).get("1") is None
+
+
+@pytest.fixture
+def unlike(owner):
+    """A dataset for each of two adapters, with rows of its own; the second has one row twice, in both splits."""
+    made = []
+    for name, first in (("low", 0), ("high", 40)):
+        rows = [{"prompt": f"{n} + 1 =", "completion": f" {n + 1}"} for n in range(first, first + 20)]
+        rows = [{**row, "choices": [row["completion"], " w1"]} for row in rows]
+        files = {"validation.jsonl": rows[:8] + rows[8:9] * (name == "high"), "train.jsonl": rows[8:]}
+        repository = factories.make_repository(owner, name, kind="dataset")
+        written = {path: "".join(json.dumps(row) + "\n" for row in told).encode() for path, told in files.items()}
+        made.append(factories.publish(owner, repository, written).version)
+    return made
+
+
+READ = {"methods": "svd,regmean", "ranks": [2], "scales": [1.0, 1.4], "metric": "choice", "max_new_tokens": 2}
+READ |= {"first_rows": 4, "rows": 8}
+
+
+@pytest.mark.parametrize("own_text", [False, True])
+def test_a_search_reads_each_text_once_judges_on_no_row_of_it_and_publishes_the_same_bytes(
+    held, work, owner, pair, unlike, monkeypatch, tmp_path, own_text
+):
+    from composition.merging.calibrated import inputs as grams
+    from tests.workers.test_merging import files_of
+
+    read, judged, files = [], [], {}
+    gather, measure, attach = grams.Inputs.grams, benches.Bench.measure, benches.Bench._attached
+    merge = benches.Bench.merge
+
+    def reading(self, adapter, text, *args, **more):
+        read.append(text.digest())
+        return gather(self, adapter, text, *args, **more)
+
+    def measuring(self, *args, **more):
+        judged.extend(row["prompt"] for rows in self.rows for row in rows)
+        return measure(self, *args, **more)
+
+    def merging(self, recipe, *args):
+        self.now = str(recipe.to_dict())
+        return merge(self, recipe, *args)
+
+    def attaching(self, folder, **more):
+        files.setdefault(getattr(self, "now", ""), (folder / "adapter_model.safetensors").read_bytes())
+        return attach(self, folder, **more)
+
+    monkeypatch.setattr(grams.Inputs, "grams", reading)
+    monkeypatch.setattr(benches.Bench, "measure", measuring)
+    monkeypatch.setattr(benches.Bench, "merge", merging)
+    monkeypatch.setattr(benches.Bench, "_attached", attaching)
+    data, more = (unlike[:1] + unlike, {"text_sets": 2}) if own_text else (unlike, {})
+    job = work(ask(owner, "merge-search", pair, data, **READ, **more))
+    assert (job.state, job.error) == (State.DONE, None)
+    told = job.outcome["search"]["arms"]
+    found = [row for row in told.values() if row.get("label", "").startswith("regmean")]
+    assert [row["label"] for row in found] == ["regmean rank 2 scale 1", "regmean rank 2 scale 1.4"]
+    assert len(read) == 2, "two candidates, some of them in two rounds, and each text read once"
+    texts = {f"{n} + 1 =" for n in [*range(8, 20), *range(48, 60)]}
+    assert judged and not set(judged) & texts, "not even the row that stands in both splits"
+
+    best = found[1]
+    assert best["reads"] == ([1, 2] if own_text else [0, 1])
+    published = work(
+        asking.queue_job(
+            actor=owner,
+            kind="regmean",
+            recipe=best["recipe"],
+            inputs=pair,
+            datasets=[data[place] for place in best["reads"]],
+            output=("ada", "best"),
+        )
+    )
+    assert (published.state, published.error) == (State.DONE, None)
+    weights = files_of(published.result, tmp_path) / "adapter_model.safetensors"
+    assert weights.read_bytes() == files[str(published.result.recipe)]
+    assert len(read) == 2, "the job of the best reads nothing again"
+
+
+def test_a_search_whose_every_row_is_read_says_so(held, work, owner, pair, tasks):
+    job = work(ask(owner, "merge-search", pair, [*tasks, *tasks], **READ, text_sets=2))
+    assert job.state == State.FAILED
+    assert job.error["code"] == "search.all_read" and "sums" in job.error["message"]
+
+
+def test_the_dry_run_says_which_text_is_read_for_which_adapter_and_what_it_costs(owner, pair, unlike, base):
+    def told(**recipe):
+        return asking.check_job(actor=owner, kind="merge-search", recipe=recipe, inputs=pair, datasets=unlike)
+
+    found = told(ranks=[2])
+    assert found["ok"], found["problems"]
+    assert int(found["notes"][0].partition(" candidates")[0]) <= 24
+    assert f"{unlike[0]} for {pair[0]}, {unlike[1]} for {pair[1]}" in found["notes"][1]
+    without = told(ranks=[2], text_rows=0)
+    assert "regmean is left out: It reads text, and no rows of text were asked for." in without["notes"]
+    assert found["seconds"] > without["seconds"] and found["memory"] > without["memory"]
+    assert told(ranks=[2], grid="full")["seconds"] > found["seconds"]

@@ -5,11 +5,13 @@ the function that a merge job calls and written as that job would write it, so t
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from composition.progress import Progress
 from composition.recipes import EvaluateRecipe, MergeRecipe
 from composition.registry import METHODS
 from hub.models import DATASET, JobInput
@@ -23,12 +25,21 @@ Model = tuple[Any, Any]
 
 
 class Bench:
-    """Measures arms of a job on its datasets; `recipes` has one evaluation for each, `rows` the rows of each."""
+    """Measures arms of a job on its datasets; `recipes` has one evaluation for each, `rows` the rows of each.
 
-    def __init__(self, attempt: Attempt, worker: Worker, recipes: Sequence[EvaluateRecipe]) -> None:
-        self.attempt, self.worker, self.recipes = attempt, worker, recipes
+    `text` is what merges that read text are given beside the base: their data, and where they keep what they read.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        worker: Worker,
+        recipes: Sequence[EvaluateRecipe],
+        text: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.attempt, self.worker, self.recipes, self.text = attempt, worker, recipes, text
         self.base = attempt.job.base
-        pairs = zip(inputs_of(attempt.job, DATASET), recipes, strict=True)
+        pairs = zip(inputs_of(attempt.job, DATASET), recipes, strict=False)
         self.rows = [dataset_rows(attempt, worker, row, recipe.split)[: recipe.limit] for row, recipe in pairs]
         self._adapters: list[Any] | None = None
 
@@ -62,13 +73,21 @@ class Bench:
         from composition.weights import save_peft
 
         with result_folder(self.worker) as folder:
-            result = METHODS[recipe.kind].load()(self._read(rows), recipe, progress=self._heard)
+            result = self.merge(recipe, rows, self._heard)
             save_peft(
                 result.weights, folder, base_model=self.base.name, layout=recipe.layout, base_shapes=self.base.shapes
             )
             del result
             with self._attached(folder, replaces_base=False) as pair:
                 yield pair
+
+    def merge(self, recipe: MergeRecipe, rows: Sequence[JobInput], progress: Progress) -> Any:
+        """The merge of these inputs by the function that a merge job calls."""
+        method, read = METHODS[recipe.kind], {}
+        if method.needs.base_model:
+            model, tokenizer = self.worker.models.get(self.base, self.attempt.say)
+            read = {"model": model, "tokenizer": tokenizer, **self.text}
+        return method.load()(self._read(rows), recipe, **read, progress=progress)
 
     def _attached(self, folder: Path, *, replaces_base: bool) -> AbstractContextManager[Model]:
         return self.worker.models.with_adapter(self.base, folder, replaces_base=replaces_base, say=self.attempt.say)

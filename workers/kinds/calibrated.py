@@ -23,13 +23,19 @@ from workers.worker import Worker
 
 def calibrated(attempt: Attempt, worker: Worker) -> None:
     """Merge the job's adapters by its data. Raises what the method refuses, and LostLease when the attempt is over."""
+    merge_with_data(attempt, worker, keep=keeping(attempt, worker))
+
+
+def keeping(attempt: Attempt, worker: Worker) -> Callable[[int, str, Callable[[Path], None]], Path]:
+    """Where what the job's adapters have read is kept, as `composition.merging.calibrated.kept.Keep` has it: the same
+    folder for every job of this adapter, base, text and machine."""
+    rows, base = inputs_of(attempt.job), str(attempt.job.base)
 
     def keep(adapter: int, asked: str, fill: Callable[[Path], None]) -> Path:
-        row, base = inputs_of(attempt.job)[adapter], str(attempt.job.base)
-        known = {"adapter": row.digest, "base": base, "asked": asked, "at": worker.environment}
+        known = {"adapter": rows[adapter].digest, "base": base, "asked": asked, "at": worker.environment}
         return worker.cache.made(hashlib.sha256(canonical_json(known)).hexdigest(), fill)
 
-    merge_with_data(attempt, worker, keep=keep)
+    return keep
 
 
 def merge_with_data(attempt: Attempt, worker: Worker, **place: Any) -> None:

@@ -55,9 +55,13 @@ class Text:
 def text_of(tokenizer: Any, model: Any, rows: Sequence[Row], recipe: CalibratedRecipe) -> Text:
     """The recipe's share of the rows, {"prompt"} with or without "completion", or {"text"}, as tokens."""
     prompting = Prompting(tokenizer, getattr(model, "generation_config", None))
-    drawn = sorted(shuffled(len(rows), f"{recipe.seed} calibration")[: recipe.rows])
-    read = [_ids(prompting, rows[place], recipe)[: recipe.max_length] for place in drawn]
+    read = [_ids(prompting, row, recipe)[: recipe.max_length] for row in drawn(rows, recipe)]
     return Text(tuple(sorted((tuple(ids) for ids in read if ids), key=lambda ids: (len(ids), ids))))
+
+
+def drawn(rows: Sequence[Row], recipe: CalibratedRecipe) -> list[Row]:
+    """The rows that the recipe reads, in their order: as many as it says, by its seed."""
+    return [rows[place] for place in sorted(shuffled(len(rows), f"{recipe.seed} calibration")[: recipe.rows])]
 
 
 def pad_of(tokenizer: Any) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from composition.errors import RecipeError
 from composition.recipes import checks
@@ -14,6 +14,9 @@ from composition.recipes.method import Method, Needs
 ALWAYS_TRIED = ("validation", "train", "test")
 """The splits that a search measures on where none is named: the first of these that a dataset has."""
 LEAST_ROWS = 4
+USUAL, FULL = "usual", "full"
+FULL_SCALES = (0.3, 0.6, 1.0)
+FULL_DENSITIES = (0.2, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +25,22 @@ class MergeSearchRecipe(Recipe):
     as many for the better half, and so on."""
 
     kind: ClassVar[str] = "merge-search"
+    version: ClassVar[int] = 2
+    earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {"grid": FULL, "text_rows": 0}}
 
     methods: str = option(
         "string",
         default="",
         label="Methods",
-        help="Kinds of merges with commas between; empty for all that need nothing but the adapters.",
+        help="Kinds of merges with commas between; empty for those of the grid.",
+    )
+    grid: str = option(
+        "choice",
+        default=USUAL,
+        choices=(USUAL, FULL),
+        label="Grid",
+        help="usual: one or two methods of each family, each at scales of its own. full: every method, over all scales "
+        "and densities.",
     )
     ranks: tuple[float, ...] | None = option(
         "numbers",
@@ -37,21 +50,21 @@ class MergeSearchRecipe(Recipe):
         label="Ranks",
         help="Ranks of the result to try, where a method has one; empty for the adapters' largest.",
     )
-    scales: tuple[float, ...] = option(
+    scales: tuple[float, ...] | None = option(
         "numbers",
-        default=(0.3, 0.6, 1.0),
+        default=None,
         minimum=-10.0,
         maximum=10.0,
         label="Scales",
-        help="Scales to try, where a method has one.",
+        help="Scales to try, where a method has one; empty for those of the grid.",
     )
-    densities: tuple[float, ...] = option(
+    densities: tuple[float, ...] | None = option(
         "numbers",
-        default=(0.2, 0.5),
+        default=None,
         minimum=0.0,
         maximum=1.0,
         label="Densities",
-        help="Shares of the entries to keep, where a method drops some.",
+        help="Shares of the entries to keep, where a method drops some; empty for those of the grid.",
     )
     lean: float | None = option(
         "number",
@@ -60,6 +73,23 @@ class MergeSearchRecipe(Recipe):
         maximum=100.0,
         label="Lean",
         help="Also try weights that give each adapter in turn this many times the weight of the others.",
+    )
+    text_rows: int = option(
+        "integer",
+        default=48,
+        minimum=0,
+        maximum=100_000,
+        label="Rows of text",
+        help="How many rows of each adapter's own text RegMean reads; they are not measured on. 0 leaves it out.",
+    )
+    text_sets: int = option(
+        "integer",
+        default=0,
+        minimum=0,
+        maximum=1000,
+        label="Datasets of text",
+        help="How many of the datasets, the last ones, are RegMean's text and not measured on: one for each adapter, "
+        "in their order. 0 takes rows of the tasks, if there is one for each adapter, in their order.",
     )
     metric: str = option(
         "choice",
@@ -126,7 +156,7 @@ class MergeSearchRecipe(Recipe):
         if wrong := [rank for rank in self.ranks or () if rank != int(rank)]:
             raise RecipeError("ranks", f"Ranks: expected whole numbers, got {wrong[0]:g}.")
         for name in ("scales", "densities"):
-            if not getattr(self, name):
+            if getattr(self, name) == ():
                 raise RecipeError(name, f"{name.capitalize()}: expected at least one number, got none.")
         if self.first_rows > self.rows:
             raise RecipeError(

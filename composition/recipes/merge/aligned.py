@@ -33,6 +33,7 @@ METHODS = (
         function="composition.merging.core.knots:knots",
         needs=Needs(min_inputs=2),
         purpose="conflicts",
+        searched=True,
         paper="https://arxiv.org/abs/2410.19735",
     ),
 )

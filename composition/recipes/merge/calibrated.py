@@ -99,6 +99,7 @@ class RegMeanRecipe(CalibratedRecipe):
 
     kind: ClassVar[str] = "regmean"
     name: ClassVar[str] = "RegMean"
+    tried: ClassVar[tuple[float, ...]] = (1.0, 1.2, 1.4)
     min_inputs: ClassVar[int] = 1
 
     off_diagonal: float = option(
@@ -155,6 +156,7 @@ METHODS = (
         function="composition.merging.calibrated.regmean:regmean",
         needs=Needs(min_inputs=1, base_model=True, device="any"),
         purpose="data",
+        searched=True,
         paper="https://arxiv.org/abs/2212.09849",
     ),
 )

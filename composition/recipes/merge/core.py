@@ -24,6 +24,8 @@ class TaskArithmeticRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "task-arithmetic"
     name: ClassVar[str] = "Task arithmetic"
+    tried: ClassVar[tuple[float, ...]] = (1.4, 2.0)
+    adds: ClassVar[bool] = True
 
     scale: float = scale_option(
         0.4, "λ: what the sum of the updates is multiplied by; with many adapters rather less than 0.5."
@@ -41,6 +43,7 @@ METHODS = (
         core="composition.merging.core.arithmetic:merged",
         needs=Needs(min_inputs=2),
         purpose="balance",
+        searched=True,
         paper="https://arxiv.org/abs/2212.04089",
     ),
 )

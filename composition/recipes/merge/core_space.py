@@ -117,6 +117,7 @@ METHODS = (
         core="composition.merging.core.ctm:merged",
         needs=Needs(min_inputs=2),
         purpose="conflicts",
+        searched=True,
         paper="https://openreview.net/forum?id=p32nWlgwYC",
     ),
     Method(
@@ -129,6 +130,7 @@ METHODS = (
         core="composition.merging.core.pico:merged",
         needs=Needs(min_inputs=2),
         purpose="conflicts",
+        searched=True,
         paper="https://arxiv.org/abs/2604.16826",
     ),
 )

@@ -105,6 +105,7 @@ METHODS = (
         function=FUNCTION,
         needs=Needs(min_inputs=1),
         purpose="conflicts",
+        searched=True,
         paper="https://arxiv.org/abs/2311.03099",
     ),
     Method(

@@ -26,6 +26,11 @@ class MergeRecipe(Recipe):
     weighted: ClassVar[bool] = True
     """Whether weights mean something to the method; where they don't, it refuses them and no form asks for them."""
 
+    tried: ClassVar[tuple[float, ...]] = (0.5, 1.0)
+    """The scales that a search tries where none are named; divided by the number of adapters where `adds`."""
+    adds: ClassVar[bool] = False
+    """Whether equal weights give a sum, which grows with the number of adapters, and no mean."""
+
     weights: tuple[float, ...] | None = option(
         "numbers",
         default=None,
@@ -45,6 +50,11 @@ class MergeRecipe(Recipe):
     def equal_weight(self, count: int) -> float:
         """What each of `count` adapters weighs where the recipe gives no weights."""
         return 1.0
+
+    @classmethod
+    def scales_tried(cls, count: int) -> tuple[float, ...]:
+        """The scales that a search of merges of `count` adapters tries where none are named."""
+        return tuple(round(scale / count, 3) if cls.adds else scale for scale in cls.tried)
 
     def aim(self, count: int) -> tuple[float, ...] | None:
         """The weights of the sum that the report measures a result of `count` adapters against; None for equal ones."""

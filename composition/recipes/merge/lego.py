@@ -72,6 +72,7 @@ METHODS = (
         rough=True,
         needs=Needs(min_inputs=1),
         purpose="balance",
+        searched=True,
         paper="https://arxiv.org/abs/2409.16167",
     ),
 )

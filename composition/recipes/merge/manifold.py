@@ -81,5 +81,6 @@ METHODS = (
         core="composition.merging.manifold:karcher_core",
         needs=Needs(min_inputs=2),
         purpose="balance",
+        searched=True,
     ),
 )

@@ -66,6 +66,7 @@ METHODS = (
         core="composition.merging.svd:merged",
         needs=Needs(min_inputs=1),
         purpose="balance",
+        searched=True,
     ),
     Method(
         kind="cat",

@@ -18,6 +18,7 @@ class RobustMergeRecipe(MergeRecipe):
     version: ClassVar[int] = 1
     earlier: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
     name: ClassVar[str] = "RobustMerge"
+    tried: ClassVar[tuple[float, ...]] = (1.0, 1.4)
 
     density: float = option(
         "number",
@@ -70,6 +71,7 @@ METHODS = (
         function="composition.merging.elementwise.robust:robust_merge",
         needs=Needs(min_inputs=2),
         purpose="conflicts",
+        searched=True,
         paper="https://arxiv.org/abs/2502.17159",
     ),
 )

@@ -15,6 +15,8 @@ class TsvRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "tsv"
     name: ClassVar[str] = "TSV-Merge"
+    tried: ClassVar[tuple[float, ...]] = (1.0, 2.0, 3.0)
+    adds: ClassVar[bool] = True
 
     scale: float = scale_option(
         1.0, "λ: what the merge is multiplied by; the paper takes 1, LoRAs of unlike tasks often want about 0.5."
@@ -35,6 +37,8 @@ class IsoCRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "iso-c"
     name: ClassVar[str] = "Iso-C"
+    tried: ClassVar[tuple[float, ...]] = (1.0, 2.0, 3.0)
+    adds: ClassVar[bool] = True
 
     scale: float = scale_option(1.0, "λ: what the merge is multiplied by; the paper tunes it on validation data.")
 
@@ -45,6 +49,8 @@ class IsoCtsRecipe(RankedRecipe):
 
     kind: ClassVar[str] = "iso-cts"
     name: ClassVar[str] = "Iso-CTS"
+    tried: ClassVar[tuple[float, ...]] = (1.0, 2.0, 3.0)
+    adds: ClassVar[bool] = True
 
     scale: float = scale_option(1.0, "λ: what the merge is multiplied by; the paper tunes it on validation data.")
     common: float = option(
@@ -68,6 +74,7 @@ METHODS = (
         core="composition.merging.core.tsv:merged",
         needs=Needs(min_inputs=2),
         purpose="conflicts",
+        searched=True,
         paper="https://arxiv.org/abs/2412.00081",
     ),
     Method(

@@ -70,6 +70,7 @@ METHODS = (
         function=FUNCTION,
         needs=Needs(min_inputs=1),
         purpose="conflicts",
+        searched=True,
         paper="https://arxiv.org/abs/2306.01708",
     ),
     Method(

@@ -8,7 +8,7 @@ from composition.errors import CompositionError
 from composition.registry import METHODS, brought_forward, methods_of, recipe_from_dict
 from hub import access, queries
 from hub.access import Viewer
-from hub.errors import Invalid
+from hub.errors import HubError, Invalid
 from hub.models import ADAPTER, Kind, Version
 from hub.services.base_families import WORD
 from hub.services.jobs.kinds import kind_of
@@ -90,7 +90,7 @@ class MergeForm(JobForm):
             "merging": self,
             "rows": self.rows(),
             "groups": method_groups.grouped(methods_of("merge"), methods_of("assemble"), self.method),
-            "datasets": queries.newest_datasets(self.viewer) if self.reads_data else [],
+            "datasets": self.offered_data() if self.reads_data else [],
             "fields": recipe_fields.drawn(self.method, self.recipe, without=("weights",), settled=self.settled()),
             "comparison": comparison.latest(self.viewer, self.versions),
             "choosing": True,
@@ -98,6 +98,18 @@ class MergeForm(JobForm):
             "candidates": candidates(self.viewer, find, self.versions, self.method.kind, self.across),
             **self.shared_context(),
         }
+
+    def offered_data(self) -> list[Version]:
+        """The newest version of each dataset, and those that are chosen already."""
+        newest = list(queries.newest_datasets(self.viewer))
+        missing = [name for name in self.datasets if name and name not in map(str, newest)]
+        return newest + [found for name in missing if (found := self._seen(name))]
+
+    def _seen(self, name: str) -> Version | None:
+        try:
+            return access.parse_input(self.viewer, name, kind=Kind.DATASET)
+        except HubError:
+            return None
 
     def settled(self) -> dict:
         """The recipe with what the chosen adapters decide filled in; {} where they don't fit it yet."""

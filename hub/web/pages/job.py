@@ -34,10 +34,10 @@ def more(viewer: Viewer, job: Job) -> dict:
     }
 
 
-def again_at(job: Job, candidate: str | None) -> str:
+def again_at(viewer: Viewer, job: Job, candidate: str | None) -> str:
     """The address of the page where the job can be changed, or where a candidate of its search is merged."""
     if candidate is not None:
-        return f"{reverse('merge')}?{judged.candidate_fields(job, candidate)}"
+        return f"{reverse('merge')}?{judged.candidate_fields(viewer, job, candidate)}"
     if not kind_of(job.kind).again_at:
         raise Invalid("Jobs of this kind have no page to change them on. Start a new one.")
     return f"{reverse(kind_of(job.kind).again_at)}?again={job.pk}"

@@ -87,13 +87,17 @@ def searched(job: Job, name: Callable) -> dict:
     }
 
 
-def candidate_fields(job: Job, candidate: str) -> str:
-    """The query of the merge page that fills in a candidate's recipe. Invalid where there is no such candidate."""
-    row = (job.outcome or {}).get("search", {}).get("arms", {}).get(candidate, {})
+def candidate_fields(viewer: Viewer, job: Job, candidate: str) -> str:
+    """The query of the merge page that fills in a candidate's recipe, with the data that it reads. Invalid where there
+    is no such candidate, or this viewer may not see the answer."""
+    sight = Sight(viewer, [job])
+    row = (sight.outcome(job) or {}).get("search", {}).get("arms", {}).get(candidate, {})
     if "recipe" not in row:
         raise Invalid(f"Job {job.pk} has no candidate {candidate[:40]!r}.", field="candidate")
     recipe = {name: value for name, value in row["recipe"].items() if name != "version" and value is not None}
     said = {name: str(value).lower() if isinstance(value, bool) else value for name, value in recipe.items()}
+    data = sorted((one for one in job.inputs.all() if one.role == DATASET), key=lambda one: one.position)
+    said |= {"datasets": [sight.name(data[place].version) for place in row["reads"]]} if "reads" in row else {}
     return urlencode(said, doseq=True)
 
 

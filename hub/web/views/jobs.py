@@ -71,7 +71,7 @@ def act(request: HttpRequest, pk: int, action: str) -> HttpResponse:
     viewer = access.viewer_of(request)
     if action == "again":
         found, candidate = access.job(viewer, pk), request.POST.get("candidate")
-        at = job_page.again_at(found, candidate)
+        at = job_page.again_at(viewer, found, candidate)
         basket.fill(request, [name for name in show(viewer, [found])[0]["inputs"] if name != HIDDEN])
         return redirect(at)
     found = access.job(viewer, pk, "write")

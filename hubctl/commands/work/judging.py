@@ -6,7 +6,9 @@ from typing import Any
 import click
 
 from hubctl.errors import Refused
+from hubctl.local_data import lies_here
 from hubctl.options.common import connect, follow, json_option, need_token, url_option
+from hubctl.options.data_option import paired
 from hubctl.options.job_options import AN_INPUT, job_options
 from hubctl.options.recipes import RecipeCommand, group_url
 from hubctl.output import emit, table
@@ -50,15 +52,39 @@ def show_loss(told: dict[str, Any]) -> None:
 @click.command("search", cls=RecipeCommand, verb="search")
 @click.argument("inputs", nargs=-1, required=True, metavar="NAME[@REF]...")
 @DATASET
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="ADAPTER=NAME[@REF]",
+    help="A dataset of each adapter's own text for RegMean, which is not measured on. Without it RegMean reads rows of "
+    "the datasets to measure on, if there is one for each adapter, in their order. Repeatable.",
+)
 @job_options(wait="Wait for the end and show the candidates.")
-def search_command(job, inputs, datasets) -> int:
+def search_command(job, inputs, datasets, data) -> int:
     """Try many merges of these adapters on the datasets, few rows first, and rank them.
 
-    hubctl merge search demo/a demo/b --dataset demo/sums --dataset demo/dates --methods svd,ties --ranks 8,16 --wait
+    hubctl merge search demo/a demo/b --dataset demo/sums --dataset demo/dates --methods svd,regmean --ranks 8,16 --wait
 
     Then `hubctl merge best JOB --to demo/ab` publishes the best.
     """
-    return job.start(inputs=inputs, datasets=datasets)
+    texts = texts_of(inputs, data)
+    if texts:
+        job.recipe["text_sets"] = len(texts)
+    return job.start(inputs=inputs, datasets=[*datasets, *texts])
+
+
+def texts_of(inputs: tuple[str, ...], data: tuple[str, ...]) -> list[str]:
+    """The datasets of --data in the adapters' order, one for each; none where none is given."""
+    pairs = paired(inputs, data)
+    if pairs and [label for label, _ in pairs] != list(inputs):
+        raise Refused("give --data ADAPTER=NAME for every adapter, or for none.")
+    for label, source in pairs:
+        if lies_here(source):
+            raise Refused(
+                f"--data {label}={source} is a file; a search reads datasets of the hub. Push it by `hubctl dataset "
+                "push`, and give its name."
+            )
+    return [source for _, source in pairs]
 
 
 @click.command("best")
@@ -80,7 +106,8 @@ def best_command(ctx, job_id, candidate, output, private, wait, as_json, url) ->
         job = hub.job(job_id)
         row = candidate_of(job, candidate)
         recipe = {name: value for name, value in row["recipe"].items() if name not in ("kind", "version")}
-        request = {"inputs": job["inputs"], "output": output, "private": private, "recipe": recipe}
+        read = [job["datasets"][place] for place in row.get("reads", ())]
+        request = {"inputs": job["inputs"], "datasets": read, "output": output, "private": private, "recipe": recipe}
         return follow(hub, hub.queue_job(row["recipe"]["kind"], **request), wait, as_json)
 
 

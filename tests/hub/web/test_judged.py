@@ -121,6 +121,26 @@ def test_a_search_shows_its_table_and_front_and_a_candidate_is_merged_by_one_cli
         assert client.post(f"/jobs/{job.pk}/again", {"candidate": wrong}).status_code in (400, 422)
 
 
+def test_a_candidate_that_read_text_is_merged_with_that_text_by_who_sees_it(lab):
+    job = searched(lab)
+    told = job.outcome["search"]
+    recipe = {"kind": "regmean", "version": 1, "rank": 2, "split": "train", "rows": 9, "scale": 1.2}
+    told["arms"]["0"] |= {"label": "regmean rank 2 scale 1.2", "recipe": recipe, "reads": [0, 0]}
+    Job.objects.filter(pk=job.pk).update(outcome={"search": told}, created_by=lab.stranger)
+    older = str(lab.data)
+    factories.publish(lab.owner, lab.data.repository, factories.dataset_files(rows=9))
+    client = client_of(lab.stranger)
+    to = client.post(f"/jobs/{job.pk}/again", {"candidate": "0"}).headers["Location"]
+    asked = parse_qs(urlsplit(to).query)
+    assert asked["datasets"] == [older, older] and asked["scale"] == ["1.2"]
+    page = client.get(to).content.decode()
+    assert page.count(f"<option selected>{older}</option>") == 2, "also a version that is not the newest"
+    Repository.objects.filter(pk=lab.data.repository_id).update(visibility=Visibility.PRIVATE)
+    refused = client.post(f"/jobs/{job.pk}/again", {"candidate": "0"})
+    assert refused.status_code in (400, 422) and "sums" not in refused.content.decode()
+    assert older not in client.get(to).content.decode().replace(f"datasets={older}", "")
+
+
 def test_the_dry_run_says_which_version_the_result_becomes(lab):
     asked = {"actor": lab.owner, "kind": "svd", "recipe": {"rank": 2}, "inputs": lab.pair}
     assert asking.check_job(**asked, output=("lab", "ab"))["becomes"] == {"name": "lab/ab@v2", "new": False}

@@ -1,7 +1,7 @@
 """Merging with a little text: adapters of one base become one, by what their modules read on their own data."""
 
-from composition.facts import AdapterFacts
 from composition.formats.dataset.files import COMPLETION, TEXT
+from composition.recipes.base import Inputs
 from composition.recipes.merge.calibrated import GRAM_BYTES, CalibratedRecipe, gram_widths
 from composition.recipes.method import Method
 from hub.errors import Invalid
@@ -53,28 +53,18 @@ class CalibratedMerge(Merge):
 
     def cost(self, draft: Draft) -> dict[str, object]:
         """With reading the text: forward passes of the base and half a Gram a token, as often as memory asks."""
-        recipe, request = draft.recipe, draft.request
-        told, facts, parameters = super().cost(draft), self.facts(request), parameters_of(draft.base)
-        widths, passes = gram_widths(facts), _passes(draft)
-        rows = sum(
-            min(recipe.rows, prompt_rows(d, recipe.split, recipe.name, (COMPLETION, TEXT))) for d in request.datasets
-        )
-        squares = sum(width * width for width in widths)
-        read = rows * TOKENS * (2 * parameters * passes + squares) / FLOPS / speed_of(draft.method)
-        ranks = sum(max(m.r for m in AdapterFacts.from_dict(v.facts).modules.values()) for v in request.adapters)
-        solved = sum(w**3 for w in widths) / 3 + 12 * ranks * squares
-        grams = min(4 * squares, GRAM_BYTES) + 3 * 8 * max(widths, default=0) ** 2
-        return {
-            **told,
-            "seconds": round(float(str(told["seconds"])) + 5 + read + solved / FLOPS_DOUBLE, 1),
-            "memory": int(parameters * 4 * 1.3) + grams,
-        }
+        told, rows = super().cost(draft), sum(min(draft.recipe.rows, count) for count in counts_of(draft))
+        facts = self.facts(draft.request)
+        seconds = float(str(told["seconds"])) + 5 + seconds_to_read(draft, facts, rows) + seconds_to_solve(facts)
+        memory = int(parameters_of(draft.base) * 4 * 1.3) + memory_of_grams(facts)
+        return {**told, "seconds": round(seconds, 1), "memory": memory}
 
     def notes(self, draft: Draft, visibility: str) -> list[str]:
         told = super().notes(draft, visibility)
-        if draft.problems or (passes := _passes(draft)) < 2:
+        facts = self.facts(draft.request)
+        if draft.problems or (passes := _passes(facts)) < 2:
             return told
-        size = 2 * sum(width * width for width in gram_widths(self.facts(draft.request)))
+        size = 2 * _squares(facts)
         return [
             *told,
             f"This base is large: each text is read {passes} times to stay within memory, and what was read of each "
@@ -88,10 +78,30 @@ def counts_of(draft: Draft) -> list[int]:
     return [prompt_rows(one, recipe.split, recipe.name, (COMPLETION, TEXT)) for one in draft.request.datasets]
 
 
-def _passes(draft: Draft) -> int:
+def seconds_to_read(draft: Draft, facts: Inputs, rows: int) -> float:
+    """Of so many rows in all, read for Grams of these adapters' modules on the draft's base."""
+    passes = 2 * parameters_of(draft.base) * _passes(facts)
+    return rows * TOKENS * (passes + _squares(facts)) / FLOPS / speed_of(draft.method)
+
+
+def seconds_to_solve(facts: Inputs) -> float:
+    """Of one RegMean of these adapters, once their Grams are there."""
+    widths, ranks = gram_widths(facts), sum(max(m.r for m in fact.modules.values()) for _, fact in facts)
+    return (sum(width**3 for width in widths) / 3 + 12 * ranks * _squares(facts)) / FLOPS_DOUBLE
+
+
+def memory_of_grams(facts: Inputs) -> int:
+    """Bytes of what is gathered at once, and of one solve."""
+    return min(4 * _squares(facts), GRAM_BYTES) + 3 * 8 * max(gram_widths(facts), default=0) ** 2
+
+
+def _squares(facts: Inputs) -> int:
+    return sum(width * width for width in gram_widths(facts))
+
+
+def _passes(facts: Inputs) -> int:
     """How often each text is read, so that Grams stay within their budget."""
-    widths = gram_widths(HOME.facts(draft.request))
-    return max(1, -(-4 * sum(width * width for width in widths) // GRAM_BYTES))
+    return max(1, -(-4 * _squares(facts) // GRAM_BYTES))
 
 
 HOME = CalibratedMerge()

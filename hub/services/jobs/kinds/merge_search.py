@@ -1,7 +1,10 @@
 """Searching the best merge: many candidates of the same adapters, measured on some datasets; nothing is published."""
 
-from composition.judging.candidates import grid
+from dataclasses import dataclass
+
+from composition.judging.candidates import Grid, planned, reads_text
 from composition.judging.halving import cost_of, schedule
+from composition.judging.reading import Reading, tasks_of
 from composition.recipes import MergeSearchRecipe
 from composition.recipes.base import Recipe
 from composition.recipes.method import Method
@@ -10,10 +13,39 @@ from hub.models import Version
 from hub.services.base_families import other_base
 from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds.base import check_repository_kind, unfit_facts
+from hub.services.jobs.kinds.calibrated import memory_of_grams, seconds_to_read, seconds_to_solve
 from hub.services.jobs.kinds.combining import Combining
 from hub.services.jobs.kinds.evaluate import check_data, seconds_of
 
 TEST = "test"
+MADE = 2
+"""How often a candidate is made, since half of those that are left go out each round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a search will do: candidates, rows by round, candidates of each rank, rows of each task that are judged."""
+
+    grid: Grid
+    reading: Reading
+    rounds: list[int]
+    sizes: list[int]
+    tasks: list[int]
+
+    @property
+    def splits(self) -> list[str]:
+        """The split that each task is judged on."""
+        return [split for split, _ in self.reading.judged]
+
+    @property
+    def readers(self) -> list[Recipe]:
+        """The candidates that read text."""
+        return [one for one in self.grid.candidates if reads_text(one)]
+
+    @property
+    def shares(self) -> float:
+        """Rows read for candidates, in shares of what one reads that stays to the end."""
+        return cost_of(self.rounds, self.sizes, self.tasks) / sum(min(self.rounds[-1], rows) for rows in self.tasks)
 
 
 class MergeSearch(Combining):
@@ -34,9 +66,10 @@ class MergeSearch(Combining):
             raise Invalid("These adapters belong to no base this hub knows: push them with their base.", field="base")
         if not draft.request.datasets:
             raise Invalid("Give the datasets to search on, one for each task.", field="datasets")
-        for dataset, split in zip(draft.request.datasets, splits_of(draft), strict=True):
-            check_data(dataset, draft.recipe.evaluation(split))
-        self._planned(draft)
+        judged = tasks_of(draft.recipe, len(draft.request.adapters), draft.request.datasets)
+        for dataset in judged:
+            check_data(dataset, draft.recipe.evaluation(draft.recipe.split_of(dataset.facts.get("splits", {}))))
+        self._plan(draft)
 
     def check_datasets(self, draft: Draft) -> None:
         """Datasets alone; how many is for `check` to say."""
@@ -44,21 +77,25 @@ class MergeSearch(Combining):
             check_repository_kind(version, "dataset", "datasets")
 
     def cost(self, draft: Draft) -> dict[str, object]:
-        arms = len(draft.request.adapters) + 2
-        planned, sizes, tasks = self._planned(draft)
-        beside = seconds_of(draft, splits_of(draft), planned[-1], arms)
-        whole = seconds_of(draft, splits_of(draft), planned[-1], 1)
-        read = cost_of(planned, sizes, tasks) / sum(min(planned[-1], rows) for rows in tasks)
-        return {**beside, "seconds": round(beside["seconds"] + read * whole["seconds"], 1)}
+        arms, plan, facts = len(draft.request.adapters) + 2, self._plan(draft), self.facts(draft.request)
+        beside = seconds_of(draft, plan.splits, plan.rounds[-1], arms)
+        whole = seconds_of(draft, plan.splits, plan.rounds[-1], 1)
+        seconds, memory = beside["seconds"] + plan.shares * whole["seconds"], beside["memory"]
+        if (text := plan.reading.text) and plan.readers:
+            seconds += seconds_to_read(draft, facts, text.rows * len(text.places))
+            seconds += MADE * len(plan.readers) * seconds_to_solve(facts)
+            memory += memory_of_grams(facts)
+        return {**beside, "seconds": round(seconds, 1), "memory": memory}
 
     def notes(self, draft: Draft, visibility: str) -> list[str]:
         if draft.problems:
             return []
-        found, (planned, sizes, _) = grid(draft.recipe, self.facts(draft.request)), self._planned(draft)
-        rounds = ", ".join(map(str, planned))
-        notes = [f"{sum(sizes)} candidates; rows of each dataset read by the end of each round: {rounds}."]
-        notes += [f"{kind} is left out: {why}" for kind, why in found.left_out.items()]
-        for dataset, split in zip(draft.request.datasets, splits_of(draft), strict=True):
+        plan = self._plan(draft)
+        rounds = ", ".join(map(str, plan.rounds))
+        notes = [f"{sum(plan.sizes)} candidates; rows of each dataset read by the end of each round: {rounds}."]
+        notes += _reads(draft, plan)
+        notes += [f"{kind} is left out: {why}" for kind, why in plan.grid.left_out.items()]
+        for dataset, split in zip(draft.request.datasets, plan.splits, strict=False):
             if split == TEST:
                 notes.append(
                     f"{dataset} is searched on its split test: figures on it will flatter the best candidate. Push a "
@@ -66,19 +103,28 @@ class MergeSearch(Combining):
                 )
         return notes
 
-    def _planned(self, draft: Draft) -> tuple[list[int], list[int], list[int]]:
-        """(rows by round, candidates of each rank, rows of each dataset)."""
+    def _plan(self, draft: Draft) -> Plan:
         inputs = self.facts(draft.request)
-        ranks = [max(one.output_ranks(inputs).values()) for one in grid(draft.recipe, inputs).candidates]
+        found, reading = planned(draft.recipe, inputs, [dataset.facts for dataset in draft.request.datasets])
+        ranks = [max(one.output_ranks(inputs).values()) for one in found.candidates]
         sizes = [ranks.count(rank) for rank in dict.fromkeys(ranks)]
-        pairs = zip(draft.request.datasets, splits_of(draft), strict=True)
-        tasks = [dataset.facts["splits"][split] for dataset, split in pairs]
-        return schedule(draft.recipe, sizes, tasks), sizes, tasks
+        tasks = [rows for _, rows in reading.judged]
+        return Plan(found, reading, schedule(draft.recipe, sizes, tasks), sizes, tasks)
 
 
-def splits_of(draft: Draft) -> list[str]:
-    """The split of each dataset that the search reads."""
-    return [draft.recipe.split_of(dataset.facts.get("splits", {})) for dataset in draft.request.datasets]
+def _reads(draft: Draft, plan: Plan) -> list[str]:
+    """Which text is read for which adapter."""
+    if not (text := plan.reading.text) or not plan.readers:
+        return []
+    pairs = [
+        f"{draft.request.datasets[place]} for {adapter}"
+        for place, adapter in zip(text.places, draft.request.adapters, strict=True)
+    ]
+    names = " and ".join(dict.fromkeys(one.name for one in plan.readers))
+    return [
+        f"{names} reads {text.rows} rows of the split {text.split}, which are not measured on: {', '.join(pairs)}. "
+        "Datasets belong to the adapters in their order."
+    ]
 
 
 HOME = MergeSearch()
