@@ -1,12 +1,12 @@
 """Bytes on their way in: where they lie until their commit, and how far each promised file has come.
 
-    folders     a folder of this machine, where the blobs lie in one: blobs are made by a second link
-    objects     the blobs' bucket, with the state in the database: any host takes any piece, and a lost one loses none
-    writing     bodies become objects, in parts
-    parts       files as the parts that have come
-    leftovers   what nobody knows any more
-    bucket      S3: objects, ranges, and copies made by the store
-    holding     an upload held in the database against a second commit
+    folders        a folder of this machine, where the blobs lie in one: blobs are made by a second link
+    objects        the blobs' bucket, with the state in the database: any host takes any piece, a lost one loses none
+    writing        bodies become objects, in parts
+    parts          files as the parts that have come
+    leftovers      what nobody knows any more
+    object_store   S3: objects, ranges, and copies made by the store
+    holding        an upload held in the database against a second commit
 
 Which of the two it is, is asked here and nowhere else. A file in a folder of this machine may be part of an upload in
 both cases: what another tool's files were turned into, for one.
@@ -28,8 +28,8 @@ from composition.formats.sources import LocalFile
 from hub import disk
 from hub.models import Upload, UploadFile
 from hub.services.content.staging import folders, holding, leftovers, objects
-from hub.services.content.staging.bucket import bucket
 from hub.services.content.staging.folders import LOCK_SECONDS, folder, locked, path_of
+from hub.services.content.staging.object_store import bucket
 from hub.services.content.staging.objects import PartsFile
 from hub.services.content.staging.refusals import wrong_offset
 from hub.services.upkeep import sweeps

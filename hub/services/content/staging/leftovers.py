@@ -10,7 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from hub.models import ChunkStore, StagedPart, Upload
-from hub.services.content.staging.bucket import INCOMING, bucket
+from hub.services.content.staging.object_store import INCOMING, bucket
 from hub.services.upkeep.batches import batched
 
 

@@ -9,8 +9,8 @@ from io import BufferedReader
 from typing import BinaryIO
 
 from hub.models import StagedPart
-from hub.services.content.staging.bucket import Span, SpanReader, bucket
 from hub.services.content.staging.holding import renew
+from hub.services.content.staging.object_store import Span, SpanReader, bucket
 from hub.services.content.staging.writing import object_name
 from hub.storage import CHUNK
 

@@ -16,7 +16,7 @@ from typing import IO
 from django.conf import settings
 
 from hub import disk
-from hub.services.content.staging.bucket import INCOMING, Bucket
+from hub.services.content.staging.object_store import INCOMING, Bucket
 from hub.storage import CHUNK
 
 PART = 16 << 20
