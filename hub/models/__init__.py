@@ -1,10 +1,10 @@
 """What is stored: one noun a file, one mechanism for everything that is versioned."""
 
 from .accounts import Membership, Namespace, RecoveryCode, Role, SecondFactor, Token, User
-from .arrivals import Arrival, ChunkStore
+from .arrivals import Arrival, ChunkStore, Transfer
 from .audit import Event
 from .bases import BaseAlias, BaseFile, BaseModel, fold
-from .blobs import Blob, Upload, UploadFile
+from .blobs import Blob, StagedPart, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
 from .identities import Identity
@@ -84,9 +84,11 @@ __all__ = [
     "SecondFactor",
     "SignUps",
     "SiteKey",
+    "StagedPart",
     "State",
     "Stored",
     "Token",
+    "Transfer",
     "UpkeepTask",
     "Upload",
     "UploadFile",

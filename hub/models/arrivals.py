@@ -49,3 +49,17 @@ class ChunkStore(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Transfer(models.Model):
+    """An LFS file that comes in parts to a store in S3; it is charged for from its first part on."""
+
+    store = models.ForeignKey(ChunkStore, on_delete=models.CASCADE, related_name="transfers")
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["store", "sha256", "size"], name="transfer_once")]
+
+    def __str__(self) -> str:
+        return f"{self.sha256[:12]} of {self.size} bytes"

@@ -63,6 +63,10 @@ class Upload(models.Model):
         default=timezone.now, db_default=Now(), help_text="when bytes last came, to the minute; it expires by this"
     )
     committed_at = models.DateTimeField(null=True, blank=True)
+    held_by = models.CharField(max_length=32, blank=True, default="", db_default="")
+    held_until = models.DateTimeField(
+        null=True, blank=True, help_text="until then one request commits or removes it, where the bytes are in S3"
+    )
     revision = models.ForeignKey("Revision", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:
@@ -104,3 +108,32 @@ class UploadFile(models.Model):
 
     def __str__(self) -> str:
         return f"{self.path} {self.received}/{self.size}"
+
+
+class StagedPart(models.Model):
+    """Bytes of a file that has not come whole: an object in the store's bucket, of no other bytes ever.
+
+    It is of a file of an upload, or of an LFS file in parts. Several rows may name one object: it goes with the last.
+    """
+
+    file = models.ForeignKey(UploadFile, null=True, blank=True, on_delete=models.CASCADE, related_name="parts")
+    transfer = models.ForeignKey("Transfer", null=True, blank=True, on_delete=models.CASCADE, related_name="parts")
+    offset = models.BigIntegerField()
+    size = models.BigIntegerField()
+    name = models.UUIDField(db_index=True, help_text="of the object")
+    sha256 = models.CharField(
+        max_length=64, blank=True, default="", help_text="of the file up to this part's end; empty where nobody knows"
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["file", "offset"], name="part_of_file_once"),
+            models.UniqueConstraint(fields=["transfer", "offset"], name="part_of_transfer_once"),
+            models.CheckConstraint(
+                condition=Q(file=None, transfer__isnull=False) | Q(file__isnull=False, transfer=None),
+                name="part_of_one",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.offset}+{self.size}"

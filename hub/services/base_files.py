@@ -14,9 +14,7 @@ from composition.formats.content import check_paths
 from composition.formats.gate import MAX_SIDE_CONFIG, SIDE_CONFIGS, check_file
 from composition.formats.peft.fields import refuse_code
 from composition.formats.safetensors_header import parse_header
-from composition.formats.sources import LocalFile
 from composition.formats.strict_json import strict_loads
-from hub import disk
 from hub.errors import Conflict, Invalid, collecting, refuse_all
 from hub.models import BaseFile, BaseModel, Upload, UploadFile, User
 from hub.queries.base import base_commit, base_manifest
@@ -32,7 +30,6 @@ from hub.services.content.declared_files import read_promise
 from hub.services.content.manifest import Entry, Manifest, Source, canonical_json, read_whole, sources_of
 from hub.services.content.received import check_digest, refuse_incomplete
 from hub.services.known_bases import hold
-from hub.storage import blobs
 
 CONFIG = "config.json"
 WEIGHTS = (".safetensors", ".gguf")
@@ -61,7 +58,7 @@ def begin_base_upload(
     held = reuse.held_by_base(base, promised.values())
     staging.sweep()
     coming = sum(entry.size for entry in set(promised.values()) - held)
-    disk.require_room(coming)
+    staging.require_room(coming)
     with transaction.atomic():
         quotas.require("open_uploads", actor)
         quotas.require("staged_bytes", actor, needed=coming)
@@ -96,8 +93,7 @@ def commit_base_upload(*, actor: User, upload: Upload, site_admin: bool | None =
         refuse_incomplete(rows)
         try:
             manifest, staged = _checked(base, rows)
-            for source in staged.values():
-                blobs.add(source.path, link=True)
+            staging.keep({source: manifest[path] for path, source in staged.items()})
         except FileNotFoundError:  # Somebody cleaned the disk meanwhile.
             refuse_incomplete(uploads.refresh(upload))
             raise lost("of a file") from None
@@ -111,16 +107,15 @@ def manifest_of_base(base: BaseModel) -> Manifest:
     return {path: Entry(*row) for path, row in base_manifest(base).items()}
 
 
-def _checked(base: BaseModel, rows: Collection[UploadFile]) -> tuple[Manifest, dict[str, LocalFile]]:
+def _checked(base: BaseModel, rows: Collection[UploadFile]) -> tuple[Manifest, dict[str, staging.Staged]]:
     """What the base is to have, and where the files lie that the store has not got yet; every byte is looked at."""
     manifest = {row.path: Entry(row.sha256, row.size) for row in rows}
-    staged = {row.path: LocalFile(staging.path_of(row)) for row in rows if row.blob_id is None}
+    staged = staging.sources([row for row in rows if row.blob_id is None])
     read = sum(manifest[path].size for path in staged)
     with CHECKS.passed() if read > LARGE else contextlib.nullcontext():
         for row in rows:
             if row.path in staged:
-                staging.path_of(row).touch()
-                check_digest(row)
+                check_digest(row, staged[row.path])
         check_base_files(base, sources_of(manifest) | dict(staged))
     return manifest, staged
 

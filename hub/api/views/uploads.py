@@ -154,9 +154,11 @@ class UploadBytes(View):
     def put(self, request, pk, path):
         upload = access.upload(self.viewer, pk)
         at, goes_on = upload_offset(request), bool(request.META.get("hub.more"))
-        received = uploads.append(upload=upload, path=path, offset=at, stream=body_stream(request), goes_on=goes_on)
+        before = request.META.get("hub.onward")
+        body = {"offset": at, "stream": body_stream(request), "goes_on": goes_on, "onward": before}
+        received, onward = uploads.receive(upload=upload, path=path, **body)
         answer = Response({"received": received})
-        answer.onward = uploads.onward(upload=upload, path=path) if goes_on else None
+        answer.onward = onward
         return answer
 
 

@@ -8,15 +8,9 @@ from hub.models import UploadFile
 from hub.services.content import staging
 
 
-def refuse_by_first_bytes(file: UploadFile, beside: Collection[str] = ()) -> None:
+def refuse_by_first_bytes(file: UploadFile, head: bytes, beside: Collection[str] = ()) -> None:
     """Refuse early what the commit would refuse anyway, before gigabytes have come."""
-    with open(staging.path_of(file), "rb") as stream:
-        head = stream.read(SNIFF_BYTES)
-    try:
-        sniff(file.path, head, size=file.size, beside=beside)
-    except Exception:
-        staging.discard(file)
-        raise
+    sniff(file.path, head[:SNIFF_BYTES], size=file.size, beside=beside)
 
 
 def refuse_incomplete(files: Collection[UploadFile]) -> None:
@@ -31,8 +25,8 @@ def refuse_incomplete(files: Collection[UploadFile]) -> None:
         )
 
 
-def check_digest(file: UploadFile) -> None:
-    computed = staging.digest(file)
+def check_digest(file: UploadFile, source: staging.Staged | None = None) -> None:
+    computed = staging.digest(file, source)
     if computed != file.sha256:
         staging.discard(file)
         raise Invalid(

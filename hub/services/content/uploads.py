@@ -13,8 +13,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from composition.formats.content import SNIFF_BYTES, check_paths
-from composition.formats.sources import LocalFile
-from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User
 from hub.services import importing, protections, quotas
@@ -27,7 +25,6 @@ from hub.services.content.publishing import MAIN, PublishResult
 from hub.services.content.received import check_digest, refuse_by_first_bytes, refuse_incomplete
 from hub.services.known_bases import hold
 from hub.services.refs import lock
-from hub.storage import blobs
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +54,7 @@ def begin_upload(
     held = reuse.held(repository, promised.values())
     staging.sweep()
     coming = sum(entry.size for entry in promised.values() if entry not in held)
-    disk.require_room(coming)
+    staging.require_room(coming)
     with transaction.atomic():
         # The user's row is locked before the repository's, as by all who lock both.
         quotas.require("open_uploads", actor, facts=lambda: _oldest(actor))
@@ -103,23 +100,25 @@ def promise(upload: Upload, promised: Manifest, held: Collection[Entry]) -> None
 
 
 def refresh(upload: Upload) -> list[UploadFile]:
-    """The upload's files with `received` as the disk has it, by path."""
+    """The upload's files with `received` as what is here, by path."""
     rows = list(upload.files.order_by("path"))
     if upload.committed_at is None:
-        stale = []
-        for row in rows:
-            on_disk = staging.received(row)
-            if row.received != on_disk:
-                row.received = on_disk
-                stale.append(row)
-        UploadFile.objects.bulk_update(stale, ["received"])
+        staging.refresh(rows)
     return rows
 
 
 def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on: bool = False) -> int:
-    """Receive bytes of one file from `offset` on; returns how many are here then. What came before a cut is kept.
+    """Receive bytes of one file from `offset` on; how many are here then. See `receive`."""
+    return receive(upload=upload, path=path, offset=offset, stream=stream, goes_on=goes_on)[0]
 
-    They are safe on the disk then, unless the request `goes_on`: then they are when its last bytes are.
+
+def receive(
+    *, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on=False, onward: staging.Onward | None = None
+) -> tuple[int, staging.Onward | None]:
+    """Receive bytes of one file from `offset` on; how many are here then, and who takes what follows in the body.
+
+    What came before a cut is kept. All is safe then, unless the request `goes_on`: then it is when its last bytes are,
+    and the next call is given the `onward` of this one.
 
     Conflict, with `received`, where `offset` is not the end of what is here. Invalid where more comes than promised,
     CompositionError where the first bytes are of a kind that is never accepted; then the bytes are dropped.
@@ -130,22 +129,17 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on:
     if file is None:
         raise NotFound(f"This upload has no file {path!r}; begin one that names it.", code="upload.file_not_found")
     if file.blob_id:
-        return file.size
-    with staging.locked(staging.path_of(file)) as out:
-        here = staging.received(file)
+        return file.size, None
+    with staging.receiving(file, onward) as incoming:
+        here = incoming.received
         if offset != here:
-            raise Conflict(
-                f"{path} has {here} bytes here, and this piece begins at {offset}; send from {here} on.",
-                code="upload.offset",
-                received=here,
-            )
+            raise staging.wrong_offset(path, here, offset)
         try:
-            more = staging.append(file, out, stream, goes_on=goes_on)
-            if here < SNIFF_BYTES and staging.received(file) >= min(SNIFF_BYTES, file.size):
-                refuse_by_first_bytes(file, upload.files.values_list("path", flat=True))
+            more = incoming.append(stream, goes_on=goes_on)
+            if here < SNIFF_BYTES and incoming.received >= min(SNIFF_BYTES, file.size):
+                _sniff(upload, file, incoming)
         finally:
-            file.received = staging.received(file)
-            open_still = UploadFile.objects.filter(pk=file.pk).update(received=file.received)
+            open_still = incoming.settle()
             _touch(upload)
         if not open_still:
             staging.remove(upload)
@@ -157,13 +151,15 @@ def append(*, upload: Upload, path: str, offset: int, stream: BinaryIO, goes_on:
                 received=file.received,
                 size=file.size,
             )
-    return file.received
+        return file.received, incoming.onward() if goes_on else None
 
 
-def onward(*, upload: Upload, path: str) -> staging.Onward | None:
-    """Who takes the rest of a request's body after `append` has taken its begin; None where the bytes are known."""
-    file = upload.files.filter(path=path, blob=None).first()
-    return file and staging.Onward(file)
+def _sniff(upload: Upload, file: UploadFile, incoming: staging.Incoming) -> None:
+    try:
+        refuse_by_first_bytes(file, incoming.head(SNIFF_BYTES), upload.files.values_list("path", flat=True))
+    except Exception:
+        incoming.discard()
+        raise
 
 
 def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -> PublishResult:
@@ -178,7 +174,11 @@ def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -
             raise Conflict("This upload is of a base; commit it at /base-commit.", code="upload.other_kind")
         try:
             return _publish(actor, upload, may_protected)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotFound) as error:
+            if done := _done(upload):  # By a request that was slower than what holds an upload allows.
+                return done
+            if isinstance(error, NotFound):
+                raise
             # Somebody cleaned the disk between one step and the next.
             refuse_incomplete(refresh(upload))
             log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
@@ -197,12 +197,10 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     )
     refuse_incomplete(rows)
     staged = {row.path: row for row in rows if row.blob_id is None}
+    sources = staging.sources(staged.values())
     for row in staged.values():
-        staging.path_of(row).touch()
-    sources = {path: LocalFile(staging.path_of(row)) for path, row in staged.items()}
-    for row in staged.values():
-        check_digest(row)
-    proven = {sources[row.path].path: (row.sha256, row.size) for row in staged.values()}
+        check_digest(row, sources[row.path])
+    proven = {sources[row.path]: (row.sha256, row.size) for row in staged.values()}
     repository = first_push.target(upload)
     base, folder = upload.base, staging.folder(upload)
     made = importing.imported(repository, change, sources, base=base, folder=folder)
@@ -211,8 +209,7 @@ def _publish(actor: User, upload: Upload, may_protected: bool) -> PublishResult:
     change = importing.without_stale_originals(change, upload.parent)
     checked = publishing.check_change(repository=repository, change=change, base=base, sources=sources)
     checked = made.told(checked) if made else checked
-    for source in sources.values():
-        blobs.add(source.path, link=True, known=proven.get(source.path))
+    staging.keep({source: proven.get(source) for source in sources.values()})
     with transaction.atomic():
         result = publishing.publish(
             actor=actor,

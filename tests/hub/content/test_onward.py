@@ -75,7 +75,7 @@ def append(upload, data: bytes, at: int = 0, *, goes_on: bool = False) -> int:
 
 def test_a_push_that_went_onward_is_committed(upload, owner, monkeypatch):
     uploads.append(upload=upload, path="README.md", offset=0, stream=io.BytesIO(CARD["README.md"]))
-    onward = uploads.onward(upload=upload, path="notes.txt")
+    onward = staging.folders.Onward(upload.files.get(path="notes.txt"))
     assert onward.take(MB, [b"x" * 1000, b"x" * (MB - 1000)])
     onward.close()
     assert append(upload, b"x" * MB, 2 * MB) == 3 * MB
@@ -92,7 +92,7 @@ def test_a_push_that_went_onward_is_committed(upload, owner, monkeypatch):
 
 def test_damaged_bytes_that_went_onward_are_refused(upload, owner):
     uploads.append(upload=upload, path="README.md", offset=0, stream=io.BytesIO(CARD["README.md"]))
-    assert uploads.onward(upload=upload, path="notes.txt").take(MB, [b"x" * MB, b"y" * MB])
+    assert staging.folders.Onward(upload.files.get(path="notes.txt")).take(MB, [b"x" * MB, b"y" * MB])
     with pytest.raises(Invalid) as refused:
         uploads.commit_upload(actor=owner, upload=upload)
     assert refused.value.code == "upload.digest"
@@ -100,7 +100,7 @@ def test_damaged_bytes_that_went_onward_are_refused(upload, owner):
 
 @pytest.mark.parametrize("why", ["offset", "too much", "locked", "disk", "write", "gone"])
 def test_what_can_not_be_appended_onward_is_left_to_the_application(upload, monkeypatch, why):
-    onward, row = uploads.onward(upload=upload, path="notes.txt"), upload.files.get(path="notes.txt")
+    onward, row = staging.folders.Onward(upload.files.get(path="notes.txt")), upload.files.get(path="notes.txt")
     at, parts = MB, [b"x" * 1000]
     if why == "offset":
         at = MB - 1
@@ -128,7 +128,7 @@ def test_what_can_not_be_appended_onward_is_left_to_the_application(upload, monk
 def test_a_repository_that_holds_the_file_needs_no_onward(owner, repository, store, db):
     factories.push(owner, repository, CARD)
     upload = factories.begin(owner, repository, CARD | {"more.txt": b"x"})
-    assert uploads.onward(upload=upload, path="README.md") is None
+    assert uploads.receive(upload=upload, path="README.md", offset=0, stream=io.BytesIO(), goes_on=True)[1] is None
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Stored bytes against their rows: there, whole, and needed; and what is left of pushes under way."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -107,9 +106,8 @@ def _garbage(look: Look) -> Iterator[Finding]:
     if count := blobs.sweep_incoming(look.before, dry_run=True):
         message = f"{count} temporary files of killed processes"
         yield _waste("staged.temporary", "incoming", message, partial(blobs.sweep_incoming, look.before))
-    for path in staging.strays(look.before):
-        message = "bytes of a push that is no longer known"
-        yield _waste("staged.stray", path.name, message, partial(shutil.rmtree, path, ignore_errors=True))
+    for name, remove in staging.strays(look.before):
+        yield _waste("staged.stray", name, "bytes of a push that is no longer known", remove)
 
 
 def _waste(code: str, where: str, message: str, mend: Callable[[], object]) -> Finding:

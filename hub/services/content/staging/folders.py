@@ -1,4 +1,4 @@
-"""Bytes on their way in: one file per promised file under the upload folder, appended to until it is whole.
+"""Uploads in a folder: one file per promised file, appended to until it is whole, under locks of this machine.
 
 What lies on the disk is the truth; the rows' `received` follows it. A file that has reached its promised size is never
 written again, only removed, so that the blob store may take it by a second link instead of a copy.
@@ -7,25 +7,23 @@ written again, only removed, so that the blob store may take it by a second link
 import contextlib
 import errno
 import fcntl
-import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
+from composition.formats.sources import LocalFile
 from hub import disk
-from hub.errors import Conflict, HubError
-from hub.models import ChunkStore, Upload, UploadFile
+from hub.errors import HubError
+from hub.models import Upload, UploadFile
 from hub.services.arrivals import digests
-from hub.services.upkeep import sweeps
-from hub.storage import CHUNK
+from hub.services.content.staging.refusals import busy
+from hub.storage import CHUNK, blobs
 
 LOCK_SECONDS = 3.0
 LOCK = "lock"
@@ -70,7 +68,7 @@ def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 stream.close()
-                raise _busy(path) from None
+                raise busy(received=_size(path)) from None
             time.sleep(0.05)
         except BaseException:
             stream.close()
@@ -80,16 +78,6 @@ def locked(path: Path, *, patience: float = LOCK_SECONDS) -> Iterator[BinaryIO]:
         yield stream
     finally:
         stream.close()
-
-
-def _busy(path: Path) -> Conflict:
-    refusal = Conflict(
-        "Another request is working on this at the moment; wait for it, then ask how much has come.",
-        code="upload.busy",
-        received=_size(path),
-    )
-    refusal.headers["Retry-After"] = "2"
-    return refusal
 
 
 def whole(upload: UUID, *, patience: float = LOCK_SECONDS) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -129,6 +117,47 @@ def append(file: UploadFile, out: BinaryIO, stream: BinaryIO, *, goes_on: bool =
     finally:
         if not synced_later:
             os.fsync(out.fileno())
+
+
+class Incoming:
+    """The bytes that a request brings of a file, which is held."""
+
+    def __init__(self, file: UploadFile, out: BinaryIO) -> None:
+        self.file, self.out = file, out
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come."""
+        return received(self.file)
+
+    def append(self, stream: BinaryIO, *, goes_on: bool = False) -> bool:
+        """Take what the file may still have; see `append`."""
+        return append(self.file, self.out, stream, goes_on=goes_on)
+
+    def onward(self) -> "Onward":
+        """Who takes what follows in the body."""
+        return Onward(self.file)
+
+    def head(self, size: int) -> bytes:
+        """The first bytes of the file."""
+        with open(path_of(self.file), "rb") as stream:
+            return stream.read(size)
+
+    def settle(self) -> bool:
+        """Have the row say what is here; False where the upload is gone."""
+        self.file.received = self.received
+        return bool(UploadFile.objects.filter(pk=self.file.pk).update(received=self.file.received))
+
+    def discard(self) -> None:
+        """Forget all that has come of the file."""
+        discard(self.file)
+
+
+@contextlib.contextmanager
+def receiving(file: UploadFile, onward: "Onward | None" = None) -> Iterator[Incoming]:
+    """Who takes what a request brings. Conflict `upload.busy` where another request brings something."""
+    with locked(path_of(file)) as out:
+        yield Incoming(file, out)
 
 
 class Onward:
@@ -173,6 +202,29 @@ def digest(file: UploadFile) -> str:
     with path.open("rb") as source, locked(path) as held:
         known = digests.of(path, held) if file.size > SMALL else digests.RunningDigest()
         return known.finish(source)
+
+
+def refresh(rows: Collection[UploadFile]) -> None:
+    """Have `received` say what the disk has."""
+    stale = []
+    for row in rows:
+        on_disk = received(row)
+        if row.received != on_disk:
+            row.received = on_disk
+            stale.append(row)
+    UploadFile.objects.bulk_update(stale, ["received"])
+
+
+def sources(rows: Collection[UploadFile]) -> dict[str, LocalFile]:
+    """Path → the file that has come, which is not old from now on. FileNotFoundError where its folder is gone."""
+    for row in rows:
+        path_of(row).touch()
+    return {row.path: LocalFile(path_of(row)) for row in rows}
+
+
+def keep(source: LocalFile, known: tuple[str, int] | None) -> None:
+    """Make a blob of a whole file, by a second link."""
+    blobs.add(source.path, link=True, known=known)
 
 
 def share(old: UploadFile, new: UploadFile) -> int:
@@ -233,34 +285,3 @@ def _is_still(stream: BinaryIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def strays(before: datetime) -> list[Path]:
-    """Folders on this machine of no known upload or chunk store that nobody touched since."""
-    root = Path(settings.UPLOAD_FOLDER)
-    paths = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    old = [path for path in paths if _touched(path) < before.timestamp()]
-    rows = (Upload, ChunkStore) if old else ()
-    known = {str(pk) for model in rows for pk in model.objects.values_list("pk", flat=True)}
-    return [path for path in old if path.name not in known]
-
-
-def remove_strays(before: datetime, *, dry_run: bool = False) -> int:
-    """Remove the `strays`; how many there are, or with `dry_run` would be."""
-    found = strays(before)
-    for path in found if not dry_run else ():
-        shutil.rmtree(path, ignore_errors=True)
-    return len(found)
-
-
-def sweep() -> None:
-    """Remove this machine's strays, once a day. The upkeep that forgets uploads may run on other machines only."""
-    if settings.KEEP_UPLOADS_DAYS and sweeps.is_time(Path(settings.UPLOAD_FOLDER)):
-        remove_strays(timezone.now() - timedelta(days=settings.KEEP_UPLOADS_DAYS))
-
-
-def _touched(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # Removed in between.
-        return math.inf
