@@ -10,9 +10,9 @@ from functools import cached_property
 
 from django.conf import settings
 
-from composition.registry import METHODS
+from composition.registry import METHODS, beyond, known_versions
 from hub import disk
-from hub.models import Job, JobInput
+from hub.models import Job, JobInput, State
 from hub.names import worker_name
 from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import turns
@@ -26,6 +26,8 @@ from workers.models import LoadedBases
 from workers.offers import Offers
 
 MB = 1_000_000
+# How many waiting jobs are looked at for one that this release does not know.
+LOOKED_AT = 100
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,8 @@ class Worker:
             "model_bytes": self.models.budget,
             "environment": self.environment,
             "memory": devices.memory_now(),
-            "trouble": self.watch.trouble,
+            "trouble": self.watch.trouble or self._left_to_others(),
+            "knows": known_versions(),
         }
 
     def claim(self, job_id: int) -> Job | None:
@@ -75,12 +78,24 @@ class Worker:
         if reason := disk.low(self.cache.root):
             turns.wait(job_id, reason)
             return None
-        return turns.take(worker=self.name, queues=self.queues, can_run=self.holds_bases, hint=job_id)
+        return turns.take(worker=self.name, queues=self.queues, can_run=self.can_run, hint=job_id)
+
+    def can_run(self, job: Job) -> bool:
+        """True for a job of this release or an earlier one, whose bases are here. Others are left to other workers."""
+        return not beyond(job.kind, job.recipe) and self.holds_bases(job)
 
     def holds_bases(self, job: Job) -> bool:
         """True where the job needs no base model, or all it needs are on this machine."""
         needed = bases_of(job)
         return not METHODS[job.kind].needs.base_model or bool(needed and all(map(bases.holds, needed)))
+
+    def _left_to_others(self) -> str:
+        """What waits that only a worker of a later release can do, as a sentence; "" where nothing does."""
+        waiting = Job.objects.filter(state=State.QUEUED).order_by("pk").values_list("pk", "kind", "recipe")
+        for pk, kind, recipe in waiting[:LOOKED_AT]:
+            if unknown := beyond(kind, recipe):
+                return f"Leaves job {pk} to others: this worker's release does not know {unknown}."
+        return ""
 
     def is_busy(self) -> bool:
         """True while a job runs, or the main thread handles a message."""

@@ -28,7 +28,7 @@ from .repositories import (
 )
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
-from .upkeep import UpkeepTask
+from .upkeep import SiteKey, UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "Role",
     "SecondFactor",
     "SignUps",
+    "SiteKey",
     "State",
     "Stored",
     "Token",

@@ -183,6 +183,11 @@ class WorkerNode(models.Model):
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
     memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")
+    knows = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="kind of job → versions of its recipe that it can run; null where it didn't say",
+    )
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     trouble = models.CharField(
         max_length=200, blank=True, db_default="", default="", help_text="what keeps it from the broker"
@@ -192,3 +197,7 @@ class WorkerNode(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def can_read(self, kind: str, version: object) -> bool:
+        """Whether its release knows this version of a kind's recipe; one that did not say is taken to."""
+        return self.knows is None or version in self.knows.get(kind, ())

@@ -35,7 +35,7 @@ class Search:
         if self.worker.is_busy() or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + SECONDS_A_SEARCH
-        found = [job for job in lease.overlooked(self.worker.queues) if self.worker.holds_bases(job)]
+        found = [job for job in lease.overlooked(self.worker.queues) if self.worker.can_run(job)]
         if found:
             self._thread = threading.Thread(target=self._run, args=(found,), name="search", daemon=True)
             self._thread.start()

@@ -16,20 +16,32 @@ def queue_of(method: Method) -> str:
     return broker.GPU if any(broker.GPU in worker.queues for worker in queries.live_workers()) else broker.CPU
 
 
-def able_workers(method: Method, bases: Sequence[BaseModel], queue: str | None = None) -> list[WorkerNode]:
-    """Live workers that read the queue and hold all of the bases, as the kind of the job names them."""
-    queue = queue or queue_of(method)
+def able_workers(
+    method: Method, bases: Sequence[BaseModel], queue: str | None = None, version: object = None
+) -> list[WorkerNode]:
+    """Live workers that read the queue, know this version of the recipe (today's where None is given) and hold all of
+    the bases, as the kind of the job names them."""
+    queue, version = queue or queue_of(method), method.recipe.version if version is None else version
     live = [worker for worker in queries.live_workers() if queue in worker.queues]
+    live = [worker for worker in live if worker.can_read(method.kind, version)]
     if method.needs.base_model and not bases:
         return []
     return [worker for worker in live if {base.pk for base in bases} <= set(worker.bases)]
 
 
-def waiting_sentence(method: Method, bases: Sequence[BaseModel], queue: str | None = None) -> str:
+def waiting_sentence(
+    method: Method, bases: Sequence[BaseModel], queue: str | None = None, version: object = None
+) -> str:
     """Why no running worker would take such a job, and what to do; "" where one would."""
-    if able_workers(method, bases, queue):
+    if able_workers(method, bases, queue, version):
         return ""
     live = list(queries.live_workers())
+    version = method.recipe.version if version is None else version
+    if live and not any(worker.can_read(method.kind, version) for worker in live):
+        return (
+            f"Every running worker is of another release, which does not know version {version} of the {method.kind} "
+            "recipe. Bring the workers to this release; the job waits for one."
+        )
     if not method.needs.base_model or not live:
         return "No running worker can take this job. Start one: make up."
     missing = [base for base in bases if not any(base.pk in worker.bases for worker in live)]

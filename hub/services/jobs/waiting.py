@@ -2,7 +2,7 @@
 
 from django.db.models import Prefetch, prefetch_related_objects
 
-from composition.registry import METHODS
+from composition.registry import METHODS, beyond
 from hub import disk
 from hub.models import ADAPTER, BaseModel, Job, JobInput, State
 from hub.queries import quota
@@ -30,19 +30,26 @@ def waiting_for(job: Job) -> str:
     """What a queued job waits for, in words; "" for one that waits for its turn only, or is not queued."""
     if job.state != State.QUEUED:
         return ""
-    if job.kind not in METHODS:
-        return f"This hub no longer has the method {job.kind!r}; cancel the job."
+    if unknown := beyond(job.kind, job.recipe):
+        return (
+            f"This server's release does not know {unknown}. If it is of a later release, a worker of that release "
+            "takes the job; if the hub no longer has it, cancel the job."
+        )
     if quota.full([job.created_by_id]):
         return "As many jobs as its owner may have at a time are running; it begins when one of them ends."
-    return disk.low() or waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
+    return disk.low() or waiting_sentence(METHODS[job.kind], bases_of(job), job.queue, _version(job))
 
 
 def busy_with(job: Job) -> str:
     """What keeps every worker that could take a queued job, in words; "" where one is free, or none is there."""
     if job.state != State.QUEUED or job.kind not in METHODS:
         return ""
-    able = able_workers(METHODS[job.kind], bases_of(job), job.queue)
+    able = able_workers(METHODS[job.kind], bases_of(job), job.queue, _version(job))
     if not able or any(worker.current_job_id is None for worker in able):
         return ""
     kinds = sorted({METHODS[worker.current_job.kind].label for worker in able if worker.current_job.kind in METHODS})
     return f"Every worker with this base is busy ({', '.join(kinds)}); this job waits for its turn."
+
+
+def _version(job: Job) -> object:
+    return job.recipe.get("version")
