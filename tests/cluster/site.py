@@ -20,7 +20,6 @@ import httpx
 import psycopg
 
 from hub.runtime.processes import Child
-from hub.runtime.site import web_command, worker_command
 from hub.runtime.valkey import Valkey, free_port
 from tests.cluster.relay import Relay, until
 from tests.soak.site import LEASE, ROOT, Fault
@@ -28,7 +27,7 @@ from tests.soak.site import LEASE, ROOT, Fault
 BUCKET = "adapters"
 WEB, WORKERS = ("web1", "web2"), ("worker1", "worker2", "worker3", "worker4")
 OUTSIDE = ("database", "store")
-PARTS = (*WEB, *WORKERS, "valkey", *OUTSIDE)
+PARTS = (*WEB, *WORKERS, "beat", "valkey", *OUTSIDE)
 START_SECONDS = 120.0
 # How long a part may be away: longer than a lease, so that its jobs are taken back and ghosts come back.
 LONGEST = 2 * LEASE
@@ -56,7 +55,7 @@ class Cluster:
         return self.relays["web"].url
 
     def start(self) -> None:
-        """Start everything, and wait until both web hosts answer."""
+        """Start everything, and wait until both web hosts answer. The database is empty: both migrate it."""
         with psycopg.connect(self.postgres, autocommit=True) as server:
             server.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
             server.execute(f"CREATE DATABASE {self.database}")
@@ -67,15 +66,11 @@ class Cluster:
         self._settings(address)
         ports = {name: free_port("127.0.0.1") for name in WEB}
         self.relays["web"] = Relay([("127.0.0.1", port) for port in ports.values()])
-        made = self.manage("migrate", "--verbosity", "0", timeout=300)
-        assert made.returncode == 0, made.stderr
-        for name in WEB:
-            collected = self.manage("collectstatic", "--noinput", "--verbosity", "0", host=name, timeout=300)
-            assert collected.returncode == 0, collected.stderr
         for name, port in ports.items():
-            self._run(name, web_command("127.0.0.1", port), self._host(name))
+            self._run(name, _manage("web", "--port", str(port)), self._host(name))
         for number, name in enumerate(WORKERS):
-            self._run(name, worker_command(name), self._host(f"workers{number // 2}"))
+            self._run(name, _manage("worker", "--name", name), self._host(f"workers{number // 2}"))
+        self._run("beat", _manage("beat"), self._host("workers0"))
         for port in ports.values():
             if not until(lambda port=port: _serves(f"http://127.0.0.1:{port}"), START_SECONDS):
                 raise SystemExit(f"a web host did not start:\n{self.said()}")
@@ -96,7 +91,7 @@ class Cluster:
 
     def manage(self, *arguments: str, host: str = WEB[0], **options) -> subprocess.CompletedProcess:
         """Run a management command with a host's settings."""
-        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        command = _manage(*arguments)
         environment = self.environment | {"HUB_DATA": str(self._host(host))}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, **options)
 
@@ -228,6 +223,10 @@ class Cluster:
     def _signal(self, part: str, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.children[part].process.pid, number)
+
+
+def _manage(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "manage.py"), *arguments]
 
 
 def _serves(url: str) -> bool:
