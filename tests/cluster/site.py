@@ -6,6 +6,7 @@ service manager would.
 """
 
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -67,13 +68,14 @@ class Cluster:
         ports = {name: free_port("127.0.0.1") for name in WEB}
         self.relays["web"] = Relay([("127.0.0.1", port) for port in ports.values()])
         for name, port in ports.items():
-            self._run(name, _manage("web", "--port", str(port)), self._host(name))
+            serves = functools.partial(_serves, f"http://127.0.0.1:{port}")
+            self._run(name, _manage("web", "--port", str(port)), self._host(name), ready=serves, wait=False)
         for number, name in enumerate(WORKERS):
             self._run(name, _manage("worker", "--name", name), self._host(f"workers{number // 2}"))
         self._run("beat", _manage("beat"), self._host("workers0"))
-        for port in ports.values():
-            if not until(lambda port=port: _serves(f"http://127.0.0.1:{port}"), START_SECONDS):
-                raise SystemExit(f"a web host did not start:\n{self.said()}")
+        for name in WEB:
+            if not self.children[name].wait_ready(START_SECONDS):
+                raise SystemExit(f"{name} did not start:\n{self.said()}")
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self.began = time.monotonic()
 
@@ -198,13 +200,13 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _run(self, name: str, command: list[str], folder: Path, ready=None) -> None:
+    def _run(self, name: str, command: list[str], folder: Path, ready=None, wait: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         environment = (self.environment or dict(os.environ)) | {"HUB_DATA": str(folder)}
         child = Child(name, command, log=self.folder / f"{name}.log", environment=environment, folder=ROOT, ready=ready)
         self.children[name] = child
         child.start()
-        if ready is not None and not child.wait_ready(START_SECONDS):
+        if wait and ready is not None and not child.wait_ready(START_SECONDS):
             raise SystemExit(f"{name} did not start:\n{child.tail()}")
 
     def _watch(self) -> None:
