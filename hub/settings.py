@@ -10,6 +10,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from hub.bounds import *  # noqa: F403  what may be used and what is kept, each setting by its name
+from hub.databases import connection_settings
 from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
 from hub.front.limits import Limits
 from hub.logs import configuration
@@ -110,6 +111,11 @@ elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
     patience = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
     patience["tcp_user_timeout"] = 50_000  # Milliseconds, for what was sent and is not acknowledged.
     DATABASES["default"]["OPTIONS"] = patience | DATABASES["default"].get("OPTIONS", {})
+    DATABASES["default"] |= connection_settings(
+        env_int("HUB_DATABASE_CONNECTIONS", 16),
+        pooler=env_bool("HUB_DATABASE_POOLER", False),
+        there=DATABASES["default"],
+    )
 
 
 def _embedded_redis() -> str:

@@ -28,6 +28,8 @@ else:
     DATABASES["default"]["TEST"] = {"NAME": f"test_hub_{os.getpid()}"}
     DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off"
     DATABASES["default"]["CONN_MAX_AGE"] = 0
+    # Each thread of a test opens and closes its own; tests/hub/starting/test_connections.py has the pool.
+    DATABASES["default"]["OPTIONS"].pop("pool", None)
 # Looking for models in folders, packages and caches costs each worker seconds; tests of it ask for it.
 WORKER_OFFERS = False
 # How full this machine's disk is decides no test.

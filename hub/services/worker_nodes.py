@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from django.utils import timezone
-
 from hub import broker
-from hub.models import WorkerNode
+from hub.models import WorkerNode, clock
 
 
 def report_worker(
@@ -47,7 +45,7 @@ def report_worker(
             "started_at": started_at,
             "trouble": trouble[:200],
             "knows": None if knows is None else {kind: list(versions) for kind, versions in knows.items()},
-            "seen_at": timezone.now(),
+            "seen_at": clock.now(),
         },
     )
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hubctl.client import Hub
 from tests import uploads
+from tests.cluster.relay import until
 from tests.cluster.site import PARTS, WEB, Cluster
 from tests.cluster.users import ClusterUser
 from tests.soak.checks import unexcused
@@ -40,6 +41,8 @@ EXCUSES = {
 }
 SLACK = 12.0
 SECONDS_TO_QUIET = 240.0
+# Faults begin when everyone has pushed and merged something.
+SECONDS_TO_WARM_UP = 90.0
 
 
 def main() -> int:
@@ -92,6 +95,7 @@ def work(cluster: Cluster, folder: Path, options: argparse.Namespace) -> list[Cl
         user.start()
     chance = random.Random(options.seed)
     parts = SHORT if options.short else [chance.choice(options.parts) for _ in range(options.points)]
+    until(lambda: all(len(user.pushed) > 1 and user.jobs for user in users), SECONDS_TO_WARM_UP)
     for point, part in enumerate(parts):
         time.sleep(chance.uniform(1, 5))
         cluster.hurt(chance, part)

@@ -6,6 +6,7 @@ service manager would.
 """
 
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -20,7 +21,6 @@ import httpx
 import psycopg
 
 from hub.runtime.processes import Child
-from hub.runtime.site import web_command, worker_command
 from hub.runtime.valkey import Valkey, free_port
 from tests.cluster.relay import Relay, until
 from tests.soak.site import LEASE, ROOT, Fault
@@ -28,7 +28,7 @@ from tests.soak.site import LEASE, ROOT, Fault
 BUCKET = "adapters"
 WEB, WORKERS = ("web1", "web2"), ("worker1", "worker2", "worker3", "worker4")
 OUTSIDE = ("database", "store")
-PARTS = (*WEB, *WORKERS, "valkey", *OUTSIDE)
+PARTS = (*WEB, *WORKERS, "beat", "valkey", *OUTSIDE)
 START_SECONDS = 120.0
 # How long a part may be away: longer than a lease, so that its jobs are taken back and ghosts come back.
 LONGEST = 2 * LEASE
@@ -56,7 +56,7 @@ class Cluster:
         return self.relays["web"].url
 
     def start(self) -> None:
-        """Start everything, and wait until both web hosts answer."""
+        """Start everything, and wait until both web hosts answer. The database is empty: both migrate it."""
         with psycopg.connect(self.postgres, autocommit=True) as server:
             server.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
             server.execute(f"CREATE DATABASE {self.database}")
@@ -67,18 +67,15 @@ class Cluster:
         self._settings(address)
         ports = {name: free_port("127.0.0.1") for name in WEB}
         self.relays["web"] = Relay([("127.0.0.1", port) for port in ports.values()])
-        made = self.manage("migrate", "--verbosity", "0", timeout=300)
-        assert made.returncode == 0, made.stderr
-        for name in WEB:
-            collected = self.manage("collectstatic", "--noinput", "--verbosity", "0", host=name, timeout=300)
-            assert collected.returncode == 0, collected.stderr
         for name, port in ports.items():
-            self._run(name, web_command("127.0.0.1", port), self._host(name))
+            serves = functools.partial(_serves, f"http://127.0.0.1:{port}")
+            self._run(name, _manage("web", "--port", str(port)), self._host(name), ready=serves, wait=False)
         for number, name in enumerate(WORKERS):
-            self._run(name, worker_command(name), self._host(f"workers{number // 2}"))
-        for port in ports.values():
-            if not until(lambda port=port: _serves(f"http://127.0.0.1:{port}"), START_SECONDS):
-                raise SystemExit(f"a web host did not start:\n{self.said()}")
+            self._run(name, _manage("worker", "--name", name), self._host(f"workers{number // 2}"))
+        self._run("beat", _manage("beat"), self._host("workers0"))
+        for name in WEB:
+            if not self.children[name].wait_ready(START_SECONDS):
+                raise SystemExit(f"{name} did not start:\n{self.said()}")
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self.began = time.monotonic()
 
@@ -96,7 +93,7 @@ class Cluster:
 
     def manage(self, *arguments: str, host: str = WEB[0], **options) -> subprocess.CompletedProcess:
         """Run a management command with a host's settings."""
-        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        command = _manage(*arguments)
         environment = self.environment | {"HUB_DATA": str(self._host(host))}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, **options)
 
@@ -203,13 +200,13 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _run(self, name: str, command: list[str], folder: Path, ready=None) -> None:
+    def _run(self, name: str, command: list[str], folder: Path, ready=None, wait: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         environment = (self.environment or dict(os.environ)) | {"HUB_DATA": str(folder)}
         child = Child(name, command, log=self.folder / f"{name}.log", environment=environment, folder=ROOT, ready=ready)
         self.children[name] = child
         child.start()
-        if ready is not None and not child.wait_ready(START_SECONDS):
+        if wait and ready is not None and not child.wait_ready(START_SECONDS):
             raise SystemExit(f"{name} did not start:\n{child.tail()}")
 
     def _watch(self) -> None:
@@ -228,6 +225,10 @@ class Cluster:
     def _signal(self, part: str, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.children[part].process.pid, number)
+
+
+def _manage(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "manage.py"), *arguments]
 
 
 def _serves(url: str) -> bool:

@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
-from django.utils import timezone
 
 from hub import access
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Blob, Companion, Job, JobFile, State
+from hub.models import Blob, Companion, Job, JobFile, State, clock
 from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.collection import collect, unreferenced
 from hub.services.content.manifest import Entry
@@ -67,7 +66,7 @@ def let_go(job_id: int) -> None:
 def kept_since() -> datetime | None:
     """Before then jobs that ended without a result have let go of what they were given; None where none has."""
     days = settings.KEEP_JOB_FILES_DAYS
-    return timezone.now() - timedelta(days=days) if days else None
+    return clock.read() - timedelta(days=days) if days else None
 
 
 def purge() -> int:

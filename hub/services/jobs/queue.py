@@ -5,13 +5,12 @@ the id after the commit; if it can't be reached the job stays queued and the rea
 """
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from composition.errors import CompositionError
 from hub import broker, disk
 from hub.access import Viewer
 from hub.errors import Conflict, HubError
-from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility
+from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility, clock
 from hub.progress import publish_progress
 from hub.services import quotas
 from hub.services.audit import record
@@ -88,7 +87,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
     stopped = Job.objects.filter(pk=job.pk, state__in=CANCELLABLE).update(
         state=State.CANCELLED,
         cancel_requested=True,
-        finished_at=timezone.now(),
+        finished_at=clock.now(),
         lease_until=None,
         message="Cancelled",
         error=None,
@@ -156,7 +155,7 @@ def send_later(job: Job, queue: str | None = None) -> None:
 
     def deliver() -> None:
         if broker.send(job.pk, queue or job.queue):
-            Job.objects.filter(pk=job.pk, state=State.QUEUED).update(sent_at=timezone.now())
+            Job.objects.filter(pk=job.pk, state=State.QUEUED).update(sent_at=clock.now())
 
     transaction.on_commit(deliver)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from django.db import transaction
 from django.db.models import Case, Min, OuterRef, Q, QuerySet, Subquery, When
-from django.utils import timezone
 
 from composition.registry import METHODS
 from hub import broker
@@ -52,7 +51,7 @@ def next_job(*, queues: Collection[str], can_run: Callable[[Job], bool], hint: i
 
     Nothing is claimed: another worker may be first, and then the caller asks again.
     """
-    waiting = due(timezone.now()).filter(Q(queue__in=queues) | Q(pk=hint), kind__in=METHODS)
+    waiting = due().filter(Q(queue__in=queues) | Q(pk=hint), kind__in=METHODS)
     for user in _in_turn(waiting):
         for job in _theirs(waiting, user, hint):
             if can_run(job):
@@ -72,7 +71,7 @@ def pass_on(job_id: int, *, worker: str, can_run: Callable[[Job], bool], took_an
 
     Where its owner has as many running as they may, nothing is sent: the end of one of them does it, or the reaper.
     """
-    job = due(timezone.now()).select_related("base").filter(pk=job_id, kind__in=METHODS).first()
+    job = due().select_related("base").filter(pk=job_id, kind__in=METHODS).first()
     if job is None:
         return
     if can_run(job):
