@@ -16,6 +16,7 @@ from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
 from hub.sealed.keys import old_secret_keys, secret_key
+from hub.shared_cache import caches
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -125,6 +126,7 @@ def _embedded_redis() -> str:
 
 
 REDIS_URL = env("REDIS_URL") or _embedded_redis()
+CACHES = caches(env("REDIS_URL"))
 
 
 def _blob_storage(url: str) -> dict:
