@@ -1,4 +1,4 @@
-"""Make the bucket of STORAGE_URL at STORAGE_ENDPOINT, unless it is there; for a first start with a store of one's own."""
+"""Make the bucket of STORAGE_URL at STORAGE_ENDPOINT, unless it is there: for the first start of a site."""
 
 import os
 import sys

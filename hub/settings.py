@@ -219,6 +219,9 @@ SPECTACULAR_SETTINGS = {
 JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 # Redelivery by the broker is only the second net, behind the reaper, and must never fire on a job that is alive.
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
+# What a training job resumes from goes to the store this often, where that is not a folder of this machine.
+CHECKPOINT_SECONDS = env_int("HUB_CHECKPOINT_SECONDS", 120 if env("STORAGE_URL").startswith("s3:") else 0)
+CHECKPOINT_BYTES = env_int("HUB_CHECKPOINT_MB", 5_000) * 1_000_000
 WORKER_STUCK_SECONDS = env_int("HUB_WORKER_STUCK_SECONDS", 60)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
 WORKER_OFFERS = env_bool("HUB_WORKER_OFFERS", True)
