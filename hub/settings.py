@@ -10,13 +10,13 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from hub.bounds import *  # noqa: F403  what may be used and what is kept, each setting by its name
-from hub.databases import connection_settings
 from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
 from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
 from hub.sealed.keys import old_secret_keys, secret_key
-from hub.shared_cache import caches
+from hub.shared.cache import caches
+from hub.shared.database import connection_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()

@@ -5,9 +5,9 @@ import redis
 from django.core.cache import caches
 from django.test import override_settings
 
-from hub import shared_cache
 from hub.errors import TooManyTries
 from hub.services.signing_in import throttle
+from hub.shared import cache as shared_cache
 from tests.hub.starting.hosts import NOBODY
 from tests.workers.conftest import use_redis
 from tests.workers.stage import REDIS, clean_redis

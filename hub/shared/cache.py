@@ -80,6 +80,6 @@ def caches(url: str) -> dict:
     if not url:
         return {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     patience = {"socket_timeout": SECONDS_TO_ANSWER, "socket_connect_timeout": SECONDS_TO_ANSWER}
-    options = {"serializer": "hub.shared_cache.Json", **patience}
-    backend = "hub.shared_cache.SharedCache"
+    options = {"serializer": "hub.shared.cache.Json", **patience}
+    backend = "hub.shared.cache.SharedCache"
     return {"default": {"BACKEND": backend, "LOCATION": url, "KEY_PREFIX": "hub:cache", "OPTIONS": options}}
