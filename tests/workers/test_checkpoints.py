@@ -1,4 +1,4 @@
-"""What a job resumes from goes to the store and to another worker: the newest only, private, gone at its end."""
+"""What a job resumes from goes to the store and to another worker: newest only, fenced, private, gone at its end."""
 
 import json
 import threading
