@@ -10,12 +10,13 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from hub.bounds import *  # noqa: F403  what may be used and what is kept, each setting by its name
-from hub.databases import connection_settings
 from hub.env import env, env_bool, env_int, env_list, env_networks, mail_settings
 from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
 from hub.sealed.keys import old_secret_keys, secret_key
+from hub.shared.cache import caches
+from hub.shared.database import connection_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -125,6 +126,7 @@ def _embedded_redis() -> str:
 
 
 REDIS_URL = env("REDIS_URL") or _embedded_redis()
+CACHES = caches(env("REDIS_URL"))
 
 
 def _blob_storage(url: str) -> dict:
@@ -218,6 +220,9 @@ SPECTACULAR_SETTINGS = {
 JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 # Redelivery by the broker is only the second net, behind the reaper, and must never fire on a job that is alive.
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
+# What a training job resumes from goes to the store this often, where that is not a folder of this machine.
+CHECKPOINT_SECONDS = env_int("HUB_CHECKPOINT_SECONDS", 120 if env("STORAGE_URL").startswith("s3:") else 0)
+CHECKPOINT_BYTES = env_int("HUB_CHECKPOINT_MB", 5_000) * 1_000_000
 WORKER_STUCK_SECONDS = env_int("HUB_WORKER_STUCK_SECONDS", 60)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
 WORKER_OFFERS = env_bool("HUB_WORKER_OFFERS", True)

@@ -21,6 +21,7 @@ from hub.services.jobs.waiting import bases_of
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
+from workers.checkpoints.carrier import Carrier
 from workers.heartbeat import Heartbeat
 from workers.listening.watch import Watch
 from workers.models import LoadedBases
@@ -49,6 +50,7 @@ class Worker:
         self.watch = Watch(self)
         self.heartbeat = Heartbeat(self)
         self.offers = Offers(self.heartbeat.soon)
+        self.carrier = Carrier()
         devices.fix_threads()
 
     @cached_property
@@ -111,6 +113,7 @@ class Worker:
         try:
             yield attempt
         finally:
+            self.carrier.end()
             self.heartbeat.held = None
             self.cache.let_go()
 

@@ -8,7 +8,20 @@ from .blobs import Blob, StagedPart, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
 from .identities import Identity
-from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
+from .jobs import (
+    ADAPTER,
+    ALLOWED,
+    DATASET,
+    FINAL,
+    HELD,
+    Job,
+    JobCheckpoint,
+    JobFile,
+    JobInput,
+    JobLog,
+    State,
+    WorkerNode,
+)
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import (
@@ -56,6 +69,7 @@ __all__ = [
     "Gate",
     "Identity",
     "Job",
+    "JobCheckpoint",
     "JobFile",
     "JobInput",
     "JobLog",

@@ -148,6 +148,23 @@ class JobFile(models.Model):
         return f"{self.role}: {self.name}"
 
 
+class JobCheckpoint(models.Model):
+    """A file of what a job goes on from when another worker takes it; the newest state only, read by workers alone."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="checkpoint")
+    path = models.CharField(max_length=300)
+    blob = models.ForeignKey("Blob", on_delete=models.PROTECT, related_name="+")
+    attempt = models.PositiveIntegerField(help_text="the attempt that left it")
+    stored_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "path"], name="job_checkpoint_unique")]
+        ordering = ["path"]
+
+    def __str__(self) -> str:
+        return f"checkpoint of job {self.job_id}: {self.path}"
+
+
 class JobLog(models.Model):
     """A line of a job's log, kept as long as HUB_KEEP_JOB_LOGS_DAYS says; the live stream repeats it."""
 

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection
 
 from hub.errors import Invalid
 from hub.models import UpkeepTask, clock
+from hub.services.upkeep import releases
 from hub.services.upkeep.leases import RUNNER, is_held, lease
 from hub.services.upkeep.schedule import SCHEDULE, GoOn, Task
 
@@ -23,21 +24,25 @@ log = logging.getLogger(__name__)
 
 
 def is_due() -> bool:
-    """True where a task's time has come and nobody is at work. A new task's time comes after one interval."""
+    """True where a task's time has come and nobody is at work. A new task's time comes after one interval.
+
+    Never where a later release has migrated the database: its processes do it.
+    """
     _note_new_tasks()
     due = UpkeepTask.objects.filter(name__in=SCHEDULE, next_at__lte=clock.now())
-    return due.exists() and not is_held(RUNNER)
+    return due.exists() and not is_held(RUNNER) and not releases.later()
 
 
 def run_due(go_on: GoOn = lambda: True, *, names: Sequence[str] | None = None) -> list[UpkeepTask] | None:
     """Run what is due, or the tasks of these names, due or not; their rows. None where another process is at it.
 
     `go_on` is asked between small steps; once it answers False, the task at work stops and is due again in a minute.
-    Invalid for a name that is not in the schedule.
+    Invalid for a name that is not in the schedule, Conflict on a database of a later release.
     """
     unknown = sorted(set(names or ()) - set(SCHEDULE))
     if unknown:
         raise Invalid(f"There is no task {unknown[0]!r}; choose from {', '.join(SCHEDULE)}.", field="name")
+    releases.require_newest("the upkeep")
     _note_new_tasks()
     with lease(RUNNER) as held:
         if held is None:

@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.databases import connection_settings
+from hub.shared.database import connection_settings
 from tests.hub.starting.hosts import Host, empty_database
 
 # 32 threads of the front, each with a query; half of them leave an answer half-read, as a slow reader of a download.
