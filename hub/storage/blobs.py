@@ -50,6 +50,12 @@ class BlobStore:
         self.name(sha256)
         return self._place.open(sha256)
 
+    def address(self, sha256: str, filename: str, seconds: int) -> str | None:
+        """A signed address where anyone may fetch this blob for so many seconds, as `filename`; None on a disk."""
+        self.name(sha256)
+        place = self._place
+        return place.address(sha256, filename, seconds) if isinstance(place, Objects) else None
+
     def local_path(self, sha256: str) -> Path | None:
         """Where the blob lies on this machine's disk; None if the storage is elsewhere."""
         name = self.name(sha256)

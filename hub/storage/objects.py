@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 
 from hub.storage.hashing import CHUNK, DIGEST, digest
 
@@ -67,6 +68,17 @@ class Objects:
         place = {"Bucket": self.storage.bucket_name, "Key": self.key(sha256)}
         client = self.client
         return RangedStream(sha256, lambda start, stop: client.get_object(**place, Range=f"bytes={start}-{stop - 1}"))
+
+    def address(self, sha256: str, filename: str, seconds: int) -> str:
+        """A signed address; it allows GET of this one object, with any Range."""
+        params = {
+            "Bucket": self.storage.bucket_name,
+            "Key": self.key(sha256),
+            "ResponseContentDisposition": content_disposition_header(True, filename),
+            "ResponseContentType": "application/octet-stream",
+            "ResponseCacheControl": "private, no-store",
+        }
+        return self.storage.signing_client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
     def delete(self, sha256: str) -> None:
         for key in (self.key(sha256), self._mark(sha256)):

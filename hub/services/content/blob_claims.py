@@ -15,7 +15,7 @@ def claim_blobs(entries: set[Entry]) -> None:
     for entry in ordered:
         try:
             size = blobs.size(entry.sha256)
-        except OSError:
+        except FileNotFoundError:
             raise gone(entry.sha256) from None
         if not size == entry.size == rows[entry.sha256].size:
             raise ValueError(f"blob {entry.sha256} has {size} bytes, said to have {entry.size}")
