@@ -93,13 +93,25 @@ class BlobStore:
         """An error where the store itself isn't there (an unmounted disk, no such bucket), not one without bytes."""
         self._place.require()
 
+    def ask(self) -> None:
+        """The store's error where it can't be read at this moment, or ever."""
+        self._place.ask()
+
     def answers(self) -> bool:
         """False while the store is away; a wrong key or a missing bucket is an answer."""
         try:
-            self.require()
+            self.ask()
         except Exception as error:
             return not faults.passing(error)
         return True
+
+    def trouble(self) -> str:
+        """What is wrong with the store for good, and what to set, as a sentence; "" where it can be used or is away."""
+        try:
+            self._place.probe()
+        except Exception as error:
+            return "" if faults.passing(error) else self._place.explain(error)
+        return ""
 
     @property
     def folder(self) -> Path | None:

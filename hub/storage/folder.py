@@ -68,10 +68,23 @@ class Folder:
             if not self.refresh(sha256):
                 self._place(temporary, sha256)
 
+    def ask(self) -> None:
+        """OSError where the disk can't be read; the folder is made with the first blob."""
+        self.root.exists()
+
     def require(self) -> None:
         """OSError where the folder isn't there: an unmounted disk, not a store without bytes."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"the blob store {self.root} is not there; is its disk mounted?")
+
+    def probe(self) -> None:
+        """Write as a blob would be written."""
+        with self._temporary() as temporary:
+            temporary.touch()
+
+    def explain(self, error: Exception) -> str:
+        """A sentence on why the folder can't be used."""
+        return f"The folder of STORAGE_URL, {self.root}, can't be written ({error}). Mount it, or let this user write."
 
     def walk(self) -> Iterator[str]:
         for first in _folders(self.root):

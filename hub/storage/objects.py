@@ -32,6 +32,21 @@ IN_MEMORY = 8 << 20
 SEEN = "seen"
 # Bytes stored or found this long ago are young enough for who finds them now.
 YOUNG = timedelta(hours=1)
+KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+REASONS = {
+    "NoSuchBucket": "there is no such bucket. Make it, or correct the name.",
+    "NoCredentialsError": f"no key is set. Set {KEYS}.",
+    "PartialCredentialsError": f"half of the key is set. Set {KEYS}.",
+    "InvalidAccessKeyId": f"the store does not know the key. Correct {KEYS}.",
+    "SignatureDoesNotMatch": f"the secret does not belong to the key. Correct {KEYS}.",
+    "ExpiredToken": "the key has expired. Set a new one.",
+    "AccessDenied": "the key may not list, read, write and delete there. Give it these rights.",
+    "403": "the key may not list, read, write and delete there. Give it these rights.",
+    "PermanentRedirect": "it is in another region. Set AWS_DEFAULT_REGION, or STORAGE_ENDPOINT.",
+    "AuthorizationHeaderMalformed": "it is in another region. Set AWS_DEFAULT_REGION.",
+    "RequestTimeTooSkewed": "the clocks of this host and of the store differ. Set the clock (NTP).",
+    "NoRegionError": "no region is set. Set AWS_DEFAULT_REGION.",
+}
 
 
 class WrongBytes(Exception):
@@ -114,9 +129,29 @@ class Objects:
         else:
             self._send(source, sha256)
 
-    def require(self) -> None:
-        """The store's error where the bucket can't be used."""
+    def ask(self) -> None:
+        """The store's error where the bucket isn't there, or can't be read."""
         self.client.head_bucket(Bucket=self.storage.bucket_name)
+
+    def require(self) -> None:
+        """The same: a bucket isn't made by the hub."""
+        self.ask()
+
+    def probe(self) -> None:
+        """Use the bucket as blobs do: list, write, read and delete."""
+        place = {"Bucket": self.storage.bucket_name, "Key": self.within("probe")}
+        self.client.list_objects_v2(Bucket=self.storage.bucket_name, Prefix=place["Key"], MaxKeys=1)
+        self.client.put_object(**place, Body=b"")
+        self.client.head_object(**place)
+        self.client.delete_object(**place)
+
+    def explain(self, error: Exception) -> str:
+        """A sentence on why the bucket can't be used, and what to set."""
+        where = f"the bucket {self.storage.bucket_name}" + (
+            f" at {self.storage.endpoint_url}" if self.storage.endpoint_url else ""
+        )
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "") or type(error).__name__
+        return f"STORAGE_URL names {where}, which can't be used: {REASONS.get(code, f'{error}.')} ({code})"
 
     def walk(self) -> Iterator[str]:
         for row in self._listed(self.within("")):
