@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import EndpointConnectionError, HTTPClientError
 from storages.backends.s3 import S3Storage
 
-CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 20, 3
+CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 30, 3
 CONNECTIONS = 64
 # Requests in a row without any answer, before the store counts as away; and for how long it does then.
 FAILURES, PAUSE_SECONDS = 3, 1.0
