@@ -5,7 +5,7 @@ file system or the bucket.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -44,6 +44,12 @@ class BlobStore:
         """Bytes of the blob; FileNotFoundError if it is not here."""
         self.name(sha256)
         return self._place.size(sha256)
+
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Bytes of each of these blobs that is here; in S3 several are asked for at once."""
+        for sha256 in digests:
+            self.name(sha256)
+        return self._place.sizes(digests)
 
     def open(self, sha256: str) -> BinaryIO:
         """A seekable binary stream of the blob, which reads only what is asked; FileNotFoundError if it is not here."""

@@ -31,6 +31,8 @@ class ObjectStorage(S3Storage):
         self.public_endpoint = public_endpoint
         self.client_config = self.client_config.merge(
             Config(
+                # Left open, addresses would be signed in the way of before 2014, which most stores refuse by now.
+                signature_version=self.signature_version or "s3v4",
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
                 retries={"mode": "standard", "total_max_attempts": TRIES},

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +29,13 @@ class Folder:
 
     def size(self, sha256: str) -> int:
         return self.path(sha256).stat().st_size
+
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        found = {}
+        for sha256 in digests:
+            with contextlib.suppress(FileNotFoundError):
+                found[sha256] = self.size(sha256)
+        return found
 
     def open(self, sha256: str) -> BinaryIO:
         return self.path(sha256).open("rb")

@@ -14,7 +14,8 @@ import contextlib
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from hub.storage.client import ObjectStorage
 
 IN_MEMORY = 8 << 20
+ASKERS = 16  # requests at once about as many objects
 SEEN = "seen"
 # Bytes stored or found this long ago are young enough for who finds them now.
 YOUNG = timedelta(hours=1)
@@ -76,6 +78,14 @@ class Objects:
 
     def size(self, sha256: str) -> int:
         return self._found(sha256)["ContentLength"]
+
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        if len(digests) <= 1:
+            heads = [self._head(self.key(sha256)) for sha256 in digests]
+        else:
+            with ThreadPoolExecutor(min(ASKERS, len(digests))) as threads:
+                heads = list(threads.map(lambda sha256: self._head(self.key(sha256)), digests))
+        return {sha256: head["ContentLength"] for sha256, head in zip(digests, heads, strict=True) if head}
 
     def open(self, sha256: str) -> BinaryIO:
         from hub.storage.ranged import RangedStream
