@@ -123,14 +123,14 @@ class Bench:
         self.server, self.store, self.rate = server, store, rate
         self.folder = Path(tempfile.mkdtemp(dir=rate.DATA))
 
-    def cpu(self) -> float:
-        """CPU seconds of hub and store so far."""
+    def cpu(self) -> tuple[float, float]:
+        """CPU seconds of hub and of store so far."""
         fields = Path(f"/proc/{self.store.pid}/stat").read_text().rpartition(")")[2].split()
-        return self.server.cpu() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return self.server.cpu(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def run(self, program: str) -> tuple[float, float]:
-        """(wall seconds, CPU seconds of all) of a client in a process of its own."""
-        before = self.cpu()
+    def run(self, program: str) -> tuple[float, float, float, float]:
+        """Wall seconds, and CPU seconds of client, hub and store, of a client in a process of its own."""
+        hub, store = self.cpu()
         done = subprocess.run(
             [sys.executable, "-c", program],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -141,11 +141,12 @@ class Bench:
         if done.returncode:
             raise SystemExit(f"{done.stdout[-500:]}{done.stderr[-1500:]}")
         own, wall = map(float, done.stdout.split()[-2:])
-        return wall, own + self.cpu() - before
+        after = self.cpu()
+        return wall, own, after[0] - hub, after[1] - store
 
     def transfers(self, megabytes: int, rounds: int) -> list[dict]:
         """Rows of push, pull and GET beside boto3, in turns."""
-        found: dict[str, list[tuple[float, float]]] = {}
+        found: dict[str, list[tuple[float, ...]]] = {}
 
         def note(name: str, program: str) -> None:
             found.setdefault(name, []).append(self.run(program))
@@ -166,12 +167,15 @@ class Bench:
             note("pull raw", RAW.format(verb="down", path=self.folder / "raw", key=number))
             self.large = address, headers, length
         best = {name: [statistics.median(column) for column in zip(*each, strict=True)] for name, each in found.items()}
+        for name, (wall, *cpu) in best.items():
+            each = ", ".join(f"{who} {used:.2f}" for who, used in zip(("client", "hub", "store"), cpu, strict=True))
+            print(f"{name}: {wall:.2f} s; CPU seconds of {each}", flush=True)
         rows = []
         for ours, theirs in (("push", "push raw"), ("pull", "pull raw"), ("GET", "pull raw")):
             case, peer = f"{ours} of {megabytes} MB", "boto3 and SHA-256"
             wall, other = (megabytes / best[name][0] for name in (ours, theirs))
             rows.append(self.rate.row(case, peer, wall, other, "MB/s"))
-            mine, his = (1000 * best[name][1] / megabytes for name in (ours, theirs))
+            mine, his = (1000 * sum(best[name][1:]) / megabytes for name in (ours, theirs))
             rows.append(self.rate.row(f"{case}, client + hub + store", peer, mine, his, "CPU s/GB", less=True))
         return rows
 

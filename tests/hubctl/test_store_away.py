@@ -27,7 +27,7 @@ def hub(served, ada, bucket, monkeypatch):
     ManifestEntry.objects.create(revision=version.revisions.get(), path="large.bin", blob=blob)
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(transport, "pause", lambda attempt, retry_after=None: threading.Event().wait(0.1))
-    with Hub(served, make_token(ada)) as made:
+    with Hub(served, make_token(ada), timeout=5) as made:
         yield made
 
 
@@ -49,9 +49,9 @@ def test_a_pull_waits_for_a_store_that_is_away(hub, bucket, tmp_path):
 def test_a_pull_goes_on_where_the_store_died(hub, bucket, tmp_path):
     bucket.proxy.cut_after(4 << 20)
     back_in(bucket, 2.0)
-    bucket.asked.clear()
+    before = bucket.proxy.answered
     assert pull(hub, tmp_path) == LARGE
-    assert bucket.bytes_read() < 2 * len(LARGE), "what had come was not read again"
+    assert bucket.proxy.answered - before < 1.5 * len(LARGE), "what had come was not read again"
 
 
 def test_a_pull_by_redirect_waits_and_goes_on_as_well(hub, bucket, tmp_path, settings):
@@ -60,7 +60,8 @@ def test_a_pull_by_redirect_waits_and_goes_on_as_well(hub, bucket, tmp_path, set
     back_in(bucket)
     bucket.asked.clear()
     assert pull(hub, tmp_path) == LARGE
-    assert all(blobs.size(params["Key"].rpartition("/")[2]) < 1 << 20 for params in bucket.of("GetObject"))
+    by_hub = [params for params in bucket.of("GetObject") if "ResponseContentType" not in params]
+    assert not [one for one in by_hub if blobs.size(one["Key"].rpartition("/")[2]) >= 1 << 20]
 
 
 def test_a_push_waits_at_its_commit_and_is_published_once(hub, bucket, tmp_path):
@@ -85,7 +86,7 @@ def test_a_push_waits_at_its_commit_and_is_published_once(hub, bucket, tmp_path)
 def test_it_waits_no_longer_than_it_was_told_and_keeps_what_was_sent(hub, bucket, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "train.jsonl").write_bytes(b'{"prompt": "a", "answer": "b"}\n' * 10)
+    (folder / "train.jsonl").write_bytes(b'{"prompt": "a", "completion": "b"}\n' * 10)
     hub.transport.patience = 0.5
     bucket.proxy.cut()
     with pytest.raises(Unreachable, match="store can't be reached"):

@@ -69,9 +69,9 @@ def test_files_flow_by_ranges_and_an_outage_is_503_or_a_cut(hub, bucket):
             cut.read(len(LARGE))
 
     # It is away: every door says when to come back, and what needs no store is answered.
-    doors = [FILE, "/owner/sentiment/resolve/main/adapter_config.json", "/owner/sentiment/raw/main/README.md"]
+    doors = [FILE, "/owner/sentiment/resolve/main/adapter_config.json", "/owner/sentiment/raw/main/adapter_config.json"]
     for path in doors:
-        away = ask(hub.port, "GET", path, **({} if "raw" in path else hub.token))
+        away = ask(hub.port, "GET", path, **({} if "raw" in path else hub.token))  # a browser, at `raw`
         assert (away.status, "retry-after" in away.headers) == (503, True), (path, away)
     assert ask(hub.port, "GET", "/readyz").status == 503
     assert ask(hub.port, "GET", "/api/v1/repositories/owner/sentiment", **hub.token).status == 200

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 
 from hub.models import Blob, ManifestEntry, Repository
 from hub.storage import blobs
@@ -85,7 +85,7 @@ def test_the_internal_address_is_not_told(hub, settings, bucket):
 def test_a_folder_has_no_addresses(store, people, settings):
     settings.DOWNLOADS = "redirect"
     repository = factories.make_repository(people.owner, "sums", namespace=people.lab, kind="dataset")
-    row = b'{"prompt": "1+1", "answer": "2"}\n'
+    row = b'{"prompt": "1+1", "completion": "2"}\n'
     factories.publish(people.owner, repository, {"train.jsonl": row * 40_000})
     assert Api(people.owner).get("/repositories/datasets/lab/sums/files/main/train.jsonl").status_code == 200
 
@@ -100,7 +100,8 @@ def test_it_counts_as_a_download_once(hub):
     assert Repository.objects.get(name="sentiment").downloads == 1
 
 
-def test_the_stock_client_follows(hub, live_server, tmp_path):
+def test_the_stock_client_follows(hub, live_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     secret = Api(hub.owner).headers["Authorization"].removeprefix("Bearer ")
     got = hf_hub_download(
         "lab/sentiment", "large.bin", endpoint=live_server.url, token=secret, cache_dir=tmp_path / "cache"
