@@ -153,6 +153,9 @@ STORAGES = {
 }
 UPLOAD_FOLDER = HUB_DATA / "uploads"
 CARD_CACHE = HUB_DATA / "cards"
+DOWNLOADS = env("HUB_DOWNLOADS", "stream")
+if DOWNLOADS not in ("stream", "redirect"):
+    raise ImproperlyConfigured(f"HUB_DOWNLOADS={DOWNLOADS!r}: use 'stream' or 'redirect'")
 MAX_FILE_BYTES = env_int("HUB_MAX_FILE_MB", 20_000) * 1_000_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5_000_000
 STATIC_URL = "static/"

@@ -16,7 +16,7 @@ from hubctl.errors import Refused
 from hubctl.importing.base_calls import Bases
 from hubctl.people import People
 from hubctl.requests import DATASETS, job_body, part_query, plain, ref_part, split, version_path
-from hubctl.transport import Transport
+from hubctl.transport import AWAY_SECONDS, Transport
 
 if TYPE_CHECKING:
     from hubctl.companions import Companions
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 
 class Hub(Bases, People):
-    """One hub and one user. `token` is needed for anything private and for writing."""
+    """One hub and one user. `token` is needed for anything private and for writing. A hub that says that it can't
+    answer now is asked again for `patience` seconds."""
 
-    def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
-        self.transport = Transport(url, token, timeout=timeout)
+    def __init__(
+        self, url: str, token: str | None = None, *, timeout: float = 60.0, patience: float = AWAY_SECONDS
+    ) -> None:
+        self.transport = Transport(url, token, timeout=timeout, patience=patience)
         self.url = self.transport.url
 
     def __enter__(self) -> "Hub":

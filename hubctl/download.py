@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hubctl.errors import Refused
-from hubctl.transport import TRIES, pause
+from hubctl.errors import Away, Refused
+from hubctl.transport import Waiting
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -86,10 +86,11 @@ def digest(path: Path) -> Any:
 
 
 def _download(hub: "Hub", address: str, part: Path, row: dict[str, Any], moved: Moved) -> None:
-    """Append to `part` until it holds `size` bytes; a cut connection is taken up again."""
+    """Append to `part` until it holds `size` bytes; a cut connection is taken up again, a hub or store that is away
+    is waited for."""
     import httpx
 
-    failures = 0
+    waiting = Waiting(hub.transport)
     while True:
         have = part.stat().st_size if part.exists() else 0
         if have > row["size"]:
@@ -101,12 +102,10 @@ def _download(hub: "Hub", address: str, part: Path, row: dict[str, Any], moved: 
             return
         try:
             _append(hub, address, part, have, row, moved)
-        except httpx.TransportError as error:
-            grown = part.exists() and part.stat().st_size > have
-            failures = 1 if grown else failures + 1
-            if failures >= TRIES:
-                raise hub.transport.unreachable(error) from None
-            pause(failures)
+        except (httpx.TransportError, Away) as error:
+            if part.exists() and part.stat().st_size > have:
+                waiting.went_on()
+            waiting.again(error)
 
 
 def _append(hub: "Hub", address: str, part: Path, have: int, row: dict[str, Any], moved: Moved) -> None:

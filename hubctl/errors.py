@@ -61,6 +61,12 @@ class Unreachable(HubctlError):
     exit_code = 6
 
 
+class Away(Unreachable):
+    """The hub, or a part that it needs, can't answer now and says that it will; `retry_after` in seconds, as text."""
+
+    retry_after: str | None = None
+
+
 def from_problem(status: int, body: Any, url: str) -> HubctlError:
     """The error for an answer of 400 or above; `body` is the parsed application/problem+json where there is one."""
     problem = body if isinstance(body, dict) else {}
@@ -69,7 +75,8 @@ def from_problem(status: int, body: Any, url: str) -> HubctlError:
     if str(facts.get("page", "")).startswith("/"):
         # The hub names a page of its own that mends it, by its path.
         facts["page"] = url.partition("/api/")[0] + facts["page"]
-    kind = {401: Forbidden, 403: Forbidden, 404: NotFound}.get(status, Refused)
+    kinds = {401: Forbidden, 403: Forbidden, 404: NotFound, 502: Away, 503: Away, 504: Away}
+    kind = kinds.get(status, Refused)
     if status >= 500 and not problem:
         detail = f"the hub failed with {status} for {url}; its log says why"
     facts["status"] = status

@@ -1,14 +1,19 @@
 """One HTTP conversation with a hub: the token, retries of what may be repeated, problem answers as errors.
 
+A hub that gives no answer is tried a few times; one that says "later" (503), because its database or store is away, is
+waited for, three minutes or as long as `patience` says.
+
 httpx is imported at the first request, so that `hubctl --help` starts without it.
 """
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hubctl.errors import HubctlError, Unreachable, from_problem
+from hubctl.errors import Away, HubctlError, Unreachable, from_problem
 
 if TYPE_CHECKING:
     import httpx
@@ -17,15 +22,18 @@ API = "/api/v1"
 RETRIED = frozenset({429, 502, 503, 504})
 TRIES = 5
 PAUSE = 0.2
+AWAY_SECONDS = 180.0
 
 
 class Transport:
     """Requests below `url`/api/v1. GET, PUT and DELETE are tried `TRIES` times with growing pauses, POST once."""
 
-    def __init__(self, url: str, token: str | None = None, *, timeout: float = 60.0) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, *, timeout: float = 60.0, patience: float = AWAY_SECONDS
+    ) -> None:
         self.url = url.rstrip("/")
         self.token = token
-        self.timeout = timeout
+        self.timeout, self.patience = timeout, patience
         self._client: httpx.Client | None = None
 
     @property
@@ -65,7 +73,8 @@ class Transport:
 
         may_repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
         last = TRIES - 1 if may_repeat else 0
-        for attempt in range(last + 1):
+        until = time.monotonic() + self.patience
+        for attempt in itertools.count():
             try:
                 response = self.client.request(method, self.address(path), **options)
             except httpx.InvalidURL as error:
@@ -75,12 +84,13 @@ class Transport:
                     f"{self.url!r} is not the address of a hub: begin it with http:// or https://"
                 ) from None
             except httpx.TransportError as error:
-                if attempt == last:
+                if attempt >= last:
                     raise self.unreachable(error) from None
                 pause(attempt)
                 continue
-            if response.status_code in RETRIED and attempt < last:
-                pause(attempt, response.headers.get("retry-after"))
+            waits = may_repeat and says_later(response) and time.monotonic() < until
+            if waits or (response.status_code in RETRIED and attempt < last):
+                pause(min(attempt, TRIES), response.headers.get("retry-after"))
                 continue
             return self.parsed(response)
 
@@ -93,13 +103,27 @@ class Transport:
             if response.is_success:
                 raise HubctlError(f"{self.url} answers, but not as a hub: is the address right?") from None
         if response.status_code >= 400 or response.has_redirect_location:
-            raise from_problem(response.status_code, body, str(response.url))
+            error = from_problem(response.status_code, body, str(response.url))
+            if isinstance(error, Away):
+                error.retry_after = response.headers.get("retry-after")
+            raise error
         return body
 
     @contextmanager
     def stream(self, path: str, *, headers: dict[str, str], **options: Any) -> Iterator["httpx.Response"]:
-        """A GET whose body is read piece by piece; raises like `json` for 400 and above."""
+        """A GET whose body is read piece by piece; raises like `json` for 400 and above.
+
+        A hub that sends us to its store (302) has signed that address: the token stays behind, a Range goes along.
+        """
         with self.client.stream("GET", self.address(path), headers=headers, **options) as response:
+            if response.status_code == 302:
+                away = self.client.build_request("GET", response.headers["location"], headers=headers)
+                away.headers.pop("Authorization", None)
+                with contextlib.closing(self.client.send(away, stream=True)) as stored:
+                    if stored.status_code >= 400 or stored.has_redirect_location:
+                        raise _not_from_store(stored)
+                    yield stored
+                return
             if response.status_code >= 400 or response.has_redirect_location:
                 response.read()
                 self.parsed(response)
@@ -111,6 +135,44 @@ class Transport:
 
         why = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or repr(error)
         return Unreachable(f"{self.url} can't be reached: {why}. Is the hub running, and the address right?")
+
+
+def says_later(response: "httpx.Response") -> bool:
+    """True for a hub that knows what is away, and asks to come back."""
+    return response.status_code == 503 and "retry-after" in response.headers
+
+
+def _not_from_store(response: "httpx.Response") -> HubctlError:
+    """The error for a store that refuses an address of the hub's. One that is too old is signed anew the next time."""
+    where = f"{response.url.scheme}://{response.url.netloc.decode()}"
+    message = f"the hub's store at {where} answered {response.status_code} for an address that the hub had signed."
+    return Away(message, code="store.refused", status=response.status_code)
+
+
+class Waiting:
+    """How long one transfer waits: `TRIES` failures in a row without an answer, and the patience of "later"."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.went_on()
+
+    def went_on(self) -> None:
+        """Bytes have come or gone: it counts anew."""
+        self._failures, self._times = 0, 0
+        self._until = time.monotonic() + self._transport.patience
+
+    def again(self, error: Exception) -> None:
+        """Pause before the next try; raises where there is none."""
+        self._times += 1
+        if isinstance(error, Away):
+            if time.monotonic() > self._until:
+                raise error
+            pause(min(self._times, TRIES), error.retry_after)
+            return
+        self._failures += 1
+        if self._failures >= TRIES:
+            raise self._transport.unreachable(error) from None
+        pause(self._failures)
 
 
 def ask_again(code: str, ask: Callable[[], Any], *, seconds: float) -> Any:

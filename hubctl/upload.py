@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hubctl.config import cache_folder, read_json, write_private
-from hubctl.errors import HubctlError, NotFound, Refused
+from hubctl.errors import Away, HubctlError, NotFound, Refused
 from hubctl.folders.pick import pick
 from hubctl.folders.renaming import mended
 from hubctl.folders.rules import kind_of
 from hubctl.requests import DATASETS, plain
-from hubctl.transport import TRIES, pause
+from hubctl.transport import Waiting, pause
 
 if TYPE_CHECKING:
     from hubctl.client import Hub
@@ -127,7 +127,7 @@ def send_all(
     """Begin the upload at the address `to`, or take up the one that was cut; send what the hub lacks; `end` it."""
     wanted = {"files": [file.entry() for file in files], **wanted}
     note = cache_folder() / "uploads" / f"{_digest(hub.url, to, wanted)}.json"
-    upload = _resumed(hub, note) or hub.transport.json("POST", f"{to}/uploads", json=wanted)
+    upload = _resumed(hub, note) or hub.transport.json("POST", f"{to}/uploads", json=wanted, repeat=True)
     write_private(note, {"id": upload["id"], "url": hub.url, "repository": to.rpartition("repositories/")[2]})
     try:
         received = {row["path"]: row["received"] for row in upload["files"]}
@@ -185,22 +185,22 @@ def _resumed(hub: "Hub", note: Path) -> dict[str, Any] | None:
 
 
 def send(hub: "Hub", upload_id: str, file: LocalFile, received: int, moved: Moved) -> None:
-    """Send `file` from byte `received` on. A cut connection is taken up again where the hub stands."""
+    """Send `file` from byte `received` on. A cut connection is taken up again where the hub stands, and
+    a hub whose store is away is waited for."""
     import httpx
 
-    failures, most, largest = 0, PIECE, LARGEST
+    waiting, most, largest = Waiting(hub.transport), PIECE, LARGEST
     moved(file.path, received, file.size)
     while received < file.size:
         piece = functools.partial(_send_piece, hub, upload_id, file, received, most, moved)
         try:
-            before, received, failures = received, _patiently(piece), 0
+            before, received = received, _patiently(piece)
+            waiting.went_on()
             largest = largest if received != before else PIECE
             most = min(GROWTH * most, largest)
-        except httpx.TransportError as error:
-            failures, most, largest = failures + 1, PIECE, PIECE
-            if failures >= TRIES:
-                raise hub.transport.unreachable(error) from None
-            pause(failures)
+        except (httpx.TransportError, Away) as error:
+            most = largest = PIECE
+            waiting.again(error)
             received = _where(hub, upload_id, file)
         moved(file.path, received, file.size)
 

@@ -24,6 +24,7 @@ SHARES = 8
 WATCHING_THREADS = 3
 # How long a thread that computes keeps the event loop waiting for the interpreter; Python's default is 5 ms.
 SWITCH_SECONDS = 0.001
+SECONDS_TO_RETRY = 2
 
 
 class Live(Protocol):
@@ -37,7 +38,10 @@ class Live(Protocol):
 
 
 class Front:
-    """`route_of(method, path)` says what the front must know of a route, see `hub.front.routes`; "" of most."""
+    """`route_of(method, path)` says what the front must know of a route, see `hub.front.routes`; "" of most.
+
+    `passing(error)` says in words what is wrong where an error passes by itself.
+    """
 
     def __init__(
         self,
@@ -46,8 +50,10 @@ class Front:
         *,
         route_of: Callable[[str, str], str] = lambda method, path: "",
         live: Live | None = None,
+        passing: Callable[[BaseException], str] = lambda error: "",
     ) -> None:
         self.application, self.limits, self.route_of, self.live = application, limits, route_of, live
+        self.passing = passing
         self.listening = False
         self.caps = Caps(limits)
         half = limits.memory // 2
@@ -92,6 +98,13 @@ class Front:
             await request.refuse(refused, send)
         except Gone:
             pass
-        except Exception:
-            log.exception("The front failed at %s %s", scope["method"], scope["path"])
-            await request.refuse(Refused(500, "internal", "Something broke on our side; try again."), send)
+        except Exception as error:
+            await request.refuse(self._broken(error, scope), send)
+
+    def _broken(self, error: Exception, scope: dict) -> Refused:
+        """What is said where the application broke outside its own answers, as in the middle of a file."""
+        if fault := self.passing(error):
+            log.warning("%s %s: %s: %s", scope["method"], scope["path"], fault, error)
+            return Refused(503, "away", f"{fault}. Try again in a moment.", retry_after=SECONDS_TO_RETRY)
+        log.error("The front failed at %s %s", scope["method"], scope["path"], exc_info=error)
+        return Refused(500, "internal", "Something broke on our side; try again.")

@@ -19,8 +19,6 @@ from hub.storage import blobs
 OK, AWAY, BEHIND = "ok", "away", "behind"
 # Without these nothing can be served. Without the broker pages, pushes and downloads go on, and jobs wait.
 NEEDED = ("database", "migrations", "store")
-# Any digest will do: the store must answer whether it has it.
-PROBE = "0" * 64
 SECONDS_KEPT = 1.0
 
 log = logging.getLogger(__name__)
@@ -75,7 +73,7 @@ def _migrations() -> str:
 
 def _store() -> str:
     try:
-        blobs.exists(PROBE)
+        blobs.ask()
     except Exception as error:  # each storage has errors of its own
         log.warning("not ready, the store is away: %s", error)
         return AWAY

@@ -5,7 +5,7 @@ file system or the bucket.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -45,10 +45,22 @@ class BlobStore:
         self.name(sha256)
         return self._place.size(sha256)
 
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Bytes of each of these blobs that is here; in S3 several are asked for at once."""
+        for sha256 in digests:
+            self.name(sha256)
+        return self._place.sizes(digests)
+
     def open(self, sha256: str) -> BinaryIO:
         """A seekable binary stream of the blob, which reads only what is asked; FileNotFoundError if it is not here."""
         self.name(sha256)
         return self._place.open(sha256)
+
+    def address(self, sha256: str, filename: str, seconds: int) -> str | None:
+        """A signed address where anyone may fetch this blob for so many seconds, as `filename`; None on a disk."""
+        self.name(sha256)
+        place = self._place
+        return place.address(sha256, filename, seconds) if isinstance(place, Objects) else None
 
     def local_path(self, sha256: str) -> Path | None:
         """Where the blob lies on this machine's disk; None if the storage is elsewhere."""
@@ -87,13 +99,25 @@ class BlobStore:
         """An error where the store itself isn't there (an unmounted disk, no such bucket), not one without bytes."""
         self._place.require()
 
+    def ask(self) -> None:
+        """The store's error where it can't be read at this moment, or ever."""
+        self._place.ask()
+
     def answers(self) -> bool:
         """False while the store is away; a wrong key or a missing bucket is an answer."""
         try:
-            self.require()
+            self.ask()
         except Exception as error:
             return not faults.passing(error)
         return True
+
+    def trouble(self) -> str:
+        """What is wrong with the store for good, and what to set, as a sentence; "" where it can be used or is away."""
+        try:
+            self._place.probe()
+        except Exception as error:
+            return "" if faults.passing(error) else self._place.explain(error)
+        return ""
 
     @property
     def folder(self) -> Path | None:

@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import EndpointConnectionError, HTTPClientError
 from storages.backends.s3 import S3Storage
 
-CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 20, 3
+CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 30, 3
 CONNECTIONS = 64
 # Requests in a row without any answer, before the store counts as away; and for how long it does then.
 FAILURES, PAUSE_SECONDS = 3, 1.0
@@ -31,6 +31,8 @@ class ObjectStorage(S3Storage):
         self.public_endpoint = public_endpoint
         self.client_config = self.client_config.merge(
             Config(
+                # Left open, addresses would be signed in the way of before 2014, which most stores refuse by now.
+                signature_version=self.signature_version or "s3v4",
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
                 retries={"mode": "standard", "total_max_attempts": TRIES},

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +29,13 @@ class Folder:
 
     def size(self, sha256: str) -> int:
         return self.path(sha256).stat().st_size
+
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        found = {}
+        for sha256 in digests:
+            with contextlib.suppress(FileNotFoundError):
+                found[sha256] = self.size(sha256)
+        return found
 
     def open(self, sha256: str) -> BinaryIO:
         return self.path(sha256).open("rb")
@@ -68,10 +75,23 @@ class Folder:
             if not self.refresh(sha256):
                 self._place(temporary, sha256)
 
+    def ask(self) -> None:
+        """OSError where the disk can't be read; the folder is made with the first blob."""
+        self.root.exists()
+
     def require(self) -> None:
         """OSError where the folder isn't there: an unmounted disk, not a store without bytes."""
         if not self.root.is_dir():
             raise FileNotFoundError(f"the blob store {self.root} is not there; is its disk mounted?")
+
+    def probe(self) -> None:
+        """Write as a blob would be written."""
+        with self._temporary() as temporary:
+            temporary.touch()
+
+    def explain(self, error: Exception) -> str:
+        """A sentence on why the folder can't be used."""
+        return f"The folder of STORAGE_URL, {self.root}, can't be written ({error}). Mount it, or let this user write."
 
     def walk(self) -> Iterator[str]:
         for first in _folders(self.root):

@@ -14,13 +14,15 @@ import contextlib
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 
 from hub.storage.hashing import CHUNK, DIGEST, digest
 
@@ -28,9 +30,25 @@ if TYPE_CHECKING:
     from hub.storage.client import ObjectStorage
 
 IN_MEMORY = 8 << 20
+ASKERS = 16  # requests at once about as many objects
 SEEN = "seen"
 # Bytes stored or found this long ago are young enough for who finds them now.
 YOUNG = timedelta(hours=1)
+KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+REASONS = {
+    "NoSuchBucket": "there is no such bucket. Make it, or correct the name.",
+    "NoCredentialsError": f"no key is set. Set {KEYS}.",
+    "PartialCredentialsError": f"half of the key is set. Set {KEYS}.",
+    "InvalidAccessKeyId": f"the store does not know the key. Correct {KEYS}.",
+    "SignatureDoesNotMatch": f"the secret does not belong to the key. Correct {KEYS}.",
+    "ExpiredToken": "the key has expired. Set a new one.",
+    "AccessDenied": "the key may not list, read, write and delete there. Give it these rights.",
+    "403": "the key may not list, read, write and delete there. Give it these rights.",
+    "PermanentRedirect": "it is in another region. Set AWS_DEFAULT_REGION, or STORAGE_ENDPOINT.",
+    "AuthorizationHeaderMalformed": "it is in another region. Set AWS_DEFAULT_REGION.",
+    "RequestTimeTooSkewed": "the clocks of this host and of the store differ. Set the clock (NTP).",
+    "NoRegionError": "no region is set. Set AWS_DEFAULT_REGION.",
+}
 
 
 class WrongBytes(Exception):
@@ -61,12 +79,31 @@ class Objects:
     def size(self, sha256: str) -> int:
         return self._found(sha256)["ContentLength"]
 
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        if len(digests) <= 1:
+            heads = [self._head(self.key(sha256)) for sha256 in digests]
+        else:
+            with ThreadPoolExecutor(min(ASKERS, len(digests))) as threads:
+                heads = list(threads.map(lambda sha256: self._head(self.key(sha256)), digests))
+        return {sha256: head["ContentLength"] for sha256, head in zip(digests, heads, strict=True) if head}
+
     def open(self, sha256: str) -> BinaryIO:
         from hub.storage.ranged import RangedStream
 
         place = {"Bucket": self.storage.bucket_name, "Key": self.key(sha256)}
         client = self.client
         return RangedStream(sha256, lambda start, stop: client.get_object(**place, Range=f"bytes={start}-{stop - 1}"))
+
+    def address(self, sha256: str, filename: str, seconds: int) -> str:
+        """A signed address; it allows GET of this one object, with any Range."""
+        params = {
+            "Bucket": self.storage.bucket_name,
+            "Key": self.key(sha256),
+            "ResponseContentDisposition": content_disposition_header(True, filename),
+            "ResponseContentType": "application/octet-stream",
+            "ResponseCacheControl": "private, no-store",
+        }
+        return self.storage.signing_client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
     def delete(self, sha256: str) -> None:
         for key in (self.key(sha256), self._mark(sha256)):
@@ -102,9 +139,29 @@ class Objects:
         else:
             self._send(source, sha256)
 
-    def require(self) -> None:
-        """The store's error where the bucket can't be used."""
+    def ask(self) -> None:
+        """The store's error where the bucket isn't there, or can't be read."""
         self.client.head_bucket(Bucket=self.storage.bucket_name)
+
+    def require(self) -> None:
+        """The same: a bucket isn't made by the hub."""
+        self.ask()
+
+    def probe(self) -> None:
+        """Use the bucket as blobs do: list, write, read and delete."""
+        place = {"Bucket": self.storage.bucket_name, "Key": self.within("probe")}
+        self.client.list_objects_v2(Bucket=self.storage.bucket_name, Prefix=place["Key"], MaxKeys=1)
+        self.client.put_object(**place, Body=b"")
+        self.client.head_object(**place)
+        self.client.delete_object(**place)
+
+    def explain(self, error: Exception) -> str:
+        """A sentence on why the bucket can't be used, and what to set."""
+        where = f"the bucket {self.storage.bucket_name}" + (
+            f" at {self.storage.endpoint_url}" if self.storage.endpoint_url else ""
+        )
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "") or type(error).__name__
+        return f"STORAGE_URL names {where}, which can't be used: {REASONS.get(code, f'{error}.')} ({code})"
 
     def walk(self) -> Iterator[str]:
         for row in self._listed(self.within("")):

@@ -127,7 +127,9 @@ class RangedStream(io.RawIOBase):
         for tries in range(1, TRIES + 1):
             try:
                 answer = self._fetch(0, HEAD)
-                return int(answer["ContentRange"].rpartition("/")[2]), answer["Body"].read()
+                # A store may answer for an object without bytes as if no range had been asked for.
+                size = answer.get("ContentRange", "").rpartition("/")[2] or answer["ContentLength"]
+                return int(size), answer["Body"].read()
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
                 if code == "InvalidRange":

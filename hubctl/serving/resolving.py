@@ -145,7 +145,7 @@ class Resolver:
             from hubctl.client import Hub
 
             try:
-                with Hub(self.hub.url) as everyone:
+                with Hub(self.hub.url, patience=self.hub.transport.patience) as everyone:
                     self.known[name] = everyone.base(name)
             except NotFound:
                 return None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NAME = "Adapter hub"
 
+SECONDS_FOR_HUB = 10.0  # then what the cache has serves
+
 
 def server(given: str) -> str:
     """The hub's word for a vLLM of this version: from 0.32 on it reads the patterns of a config."""
@@ -47,7 +49,7 @@ def from_environment(vllm: str) -> Resolver | None:
     cache = Path(os.environ.get("HUBCTL_VLLM_CACHE") or cache_folder() / "vllm").expanduser()
     uniform = choice(os.environ.get("HUBCTL_VLLM_UNIFORM") or "auto")
     base = os.environ.get("HUBCTL_VLLM_BASE") or None
-    return Resolver(Hub(*current()), cache, allow, server(vllm), base, uniform)
+    return Resolver(Hub(*current(), patience=SECONDS_FOR_HUB), cache, allow, server(vllm), base, uniform)
 
 
 def register() -> None:

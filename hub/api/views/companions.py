@@ -12,7 +12,7 @@ from hub.api.schema import paged
 from hub.api.view import View
 from hub.api.views.files import BYTES, RANGE
 from hub.http.bodies import body_stream
-from hub.http.file_responses import blob_response
+from hub.http.file_responses import blob_response, gives_bytes
 from hub.models import Companion, Visibility
 from hub.services.content import companions
 from hub.services.noting import note_download
@@ -88,7 +88,7 @@ class OneCompanion(View):
         repository = access.repository(self.viewer, namespace, name)
         found = access.companion(self.viewer, repository, kind, companion)
         response = blob_response(request._request, found.blob, found.name)
-        if request.method == "GET" and response.status_code in (200, 206):
+        if gives_bytes(request, response):
             which = {"path": f"{found.kind}/{found.name}", "revision": found.blob_id, "visibility": found.visibility}
             note_download(actor=self.viewer.user, repository=repository, **which)
         return response

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from hub import access, queries
 from hub.api.view import DOWNLOAD, View
-from hub.http.file_responses import bytes_response
+from hub.http.file_responses import bytes_response, gives_bytes
 from hub.services.content.downloads import count_download
 from hub.services.content.forms import FORMS, Asked, file_of, part_of
 from hub.services.noting import note_download
@@ -87,7 +87,7 @@ class File(View):
         revision = access.resolve(access.repository(self.viewer, namespace, name, "files"), ref)
         found = file_of(self.viewer, revision, path, Asked.of(request.query_params))
         response = bytes_response(request._request, found.content, path)
-        if request.method == "GET" and response.status_code in (200, 206):
+        if gives_bytes(request, response):
             count_download(repository=found.repository, path=path, start=response.start, counts=found.counts)
             note_download(actor=self.viewer.user, repository=found.repository, path=path, revision=revision.oid)
         return response

@@ -1,7 +1,7 @@
 """A file's bytes by revision and path: `/ns/name/resolve/REV/PATH` for clients, `…/raw/REV/PATH` for pages as well.
 
 ETag is git's SHA-1 of the file, of an LFS file its SHA-256; X-Repo-Commit names the revision, in refusals too, so that
-clients remember what isn't there. Bytes are never compressed and never redirected.
+clients remember what isn't there. Bytes are never compressed; HEAD is answered here, GET may lead to the store.
 """
 
 from django.http import HttpResponsePermanentRedirect
@@ -13,7 +13,7 @@ from hub.hf.places import DATASETS, MODELS, PREFIX, Place, place, split
 from hub.hf.refusals import RepositoryMissing, refusal_of
 from hub.hf.view import View
 from hub.http.authentication import SessionAuthentication, TokenAuthentication
-from hub.http.file_responses import Content, bytes_response, picture_type
+from hub.http.file_responses import Content, bytes_response, gives_bytes, picture_type
 from hub.models import Revision
 from hub.names import split_place
 from hub.services.commits.attributes import FILE
@@ -50,8 +50,8 @@ class File(View):
             raise
         git = _git(revision, path, made.content) if asked == Asked() else None
         response = bytes_response(self.request._request, made.content, path, etag=git.etag if git else None)
-        if self.request.method == "GET" and response.status_code in (200, 206):
-            self.note(made, path, revision, response.start, whole=response.status_code == 200)
+        if gives_bytes(self.request, response):
+            self.note(made, path, revision, response.start, whole=response.whole)
         response[COMMIT] = revision.oid
         for header, value in linked(git).items():
             response[header] = value

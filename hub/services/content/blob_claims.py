@@ -12,11 +12,10 @@ def claim_blobs(entries: set[Entry]) -> None:
     rows = _locked_rows(ordered)
     if len(rows) < len(ordered):  # a row that the collector was deleting stood in the way; it is gone now
         rows = _locked_rows(ordered)
+    sizes = blobs.sizes([entry.sha256 for entry in ordered])
     for entry in ordered:
-        try:
-            size = blobs.size(entry.sha256)
-        except OSError:
-            raise gone(entry.sha256) from None
+        if (size := sizes.get(entry.sha256)) is None:
+            raise gone(entry.sha256)
         if not size == entry.size == rows[entry.sha256].size:
             raise ValueError(f"blob {entry.sha256} has {size} bytes, said to have {entry.size}")
 

@@ -210,3 +210,43 @@ def test_while_the_store_hangs_only_few_wait_for_it(bucket, monkeypatch):
         assert faults.is_stores(raised.value)
     assert len(asked) == client.FAILURES
     assert isinstance(raised.value, EndpointConnectionError)
+
+
+TROUBLE = {
+    "a missing bucket": ("NoSuchBucket", 404, "no such bucket. Make it"),
+    "an unknown key": ("InvalidAccessKeyId", 403, "Correct AWS_ACCESS_KEY_ID"),
+    "a wrong secret": ("SignatureDoesNotMatch", 403, "secret does not belong to the key"),
+    "too few rights": ("AccessDenied", 403, "Give it these rights"),
+    "another region": ("PermanentRedirect", 301, "AWS_DEFAULT_REGION"),
+    "what we have no words for": ("Strange", 400, "Strange"),
+}
+
+
+@pytest.mark.parametrize("case", TROUBLE)
+def test_what_is_wrong_for_good_is_said_in_words_with_what_to_set(bucket, monkeypatch, case):
+    assert blobs.trouble() == ""
+    code, status, words = TROUBLE[case]
+    error = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "ListObjectsV2")
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(objects.Objects, "probe", refuse)
+    said = blobs.trouble()
+    assert words in said and bucket.name in said and bucket.proxy.address in said
+    assert not faults.passing(error)
+
+
+def test_a_bucket_that_is_not_there_is_found_at_the_start_and_an_outage_is_no_trouble(bucket):
+    bucket.client.delete_bucket(Bucket=bucket.name)
+    assert "no such bucket" in blobs.trouble()
+    bucket.proxy.cut()
+    assert blobs.trouble() == ""
+
+
+def test_a_folder_that_can_not_be_written_is_found_at_the_start(store, settings):
+    (store / "file").write_bytes(b"")
+    options = {"location": str(store / "file" / "blobs")}
+    backend = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options}
+    settings.STORAGES = {**settings.STORAGES, "blobs": backend}
+    assert "can't be written" in blobs.trouble()

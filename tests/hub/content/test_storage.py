@@ -41,6 +41,8 @@ def test_bytes_come_back_under_their_sha256():
         stream.seek(8)
         assert stream.read(8) == DATA[:8]
     assert (blobs.exists(sha256), blobs.size(sha256)) == (True, len(DATA))
+    assert blobs.sizes([sha256, "0" * 64]) == {sha256: len(DATA)}
+    assert blobs.sizes([]) == {}
 
 
 @pytest.mark.usefixtures("anywhere")
