@@ -180,6 +180,7 @@ def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -
             if isinstance(error, NotFound):
                 raise
             # Somebody cleaned the disk between one step and the next.
+            staging.look_again(upload)
             refuse_incomplete(refresh(upload))
             log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
             raise lost("of a file") from error

@@ -14,7 +14,7 @@ from hub.errors import Conflict
 from hub.hf.views import lfs as views
 from hub.models import Arrival, ChunkStore, Membership, Token
 from hub.services import arrivals, quotas
-from hub.services.arrivals import stores, transfers
+from hub.services.arrivals import stores, transfer_files, transfers
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
 from tests.hub import factories
@@ -129,14 +129,14 @@ def test_the_same_file_sent_twice_at_once_is_taken_once(hf):
     href = action(batch(hf, entry))["href"]
     place = ChunkStore.objects.get()
     first = {"store": place, "entry": entry, "most": 70_000, "at": 0, "starts": True}
-    assert transfers.write(stream=io.BytesIO(DATA[:40_000]), **first) == 40_000
+    assert transfer_files.write(stream=io.BytesIO(DATA[:40_000]), **first) == 40_000
     assert put(hf, href, DATA).status_code == 200
     rest = {**first, "at": 40_000, "most": 30_000, "starts": False}
-    assert transfers.write(stream=io.BytesIO(DATA[40_000:]), **rest) == 30_000
+    assert transfer_files.write(stream=io.BytesIO(DATA[40_000:]), **rest) == 30_000
     assert transfers.complete(store=place, entry=entry) == Arrival.objects.get()
     Arrival.objects.all().delete()
     with pytest.raises(Conflict, match="from its begin"):
-        transfers.write(stream=io.BytesIO(DATA[40_000:]), **rest)
+        transfer_files.write(stream=io.BytesIO(DATA[40_000:]), **rest)
 
 
 def test_an_address_is_good_for_its_file_alone(hf):

@@ -5,6 +5,7 @@ then, the sender sends again, to any host.
 """
 
 import hashlib
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
@@ -56,27 +57,26 @@ class PartWriter:
         self._begin = at
         self._spool: IO[bytes] | None = None
         self._storing: Future[Made] | None = None
+        self._failure: BaseException | None = None
 
     def take(self, chunks: Sequence[bytes]) -> None:
-        """Take the next bytes, all of them or, with an error, none."""
-        if self.at - self._begin >= PART:
-            self._store()
-        disk.require_room()
-        if self._spool is None:
-            self._spool = tempfile.SpooledTemporaryFile(max_size=CHUNK, dir=settings.SPOOL_FOLDER)  # noqa: SIM115
+        """Take the next bytes, all of them or, with an error, none. After an error it only repeats that.
+
+        Objects end where a multiple of `PART` does.
+        """
+        self._refuse_after_failure()
+        begin = self.at
         try:
-            self._spool.writelines(chunks)
-        except BaseException:
-            self._spool.seek(self.at - self._begin)
-            self._spool.truncate()
+            disk.require_room()
+            for chunk in chunks:
+                self._collect(memoryview(chunk))
+        except BaseException as error:
+            self._failure, self.at = error, begin
             raise
-        for chunk in chunks:
-            self.at += len(chunk)
-            if self.sha256 is not None:
-                self.sha256.update(chunk)
 
     def finish(self) -> None:
         """Store all that was taken; it is safe then."""
+        self._refuse_after_failure()
         self._store()
         self._settle()
 
@@ -103,6 +103,23 @@ class PartWriter:
         """Stored bytes that stand before a part of `size` bytes and become one object with it; none here."""
         return b""
 
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _collect(self, data: memoryview) -> None:
+        while data:
+            fits = data[: (self._begin // PART + 1) * PART - self.at]
+            if self._spool is None:
+                self._spool = _spool()
+            self._spool.write(fits)
+            self.at += len(fits)
+            if self.sha256 is not None:
+                self.sha256.update(fits)
+            if self.at % PART == 0:
+                self._store()
+            data = data[len(fits) :]
+
     def _store(self) -> None:
         """Begin to store what is collected, once the part before it is safe."""
         self._settle()
@@ -111,25 +128,27 @@ class PartWriter:
         spool, size = self._spool, self.at - self._begin
         joined = self.before(size)
         if joined:
-            joined_spool = tempfile.SpooledTemporaryFile(max_size=CHUNK, dir=settings.SPOOL_FOLDER)  # noqa: SIM115
-            joined_spool.write(joined)
-            spool.seek(0)
-            while data := spool.read(CHUNK):
-                joined_spool.write(data)
-            spool.close()
-            spool = joined_spool
+            with spool as rest:
+                spool = _spool()
+                spool.write(joined)
+                rest.seek(0)
+                shutil.copyfileobj(rest, spool)
         upto = self.sha256.copy() if self.sha256 is not None else None
         made = Made(self._begin - len(joined), size + len(joined), uuid.uuid4(), upto)
         self._spool, self._begin = None, self.at
         self._storing = _threads().submit(_put, self.bucket, made, spool)
 
     def _settle(self) -> None:
-        """Wait for the part that is being stored, and note it. A failure stays: nothing more is taken."""
+        """Wait for the part that is being stored, and note it."""
         if self._storing is not None:
             made = self._storing.result()
             end = made.offset + made.size
             self.note(made, self.safe)
             self._storing, self.safe = None, end
+
+
+def _spool() -> IO[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=CHUNK, dir=settings.SPOOL_FOLDER)
 
 
 def _put(bucket: Bucket, made: Made, spool: IO[bytes]) -> Made:
