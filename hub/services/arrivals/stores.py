@@ -42,6 +42,11 @@ def in_bucket() -> bool:
     return bucket() is not None
 
 
+def require_room(size: int) -> None:
+    """DiskFull where there is no room for bytes that are about to come. A bucket's room is the store's own business."""
+    disk.require_room(0 if in_bucket() else size)
+
+
 def objects(store: ChunkStore) -> str:
     """What the names of its objects begin with, but for those of LFS parts, which have rows."""
     return f"{INCOMING}/xet/{store.pk.hex}/"
@@ -79,7 +84,7 @@ def touch(store: ChunkStore) -> None:
 
 def expect(store: ChunkStore, size: int) -> None:
     """Refuse now what could not be kept; QuotaExceeded `quota.staged_bytes`, DiskFull. Makes room where it can."""
-    disk.require_room(size)
+    require_room(size)
     try:
         quotas.require("staged_bytes", store.user, needed=size, hold=False)
     except QuotaExceeded:

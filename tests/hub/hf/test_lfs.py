@@ -56,6 +56,7 @@ def whole(sha256: str) -> bytes:
         return stream.read()
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_file_is_sent_checked_and_committed_and_then_need_not_be_sent(hf, repository):
     entry = entry_of(DATA)
     answer = batch(hf, entry)
@@ -73,6 +74,7 @@ def test_a_file_is_sent_checked_and_committed_and_then_need_not_be_sent(hf, repo
     assert not ChunkStore.objects.filter(closed_at=None).exists(), "The commit closes what its files came through."
 
 
+@pytest.mark.usefixtures("either_store")
 def test_parts_may_come_in_any_order_and_more_than_once(hf, monkeypatch):
     monkeypatch.setattr(views, "PART", 30_000)
     entry = entry_of(DATA)
@@ -94,6 +96,7 @@ def test_parts_may_come_in_any_order_and_more_than_once(hf, monkeypatch):
     assert whole(entry.sha256) == DATA
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_file_in_parts_is_only_taken_when_all_of_it_is_right(hf, monkeypatch):
     monkeypatch.setattr(views, "PART", 30_000)
     entry = entry_of(DATA)
@@ -111,6 +114,7 @@ def test_a_file_in_parts_is_only_taken_when_all_of_it_is_right(hf, monkeypatch):
     assert ChunkStore.objects.get().bytes == 0
 
 
+@pytest.mark.usefixtures("either_store")
 @pytest.mark.parametrize("sent", [bytes(70_000), DATA[:-1], DATA + b"x", b""], ids=["other", "short", "long", "empty"])
 def test_other_bytes_than_were_announced_are_refused_and_leave_nothing(hf, store, sent):
     entry = entry_of(DATA)

@@ -47,7 +47,7 @@ class Incoming(PartWriter):
         if said != here:
             # Begun when the site had a folder for its store; what was in it is on no other host.
             UploadFile.objects.filter(pk=file.pk, received=said).update(received=here)
-        self.file, self.joined = file, []
+        self.file = file
         self.parts = list(file.parts.order_by("offset"))
         super().__init__(bucket(), here, _known_of(file, self.parts), self._note)
 
@@ -77,6 +77,7 @@ class Incoming(PartWriter):
 
     def head(self, size: int) -> bytes:
         """The first bytes of the file."""
+        self._settle()
         stored = PartsFile(spans(self.file.parts.order_by("offset")))
         with stored.open() as stream:
             head = stream.read(size)
@@ -92,26 +93,25 @@ class Incoming(PartWriter):
         self.drop()
         discard(self.file)
 
-    def before(self, size: int) -> bytes:
+    def before(self, size: int) -> tuple[Sequence[StagedPart], bytes]:
         """The small parts at the file's end that become one with `size` bytes."""
-        self.joined = []
+        joined: list[StagedPart] = []
         for part in reversed(self.parts):
             if part.size >= LEAST_PART or part.size > size:
                 break
-            self.joined.insert(0, part)
+            joined.insert(0, part)
             size += part.size
         try:
-            return b"".join(map(self.bucket.read_span, spans(self.joined)))
+            return joined, b"".join(map(self.bucket.read_span, spans(joined)))
         except FileNotFoundError:  # Another host has been here: noting the part will say so.
-            self.joined = []
-            return b""
+            return (), b""
 
     def _note(self, made: Made, safe: int) -> None:
-        end, joined, new = made.offset + made.size, self.joined, None
+        end, new = made.offset + made.size, None
         with transaction.atomic():
             moved = UploadFile.objects.filter(pk=self.file.pk, received=safe).update(received=end)
             if moved and self._goes_on():
-                StagedPart.objects.filter(pk__in=[part.pk for part in joined]).delete()
+                StagedPart.objects.filter(pk__in=[part.pk for part in made.joined]).delete()
                 row = {"offset": made.offset, "size": made.size, "name": made.name, "sha256": made.sha256}
                 new = StagedPart.objects.create(file=self.file, **row)
             elif moved:
@@ -122,9 +122,9 @@ class Incoming(PartWriter):
             if row is not None:
                 raise wrong_offset(row.path, row.received, safe)
             return
-        self.parts = [*(part for part in self.parts if part not in joined), new]
+        self.parts = [*(part for part in self.parts if part not in made.joined), new]
         _remember(self.file, made)
-        release([part.name for part in joined])
+        release([part.name for part in made.joined])
 
     def _goes_on(self) -> bool:
         """Whether the last part is still the one that this one follows: else the file was begun anew meanwhile."""

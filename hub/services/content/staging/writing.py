@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,21 +18,26 @@ from typing import IO
 from django.conf import settings
 
 from hub import disk
+from hub.models import StagedPart
 from hub.services.content.staging.object_store import INCOMING, Bucket
 from hub.storage import CHUNK
 
 PART = 16 << 20
-STORING_AT_ONCE = 8
+AT_ONCE, OF_ALL = 3, 16  # parts on their way to the store, of one body and of all
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An object that was stored: the file's bytes from `offset` on. `upto` is the file's SHA-256 up to its end."""
+    """An object that was stored: the file's bytes from `offset` on. `upto` is the file's SHA-256 up to its end.
+
+    Those of its bytes that stood in the store before are of the parts `joined`, which it takes the place of.
+    """
 
     offset: int
     size: int
     name: uuid.UUID
     upto: "hashlib._Hash | None"
+    joined: Sequence[StagedPart] = ()
 
     @property
     def sha256(self) -> str:
@@ -56,7 +62,7 @@ class PartWriter:
         self.bucket, self.at, self.safe, self.sha256, self.note = bucket, at, at, sha256, note
         self._begin = at
         self._spool: IO[bytes] | None = None
-        self._storing: Future[Made] | None = None
+        self._storing: deque[Future[Made]] = deque()
         self._failure: BaseException | None = None
 
     def take(self, chunks: Sequence[bytes]) -> None:
@@ -68,6 +74,7 @@ class PartWriter:
         begin = self.at
         try:
             disk.require_room()
+            self._settle(until=lambda: not self._storing[0].done())
             for chunk in chunks:
                 self._collect(memoryview(chunk))
         except BaseException as error:
@@ -82,13 +89,13 @@ class PartWriter:
 
     def drop(self) -> None:
         """Forget what is not stored yet."""
-        if self._storing is not None:
-            self._storing.cancel()
-            self._storing = None
+        while self._storing:
+            self._storing.pop().cancel()
         if self._spool is not None:
             self._spool.close()
             self._spool = None
         self._begin = self.at = self.safe
+        self.sha256 = None
 
     def held(self) -> bytes:
         """What was taken and is not on its way to the store."""
@@ -99,9 +106,9 @@ class PartWriter:
         self._spool.seek(0, 2)
         return data
 
-    def before(self, size: int) -> bytes:
-        """Stored bytes that stand before a part of `size` bytes and become one object with it; none here."""
-        return b""
+    def before(self, size: int) -> tuple[Sequence[StagedPart], bytes]:
+        """The stored parts, and their bytes, that become one object with the `size` bytes after them; none here."""
+        return (), b""
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
@@ -121,30 +128,31 @@ class PartWriter:
             data = data[len(fits) :]
 
     def _store(self) -> None:
-        """Begin to store what is collected, once the part before it is safe."""
-        self._settle()
+        """Begin to store what is collected; a few parts are on their way at once."""
+        self._settle(until=lambda: len(self._storing) < AT_ONCE)
         if self._spool is None:
             return
         spool, size = self._spool, self.at - self._begin
-        joined = self.before(size)
+        # A part on its way is a large one.
+        joined, data = self.before(size) if not self._storing else ((), b"")
         if joined:
             with spool as rest:
                 spool = _spool()
-                spool.write(joined)
+                spool.write(data)
                 rest.seek(0)
                 shutil.copyfileobj(rest, spool)
         upto = self.sha256.copy() if self.sha256 is not None else None
-        made = Made(self._begin - len(joined), size + len(joined), uuid.uuid4(), upto)
+        made = Made(self._begin - len(data), size + len(data), uuid.uuid4(), upto, joined)
         self._spool, self._begin = None, self.at
-        self._storing = _threads().submit(_put, self.bucket, made, spool)
+        self._storing.append(_threads().submit(_put, self.bucket, made, spool))
 
-    def _settle(self) -> None:
-        """Wait for the part that is being stored, and note it."""
-        if self._storing is not None:
-            made = self._storing.result()
-            end = made.offset + made.size
+    def _settle(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Note the parts that are stored, in order: all, or `until` that says so. Waits for those that are not yet."""
+        while self._storing and not until():
+            made = self._storing[0].result()
             self.note(made, self.safe)
-            self._storing, self.safe = None, end
+            self.safe = made.offset + made.size
+            self._storing.popleft()
 
 
 def _spool() -> IO[bytes]:
@@ -160,4 +168,4 @@ def _put(bucket: Bucket, made: Made, spool: IO[bytes]) -> Made:
 
 @lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(STORING_AT_ONCE, thread_name_prefix="storing")
+    return ThreadPoolExecutor(OF_ALL, thread_name_prefix="storing")
