@@ -4,6 +4,7 @@ A part counts when its row is written, which is when it is told to the sender. W
 then, the sender sends again, to any host.
 """
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -90,7 +91,8 @@ class PartWriter:
     def drop(self) -> None:
         """Forget what is not stored yet."""
         while self._storing:
-            self._storing.pop().cancel()
+            if not (storing := self._storing.pop()).cancel():
+                storing.add_done_callback(self._take_back)
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -145,6 +147,11 @@ class PartWriter:
         made = Made(self._begin - len(data), size + len(data), uuid.uuid4(), upto, joined)
         self._spool, self._begin = None, self.at
         self._storing.append(_threads().submit(_put, self.bucket, made, spool))
+
+    def _take_back(self, storing: Future[Made]) -> None:
+        if storing.exception() is None:
+            with contextlib.suppress(Exception):  # It is a stray then.
+                self.bucket.delete([object_name(storing.result().name)])
 
     def _settle(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Note the parts that are stored, in order: all, or `until` that says so. Waits for those that are not yet."""
