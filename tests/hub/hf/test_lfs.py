@@ -108,7 +108,7 @@ def test_a_file_in_parts_is_only_taken_when_all_of_it_is_right(hf, monkeypatch):
     told = {"oid": entry.sha256, "parts": [{"partNumber": n, "etag": "x"} for n in (1, 2, 3)]}
     refused = hf.http.post(upload["href"], told, content_type="application/json")
     assert refused.status_code == 422
-    assert "SHA-256" in refused.json()["error"]
+    assert "announced" in refused.json()["error"]
     assert not blobs.exists(entry.sha256)
     assert not Arrival.objects.exists()
     assert ChunkStore.objects.get().bytes == 0
