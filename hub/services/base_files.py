@@ -95,6 +95,7 @@ def commit_base_upload(*, actor: User, upload: Upload, site_admin: bool | None =
             manifest, staged = _checked(base, rows)
             staging.keep({source: manifest[path] for path, source in staged.items()})
         except FileNotFoundError:  # Somebody cleaned the disk meanwhile.
+            staging.look_again(upload)
             refuse_incomplete(uploads.refresh(upload))
             raise lost("of a file") from None
         _store(actor, base, upload, manifest)

@@ -171,7 +171,7 @@ class TestDisk:
         if when == "before":
             lose()
         else:
-            place = (uploads.publishing, "check_change") if when == "checked" else (uploads.blobs, "add")
+            place = (uploads.publishing, "check_change") if when == "checked" else (staging.folders.blobs, "add")
             act = getattr(*place)
 
             def losing(*arguments, **more):

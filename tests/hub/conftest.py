@@ -9,6 +9,7 @@ import pytest
 from hub.models import BaseModel, Repository, User
 from hub.services.signing_in import throttle
 from tests.hub import factories
+from tests.hub.s3_hosts import hosts, s3_address, s3_session  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,14 @@ def store(settings, tmp_path) -> Path:
     settings.STORAGES = {**settings.STORAGES, "blobs": blobs}
     settings.UPLOAD_FOLDER = tmp_path / "uploads"
     return tmp_path
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either_store(request, store) -> str:
+    """The same in turn in a folder and in S3."""
+    if request.param == "bucket":
+        request.getfixturevalue("hosts")
+    return request.param
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ FILES = (
     "hub/test_parallel.py",
     "hub/test_outbox.py",
     "hub/starting/test_start.py",
+    "hub/content/staged/test_any_host.py",
     "attack/test_names_at_once.py",
     "attack/test_gone_at_once.py",
     "workers/test_dead_database.py",

@@ -133,13 +133,15 @@ class Object(View):
         store, entry, part, most = self._sending(oid, starts)
         at = 0 if starts else int(meta["HTTP_UPLOAD_OFFSET"])
         begin = PART * (part - 1) if part else 0
-        came = transfers.write(
-            store=store, entry=entry, at=begin + at, most=most - at, stream=body_stream(request), starts=starts
-        )
+        body = {"begin": begin, "at": at, "most": most, "stream": body_stream(request), "starts": starts}
+        goes_on = bool(meta.get("hub.more"))
+        followed = {"goes_on": goes_on, "onward": meta.get("hub.onward")}
+        came, onward = transfers.receive(store=store, entry=entry, **body, **followed)
         answer = Response({}, headers={"ETag": f'"{oid[:16]}-{part}"'})
-        if meta.get("hub.more"):
-            answer.onward = transfers.Onward(store, entry, begin, most)
-        elif not part:
+        answer.onward = onward
+        if goes_on:
+            return answer
+        if not part:
             transfers.complete(store=store, entry=entry)
         elif at + came != most:
             raise Invalid(f"Part {part} has {most:,} bytes, and {at + came:,} came. Send it again.", code=SIZE)

@@ -16,7 +16,8 @@ from hub import disk
 from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
 from hub.services.arrivals import receiving, stores
-from hub.services.arrivals.xorb_files import XorbFiles, temporary
+from hub.services.arrivals.xorb_files import XorbFiles
+from hub.services.arrivals.xorb_objects import XorbObjects
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK, blobs
 from hub.xet.errors import XetError
@@ -63,15 +64,14 @@ class ArrivingXorb:
         if length > MOST_OF_A_XORB:
             raise XetError("xorb_too_large", f"The xorb has {length:,} bytes; send at most {MAX_BODY:,}.", xorb=name)
         stores.expect(store, length)
-        self.store, self.xorbs, self.charged, self.came = store, XorbFiles(stores.folder(store)), 0, 0
+        self.store, self.xorbs, self.charged, self.came = store, _xorbs(store), 0, 0
         self.is_new = not self.xorbs.open(digest)
         self._lock, self._failure, self._files = threading.Lock(), None, contextlib.ExitStack()
         if self.is_new:
             stores.charge(store, length)
             self.charged = length
             try:
-                self.xorbs.folder.mkdir(parents=True, exist_ok=True)
-                self.part = self._files.enter_context(temporary(self.xorbs.folder))
+                self.part = self._files.enter_context(self.xorbs.part())
                 self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
             except BaseException:
                 self.close()
@@ -166,13 +166,9 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     if Arrival.objects.filter(user=actor, repository=repository, blob=entry.sha256, blob__size=entry.size).exists():
         # Made before: a small shard sent again and again must not cost its large file each time.
         return receiving.note(actor=actor, repository=repository, entry=entry)
-    xorbs = XorbFiles(stores.folder(store))
+    xorbs = _xorbs(store)
     try:
-        blocks = rebuild(file, xorbs.open, max_bytes=entry.size)
-        if whole := xorbs.whole(file):
-            blobs.add(whole, link=True, known=entry)
-        else:
-            blobs.put_proven(_watched(blocks), entry.sha256)
+        xorbs.make(file, _watched(rebuild(file, xorbs.open, max_bytes=entry.size)))
     except OSError as error:
         if disk.refusal_of(error):
             raise
@@ -183,6 +179,10 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     if blobs.folder is not None:
         stores.discharge(store, sum(xorbs.keep_within(entry.sha256, *run) for run in _runs(file)))
     return arrival
+
+
+def _xorbs(store: ChunkStore) -> XorbFiles | XorbObjects:
+    return XorbObjects(stores.objects(store)) if stores.in_bucket() else XorbFiles(stores.folder(store))
 
 
 def _runs(file: ShardFile) -> Iterator[tuple[bytes, int, int]]:

@@ -13,6 +13,7 @@ from hub import disk
 from hub.errors import Invalid
 from hub.models import Arrival, Repository, User
 from hub.services import quotas
+from hub.services.arrivals import stores
 from hub.services.content.blob_claims import claim_blobs
 from hub.services.content.manifest import Entry
 from hub.storage import DIGEST, blobs, digest
@@ -28,7 +29,7 @@ def expect_all(*, actor: User, repository: Repository, entries: Collection[Entry
     for entry in entries:
         _check(entry)
     sizes = {entry.sha256: entry.size for entry in entries}
-    disk.require_room(sum(sizes.values()))
+    stores.require_room(sum(sizes.values()))
     mine = Arrival.objects.filter(repository=repository, user=actor, blob__in=sizes)
     known = set(mine.values_list("blob", flat=True))
     if needed := sum(size for sha256, size in sizes.items() if sha256 not in known):

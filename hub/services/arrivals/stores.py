@@ -1,6 +1,7 @@
 """Chunk stores: where the bytes lie that a user is sending to a repository and that are no whole files yet.
 
-A store is a row and a folder of this machine: xorbs (`chunks`) and LFS files in parts (`transfers`). It is closed by
+A store is a row, and a folder of this machine or objects in the blobs' bucket, where any host finds them: xorbs
+(`chunks`) and LFS files in parts (`transfers`). It is closed by
 its user's commit, and by whatever in it can't be used: the next upload gets another store, with another address, as a
 client believes for good that an address has what it sent there. Uploads that are under way in a closed store go on;
 when nothing has come for a while, its bytes go. What was left open expires as uploads do.
@@ -20,8 +21,10 @@ from django.utils import timezone
 
 from hub import disk
 from hub.errors import NotFound, QuotaExceeded
-from hub.models import ChunkStore, Repository, User
+from hub.models import ChunkStore, Repository, StagedPart, User
 from hub.services import quotas
+from hub.services.content.staging.object_store import INCOMING, bucket
+from hub.services.content.staging.parts import release
 from hub.services.upkeep import batches
 
 # A closed store goes when nothing has come to it for this long; sooner where its user needs the room.
@@ -34,16 +37,32 @@ def folder(store: ChunkStore) -> Path:
     return Path(settings.UPLOAD_FOLDER) / str(store.pk)
 
 
+def in_bucket() -> bool:
+    """True where the bytes are objects in the blobs' bucket, and no folder of this machine."""
+    return bucket() is not None
+
+
+def require_room(size: int) -> None:
+    """DiskFull where there is no room for bytes that are about to come. A bucket's room is the store's own business."""
+    disk.require_room(0 if in_bucket() else size)
+
+
+def objects(store: ChunkStore) -> str:
+    """What the names of its objects begin with, but for those of LFS parts, which have rows."""
+    return f"{INCOMING}/xet/{store.pk.hex}/"
+
+
 def open_store(*, actor: User, repository: Repository) -> ChunkStore:
     """The user's open store for the repository; a new one where there is none, or where its bytes were swept."""
     sweep_closed(user=actor)
     for store in _of(actor, repository).order_by("-opened_at"):
-        if folder(store).is_dir():
+        if in_bucket() or folder(store).is_dir():
             touch(store)
             return store
         close(store)
     store = ChunkStore.objects.create(user=actor, repository=repository, touched_at=timezone.now())
-    folder(store).mkdir(parents=True, exist_ok=True)
+    if not in_bucket():
+        folder(store).mkdir(parents=True, exist_ok=True)
     return store
 
 
@@ -65,7 +84,7 @@ def touch(store: ChunkStore) -> None:
 
 def expect(store: ChunkStore, size: int) -> None:
     """Refuse now what could not be kept; QuotaExceeded `quota.staged_bytes`, DiskFull. Makes room where it can."""
-    disk.require_room(size)
+    require_room(size)
     try:
         quotas.require("staged_bytes", store.user, needed=size, hold=False)
     except QuotaExceeded:
@@ -110,10 +129,14 @@ def expire(*, dry_run: bool = False, go_on: Callable[[], bool] = lambda: True) -
 def _remove(store: ChunkStore, before, dry_run: bool) -> bool:
     if dry_run:
         return True
-    # The row first: from then on nobody writes there, and a folder without a row is swept as a stray.
+    parts = list(StagedPart.objects.filter(transfer__store=store).values_list("name", flat=True))
+    # The row first: from then on nobody writes there, and what is without a row is swept as a stray.
     gone = bool(ChunkStore.objects.filter(pk=store.pk, touched_at__lt=before).delete()[0])
     if gone:
         shutil.rmtree(folder(store), ignore_errors=True)
+    if gone and in_bucket():
+        release(parts)
+        bucket().delete([name for name, _ in bucket().walk(objects(store))])
     return gone
 
 

@@ -55,14 +55,26 @@ class XorbFiles:
             return None
         return RawXorb(index, file)
 
-    def whole(self, file: ShardFile) -> Path | None:
+    def part(self) -> contextlib.AbstractContextManager[Path]:
+        """A name for the bytes of a xorb that comes; gone at the end unless they are kept."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return temporary(self.folder)
+
+    def make(self, file: ShardFile, blocks: Iterator[bytes | memoryview]) -> None:
+        """Make the file a blob. `blocks` are its bytes, and an error in the end where they are not the file's."""
+        if whole := self._whole(file):
+            blobs.add(whole, link=True, known=(file.sha256, file.size))
+        else:
+            blobs.put_proven(blocks, file.sha256)
+
+    def _whole(self, file: ShardFile) -> Path | None:
         """The synced bytes of the file where it is one xorb from its first chunk to its last, and they are proven."""
-        terms = list(islice(file.terms(), 2))
-        if len(terms) != 1 or terms[0].start:
+        xorb = only_xorb(file)
+        if xorb is None:
             return None
         try:
-            proven = self._path(terms[0].xorb, "sha256").read_text()
-            with self._path(terms[0].xorb, "raw").open("rb") as raw:
+            proven = self._path(xorb, "sha256").read_text()
+            with self._path(xorb, "raw").open("rb") as raw:
                 if proven == file.sha256 and os.fstat(raw.fileno()).st_size == file.size:
                     os.fsync(raw.fileno())
                     return Path(raw.name)
@@ -101,6 +113,12 @@ class XorbFiles:
         with temporary(self.folder) as part:
             part.write_bytes(data)
             os.replace(part, path)
+
+
+def only_xorb(file: ShardFile) -> bytes | None:
+    """The xorb that the file begins with and that has all of it; None where there are several."""
+    terms = list(islice(file.terms(), 2))
+    return terms[0].xorb if len(terms) == 1 and not terms[0].start else None
 
 
 @contextlib.contextmanager

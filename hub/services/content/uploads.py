@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from composition.formats.content import SNIFF_BYTES, check_paths
-from hub.errors import Conflict, Invalid, NotFound
+from hub.errors import Conflict, HubError, Invalid, NotFound
 from hub.models import BaseModel, Repository, Upload, UploadFile, User, clock
 from hub.services import importing, protections, quotas
 from hub.services.audit import record
@@ -174,13 +174,16 @@ def commit_upload(*, actor: User, upload: Upload, may_protected: bool = False) -
             raise Conflict("This upload is of a base; commit it at /base-commit.", code="upload.other_kind")
         try:
             return _publish(actor, upload, may_protected)
-        except (FileNotFoundError, NotFound) as error:
+        except (FileNotFoundError, HubError) as error:
+            if isinstance(error, HubError) and error.code not in (gone().code, lost("").code):
+                raise
             if done := _done(upload):  # By a request that was slower than what holds an upload allows.
                 return done
-            if isinstance(error, NotFound):
-                raise
             # Somebody cleaned the disk between one step and the next.
+            staging.look_again(upload)
             refuse_incomplete(refresh(upload))
+            if isinstance(error, HubError):
+                raise
             log.warning("upload %s lost bytes of the store while it was committed", upload.pk, exc_info=error)
             raise lost("of a file") from error
 

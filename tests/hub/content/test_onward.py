@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hub.errors import Conflict, DiskFull, Invalid
 from hub.models import ChunkStore
-from hub.services.arrivals import chunks, digests, stores, transfers
+from hub.services.arrivals import chunks, digests, stores, transfer_files, transfers
 from hub.services.content import staging, uploads
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
@@ -139,11 +139,11 @@ def chunk_store(people, repository, store, db) -> ChunkStore:
 def test_a_transfer_that_went_onward_is_what_was_announced(chunk_store):
     entry = Entry(hashlib.sha256(DATA).hexdigest(), len(DATA))
     begun = {"store": chunk_store, "entry": entry, "most": len(DATA)}
-    transfers.write(**begun, at=0, stream=io.BytesIO(DATA[:1000]), starts=True)
-    onward = transfers.Onward(chunk_store, entry, 0, len(DATA))
+    transfer_files.write(**begun, at=0, stream=io.BytesIO(DATA[:1000]), starts=True)
+    onward = transfer_files.Onward(chunk_store, entry, 0, len(DATA))
     assert onward.take(1000, [DATA[1000:5000], DATA[5000:-10]])
     assert not onward.take(len(DATA) - 10, [DATA[-10:], b"x"]), "One more than may come."
-    transfers.write(**begun, at=len(DATA) - 10, stream=io.BytesIO(DATA[-10:]), starts=False)
+    transfer_files.write(**begun, at=len(DATA) - 10, stream=io.BytesIO(DATA[-10:]), starts=False)
     transfers.complete(store=chunk_store, entry=entry)
     assert blobs.open(entry.sha256).read() == DATA
     assert not onward.take(len(DATA) - 10, [DATA[-10:]]), "The blob store has it."

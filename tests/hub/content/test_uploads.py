@@ -48,6 +48,7 @@ class Cut(io.BytesIO):
         return super().read(min(size, self.at - self.tell()))
 
 
+@pytest.mark.usefixtures("either_store")
 def test_nothing_is_visible_before_the_commit_and_all_after(owner, repository, base):
     files = factories.adapter_files(card="# Hello")
     upload = factories.begin(owner, repository, files)
@@ -128,11 +129,13 @@ def test_more_bytes_than_promised_are_refused(owner, repository):
     assert staging.path_of(upload.files.get()).stat().st_size == len(CARD["README.md"])
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_file_that_was_not_promised_is_not_taken(owner, repository):
     with pytest.raises(NotFound):
         append(factories.begin(owner, repository, CARD), "other.md", 0, b"x")
 
 
+@pytest.mark.usefixtures("either_store")
 def test_committing_too_early_says_what_is_missing_and_keeps_what_came(owner, repository):
     upload = factories.begin(owner, repository, {**CARD, "notes.md": b"n" * 9})
     append(upload, "README.md", 0, CARD["README.md"])
@@ -146,6 +149,7 @@ def test_committing_too_early_says_what_is_missing_and_keeps_what_came(owner, re
     assert uploads.commit_upload(actor=owner, upload=upload).created
 
 
+@pytest.mark.usefixtures("either_store")
 def test_bytes_that_are_not_those_promised_are_refused_and_may_come_again(owner, repository):
     upload = factories.begin(owner, repository, CARD)
     damaged = CARD["README.md"].replace(b"R", b"r")
@@ -161,6 +165,7 @@ def test_bytes_that_are_not_those_promised_are_refused_and_may_come_again(owner,
     assert uploads.commit_upload(actor=owner, upload=upload).created
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_refused_adapter_leaves_nothing_and_only_the_mended_file_is_sent_again(owner, repository, base):
     good = factories.adapter_files(rank=4)
     wrong = {**good, "adapter_config.json": factories.adapter_files(rank=3)["adapter_config.json"]}
@@ -179,6 +184,7 @@ def test_a_refused_adapter_leaves_nothing_and_only_the_mended_file_is_sent_again
     assert uploads.commit_upload(actor=owner, upload=mended).version.number == 1
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_half_sent_file_goes_on_in_the_next_push_of_the_same(owner, repository):
     first = factories.begin(owner, repository, CARD)
     append(first, "README.md", 0, CARD["README.md"][:10])
@@ -189,11 +195,13 @@ def test_a_half_sent_file_goes_on_in_the_next_push_of_the_same(owner, repository
     assert uploads.commit_upload(actor=owner, upload=second).created
 
 
+@pytest.mark.usefixtures("either_store")
 def test_another_users_bytes_are_not_taken_over(people, repository):
     factories.send(factories.begin(people.owner, repository, CARD), CARD)
     assert uploads.refresh(factories.begin(people.member, repository, CARD))[0].received == 0
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_failure_in_the_middle_of_writing_leaves_nothing(owner, repository, base, monkeypatch):
     files = factories.adapter_files(card="---\ntags: [a]\n---\n")
     upload = factories.begin(owner, repository, files)
@@ -210,6 +218,7 @@ def test_a_failure_in_the_middle_of_writing_leaves_nothing(owner, repository, ba
     assert uploads.commit_upload(actor=owner, upload=upload).version.number == 1
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_digest_alone_proves_nothing(people, repository, base):
     """What another repository holds, even a public one, must be sent in full; what this one holds need not."""
     files = factories.adapter_files()
@@ -231,6 +240,7 @@ def test_a_known_digest_with_another_size_is_not_believed(owner, repository):
     assert uploads.refresh(upload)[0].received == 0
 
 
+@pytest.mark.usefixtures("either_store")
 def test_committing_twice_is_committing_once(owner, repository, base):
     files = factories.adapter_files()
     upload = factories.begin(owner, repository, files)
@@ -257,6 +267,7 @@ def test_what_is_committed_or_abandoned_leaves_no_staged_bytes(owner, repository
         uploads.commit_upload(actor=owner, upload=left)
 
 
+@pytest.mark.usefixtures("either_store")
 def test_an_empty_file_needs_no_byte(owner, repository):
     upload = factories.begin(owner, repository, {**CARD, "notes.md": b""})
     append(upload, "README.md", 0, CARD["README.md"])
@@ -308,6 +319,7 @@ def test_a_name_that_collides_with_one_in_the_branch_is_refused(owner, repositor
         factories.begin(owner, repository, {"Readme.md": b"x"})
 
 
+@pytest.mark.usefixtures("either_store")
 @pytest.mark.parametrize(
     ("data", "code"),
     [

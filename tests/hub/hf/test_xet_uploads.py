@@ -118,6 +118,7 @@ def test_later_files_take_chunks_of_earlier_ones(hf, cas):
     assert cas.store.bytes == 29_000
 
 
+@pytest.mark.usefixtures("either_store")
 def test_a_shard_sent_again_makes_its_file_once(cas, monkeypatch):
     cas.xorb(XORB)
     made, rebuild = [], chunks.rebuild
@@ -126,6 +127,7 @@ def test_a_shard_sent_again_makes_its_file_once(cas, monkeypatch):
     assert made == [1] and Arrival.objects.get().blob_id == sha256_of(FILE)
 
 
+@pytest.mark.usefixtures("either_store")
 def test_an_empty_file_needs_no_chunk(cas):
     assert cas.shard(File([])).status_code == 200
     assert Arrival.objects.get().blob.size == 0

@@ -60,6 +60,12 @@ def refresh(rows: Collection[UploadFile]) -> None:
     _backend().refresh(rows)
 
 
+def look_again(upload: Upload) -> None:
+    """Have the rows' `received` say what is really here, where something was found to be gone."""
+    if bucket() is not None:
+        objects.look_again(upload)
+
+
 def receiving(file: UploadFile, onward: Onward | None = None) -> contextlib.AbstractContextManager:
     """Who takes what a request brings of a file: an `Incoming` of either kind. Conflict where the file is busy.
 

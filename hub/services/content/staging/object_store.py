@@ -26,11 +26,12 @@ THREADS = 8
 
 
 class Span(NamedTuple):
-    """`size` bytes of an object from `begin` on."""
+    """`size` bytes of an object from `begin` on. `whole` where it is known that the object has no others."""
 
     name: str
     begin: int
     size: int
+    whole: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,13 @@ class Bucket:
         """Store an object: durable, and seen by every host, when this returns."""
         self.client.put_object(**self._at(name), Body=body, **self._parameters(name))
 
-    def stream(self, name: str, begin: int, size: int) -> Iterator[bytes]:
-        """These bytes of an object in chunks, by one request. FileNotFoundError where it is not here."""
-        if not size:
+    def stream(self, name: str, begin: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """These bytes of an object, or all, in chunks by one request. FileNotFoundError where it is not here."""
+        if size == 0:
             return
+        part = {} if size is None else {"Range": f"bytes={begin}-{begin + size - 1}"}
         with missing(name):
-            answer = self.client.get_object(**self._at(name), Range=f"bytes={begin}-{begin + size - 1}")
+            answer = self.client.get_object(**self._at(name), **part)
         with contextlib.closing(answer["Body"]) as body:
             yield from body.iter_chunks(CHUNK)
 
@@ -61,10 +63,18 @@ class Bucket:
         """The same in one piece."""
         return b"".join(self.stream(name, begin, size))
 
-    def size(self, name: str) -> int:
-        """Bytes of an object; FileNotFoundError where it is not here."""
-        with missing(name):
-            return self.client.head_object(**self._at(name))["ContentLength"]
+    def read_span(self, span: Span) -> bytes:
+        """The same of a span."""
+        return self.read(span.name, span.begin, span.size)
+
+    def exists(self, name: str) -> bool:
+        """True if the object is here."""
+        try:
+            with missing(name):
+                self.client.head_object(**self._at(name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects, those that are here."""
@@ -87,11 +97,11 @@ class Bucket:
         """
         spans = [span for span in spans if span.size]
         size = sum(span.size for span in spans)
-        if len(spans) == 1 and size <= MOST_COPIED and self.size(spans[0].name) == size:
+        if len(spans) == 1 and spans[0].whole and size <= MOST_COPIED:
             with missing(spans[0].name):
                 self.client.copy_object(**self._at(name), CopySource=self._source(spans[0]), **self._parameters(name))
         elif size < LEAST_PART:
-            self.put(name, b"".join(self.read(*span) for span in spans))
+            self.put(name, b"".join(map(self.read_span, spans)))
         else:
             self._compose(list(_parts(spans)), name)
 
@@ -116,7 +126,7 @@ class Bucket:
                 answer = self.client.upload_part_copy(**where, CopySource=self._source(span), CopySourceRange=bytes_)
                 answer = answer["CopyPartResult"]
             else:
-                answer = self.client.upload_part(**where, Body=b"".join(self.read(*span) for span in spans))
+                answer = self.client.upload_part(**where, Body=b"".join(map(self.read_span, spans)))
         return {"ETag": answer["ETag"], "PartNumber": number}
 
     def _key(self, name: str) -> str:
@@ -173,7 +183,7 @@ class SpanReader(io.RawIOBase):
 
     def _fetch(self, size: int) -> bytes:
         found, at = [], self.at
-        for name, begin, length in self.spans:
+        for name, begin, length, _ in self.spans:
             if at < length and size > 0:
                 take = min(size, length - at)
                 found.append(self.bucket.read(name, begin + at, take))

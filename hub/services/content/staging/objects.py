@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import BinaryIO
 
-from django.db import close_old_connections, connection, transaction
+from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -25,9 +25,10 @@ from django.utils import timezone
 from hub.models import StagedPart, Upload, UploadFile
 from hub.services.content.staging.holding import renew
 from hub.services.content.staging.object_store import LEAST_PART, THREADS, Bucket, bucket
+from hub.services.content.staging.onward import Following
 from hub.services.content.staging.parts import PartsFile, release, spans
 from hub.services.content.staging.refusals import wrong_offset
-from hub.services.content.staging.writing import Made, PartWriter
+from hub.services.content.staging.writing import Made, PartWriter, object_name
 from hub.services.upkeep.batches import batched
 from hub.storage import CHUNK, blobs
 
@@ -46,7 +47,7 @@ class Incoming(PartWriter):
         if said != here:
             # Begun when the site had a folder for its store; what was in it is on no other host.
             UploadFile.objects.filter(pk=file.pk, received=said).update(received=here)
-        self.file, self.joined = file, []
+        self.file = file
         self.parts = list(file.parts.order_by("offset"))
         super().__init__(bucket(), here, _known_of(file, self.parts), self._note)
 
@@ -76,6 +77,7 @@ class Incoming(PartWriter):
 
     def head(self, size: int) -> bytes:
         """The first bytes of the file."""
+        self._settle()
         stored = PartsFile(spans(self.file.parts.order_by("offset")))
         with stored.open() as stream:
             head = stream.read(size)
@@ -91,73 +93,60 @@ class Incoming(PartWriter):
         self.drop()
         discard(self.file)
 
-    def before(self, size: int) -> bytes:
+    def before(self, size: int) -> tuple[Sequence[StagedPart], bytes]:
         """The small parts at the file's end that become one with `size` bytes."""
-        self.joined = []
+        joined: list[StagedPart] = []
         for part in reversed(self.parts):
             if part.size >= LEAST_PART or part.size > size:
                 break
-            self.joined.insert(0, part)
+            joined.insert(0, part)
             size += part.size
         try:
-            return b"".join(self.bucket.read(*span) for span in spans(self.joined))
+            return joined, b"".join(map(self.bucket.read_span, spans(joined)))
         except FileNotFoundError:  # Another host has been here: noting the part will say so.
-            self.joined = []
-            return b""
+            return (), b""
 
     def _note(self, made: Made, safe: int) -> None:
-        end, joined = made.offset + made.size, self.joined
+        end, new = made.offset + made.size, None
         with transaction.atomic():
             moved = UploadFile.objects.filter(pk=self.file.pk, received=safe).update(received=end)
-            if moved:
-                StagedPart.objects.filter(pk__in=[part.pk for part in joined]).delete()
+            if moved and self._goes_on():
+                StagedPart.objects.filter(pk__in=[part.pk for part in made.joined]).delete()
                 row = {"offset": made.offset, "size": made.size, "name": made.name, "sha256": made.sha256}
                 new = StagedPart.objects.create(file=self.file, **row)
-        if not moved:
+            elif moved:
+                transaction.set_rollback(True)
+        if new is None:
             release([made.name])
             row = UploadFile.objects.filter(pk=self.file.pk).first()
             if row is not None:
                 raise wrong_offset(row.path, row.received, safe)
             return
-        self.parts = [*(part for part in self.parts if part not in joined), new]
+        self.parts = [*(part for part in self.parts if part not in made.joined), new]
         _remember(self.file, made)
-        release([part.name for part in joined])
+        release([part.name for part in made.joined])
+
+    def _goes_on(self) -> bool:
+        """Whether the last part is still the one that this one follows: else the file was begun anew meanwhile."""
+        return not self.parts or self.file.parts.filter(name=self.parts[-1].name).exists()
 
 
-class Onward:
+class Onward(Following):
     """Takes what follows in the body of a request that was allowed to append: the same without another look."""
 
-    def __init__(self, incoming: Incoming) -> None:
-        self.incoming, self._lock = incoming, threading.Lock()
+    writer: Incoming
 
-    def take(self, offset: int, chunks: Sequence[bytes]) -> bool:
-        """Append bytes that begin at `offset`; False where `append` has to say what is wrong with them."""
-        with self._lock, _as_a_request():
-            if offset != self.incoming.at or offset + sum(map(len, chunks)) > self.incoming.file.size:
-                return False
-            try:
-                self.incoming.take(chunks)
-            except Exception as error:
-                log.info("a piece goes back to the application: %r", error)
-                return False
-        return True
-
-    def close(self) -> None:
-        """No more comes: what has come is kept."""
-        with self._lock, _as_a_request():
-            try:
-                self.incoming.finish()
-            except Exception as error:
-                log.info("the end of a cut upload was not kept: %r", error)
-                self.incoming.drop()
+    def may_take(self, offset: int, size: int) -> bool:
+        """True where bytes from `offset` of the file on are the next ones, and not more than promised."""
+        return offset == self.writer.at and offset + size <= self.writer.file.size
 
 
 @contextlib.contextmanager
 def receiving(file: UploadFile, onward: Onward | None = None) -> Iterator[Incoming]:
     """Who takes what a request brings; `onward` took what came before in the same body."""
-    if onward is not None and onward.incoming.file.pk == file.pk:
-        onward.incoming.file = file
-        yield onward.incoming
+    if onward is not None and onward.writer.file.pk == file.pk:
+        onward.writer.file = file
+        yield onward.writer
     else:
         yield Incoming(file)
 
@@ -171,6 +160,13 @@ def refresh(rows: Collection[UploadFile]) -> None:
         if row.received != now:
             UploadFile.objects.filter(pk=row.pk, received=row.received).update(received=now)
             row.received = now
+
+
+def look_again(upload: Upload) -> None:
+    """Forget files of which an object is gone, as after somebody has cleaned the bucket."""
+    for part in StagedPart.objects.filter(file__upload=upload.pk).select_related("file"):
+        if not bucket().exists(object_name(part.name)):
+            discard(part.file)
 
 
 def received(file: UploadFile) -> int:
@@ -266,16 +262,3 @@ def _known_of(file: UploadFile, parts: Sequence[StagedPart]) -> "hashlib._Hash |
     with _known_lock:
         name, upto = _known.get(file.pk, (None, None))
     return upto.copy() if upto is not None and name == parts[-1].name else None
-
-
-@contextlib.contextmanager
-def _as_a_request() -> Iterator[None]:
-    """Drop old connections, as the begin and the end of a request do: a thread of the front has neither."""
-    outside = not connection.in_atomic_block
-    if outside:
-        close_old_connections()
-    try:
-        yield
-    finally:
-        if outside:
-            close_old_connections()

@@ -38,14 +38,14 @@ class PartsFile:
         computed = hashlib.sha256()
         for span in self.spans:
             renew()
-            for data in bucket().stream(*span):
+            for data in bucket().stream(span.name, span.begin, span.size):
                 computed.update(data)
         return computed.hexdigest()
 
 
 def spans(parts: Collection[StagedPart]) -> tuple[Span, ...]:
     """Where the bytes of parts lie, in the order given."""
-    return tuple(Span(object_name(part.name), 0, part.size) for part in parts)
+    return tuple(Span(object_name(part.name), 0, part.size, True) for part in parts)
 
 
 def release(names: Collection[uuid.UUID]) -> None:

@@ -4,9 +4,12 @@ A part counts when its row is written, which is when it is told to the sender. W
 then, the sender sends again, to any host.
 """
 
+import contextlib
 import hashlib
+import shutil
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,21 +19,26 @@ from typing import IO
 from django.conf import settings
 
 from hub import disk
+from hub.models import StagedPart
 from hub.services.content.staging.object_store import INCOMING, Bucket
 from hub.storage import CHUNK
 
 PART = 16 << 20
-STORING_AT_ONCE = 8
+AT_ONCE, OF_ALL = 3, 16  # parts on their way to the store, of one body and of all
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An object that was stored: the file's bytes from `offset` on. `upto` is the file's SHA-256 up to its end."""
+    """An object that was stored: the file's bytes from `offset` on. `upto` is the file's SHA-256 up to its end.
+
+    Those of its bytes that stood in the store before are of the parts `joined`, which it takes the place of.
+    """
 
     offset: int
     size: int
     name: uuid.UUID
     upto: "hashlib._Hash | None"
+    joined: Sequence[StagedPart] = ()
 
     @property
     def sha256(self) -> str:
@@ -55,40 +63,41 @@ class PartWriter:
         self.bucket, self.at, self.safe, self.sha256, self.note = bucket, at, at, sha256, note
         self._begin = at
         self._spool: IO[bytes] | None = None
-        self._storing: Future[Made] | None = None
+        self._storing: deque[Future[Made]] = deque()
+        self._failure: BaseException | None = None
 
     def take(self, chunks: Sequence[bytes]) -> None:
-        """Take the next bytes, all of them or, with an error, none."""
-        if self.at - self._begin >= PART:
-            self._store()
-        disk.require_room()
-        if self._spool is None:
-            self._spool = tempfile.SpooledTemporaryFile(max_size=CHUNK, dir=settings.SPOOL_FOLDER)  # noqa: SIM115
+        """Take the next bytes, all of them or, with an error, none. After an error it only repeats that.
+
+        Objects end where a multiple of `PART` does.
+        """
+        self._refuse_after_failure()
+        begin = self.at
         try:
-            self._spool.writelines(chunks)
-        except BaseException:
-            self._spool.seek(self.at - self._begin)
-            self._spool.truncate()
+            disk.require_room()
+            self._settle(until=lambda: not self._storing[0].done())
+            for chunk in chunks:
+                self._collect(memoryview(chunk))
+        except BaseException as error:
+            self._failure, self.at = error, begin
             raise
-        for chunk in chunks:
-            self.at += len(chunk)
-            if self.sha256 is not None:
-                self.sha256.update(chunk)
 
     def finish(self) -> None:
         """Store all that was taken; it is safe then."""
+        self._refuse_after_failure()
         self._store()
         self._settle()
 
     def drop(self) -> None:
         """Forget what is not stored yet."""
-        if self._storing is not None:
-            self._storing.cancel()
-            self._storing = None
+        while self._storing:
+            if not (storing := self._storing.pop()).cancel():
+                storing.add_done_callback(self._take_back)
         if self._spool is not None:
             self._spool.close()
             self._spool = None
         self._begin = self.at = self.safe
+        self.sha256 = None
 
     def held(self) -> bytes:
         """What was taken and is not on its way to the store."""
@@ -99,37 +108,62 @@ class PartWriter:
         self._spool.seek(0, 2)
         return data
 
-    def before(self, size: int) -> bytes:
-        """Stored bytes that stand before a part of `size` bytes and become one object with it; none here."""
-        return b""
+    def before(self, size: int) -> tuple[Sequence[StagedPart], bytes]:
+        """The stored parts, and their bytes, that become one object with the `size` bytes after them; none here."""
+        return (), b""
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _collect(self, data: memoryview) -> None:
+        while data:
+            fits = data[: (self._begin // PART + 1) * PART - self.at]
+            if self._spool is None:
+                self._spool = _spool()
+            self._spool.write(fits)
+            self.at += len(fits)
+            if self.sha256 is not None:
+                self.sha256.update(fits)
+            if self.at % PART == 0:
+                self._store()
+            data = data[len(fits) :]
 
     def _store(self) -> None:
-        """Begin to store what is collected, once the part before it is safe."""
-        self._settle()
+        """Begin to store what is collected; a few parts are on their way at once."""
+        self._settle(until=lambda: len(self._storing) < AT_ONCE)
         if self._spool is None:
             return
         spool, size = self._spool, self.at - self._begin
-        joined = self.before(size)
+        # A part on its way is a large one.
+        joined, data = self.before(size) if not self._storing else ((), b"")
         if joined:
-            joined_spool = tempfile.SpooledTemporaryFile(max_size=CHUNK, dir=settings.SPOOL_FOLDER)  # noqa: SIM115
-            joined_spool.write(joined)
-            spool.seek(0)
-            while data := spool.read(CHUNK):
-                joined_spool.write(data)
-            spool.close()
-            spool = joined_spool
+            with spool as rest:
+                spool = _spool()
+                spool.write(data)
+                rest.seek(0)
+                shutil.copyfileobj(rest, spool)
         upto = self.sha256.copy() if self.sha256 is not None else None
-        made = Made(self._begin - len(joined), size + len(joined), uuid.uuid4(), upto)
+        made = Made(self._begin - len(data), size + len(data), uuid.uuid4(), upto, joined)
         self._spool, self._begin = None, self.at
-        self._storing = _threads().submit(_put, self.bucket, made, spool)
+        self._storing.append(_threads().submit(_put, self.bucket, made, spool))
 
-    def _settle(self) -> None:
-        """Wait for the part that is being stored, and note it. A failure stays: nothing more is taken."""
-        if self._storing is not None:
-            made = self._storing.result()
-            end = made.offset + made.size
+    def _take_back(self, storing: Future[Made]) -> None:
+        if storing.exception() is None:
+            with contextlib.suppress(Exception):  # It is a stray then.
+                self.bucket.delete([object_name(storing.result().name)])
+
+    def _settle(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Note the parts that are stored, in order: all, or `until` that says so. Waits for those that are not yet."""
+        while self._storing and not until():
+            made = self._storing[0].result()
             self.note(made, self.safe)
-            self._storing, self.safe = None, end
+            self.safe = made.offset + made.size
+            self._storing.popleft()
+
+
+def _spool() -> IO[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=CHUNK, dir=settings.SPOOL_FOLDER)
 
 
 def _put(bucket: Bucket, made: Made, spool: IO[bytes]) -> Made:
@@ -141,4 +175,4 @@ def _put(bucket: Bucket, made: Made, spool: IO[bytes]) -> Made:
 
 @lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(STORING_AT_ONCE, thread_name_prefix="storing")
+    return ThreadPoolExecutor(OF_ALL, thread_name_prefix="storing")

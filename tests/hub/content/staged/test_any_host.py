@@ -1,5 +1,6 @@
 """Uploads of a hub with its store in S3: any host takes any piece, and a host that is lost loses nothing."""
 
+import contextlib
 import hashlib
 import io
 import random
@@ -18,7 +19,7 @@ from hub.storage import blobs
 from tests.hub import factories
 
 pytestmark = pytest.mark.django_db
-MB = 1 << 20
+MB = 1 << 14  # For a test a megabyte is this, and all limits are smaller by as much.
 DATA = random.Random(7).randbytes(13 * MB + 11)
 NOTES = {"notes.txt": DATA}
 KINDS = {"README.md": b"# Sentiment\n\nReads moods.\n"}
@@ -26,8 +27,11 @@ KINDS = {"README.md": b"# Sentiment\n\nReads moods.\n"}
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch) -> None:
-    """Parts of six megabytes, so that a few of them make a test."""
+    """Parts of six megabytes, so that a few of them make a test; the least that a store takes stays five."""
     monkeypatch.setattr(writing, "PART", 6 * MB)
+    for module in (object_store, objects):
+        monkeypatch.setattr(module, "LEAST_PART", 5 * MB)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 5 * MB)
 
 
 def send(upload, data: bytes, at: int, path: str = "notes.txt") -> int:
@@ -123,7 +127,8 @@ def test_of_two_hosts_with_the_same_piece_one_is_told_where_the_file_is(owner, d
     assert not hosts.staged()
 
 
-def test_what_follows_in_a_body_is_kept_part_by_part(owner, dataset, hosts):
+def test_what_follows_in_a_body_is_kept_part_by_part(owner, dataset, hosts, monkeypatch):
+    monkeypatch.setattr(writing, "AT_ONCE", 1)
     with hosts.on("A"):
         upload = factories.begin(owner, dataset, NOTES)
         piece = {"upload": upload, "path": "notes.txt"}
@@ -131,7 +136,7 @@ def test_what_follows_in_a_body_is_kept_part_by_part(owner, dataset, hosts):
         for at in range(MB, 13 * MB, MB):
             assert onward.take(at, [DATA[at : at + 5], DATA[at + 5 : at + MB]])
         assert not onward.take(0, [b"x"]) and not onward.take(13 * MB, [b"x" * 12])
-        assert 0 < where(upload) <= 13 * MB, "What is stored counts, whatever becomes of this host."
+        assert where(upload) >= 6 * MB, "What is stored counts, whatever becomes of this host."
         onward.close()
         assert where(upload) == 13 * MB
         received, after = uploads.receive(**piece, offset=13 * MB, stream=io.BytesIO(DATA[13 * MB :]))
@@ -182,7 +187,7 @@ def test_more_than_promised_and_forbidden_first_bytes_are_refused(owner, reposit
             assert where(upload) == 0
 
 
-@pytest.mark.parametrize("size", [100, 900 << 10])
+@pytest.mark.parametrize("size", [100, 900 * MB // 1024])
 def test_small_pieces_become_few_objects_and_each_byte_is_stored_a_few_times(owner, dataset, hosts, monkeypatch, size):
     written, put = [], object_store.Bucket.put
 
@@ -191,9 +196,9 @@ def test_small_pieces_become_few_objects_and_each_byte_is_stored_a_few_times(own
         body.seek(0)
         put(self, name, body)
 
-    monkeypatch.setattr(object_store.Bucket, "put", counted)
-    data = DATA if size > 1000 else DATA[:10_000]
-    with hosts.on("A"):
+    data = DATA if size > 1000 else DATA[:3_000]
+    with hosts.on("A"), monkeypatch.context() as patched:
+        patched.setattr(object_store.Bucket, "put", counted)
         upload = factories.begin(owner, dataset, {"notes.txt": data})
         for at in range(0, len(data), size):
             send(upload, data[at : at + size], at)
@@ -301,6 +306,21 @@ def test_an_upload_from_before_the_store_was_in_s3_begins_anew(owner, dataset, h
         assert stored(uploads.commit_upload(actor=owner, upload=upload)) == NOTES
 
 
+def test_objects_that_somebody_removed_are_sent_again(owner, dataset, hosts):
+    files = {"notes.txt": DATA, "more.txt": b"more"}
+    with hosts.on("A"):
+        upload = factories.begin(owner, dataset, files)
+        factories.send(upload, files)
+        part = StagedPart.objects.filter(file__path="notes.txt").last()
+        object_store.bucket().delete([writing.object_name(part.name)])
+        with pytest.raises(Conflict) as lost:
+            uploads.commit_upload(actor=owner, upload=upload)
+        assert lost.value.code == "upload.incomplete"
+        assert {row.path: row.received for row in uploads.refresh(upload)} == {"notes.txt": 0, "more.txt": 4}
+        factories.send(upload, files)
+        assert stored(uploads.commit_upload(actor=owner, upload=upload)) == files
+
+
 @pytest.mark.parametrize("files", [{"empty.txt": b""}, {"a.txt": b"same", "b.txt": b"same", "empty.txt": b""}])
 def test_empty_files_and_the_same_file_twice(owner, dataset, hosts, files):
     with hosts.on("A"):
@@ -324,6 +344,7 @@ SIZES = [0, 1, 3 * MB, 5 * MB - 1, 5 * MB, 5 * MB + 1, 7 * MB, 10 * MB, 23 * MB]
 
 
 def test_parts_for_the_store_are_never_too_small_and_are_the_same_bytes():
+    """What the store's own rule is for parts, in proportion."""
     numbers = random.Random(3)
     for _ in range(300):
         spans = [object_store.Span(f"{n}", 0, numbers.choice(SIZES[1:])) for n in range(numbers.randint(1, 7))]
@@ -353,7 +374,7 @@ def test_parts_are_read_as_one_file_wherever_one_looks(owner, dataset, hosts):
     with file.open() as stream:
         assert stream.read() == DATA
         for _ in range(20):
-            at, size = numbers.randint(0, len(DATA) + 5), numbers.choice([0, 1, 100, 400_000])
+            at, size = numbers.randint(0, len(DATA) + 5), numbers.choice([0, 1, 100, MB // 2])
             stream.seek(at)
             assert stream.read(size) == DATA[at : at + size]
         stream.seek(-5, io.SEEK_END)
@@ -366,7 +387,7 @@ def test_hosts_that_send_the_same_at_the_same_time_lose_and_double_nothing(owner
     data = DATA[: 2 * MB]
     with hosts.on("A"):
         upload = factories.begin(owner, dataset, {"notes.txt": data})
-    faults, step = [], 250_000
+    faults, step = [], MB // 4
 
     def send_on() -> None:
         from django.db import connection
@@ -390,5 +411,52 @@ def test_hosts_that_send_the_same_at_the_same_time_lose_and_double_nothing(owner
         thread.join()
     assert not faults
     with hosts.on("B"):
+        assert stored(uploads.commit_upload(actor=owner, upload=upload)) == {"notes.txt": data}
+    assert not hosts.staged()
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
+def test_whatever_hosts_do_and_wherever_they_die_the_file_is_what_was_sent(owner, dataset, hosts, seed):
+    """Bodies begin where the file is said to end: sent whole, cut, left by a host that dies, or several at once."""
+    numbers, data = random.Random(seed), DATA[: 9 * MB]
+    upload, open_bodies = factories.begin(owner, dataset, {"notes.txt": data}), []
+
+    def body(at: int, size: int):
+        piece = {"upload": upload, "path": "notes.txt", "offset": at}
+        first = data[at : at + size // 3]
+        onward = uploads.receive(**piece, stream=io.BytesIO(first), goes_on=True)[1]
+        return [onward, at + len(first), at + size]
+
+    for _ in range(60):
+        at = where(upload)
+        if at == len(data):
+            break
+        size = min(numbers.choice([1, 3000, MB, 4 * MB]), len(data) - at)
+        doing = numbers.choice(["send", "cut", "begin", "go on", "go on", "end", "die"])
+        with contextlib.suppress(Conflict, ConnectionResetError), hosts.on(numbers.choice("AB")):
+            if doing == "send":
+                send(upload, data[at : at + size], at)
+            elif doing == "cut":
+                stream = Cut(data[at : at + size], numbers.randint(0, size))
+                uploads.append(upload=upload, path="notes.txt", offset=at, stream=stream)
+            elif doing == "begin" and at + size < len(data):
+                open_bodies.append(body(at, size))
+            elif open_bodies:
+                one = numbers.choice(open_bodies)
+                if doing == "die":
+                    one[0].writer._settle()
+                    one[0].writer.drop()
+                    open_bodies.remove(one)
+                elif doing == "end":
+                    one[0].close()
+                    open_bodies.remove(one)
+                elif one[0].take(one[1], [data[one[1] : one[1] + MB]]):
+                    one[1] += MB
+        assert where(upload) >= at, "What was acknowledged stays."
+    for onward, *_ in open_bodies:
+        onward.close()
+    with hosts.on("C"):
+        if (at := where(upload)) < len(data):
+            send(upload, data[at:], at)
         assert stored(uploads.commit_upload(actor=owner, upload=upload)) == {"notes.txt": data}
     assert not hosts.staged()

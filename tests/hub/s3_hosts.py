@@ -1,4 +1,4 @@
-"""An S3 server in this process, and hosts that share nothing but it and the database."""
+"""An S3 server in this process, and web hosts that share nothing but it and the database: the fixture `hosts`."""
 
 import itertools
 import logging
@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import boto3
 import pytest
 from django.core.files.storage import storages
-from storages.backends.s3 import S3Storage
 
+from hub.services.arrivals import transfer_parts
 from hub.services.content.staging import objects
 
 
@@ -39,6 +38,7 @@ class Hosts:
         self.settings.UPLOAD_FOLDER, self.settings.SPOOL_FOLDER = folder / "uploads", folder / "spool"
         self.settings.SPOOL_FOLDER.mkdir(parents=True)
         objects._known.clear()
+        transfer_parts._known.clear()
         yield
         assert not [path for path in folder.rglob("*") if path.is_file() and path.name != ".swept"]
 
@@ -53,14 +53,18 @@ class Hosts:
 
 
 @pytest.fixture(scope="session")
-def s3_session() -> boto3.Session:
+def s3_session():
     """What is costly to make of a client."""
+    import boto3
+
     return boto3.Session("test", "test", region_name="us-east-1")
 
 
 @pytest.fixture
 def hosts(settings, tmp_path, monkeypatch, s3_address, s3_session) -> Hosts:
     """Hosts over an empty bucket."""
+    from storages.backends.s3 import S3Storage
+
     monkeypatch.setattr(S3Storage, "_create_session", lambda self: s3_session)
     options = {"bucket_name": f"hub-{uuid.uuid4().hex}", "location": "hub", "endpoint_url": s3_address}
     backend = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
