@@ -6,6 +6,7 @@ All of it repeats other rows. `hub.services.catalogue` writes it in the transact
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from django.db import connection, models
@@ -34,11 +35,16 @@ HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 def words_of(text: str) -> list[str]:
     """The words of a text as they are compared: without case, accents and other spellings of the same letters."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    plain = text.lower() if text.isascii() else _plain(text)
     return [word[:LONGEST] for word in WORD.findall(plain)]
 
 
+def _plain(text: str) -> str:
+    spelt = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(letter for letter in spelt if not unicodedata.combining(letter))
+
+
+@lru_cache(maxsize=4096)
 def name_words(name: str) -> list[str]:
     """The words of a name, and those that it may be written with: `gpt2-SqlFix` is also gpt, 2, sql, fix and 2sqlfix.
 
