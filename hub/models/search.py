@@ -175,5 +175,8 @@ class FacetChange(models.Model):
     value = models.CharField(max_length=300)
     n = models.SmallIntegerField()
 
+    class Meta:
+        indexes = [models.Index(fields=["kind", "facet", "value"], name="facet_change_value")]
+
     def __str__(self) -> str:
         return f"{self.kind} {self.facet}={self.value}: {self.n:+}"

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from hub.access import Viewer
 from hub.models import FacetCount, Repository, RepositoryTag, UpkeepTask, Visibility
 from hub.queries.finding.listing import FACETS, repositories
+from hub.queries.finding.ranking import ranked
 
 MOST = 1000
 SHOWN = 30
@@ -58,7 +59,11 @@ def facets(viewer: Viewer, *, kind: str, search: str = "", **filters: Iterable[s
 
 def _counted(viewer: Viewer, kind: str, search: str, filters: dict[str, list[str]]) -> Counts:
     if search or filters:
-        return _sampled(repositories(viewer, kind=kind, search=search, newest=MOST * 4, **filters))
+        found = repositories(viewer, kind=kind, **filters)
+        if search:
+            best = ranked(found, search)
+            return _sampled(found.filter(pk__in=best.ids), least=best.more)
+        return _sampled(found)
     kept = kept_counts(kind)
     if viewer.user is None:
         return kept
@@ -83,11 +88,11 @@ def kept_counts(kind: str) -> Counts:
     return found
 
 
-def _sampled(found: QuerySet[Repository]) -> Counts:
-    """The first of `found`, counted."""
+def _sampled(found: QuerySet[Repository], *, least: bool = False) -> Counts:
+    """Some `MOST` of `found`, counted, whichever are quickest to find; `least` where they are not all to begin with."""
     columns = [column for name, column in FACETS.items() if name != "tag"]
-    rows = list(found.order_by("-updated_at", "-pk").values_list("pk", *columns)[: MOST + 1])
-    least, rows = len(rows) > MOST, rows[:MOST]
+    rows = list(found.order_by().values_list("pk", *columns)[: MOST + 1])
+    least, rows = least or len(rows) > MOST, rows[:MOST]
     sums = {name: Counter() for name in FACETS}
     for _, *values in rows:
         for name, value in zip((name for name in FACETS if name != "tag"), values, strict=True):

@@ -36,17 +36,16 @@ def repositories(
     kind: str | None = None,
     search: str = "",
     sort: str = "updated",
-    newest: int | None = None,
     **facets: str | Iterable[str] | None,
 ) -> QuerySet[Repository]:
-    """Those with every word of `search` and, of each facet, one of the values asked for; `newest` as for `matching`."""
+    """Those with every word of `search` and, of each facet, one of the values asked for."""
     if sort not in SORTS:
         raise Invalid(f"sort={sort!r} is not an order; choose one of {', '.join(SORTS)}.", field="sort")
     found = Repository.objects.listed().filter(visible(viewer))
     if kind:
         found = found.filter(kind=kind)
     if search:
-        found = found.filter(matching(search, newest=newest))
+        found = found.filter(matching(search))
     for name, value in facets.items():
         values = [value] if isinstance(value, str | int) else list(value or ())
         if values := [str(one) for one in values if one not in (None, "")]:

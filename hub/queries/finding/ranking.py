@@ -1,11 +1,12 @@
 """The best answers to a search first: the exact name, how names begin, their words, and then what is only said.
 
-At most `MOST` candidates are ranked: where more match, those that are downloaded most, and those that match by name.
+All that match are ranked where they are at most `MOST`. Where more do, looking at each would cost as much as there are:
+then `MOST` of them are ranked with those among the most downloaded, and those that match by name.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 
@@ -29,13 +30,24 @@ class Ranking:
 def ranked(found: QuerySet[Repository], search: str) -> Ranking:
     """The best of `found` for this search."""
     words, text = words_of(search), search.strip().casefold()
-    rows = list(_rows(found.filter(matching(search, newest=LOOKED_AT)), MOST + 1))
+    found = found.order_by()
+    rows = list(found.filter(matching(search, newest=LOOKED_AT)).values_list(*COLUMNS)[: MOST + 1])
     more = len(rows) > MOST
     if more:
-        rows = rows[:MOST] + list(_rows(found.filter(matching(search, names=True, newest=LOOKED_AT)), MOST // 2))
-        rows += _rows(found.alias(folded=Lower("name")).filter(_called(text)), MOST // 10)
+        rows = rows[:MOST] + _among_the_best(found, search, text)
     best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
     return Ranking([row[0] for row in best[:MOST]], more)
+
+
+def _among_the_best(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
+    """Of very many matches those that are downloaded most, some by their names, and the exact names."""
+    by_name = found.filter(matching(search, names=True, newest=LOOKED_AT)).values_list(*COLUMNS)[: MOST // 2]
+    exact = found.alias(folded=Lower("name")).filter(_called(text)).values_list(*COLUMNS)[: MOST // 10]
+    rows = [*by_name, *exact]
+    if connection.vendor != "sqlite":  # There each of them would be a search of its own.
+        popular = found.order_by("-downloads", "-pk").values("pk")[: 2 * MOST]
+        rows += found.filter(matching(search), pk__in=popular).values_list(*COLUMNS)
+    return rows
 
 
 def best(found: QuerySet[Repository], search: str, most: int) -> list[Repository]:
@@ -49,10 +61,6 @@ def in_order(found: QuerySet[Repository], ids: list[int]) -> list[Repository]:
     """Those of `found` with these ids, in the order of the ids."""
     rows = {row.pk: row for row in found.filter(pk__in=ids)}
     return [rows[pk] for pk in ids if pk in rows]
-
-
-def _rows(found: QuerySet[Repository], most: int) -> Iterable[tuple]:
-    return found.order_by("-downloads", "-pk").values_list(*COLUMNS)[:most]
 
 
 def _called(text: str) -> Q:
