@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 
 from .repositories import Repository
 
@@ -84,6 +84,32 @@ class CardWord(models.Model):
         return self.word
 
 
+class SearchEntryRows(models.QuerySet):
+    """Entries, found by their words, in the query language of the database's index."""
+
+    def statement(self, query: str, *, names: bool, newest: int | None = None) -> tuple[str, list[str]]:
+        """SQL for the ids of the repositories that match; `newest` bounds how many, on SQLite."""
+        if connection.vendor == "sqlite":
+            bound = f" ORDER BY rowid DESC LIMIT {int(newest)}" if newest else ""
+            return f"SELECT rowid FROM hub_search WHERE hub_search MATCH %s{bound}", [query]
+        column = "name_lexemes" if names else "lexemes"
+        return f"SELECT repository_id FROM hub_searchentry WHERE {column} @@ %s::tsquery", [query]
+
+    def matches(self, query: str, most: int, *, names: bool, several: bool) -> list[int]:
+        """Ids of at most `most` that match."""
+        statement, values = self.statement(query, names=names, newest=most)
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                statement += f" LIMIT {int(most)}"
+                # How often several words go together it doesn't know: it would read all rows, expecting many.
+                cursor.execute(f"SET LOCAL enable_seqscan = {'off' if several else 'on'}")
+            cursor.execute(statement, values)
+            found = [row[0] for row in cursor.fetchall()]
+            if connection.vendor == "postgresql":
+                cursor.execute("SET LOCAL enable_seqscan = DEFAULT")
+            return found
+
+
 class SearchEntry(models.Model):
     """A repository's words, each once, with blanks between. The database's own full-text index is built from them.
 
@@ -98,6 +124,8 @@ class SearchEntry(models.Model):
     card = models.TextField(help_text="the first words of its card")
     counted = models.JSONField(default=list, help_text="[facet, value]: what counts it; [] where it isn't public")
     counted_kind = models.CharField(max_length=10, blank=True)
+
+    objects = SearchEntryRows.as_manager()
 
     def __str__(self) -> str:
         return self.names

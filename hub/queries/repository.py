@@ -149,8 +149,11 @@ def card_word(repository: Repository, key: str) -> str:
 def tagged(found: QuerySet[Repository], tag: str) -> QuerySet[Repository]:
     """Those of `found` that have this tag."""
     words = [tag, *(f"{key}:{tag}" for key in PLAIN)]
-    condition = Q(pk__in=RepositoryTag.objects.filter(name=tag).values("repository"))
-    condition |= Q(pk__in=CardWord.objects.filter(word__in=words).values("repository"))
+    tags, said = RepositoryTag.objects.filter(name=tag), CardWord.objects.filter(word__in=words)
+    # What nothing has is left out: with one way to have the tag, the list's own order leads to those that have it.
+    condition = Q(pk__in=tags.values("repository")) if tags.exists() else Q(pk__in=[])
+    if said.exists():
+        condition |= Q(pk__in=said.values("repository"))
     if tag.startswith(OF_ADAPTER):
         condition |= Q(kind=Kind.ADAPTER, base__in=_bases(tag.removeprefix(OF_ADAPTER)))
     elif tag.startswith(OF_BASE):
@@ -161,7 +164,7 @@ def tagged(found: QuerySet[Repository], tag: str) -> QuerySet[Repository]:
         condition |= ~Q(peft_type="")
     elif tag == "generator":
         condition |= Q(kind=Kind.GENERATOR)
-    elif tag == tag.lower():
+    elif tag == tag.lower() and Repository.objects.filter(peft_type=tag.upper()).exclude(peft_type="").exists():
         condition |= Q(peft_type=tag.upper()) & ~Q(peft_type="")
     return found.filter(condition)
 

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from hub.access import Viewer
 from hub.models import FacetCount, Repository, RepositoryTag, UpkeepTask, Visibility
 from hub.queries.finding.listing import FACETS, repositories
-from hub.queries.finding.ranking import ranked
+from hub.queries.finding.ranking import Ranking, ranked
 
 MOST = 1000
 SHOWN = 30
@@ -41,10 +41,15 @@ class Counts:
     values: dict[str, dict[str, Count]] = field(default_factory=dict)
 
 
-def facets(viewer: Viewer, *, kind: str, search: str = "", **filters: Iterable[str]) -> Counts:
-    """What is found, counted. A facet's own filter narrows the other facets and not itself: its other values stay."""
+def facets(
+    viewer: Viewer, *, kind: str, search: str = "", ranking: Ranking | None = None, **filters: Iterable[str]
+) -> Counts:
+    """What is found, counted. A facet's own filter narrows the other facets and not itself: its other values stay.
+
+    `ranking` is that of this search and these filters, where it is known already.
+    """
     filters = {name: list(values) for name, values in filters.items() if values}
-    found = _counted(viewer, kind, search, filters)
+    found = _counted(viewer, kind, search, filters, ranking)
     for name, chosen in filters.items():
         others = {key: value for key, value in filters.items() if key != name}
         values = _counted(viewer, kind, search, others).values.get(name, {})
@@ -57,11 +62,13 @@ def facets(viewer: Viewer, *, kind: str, search: str = "", **filters: Iterable[s
     return found
 
 
-def _counted(viewer: Viewer, kind: str, search: str, filters: dict[str, list[str]]) -> Counts:
+def _counted(
+    viewer: Viewer, kind: str, search: str, filters: dict[str, list[str]], best: Ranking | None = None
+) -> Counts:
     if search or filters:
         found = repositories(viewer, kind=kind, **filters)
         if search:
-            best = ranked(found, search)
+            best = best or ranked(found, search)
             return _sampled(found.filter(pk__in=best.ids), least=best.more)
         return _sampled(found)
     kept = kept_counts(kind)

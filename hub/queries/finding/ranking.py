@@ -1,7 +1,7 @@
 """The best answers to a search first: the exact name, how names begin, their words, and then what is only said.
 
-All that match are ranked where they are at most `MOST`. Where more do, looking at each would cost as much as there are:
-then `MOST` of them are ranked with those among the most downloaded, and those that match by name.
+All that match are ranked where they are at most `LOOKED_AT`. Where more do, looking at each would cost as much as there
+are: then some of them are ranked, with some that match by name, and those among the most downloaded.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 
 from hub.models import Repository, name_words, words_of
-from hub.queries.finding.matching import SHORTEST, matching
+from hub.queries.finding.matching import SHORTEST, matches, matching
 
 MOST = 1000
-LOOKED_AT = 4 * MOST
-"""Matches that SQLite looks at; those the viewer doesn't see are among them."""
+LOOKED_AT = MOST + MOST // 2
+"""Matches that are looked at one by one; those the viewer doesn't see are among them."""
 COLUMNS = ("pk", "namespace__name", "name", "base__name", "downloads")
 
 
@@ -30,24 +30,25 @@ class Ranking:
 def ranked(found: QuerySet[Repository], search: str) -> Ranking:
     """The best of `found` for this search."""
     words, text = words_of(search), search.strip().casefold()
-    found = found.order_by()
-    rows = list(found.filter(matching(search, newest=LOOKED_AT)).values_list(*COLUMNS)[: MOST + 1])
-    more = len(rows) > MOST
-    if more:
-        rows = rows[:MOST] + _among_the_best(found, search, text)
+    found, ids = found.order_by(), matches(search, LOOKED_AT)
+    more = len(ids) == LOOKED_AT
+    rows = _some(found, search, text) if more else found.filter(pk__in=ids).values_list(*COLUMNS)
     best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
-    return Ranking([row[0] for row in best[:MOST]], more)
+    return Ranking([row[0] for row in best[:MOST]], more or len(best) > MOST)
 
 
-def _among_the_best(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
-    """Of very many matches those that are downloaded most, some by their names, and the exact names."""
-    by_name = found.filter(matching(search, names=True, newest=LOOKED_AT)).values_list(*COLUMNS)[: MOST // 2]
-    exact = found.alias(folded=Lower("name")).filter(_called(text)).values_list(*COLUMNS)[: MOST // 10]
-    rows = [*by_name, *exact]
+def _some(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
+    """Of very many matches any, some that match by name, the exact names, and those that are downloaded most."""
+    named = matches(search, MOST // 3, names=True)
+    asked = [
+        found.filter(matching(search, newest=2 * LOOKED_AT))[: MOST // 2],
+        found.filter(pk__in=named),
+        found.alias(folded=Lower("name")).filter(_called(text))[: MOST // 10],
+    ]
     if connection.vendor != "sqlite":  # There each of them would be a search of its own.
-        popular = found.order_by("-downloads", "-pk").values("pk")[: 2 * MOST]
-        rows += found.filter(matching(search), pk__in=popular).values_list(*COLUMNS)
-    return rows
+        popular = list(found.order_by("-downloads", "-pk").values_list("pk", flat=True)[: MOST // 2])
+        asked.append(found.filter(matching(search), pk__in=popular))
+    return [row for rows in asked for row in rows.values_list(*COLUMNS)]
 
 
 def best(found: QuerySet[Repository], search: str, most: int) -> list[Repository]:
