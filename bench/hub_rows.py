@@ -226,3 +226,38 @@ class _Loaded(list):
 
     def all(self) -> "_Loaded":
         return self
+
+
+def add_member() -> object:
+    """A user who is a member of twenty namespaces, some of them large."""
+    from hub.models import Membership, Namespace, Role
+    from hub.services import accounts
+
+    user = accounts.create_user(username="member", password="for this benchmark alone", email="member@example.org")
+    places = Namespace.objects.filter(name__startswith="org").order_by("pk")[:20]
+    Membership.objects.bulk_create(Membership(namespace=place, user=user, role=Role.READER) for place in places)
+    return user
+
+
+def newest() -> str:
+    """The path of the adapter that changed last."""
+    return _newest().first().path
+
+
+def make_heavy() -> None:
+    """Give the thirty adapters on the first page the facts and the report of 224 modules."""
+    from hub.models import Version
+
+    names = [f"model.layers.{layer}.mlp.{part}_proj" for layer in range(32) for part in "qkvoupd"]
+    modules = {name: {"shape": [4096, 4096], "rank": 16, "scale": 2.0, "norm": 1.25} for name in names}
+    facts = {"peft_type": "LORA", "ranks": [16] * len(names), "modules": modules, "target_modules": names}
+    report = {"method": "lego", "summary": {"norm": 3.0}, "modules": {name: [0.25] * 20 for name in names}}
+    chosen = [row.pk for row in _newest()[:30]]
+    Version.objects.filter(repository__in=chosen).update(facts=facts, report=report)
+
+
+def _newest() -> object:
+    from hub.models import Kind, Repository, Visibility
+
+    rows = Repository.objects.filter(kind=Kind.ADAPTER, visibility=Visibility.PUBLIC, deleted_at=None)
+    return rows.select_related("namespace").order_by("-updated_at", "-pk")
