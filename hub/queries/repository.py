@@ -7,7 +7,7 @@ version (`peft`, `base_model:adapter:org/name`), some from the card: its own tag
 
 from collections.abc import Collection, Iterable, Sequence
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
+from django.db.models import Max, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
 from django.db.models.fields.json import KeyTransform
 
 from hub import access
@@ -73,6 +73,21 @@ def latest_versions(
         said = {name: getattr(row, f"fact_{name}") for name in facts}
         row.facts = {name: value for name, value in said.items() if value is not None}
     return versions
+
+
+def newest_numbers(found: Sequence[int]) -> dict[int, int]:
+    """Repository id → the number of its newest version, of these ids."""
+    rows = Version.objects.filter(repository__in=found).order_by().values_list("repository")
+    return dict(rows.annotate(newest=Max("number")))
+
+
+def tag_names(found: Sequence[int]) -> dict[int, list[str]]:
+    """Repository id → its card's tags as they were entered, of these ids."""
+    names: dict[int, list[str]] = {}
+    rows = RepositoryTag.objects.filter(repository__in=found).order_by("pk")
+    for pk, name in rows.values_list("repository", "name"):
+        names.setdefault(pk, []).append(name)
+    return names
 
 
 def files(revision: Revision, *, only: Collection[str] | None = None) -> list[dict]:
