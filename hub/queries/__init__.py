@@ -50,6 +50,7 @@ from hub.queries.repository import (
     tags,
     trash,
     used_storage,
+    with_newest,
     with_words,
 )
 from hub.queries.sharing import access_request, access_requests, my_access, pull_events, pulls
@@ -140,6 +141,7 @@ __all__ = [
     "versions",
     "watched",
     "webhooks",
+    "with_newest",
     "with_ref",
     "with_words",
     "without_private",

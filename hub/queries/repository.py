@@ -75,6 +75,12 @@ def latest_versions(
     return versions
 
 
+def with_newest(found: QuerySet[Repository]) -> QuerySet[Repository]:
+    """With `newest`, the number of the newest version."""
+    versions = Version.objects.filter(repository=OuterRef("pk")).order_by("-number")
+    return found.annotate(newest=Subquery(versions.values("number")[:1]))
+
+
 def newest_numbers(found: Sequence[int]) -> dict[int, int]:
     """Repository id → the number of its newest version, of these ids."""
     rows = Version.objects.filter(repository__in=found).order_by().values_list("repository")

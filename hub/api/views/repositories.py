@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from hub import access, queries
 from hub.api.bodies import Body, Text
 from hub.api.pagination import page, ranked_page
-from hub.api.repository_rows import COLUMNS, show
+from hub.api.repository_rows import columns, show
 from hub.api.schema import paged
 from hub.api.view import READS, View
 from hub.models import Gate, Kind, Origin, Repository, Visibility
@@ -115,7 +115,7 @@ class Repositories(View):
         if is_ranked:
             ids = queries.ranked(found, search).ids
             return ranked_page(request, found, ids, shown)
-        return page(request, found.values(*COLUMNS), (queries.SORTS[order], "-id"), shown)
+        return page(request, columns(found), (queries.SORTS[order], "-id"), shown)
 
     @extend_schema(
         operation_id="repositories_create", tags=TAGS, request=RepositoryBody, responses={201: RepositoryShape}
@@ -181,4 +181,4 @@ class Trash(View):
 
     @extend_schema(operation_id="repositories_trash", tags=TAGS, responses=paged(RepositoryShape))
     def get(self, request):
-        return page(request, queries.trash(self.viewer).values(*COLUMNS), ("-deleted_at", "-id"), show)
+        return page(request, columns(queries.trash(self.viewer)), ("-deleted_at", "-id"), show)
