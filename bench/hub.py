@@ -69,7 +69,7 @@ def main() -> None:
     for count in counts:
         for vendor in ("postgresql", "sqlite"):
             if given.only in (None, vendor):
-                rounds = given.rounds or (10 if given.quick else 50)
+                rounds = given.rounds or (6 if given.quick else 50)
                 seconds = given.seconds or (4 if given.quick else 15)
                 rows += measured(vendor, count, rounds, seconds, given.postgres)
     if given.json:

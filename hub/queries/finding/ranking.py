@@ -1,6 +1,6 @@
 """The best answers to a search first: the exact name, how names begin, their words, and then what is only said.
 
-All that match are ranked where they are at most `LOOKED_AT`. Where more do, looking at each would cost as much as there
+All that match are ranked where they are at most `FEW`. Where more do, looking at each would cost as much as there
 are: then some of them are ranked, with some that match by name, and those among the most downloaded.
 """
 
@@ -11,11 +11,9 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 
 from hub.models import Repository, name_words, words_of
-from hub.queries.finding.matching import SHORTEST, matches, matching
+from hub.queries.finding.matching import FEW, SHORTEST, matches, matching
 
 MOST = 1000
-LOOKED_AT = MOST + MOST // 2
-"""Matches that are looked at one by one; those the viewer doesn't see are among them."""
 COLUMNS = ("pk", "namespace__name", "name", "base__name", "downloads")
 
 
@@ -30,8 +28,8 @@ class Ranking:
 def ranked(found: QuerySet[Repository], search: str) -> Ranking:
     """The best of `found` for this search."""
     words, text = words_of(search), search.strip().casefold()
-    found, ids = found.order_by(), matches(search, LOOKED_AT)
-    more = len(ids) == LOOKED_AT
+    found, ids = found.order_by(), matches(search, FEW)
+    more = len(ids) == FEW
     rows = _some(found, search, text) if more else found.filter(pk__in=ids).values_list(*COLUMNS)
     best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
     return Ranking([row[0] for row in best[:MOST]], more or len(best) > MOST)
@@ -41,7 +39,7 @@ def _some(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
     """Of very many matches any, some that match by name, the exact names, and those that are downloaded most."""
     named = matches(search, MOST // 3, names=True)
     asked = [
-        found.filter(matching(search, newest=2 * LOOKED_AT))[: MOST // 2],
+        found.filter(matching(search, newest=2 * FEW))[: MOST // 2],
         found.filter(pk__in=named),
         found.alias(folded=Lower("name")).filter(_called(text))[: MOST // 10],
     ]

@@ -118,6 +118,6 @@ def test_the_facts_of_the_rows_on_the_first_page_are_heavy_indeed(on_sqlite, she
 
 def test_a_broad_search_ranks_no_more_than_it_is_bounded_to(on_sqlite, shelf, monkeypatch):
     monkeypatch.setattr(ranking, "MOST", 60)
-    monkeypatch.setattr(ranking, "LOOKED_AT", 90)
+    monkeypatch.setattr(ranking, "FEW", 90)
     found = read(Client(), "/?search=rank&sort=relevance")
     assert found.rows < 1_000
