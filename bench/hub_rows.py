@@ -2,15 +2,18 @@
 
 A twentieth is private, one in 200 is in the trash, one in 50 is a generator, one in 50 a dataset. Each has three tags,
 a version, a tenth of them two, a revision, and `main`. Bases, tags, licences and owners are chosen as people do: a few
-often, most seldom. The search is filled by the hub's own catching up, as after an upgrade.
+often, most seldom. What the search knows of them is made by the hub's own functions.
 """
 
 import itertools
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 TOPICS = (
     "sql dates medical legal poetry chess maths physics chemistry biology cooking travel finance insurance contracts "
@@ -29,33 +32,21 @@ def fill(count: int, *, seed: int = 0) -> float:
     """Write that many repositories into the empty, migrated database; seconds that it took."""
     from django.db import connection
 
-    begun, draw = time.perf_counter(), random.Random(seed)
+    begun = time.perf_counter()
     owners, bases, tags = max(20, count // 400), 300, 2000
     _write("hub_namespace", _namespaces(owners))
     _write("hub_basemodel", _bases(bases))
-    _write("hub_repository", _repositories(count, draw, owners, bases))
-    _write("hub_repositorytag", _tags(count, draw, tags))
-    _write("hub_version", _versions(count, draw))
+    _write("hub_repository", _repositories(count, seed, owners, bases))
+    _write("hub_repositorytag", _tags(count, seed, tags))
+    _write("hub_version", _versions(count))
     _write("hub_revision", _revisions(count))
     _write("hub_ref", _refs(count))
+    _enter(count, seed, owners, bases, tags)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             for table in ("namespace", "basemodel", "repository", "repositorytag", "version", "revision", "ref"):
                 name = f"hub_{table}"
                 cursor.execute(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT MAX(id) FROM {name}))")
-        cursor.execute("ANALYZE")
-    return time.perf_counter() - begun
-
-
-def enter() -> float:
-    """Let the search catch up; seconds that it took."""
-    from django.db import connection
-
-    from hub.services.catalogue.catching_up import enter_missing
-
-    begun = time.perf_counter()
-    enter_missing(lambda: True)
-    with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     return time.perf_counter() - begun
 
@@ -112,7 +103,8 @@ def _bases(count: int) -> Iterator[dict]:
         }
 
 
-def _repositories(count: int, draw: random.Random, owners: int, bases: int) -> Iterator[dict]:
+def _repositories(count: int, seed: int, owners: int, bases: int) -> Iterator[dict]:
+    draw = random.Random(seed)
     for pk in range(1, count + 1):
         topic, task = TOPICS[_few_often(draw, len(TOPICS))], draw.choice(TASKS)
         kind = "dataset" if pk % 50 == 0 else "generator" if pk % 50 == 25 else "adapter"
@@ -139,7 +131,8 @@ def _repositories(count: int, draw: random.Random, owners: int, bases: int) -> I
         }
 
 
-def _tags(count: int, draw: random.Random, tags: int) -> Iterator[dict]:
+def _tags(count: int, seed: int, tags: int) -> Iterator[dict]:
+    draw = random.Random(seed + 1)
     for pk in range(1, count + 1):
         found: set[int] = set()
         while len(found) < 3:
@@ -148,7 +141,7 @@ def _tags(count: int, draw: random.Random, tags: int) -> Iterator[dict]:
             yield {"repository_id": 100_000 + pk, "name": f"{TOPICS[tag % len(TOPICS)]} {tag}"}
 
 
-def _versions(count: int, draw: random.Random) -> Iterator[dict]:
+def _versions(count: int) -> Iterator[dict]:
     facts = json.dumps({"peft_type": "LORA", "ranks": [16], "modules": [f"layer{n}" for n in range(8)]})
     for pk in range(1, count + 1):
         for number in range(1, 3 if pk % 10 == 0 else 2):
@@ -177,3 +170,94 @@ def _refs(count: int) -> Iterator[dict]:
             "revision_id": 100_000 + pk,
             "updated_at": START,
         }
+
+
+def _enter(count: int, seed: int, owners: int, bases: int, tags: int) -> None:
+    """What `hub.services.catalogue` would enter, with the rows of the same draws."""
+    from django.db import transaction
+
+    from hub.services.catalogue import counts, learn
+
+    words: set[str] = set()
+    sums: Counter[tuple[str, str, str]] = Counter()
+    _write("hub_searchentry", _entries(count, seed, owners, bases, tags, words, sums))
+    for some in _batches(sorted(words)):
+        learn(some)
+    with transaction.atomic():
+        counts.add(sums)
+
+
+def _entries(
+    count: int, seed: int, owners: int, bases: int, tags: int, words: set[str], sums: Counter
+) -> Iterator[dict]:
+    from hub.models import SearchEntry
+    from hub.services.catalogue import fill as fill_entry
+
+    names = {row["id"]: SimpleNamespace(name=row["name"]) for row in _namespaces(owners)}
+    models = {row["id"]: _Named(row["name"]) for row in _bases(bases)}
+    tagged = _batches(_tags(count, seed, tags), 3)
+    for row, three in zip(_repositories(count, seed, owners, bases), tagged, strict=True):
+        made = SimpleNamespace(**row, purged_at=None, tags=_Loaded(SimpleNamespace(name=one["name"]) for one in three))
+        made.namespace, made.base = names[row["namespace_id"]], models.get(row["base_id"])
+        made.full_name = f"{made.namespace.name}/{made.name}"
+        entry = SearchEntry(names="", words="", card=f"reads {row['description'][14:].lower()}")
+        words |= fill_entry(entry, made, None)
+        sums.update((entry.counted_kind, *pair) for pair in entry.counted)
+        yield {
+            "repository_id": row["id"],
+            "names": entry.names,
+            "words": entry.words,
+            "card": entry.card,
+            "counted": json.dumps(entry.counted),
+            "counted_kind": entry.counted_kind,
+        }
+
+
+@dataclass
+class _Named:
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class _Loaded(list):
+    """Related rows that are loaded already."""
+
+    def all(self) -> "_Loaded":
+        return self
+
+
+def add_member() -> object:
+    """A user who is a member of twenty namespaces, some of them large."""
+    from hub.models import Membership, Namespace, Role
+    from hub.services import accounts
+
+    user = accounts.create_user(username="member", password="for this benchmark alone", email="member@example.org")
+    places = Namespace.objects.filter(name__startswith="org").order_by("pk")[:20]
+    Membership.objects.bulk_create(Membership(namespace=place, user=user, role=Role.READER) for place in places)
+    return user
+
+
+def newest() -> str:
+    """The path of the adapter that changed last."""
+    return _newest().first().path
+
+
+def make_heavy() -> None:
+    """Give the thirty adapters on the first page the facts and the report of 224 modules."""
+    from hub.models import Version
+
+    names = [f"model.layers.{layer}.mlp.{part}_proj" for layer in range(32) for part in "qkvoupd"]
+    modules = {name: {"shape": [4096, 4096], "rank": 16, "scale": 2.0, "norm": 1.25} for name in names}
+    facts = {"peft_type": "LORA", "ranks": [16] * len(names), "modules": modules, "target_modules": names}
+    report = {"method": "lego", "summary": {"norm": 3.0}, "modules": {name: [0.25] * 20 for name in names}}
+    chosen = [row.pk for row in _newest()[:30]]
+    Version.objects.filter(repository__in=chosen).update(facts=facts, report=report)
+
+
+def _newest() -> object:
+    from hub.models import Kind, Repository, Visibility
+
+    rows = Repository.objects.filter(kind=Kind.ADAPTER, visibility=Visibility.PUBLIC, deleted_at=None)
+    return rows.select_related("namespace").order_by("-updated_at", "-pk")

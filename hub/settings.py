@@ -63,6 +63,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "hub.http.peer.ForwardedProtocol",
     "hub.http.observing.Observing",
+    "hub.http.answers.Compression",
+    "hub.http.answers.Unchanged",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -4,6 +4,7 @@ jobs in `work/`) and load when named.
 Exit codes are listed in `hubctl/errors.py` and under `hubctl --help`.
 """
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -116,5 +117,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def main() -> None:
-    """The entry point: run, and leave with the exit code."""
+    """The entry point: run, and leave with the exit code.
+
+    A program of its own takes one thread for numpy's algebra, said before numpy loads: several spin beside a busy core.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     sys.exit(run())

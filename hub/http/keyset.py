@@ -7,6 +7,7 @@ The cursor is opaque to clients and checked like any input. A sort is a name of 
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.core.exceptions import ValidationError
@@ -29,9 +30,10 @@ def after(order: tuple[str, ...], values: list) -> Q:
     return condition
 
 
-def write_cursor(row: Model, order: tuple[str, ...]) -> str:
+def write_cursor(row: Model | Mapping, order: tuple[str, ...]) -> str:
     """The row's place in this order, base64 of JSON."""
-    values = [getattr(row, column.lstrip("-")) for column in order]
+    names = [column.lstrip("-") for column in order]
+    values = [row[name] if isinstance(row, Mapping) else getattr(row, name) for name in names]
     place = [",".join(order), *(value.isoformat() if isinstance(value, datetime) else value for value in values)]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 

@@ -197,6 +197,10 @@ class Migration(migrations.Migration):
             model_name='facetcount',
             constraint=models.UniqueConstraint(fields=('kind', 'facet', 'value'), name='facet_count_unique'),
         ),
+        migrations.AddIndex(
+            model_name='facetchange',
+            index=models.Index(fields=['kind', 'facet', 'value'], name='facet_change_value'),
+        ),
         migrations.RunPython(build_indexes, drop_indexes),
         migrations.RunPython(ask_to_catch_up, migrations.RunPython.noop),
     ]

@@ -6,9 +6,10 @@ All of it repeats other rows. `hub.services.catalogue` writes it in the transact
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 
 from .repositories import Repository
 
@@ -34,11 +35,16 @@ HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 def words_of(text: str) -> list[str]:
     """The words of a text as they are compared: without case, accents and other spellings of the same letters."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    plain = text.lower() if text.isascii() else _plain(text)
     return [word[:LONGEST] for word in WORD.findall(plain)]
 
 
+def _plain(text: str) -> str:
+    spelt = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(letter for letter in spelt if not unicodedata.combining(letter))
+
+
+@lru_cache(maxsize=4096)
 def name_words(name: str) -> list[str]:
     """The words of a name, and those that it may be written with: `gpt2-SqlFix` is also gpt, 2, sql, fix and 2sqlfix.
 
@@ -78,6 +84,32 @@ class CardWord(models.Model):
         return self.word
 
 
+class SearchEntryRows(models.QuerySet):
+    """Entries, found by their words, in the query language of the database's index."""
+
+    def statement(self, query: str, *, names: bool, newest: int | None = None) -> tuple[str, list[str]]:
+        """SQL for the ids of the repositories that match; `newest` bounds how many, on SQLite."""
+        if connection.vendor == "sqlite":
+            bound = f" ORDER BY rowid DESC LIMIT {int(newest)}" if newest else ""
+            return f"SELECT rowid FROM hub_search WHERE hub_search MATCH %s{bound}", [query]
+        column = "name_lexemes" if names else "lexemes"
+        return f"SELECT repository_id FROM hub_searchentry WHERE {column} @@ %s::tsquery", [query]
+
+    def matches(self, query: str, most: int, *, names: bool, several: bool) -> list[int]:
+        """Ids of at most `most` that match."""
+        statement, values = self.statement(query, names=names, newest=most)
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                statement += f" LIMIT {int(most)}"
+                # How often several words go together it doesn't know: it would read all rows, expecting many.
+                cursor.execute(f"SET LOCAL enable_seqscan = {'off' if several else 'on'}")
+            cursor.execute(statement, values)
+            found = [row[0] for row in cursor.fetchall()]
+            if connection.vendor == "postgresql":
+                cursor.execute("SET LOCAL enable_seqscan = DEFAULT")
+            return found
+
+
 class SearchEntry(models.Model):
     """A repository's words, each once, with blanks between. The database's own full-text index is built from them.
 
@@ -92,6 +124,8 @@ class SearchEntry(models.Model):
     card = models.TextField(help_text="the first words of its card")
     counted = models.JSONField(default=list, help_text="[facet, value]: what counts it; [] where it isn't public")
     counted_kind = models.CharField(max_length=10, blank=True)
+
+    objects = SearchEntryRows.as_manager()
 
     def __str__(self) -> str:
         return self.names
@@ -168,6 +202,9 @@ class FacetChange(models.Model):
     facet = models.CharField(max_length=12)
     value = models.CharField(max_length=300)
     n = models.SmallIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["kind", "facet", "value"], name="facet_change_value")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.facet}={self.value}: {self.n:+}"

@@ -4,15 +4,32 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    IntegerField,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Cast, Coalesce
 
 from hub.access import Viewer, visible
 from hub.models import (
     BaseAlias,
     BaseModel,
+    FacetChange,
+    FacetCount,
     Kind,
     Namespace,
     Repository,
+    Visibility,
     fold,
     heavy,
 )
@@ -20,11 +37,25 @@ from hub.models import (
 
 def bases(viewer: Viewer) -> QuerySet[BaseModel]:
     """All bases with the number of visible adapters on each, by name."""
-    adapters = Repository.objects.filter(visible(viewer), kind=Kind.ADAPTER, base=OuterRef("pk")).order_by()
-    count = adapters.values("base").annotate(n=Count("pk")).values("n")
+    kept = {"kind": Kind.ADAPTER, "facet": "base_id", "value": Cast(OuterRef("pk"), CharField())}
+    public = FacetCount.objects.filter(**kept).values("n")
+    changed = FacetChange.objects.filter(**kept).order_by().values("value").annotate(sum=Sum("n")).values("sum")
     found = BaseModel.objects.select_related("derived_from", "created_by").prefetch_related("aliases")
     found = found.defer(*heavy(base=""), *heavy(base="derived_from__"))
-    return found.annotate(adapters=Subquery(count)).order_by("name", "revision")
+    return found.annotate(adapters=_number(public) + _number(changed) + _own(viewer)).order_by("name", "revision")
+
+
+def _number(found: QuerySet) -> Coalesce:
+    return Coalesce(Subquery(found), 0, output_field=IntegerField())
+
+
+def _own(viewer: Viewer) -> Case | Value:
+    """The private adapters that this viewer sees, which nothing keeps the number of."""
+    if viewer.user is None:
+        return Value(0)
+    rows = Repository.objects.filter(visible(viewer), kind=Kind.ADAPTER, visibility=Visibility.PRIVATE, base__gt=0)
+    counted = rows.order_by().values_list("base").annotate(n=Count("pk"))
+    return Case(*(When(pk=pk, then=n) for pk, n in counted), default=0, output_field=IntegerField())
 
 
 def base_manifest(base: BaseModel) -> dict[str, tuple[str, int]]:

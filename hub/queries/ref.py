@@ -13,9 +13,9 @@ def with_ref(found: QuerySet[Repository], ref: str) -> QuerySet[Repository]:
     return found.filter(Exists(_pointed_at(ref).filter(repository=OuterRef("pk"))))
 
 
-def at_ref(found: Sequence[Repository], ref: str) -> dict[int, Revision]:
-    """Repository id → the revision that `ref` stands for there, in one query."""
-    rows = _pointed_at(ref).filter(repository__in=[row.pk for row in found]).select_related("version")
+def at_ref(found: Sequence[int], ref: str) -> dict[int, Revision]:
+    """Repository id → the revision that `ref` stands for there, of these ids, in one query."""
+    rows = _pointed_at(ref).filter(repository__in=found).select_related("version")
     rows = rows.defer(*heavy("version__"))
     return {row.repository_id: row for row in rows.order_by("-pk")}
 

@@ -7,7 +7,7 @@ version (`peft`, `base_model:adapter:org/name`), some from the card: its own tag
 
 from collections.abc import Collection, Iterable, Sequence
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
+from django.db.models import Max, OuterRef, Q, QuerySet, Subquery, prefetch_related_objects
 from django.db.models.fields.json import KeyTransform
 
 from hub import access
@@ -73,6 +73,27 @@ def latest_versions(
         said = {name: getattr(row, f"fact_{name}") for name in facts}
         row.facts = {name: value for name, value in said.items() if value is not None}
     return versions
+
+
+def with_newest(found: QuerySet[Repository]) -> QuerySet[Repository]:
+    """With `newest`, the number of the newest version."""
+    versions = Version.objects.filter(repository=OuterRef("pk")).order_by("-number")
+    return found.annotate(newest=Subquery(versions.values("number")[:1]))
+
+
+def newest_numbers(found: Sequence[int]) -> dict[int, int]:
+    """Repository id → the number of its newest version, of these ids."""
+    rows = Version.objects.filter(repository__in=found).order_by().values_list("repository")
+    return dict(rows.annotate(newest=Max("number")))
+
+
+def tag_names(found: Sequence[int]) -> dict[int, list[str]]:
+    """Repository id → its card's tags as they were entered, of these ids."""
+    names: dict[int, list[str]] = {}
+    rows = RepositoryTag.objects.filter(repository__in=found).order_by("pk")
+    for pk, name in rows.values_list("repository", "name"):
+        names.setdefault(pk, []).append(name)
+    return names
 
 
 def files(revision: Revision, *, only: Collection[str] | None = None) -> list[dict]:
@@ -149,8 +170,11 @@ def card_word(repository: Repository, key: str) -> str:
 def tagged(found: QuerySet[Repository], tag: str) -> QuerySet[Repository]:
     """Those of `found` that have this tag."""
     words = [tag, *(f"{key}:{tag}" for key in PLAIN)]
-    condition = Q(pk__in=RepositoryTag.objects.filter(name=tag).values("repository"))
-    condition |= Q(pk__in=CardWord.objects.filter(word__in=words).values("repository"))
+    tags, said = RepositoryTag.objects.filter(name=tag), CardWord.objects.filter(word__in=words)
+    # What nothing has is left out: with one way to have the tag, the list's own order leads to those that have it.
+    condition = Q(pk__in=tags.values("repository")) if tags.exists() else Q(pk__in=[])
+    if said.exists():
+        condition |= Q(pk__in=said.values("repository"))
     if tag.startswith(OF_ADAPTER):
         condition |= Q(kind=Kind.ADAPTER, base__in=_bases(tag.removeprefix(OF_ADAPTER)))
     elif tag.startswith(OF_BASE):
@@ -161,7 +185,7 @@ def tagged(found: QuerySet[Repository], tag: str) -> QuerySet[Repository]:
         condition |= ~Q(peft_type="")
     elif tag == "generator":
         condition |= Q(kind=Kind.GENERATOR)
-    elif tag == tag.lower():
+    elif tag == tag.lower() and Repository.objects.filter(peft_type=tag.upper()).exclude(peft_type="").exists():
         condition |= Q(peft_type=tag.upper()) & ~Q(peft_type="")
     return found.filter(condition)
 

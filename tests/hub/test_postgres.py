@@ -13,6 +13,8 @@ TESTS = Path(__file__).parents[1]
 
 
 FILES = (
+    "hub/finding/test_search.py",
+    "hub/finding/test_counts.py",
     "hub/test_parallel.py",
     "hub/test_outbox.py",
     "hub/starting/test_start.py",

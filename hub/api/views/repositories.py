@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from hub import access, queries
 from hub.api.bodies import Body, Text
 from hub.api.pagination import page, ranked_page
+from hub.api.repository_rows import columns, show
 from hub.api.schema import paged
 from hub.api.view import READS, View
 from hub.models import Gate, Kind, Origin, Repository, Visibility
@@ -68,7 +69,7 @@ class PointShape(serializers.Serializer):
 
 
 class RepositoryShape(serializers.ModelSerializer):
-    """A repository with the facts of its newest version."""
+    """A repository with the facts of its newest version: the schema of what `repository_rows` makes."""
 
     full_name = serializers.CharField(help_text="ns/name, which a model and a dataset may share")
     path = serializers.CharField(help_text="ns/name, and datasets/ns/name of a dataset: what nothing else is called")
@@ -84,20 +85,11 @@ class RepositoryShape(serializers.ModelSerializer):
         fields += ("origin", "peft_type", "rank", "license", "size", "downloads", "tags", "latest")
         fields += ("created_at", "updated_at", "deleted_at", "at")
 
-    def get_latest(self, repository) -> str | None:
-        newest = self.context["latest"].get(repository.pk)
-        return newest and newest.label
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_latest(self, repository): ...
 
     @extend_schema_field(PointShape(allow_null=True))
-    def get_at(self, repository) -> dict | None:
-        point = self.context["at"].get(repository.pk)
-        return point and PointShape(point).data
-
-
-def show(found: list[Repository], ref: str = "") -> list[dict]:
-    """Repositories as JSON, their newest versions, and what `ref` stands for in each, read in one query."""
-    context = {"latest": queries.latest_versions(found), "at": queries.at_ref(found, ref) if ref else {}}
-    return RepositoryShape(found, many=True, context=context).data
+    def get_at(self, repository): ...
 
 
 class Repositories(View):
@@ -122,8 +114,8 @@ class Repositories(View):
         found = queries.with_ref(found, ref) if ref else found
         if is_ranked:
             ids = queries.ranked(found, search).ids
-            return ranked_page(request, found.prefetch_related("tags"), ids, shown)
-        return page(request, found.prefetch_related("tags"), (queries.SORTS[order], "-id"), shown)
+            return ranked_page(request, found, ids, shown)
+        return page(request, columns(found), (queries.SORTS[order], "-id"), shown)
 
     @extend_schema(
         operation_id="repositories_create", tags=TAGS, request=RepositoryBody, responses={201: RepositoryShape}
@@ -189,4 +181,4 @@ class Trash(View):
 
     @extend_schema(operation_id="repositories_trash", tags=TAGS, responses=paged(RepositoryShape))
     def get(self, request):
-        return page(request, queries.trash(self.viewer).prefetch_related("tags"), ("-deleted_at", "-id"), show)
+        return page(request, columns(queries.trash(self.viewer)), ("-deleted_at", "-id"), show)

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from hub.access import Viewer
 from hub.models import FacetCount, Repository, RepositoryTag, UpkeepTask, Visibility
 from hub.queries.finding.listing import FACETS, repositories
+from hub.queries.finding.ranking import Ranking, ranked
 
 MOST = 1000
 SHOWN = 30
@@ -40,10 +41,15 @@ class Counts:
     values: dict[str, dict[str, Count]] = field(default_factory=dict)
 
 
-def facets(viewer: Viewer, *, kind: str, search: str = "", **filters: Iterable[str]) -> Counts:
-    """What is found, counted. A facet's own filter narrows the other facets and not itself: its other values stay."""
+def facets(
+    viewer: Viewer, *, kind: str, search: str = "", ranking: Ranking | None = None, **filters: Iterable[str]
+) -> Counts:
+    """What is found, counted. A facet's own filter narrows the other facets and not itself: its other values stay.
+
+    `ranking` is that of this search and these filters, where it is known already.
+    """
     filters = {name: list(values) for name, values in filters.items() if values}
-    found = _counted(viewer, kind, search, filters)
+    found = _counted(viewer, kind, search, filters, ranking)
     for name, chosen in filters.items():
         others = {key: value for key, value in filters.items() if key != name}
         values = _counted(viewer, kind, search, others).values.get(name, {})
@@ -56,9 +62,15 @@ def facets(viewer: Viewer, *, kind: str, search: str = "", **filters: Iterable[s
     return found
 
 
-def _counted(viewer: Viewer, kind: str, search: str, filters: dict[str, list[str]]) -> Counts:
+def _counted(
+    viewer: Viewer, kind: str, search: str, filters: dict[str, list[str]], best: Ranking | None = None
+) -> Counts:
     if search or filters:
-        return _sampled(repositories(viewer, kind=kind, search=search, newest=MOST * 4, **filters))
+        found = repositories(viewer, kind=kind, **filters)
+        if search:
+            best = best or ranked(found, search)
+            return _sampled(found.filter(pk__in=best.ids), least=best.more)
+        return _sampled(found)
     kept = kept_counts(kind)
     if viewer.user is None:
         return kept
@@ -83,11 +95,11 @@ def kept_counts(kind: str) -> Counts:
     return found
 
 
-def _sampled(found: QuerySet[Repository]) -> Counts:
-    """The first of `found`, counted."""
+def _sampled(found: QuerySet[Repository], *, least: bool = False) -> Counts:
+    """Some `MOST` of `found`, counted, whichever are quickest to find; `least` where they are not all to begin with."""
     columns = [column for name, column in FACETS.items() if name != "tag"]
-    rows = list(found.order_by("-updated_at", "-pk").values_list("pk", *columns)[: MOST + 1])
-    least, rows = len(rows) > MOST, rows[:MOST]
+    rows = list(found.order_by().values_list("pk", *columns)[: MOST + 1])
+    least, rows = least or len(rows) > MOST, rows[:MOST]
     sums = {name: Counter() for name in FACETS}
     for _, *values in rows:
         for name, value in zip((name for name in FACETS if name != "tag"), values, strict=True):

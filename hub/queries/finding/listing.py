@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from hub.access import Viewer, visible
 from hub.errors import Invalid
 from hub.models import BaseModel, Kind, Namespace, Repository, RepositoryTag, sharing_names
-from hub.queries.finding.matching import matching
+from hub.queries.finding.matching import meant_by
 
 RELEVANCE = "relevance"
 """The order of `hub.queries.finding.ranking`; the others are columns."""
@@ -36,17 +36,16 @@ def repositories(
     kind: str | None = None,
     search: str = "",
     sort: str = "updated",
-    newest: int | None = None,
     **facets: str | Iterable[str] | None,
 ) -> QuerySet[Repository]:
-    """Those with every word of `search` and, of each facet, one of the values asked for; `newest` as for `matching`."""
+    """Those with every word of `search` and, of each facet, one of the values asked for."""
     if sort not in SORTS:
         raise Invalid(f"sort={sort!r} is not an order; choose one of {', '.join(SORTS)}.", field="sort")
     found = Repository.objects.listed().filter(visible(viewer))
     if kind:
         found = found.filter(kind=kind)
     if search:
-        found = found.filter(matching(search, newest=newest))
+        found = found.filter(meant_by(search))
     for name, value in facets.items():
         values = [value] if isinstance(value, str | int) else list(value or ())
         if values := [str(one) for one in values if one not in (None, "")]:
@@ -77,4 +76,4 @@ def of_type(viewer: Viewer, *, datasets: bool, search: str = "") -> QuerySet[Rep
     """The datasets that this viewer sees, or the models; each word of `search` is in `namespace/name` or the base's."""
     found = Repository.objects.listed().filter(visible(viewer))
     found = found.filter(sharing_names(Kind.DATASET if datasets else Kind.ADAPTER))
-    return found.filter(matching(search, names=True)) if search.strip() else found
+    return found.filter(meant_by(search, names=True)) if search.strip() else found

@@ -1,20 +1,19 @@
 """The best answers to a search first: the exact name, how names begin, their words, and then what is only said.
 
-At most `MOST` candidates are ranked: where more match, those that are downloaded most, and those that match by name.
+All that match are ranked where they are at most `FEW`. Where more do, looking at each would cost as much as there
+are: then some of them are ranked, with some that match by name, and those among the most downloaded.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Lower
 
 from hub.models import Repository, name_words, words_of
-from hub.queries.finding.matching import SHORTEST, matching
+from hub.queries.finding.matching import FEW, SHORTEST, matches, matching
 
 MOST = 1000
-LOOKED_AT = 4 * MOST
-"""Matches that SQLite looks at; those the viewer doesn't see are among them."""
 COLUMNS = ("pk", "namespace__name", "name", "base__name", "downloads")
 
 
@@ -29,13 +28,25 @@ class Ranking:
 def ranked(found: QuerySet[Repository], search: str) -> Ranking:
     """The best of `found` for this search."""
     words, text = words_of(search), search.strip().casefold()
-    rows = list(_rows(found.filter(matching(search, newest=LOOKED_AT)), MOST + 1))
-    more = len(rows) > MOST
-    if more:
-        rows = rows[:MOST] + list(_rows(found.filter(matching(search, names=True, newest=LOOKED_AT)), MOST // 2))
-        rows += _rows(found.alias(folded=Lower("name")).filter(_called(text)), MOST // 10)
+    found, ids = found.order_by(), matches(search, FEW)
+    more = len(ids) == FEW
+    rows = _some(found, search, text) if more else found.filter(pk__in=ids).values_list(*COLUMNS)
     best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
-    return Ranking([row[0] for row in best[:MOST]], more)
+    return Ranking([row[0] for row in best[:MOST]], more or len(best) > MOST)
+
+
+def _some(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
+    """Of very many matches any, some that match by name, the exact names, and those that are downloaded most."""
+    named = matches(search, MOST // 3, names=True)
+    asked = [
+        found.filter(matching(search, newest=2 * FEW))[: MOST // 2],
+        found.filter(pk__in=named),
+        found.alias(folded=Lower("name")).filter(_called(text))[: MOST // 10],
+    ]
+    if connection.vendor != "sqlite":  # There each of them would be a search of its own.
+        popular = list(found.order_by("-downloads", "-pk").values_list("pk", flat=True)[: MOST // 2])
+        asked.append(found.filter(matching(search), pk__in=popular))
+    return [row for rows in asked for row in rows.values_list(*COLUMNS)]
 
 
 def best(found: QuerySet[Repository], search: str, most: int) -> list[Repository]:
@@ -49,10 +60,6 @@ def in_order(found: QuerySet[Repository], ids: list[int]) -> list[Repository]:
     """Those of `found` with these ids, in the order of the ids."""
     rows = {row.pk: row for row in found.filter(pk__in=ids)}
     return [rows[pk] for pk in ids if pk in rows]
-
-
-def _rows(found: QuerySet[Repository], most: int) -> Iterable[tuple]:
-    return found.order_by("-downloads", "-pk").values_list(*COLUMNS)[:most]
 
 
 def _called(text: str) -> Q:

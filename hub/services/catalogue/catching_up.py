@@ -3,6 +3,7 @@
 Newest first, in batches; it goes on where it was stopped, since what is entered is not looked for again.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 from django.db import IntegrityError, transaction
@@ -46,8 +47,8 @@ def _enter_all(batch: list[int], cards: dict[int, Card]) -> None:
         counted += [(entry.counted_kind, *pair) for pair in entry.counted]
         entries.append(entry)
     SearchEntry.objects.bulk_create(entries)
-    counts.change([], counted)
     learn(words)
+    counts.add(Counter(counted))
 
 
 def _cards(repositories: list[int]) -> dict[int, Card]:

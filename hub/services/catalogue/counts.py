@@ -5,7 +5,7 @@ of a common value. Whoever reads adds up both.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from django.db import connection, transaction
 
@@ -14,6 +14,11 @@ from hub.models import FacetChange, Repository
 OFTEN = 500
 """Changes after which they are added to the counts."""
 AT_ONCE = 5000
+ADD = """
+INSERT INTO hub_facetcount (kind, facet, value, n) VALUES (%s, %s, %s, %s)
+ON CONFLICT (kind, facet, value) DO UPDATE SET n = hub_facetcount.n + excluded.n
+"""
+DROP = "DELETE FROM hub_facetcount WHERE kind = %s AND facet = %s AND value = %s AND n = 0"
 KIND = "kind"
 """The facet that every repository has once: its value is ""."""
 
@@ -50,17 +55,15 @@ def add_up() -> int:
     sums: Counter[tuple[str, str, str]] = Counter()
     for row in changes:
         sums[row.kind, row.facet, row.value] += row.n
-    # In one order everywhere, so that two who add up wait for each other and never in a circle.
-    rows = [(*key, n) for key, n in sorted(sums.items()) if n]
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO hub_facetcount (kind, facet, value, n) VALUES (%s, %s, %s, %s) "
-            "ON CONFLICT (kind, facet, value) DO UPDATE SET n = hub_facetcount.n + excluded.n",
-            rows,
-        )
-        cursor.executemany(
-            "DELETE FROM hub_facetcount WHERE kind = %s AND facet = %s AND value = %s AND n = 0",
-            [key for key, n in sorted(sums.items()) if n < 0],
-        )
+    add(sums)
     FacetChange.objects.filter(pk__in=[row.pk for row in changes]).delete()
     return len(changes)
+
+
+def add(sums: Mapping[tuple[str, str, str], int]) -> None:
+    """Add to the counts themselves, in the caller's transaction, which ends soon: others wait for these rows."""
+    # In one order everywhere, so that two who add wait for each other and never in a circle.
+    rows = [(*key, n) for key, n in sorted(sums.items()) if n]
+    with connection.cursor() as cursor:
+        cursor.executemany(ADD, rows)
+        cursor.executemany(DROP, [row[:3] for row in rows if row[3] < 0])

@@ -9,6 +9,7 @@ from hub.access import Viewer
 from hub.errors import Invalid
 from hub.models import Kind
 from hub.queries.finding.counting import Counts
+from hub.queries.finding.ranking import Ranking
 
 LABELS = {
     "base": "Base model",
@@ -41,6 +42,7 @@ class Browsing:
     search: str
     sort: str
     filters: dict[str, list[str]]
+    ranking: Ranking | None = None
     corrected: str = ""
     """What is searched instead, where nothing has the words as they were typed."""
 
@@ -77,7 +79,7 @@ class Browsing:
 
     def counts(self, viewer: Viewer) -> Counts:
         """What is found, counted."""
-        return queries.facets(viewer, kind=self.kind, search=self.searched, **self.filters)
+        return queries.facets(viewer, kind=self.kind, search=self.searched, ranking=self.ranking, **self.filters)
 
     @property
     def order(self) -> tuple[str, str]:

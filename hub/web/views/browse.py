@@ -1,5 +1,7 @@
 """Browsing: one list, its facets, its address; and the basket that is filled from it."""
 
+from dataclasses import replace
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST, require_safe
@@ -39,11 +41,12 @@ def listed(request: HttpRequest, viewer: access.Viewer, browsing: Browsing) -> t
     found = browsing.found(viewer)
     if not browsing.is_ranked:
         return *page(request, found, browsing.order), browsing
-    ranked = queries.ranked(found, browsing.search)
-    if not ranked.ids:
+    ranking = queries.ranked(found, browsing.search)
+    if not ranking.ids:
         browsing = browsing.meant(viewer)
-        ranked = queries.ranked(found, browsing.searched)
-    return *ranked_page(request, found, ranked.ids), browsing
+        ranking = queries.ranked(found, browsing.searched) if browsing.corrected else ranking
+    rows, following = ranked_page(request, found, ranking.ids)
+    return rows, following, replace(browsing, ranking=ranking)
 
 
 @require_POST

@@ -36,7 +36,7 @@ def counted(viewer: Viewer, kind: str = "adapter", **filters) -> dict[str, dict[
 
 
 def from_scratch(viewer: Viewer, kind: str = "adapter", **filters) -> dict[str, dict[str, int]]:
-    rows = Repository.objects.filter(visible(viewer), kind=kind, **filters).distinct()
+    rows = Repository.objects.filter(visible(viewer), kind=kind, **filters)
     said = {name: Counter(rows.values_list(column, flat=True)) for name, column in COLUMNS.items()}
     said["tag"] = Counter(RepositoryTag.objects.filter(repository__in=rows).values_list("name", flat=True))
     plain = {name: {str(value): n for value, n in found.items() if value} for name, found in said.items()}
