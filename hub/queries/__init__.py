@@ -25,6 +25,7 @@ from hub.queries.job import (
     newest_answer,
     private_relatives,
     report_of,
+    took,
     without_private,
 )
 from hub.queries.protection import protections, ref_history
@@ -122,6 +123,7 @@ __all__ = [
     "tagged",
     "tags",
     "tokens",
+    "took",
     "trash",
     "usage",
     "used_storage",

@@ -20,8 +20,8 @@ from composition.merging.compare.blocks import PooledGrams
 from composition.merging.compare.pairs import plain, whitened
 from composition.recipes.base import Inputs
 
-BLOCKS = 40_000
-"""How many pairs of spaces are looked at, over all pairs, modules and sides; about a second of one core."""
+BLOCKS = 16_000
+"""How many pairs of spaces are looked at, over all pairs, modules and sides: about a second of one core."""
 SIDES = ("row", "column")
 WORDS = ("angle", "chance")
 

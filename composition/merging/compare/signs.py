@@ -18,9 +18,9 @@ from composition.merging.elements import generator_of
 from composition.progress import Progress, ignore
 from composition.weights import Factors, LoraWeights
 
-PLACES = 200_000
+PLACES = 100_000
 """Numbers of each adapter that are looked at, over all modules."""
-LEAST = 500
+LEAST = 250
 """The same in one module."""
 READ = 4e7
 """Numbers of factors that are read at most: modules are left out beyond."""
@@ -87,7 +87,7 @@ def _drawn(factors: Sequence[Factors | None], count: int, generator: torch.Gener
     signs = torch.zeros(len(factors), count, dtype=torch.float64)
     for place, one in enumerate(factors):
         if one is not None and one.scale:
-            found = (one.B[rows].double() * one.A[:, columns].mT.double()).sum(1)
+            found = (one.B[rows].float() * one.A[:, columns].mT.float()).sum(1)
             signs[place] = found.sign() * (1 if one.scale > 0 else -1)
     return first.out_features * first.in_features, signs
 
