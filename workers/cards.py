@@ -174,9 +174,10 @@ def servers_section(folder: Path, base_shapes: Shapes | None, output: str) -> st
 
 def _data(job: Job, data: Sequence[Version], report: dict) -> list[str]:
     """Which data a merge read, as a table; nothing where it read none. A digest would give private data away."""
-    if not data:
-        return []
     lines = ["", "## Data", "", "| data | rows read | tokens | sha256 |", "|---|---|---|---|"]
+    if not data:
+        seeds = [f"| {read['name']} | {read['rows']} | {read['tokens']} | – |" for read in report.get("read", ())]
+        return [*lines, *seeds] if seeds else []
     for name, version, read in zip(public_names(job, data), data, report["read"], strict=True):
         digest = f"`{version.content_digest}`" if name == str(version) else "–"
         lines.append(f"| `{name}` | {read['rows']} | {read['tokens']} | {digest} |")

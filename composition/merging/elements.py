@@ -6,7 +6,7 @@ cores. What is drawn comes from a generator that the caller seeds (`generator_of
 TIES (Yadav et al., 2023, arXiv:2306.01708) trims each update to its largest numbers, elects the sign of each place by
 the sum of what is left, and takes the mean of those that agree with it. DARE (Yu et al., 2024, arXiv:2311.03099) drops
 numbers at random and divides the rest by the share that stays. DELLA (Deep et al., 2024, arXiv:2406.11617) drops small
-numbers more often than large ones. Breadcrumbs (Davari & Belilovsky, 2024, arXiv:2312.06795) drop the largest too.
+numbers more often than large ones.
 """
 
 import hashlib
@@ -72,20 +72,6 @@ def trim(updates: Tensor, density: float) -> Tensor:
         return updates
     size = updates[0].numel()
     return torch.stack([each * largest(each.abs(), kept_of(size, density)) for each in updates])
-
-
-def breadcrumbs(updates: Tensor, density: float, gamma: float) -> Tensor:
-    """[n, …]: without the share `gamma` of each update's largest numbers, and so many smallest that `density` is left.
-
-    Where density + gamma is above 1, fewer of the largest are dropped.
-    """
-    if density >= 1:
-        return updates
-    size = updates[0].numel()
-    keep = kept_of(size, density)
-    top = min(int(gamma * size), size - keep)
-    masks = [largest(m, keep + top) & ~largest(m, top) for m in (each.abs() for each in updates)]
-    return updates * torch.stack(masks)
 
 
 def dare(updates: Tensor, density: float, generators: Sequence[torch.Generator], *, rescale: bool = True) -> Tensor:

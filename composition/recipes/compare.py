@@ -53,6 +53,15 @@ class CompareRecipe(Recipe):
         label="Modules read",
         help="How many modules the methods that need the weights themselves are tried on; 0 leaves these methods out.",
     )
+    seconds: float = option(
+        "number",
+        default=5.0,
+        minimum=0.1,
+        maximum=3600.0,
+        label="Seconds",
+        help="How long judging the methods may take, about, on one core. Where that is too short for all modules, some "
+        "are judged, spread over depth and types of modules.",
+    )
     across_quantisations: bool = across_option()
 
     def check(self, inputs: Inputs) -> None:

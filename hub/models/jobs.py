@@ -77,6 +77,9 @@ class Job(models.Model):
     outcome = models.JSONField(null=True, blank=True, help_text="the answer of a job that publishes nothing")
     error = models.JSONField(null=True, blank=True, help_text="{code, message, …facts}")
     environment = models.JSONField(null=True, blank=True)
+    expected_seconds = models.FloatField(
+        null=True, blank=True, help_text="what its kind's formula gave when it was queued; what it took corrects others"
+    )
 
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -91,6 +94,12 @@ class Job(models.Model):
             # Whose turn it is: each user's waiting jobs, and when a job of theirs last began.
             models.Index(fields=["created_by", "id"], condition=Q(state=State.QUEUED), name="job_waiting"),
             models.Index(fields=["created_by", "-started_at"], name="job_last_begun"),
+            # What the last jobs of a kind took.
+            models.Index(
+                fields=["kind", "queue", "-id"],
+                condition=Q(state=State.DONE, expected_seconds__isnull=False),
+                name="job_took",
+            ),
         ]
 
     def __str__(self) -> str:

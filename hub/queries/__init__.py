@@ -29,6 +29,7 @@ from hub.queries.job import (
     newest_answer,
     private_relatives,
     report_of,
+    took,
     without_private,
 )
 from hub.queries.protection import protections, ref_history
@@ -134,6 +135,7 @@ __all__ = [
     "tagged",
     "tags",
     "tokens",
+    "took",
     "trash",
     "usage",
     "used_storage",

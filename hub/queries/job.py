@@ -123,3 +123,14 @@ def _adapters(job: Job) -> list[int]:
 def job_of_key(viewer: Viewer, key: str | None) -> Job | None:
     """The viewer's job that was asked for under this idempotency key."""
     return access.require_user(viewer).jobs.filter(idempotency_key=key).first() if key else None
+
+
+def took(kind: str, queue: str, most: int = 25) -> list[tuple[float, float]]:
+    """(expected, taken) seconds of the last jobs of this kind and queue that were done at the first attempt."""
+    done = Job.objects.filter(kind=kind, queue=queue, state=State.DONE, expected_seconds__isnull=False)
+    rows = done.order_by("-id").values_list("attempt", "expected_seconds", "started_at", "finished_at")[:most]
+    return [
+        (expected, (end - begin).total_seconds())
+        for attempt, expected, begin, end in rows
+        if attempt == 1 and begin and end
+    ]

@@ -21,6 +21,8 @@ def test_the_methods_are_compared_in_sentences_and_figures(hubctl, pair, worker)
     judged = {line.split()[0] for line in lines[table + 1 :] if line and line.split()[-1] in ("cores", "estimate")}
     assert {"lego", "svd", "cat", "average", "task-arithmetic"} <= judged
     assert any(line.startswith("1  ada/one@v1") for line in lines)
+    (pair_line,) = (line for line in lines if line.startswith("1 and 2"))
+    assert pair_line.count("°") == 4 and pair_line.count("%") == 2
 
 
 def test_as_json_it_is_the_whole_report_and_methods_can_be_chosen(hubctl, pair, worker):

@@ -1,5 +1,7 @@
 """Merges with a little text from the row to the published result: data, privacy, what is kept, a stop in the middle."""
 
+import io
+import json
 import threading
 
 import pytest
@@ -9,7 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from composition.errors import CompositionError
 from composition.formats import read_adapter
 from hub.errors import Invalid
-from hub.models import Origin, Repository, State, Visibility
+from hub.models import Companion, Origin, Repository, State, Visibility
+from hub.services.content.companions import add_companion
 from hub.services.content.manifest import manifest_of
 from tests.hub import asking, factories
 from tests.workers.conftest import write_base
@@ -108,6 +111,74 @@ def test_private_data_make_a_private_result_and_are_not_named_to_others(held, wo
     # A digest proves a guess of the texts to whoever has one.
     assert datasets[0].content_digest not in card and datasets[1].content_digest in card
     assert not any("sha256" in row for row in version.report["read"])
+
+
+@pytest.fixture
+def seeded(owner, pair):
+    """Seeds kept beside both adapters, privately; some rows are prompts alone."""
+    for version, word in zip(pair, ("alpha", "omega"), strict=True):
+        rows = [f'{{"prompt": "{n} + 1 = {word}"}}' for n in range(4)]
+        rows += [f'{{"prompt": "{n} = {word}", "completion": "{n}"}}' for n in range(4, 7)]
+        text = io.BytesIO("\n".join(rows).encode())
+        add_companion(actor=owner, repository=version.repository, kind="seeds", name="seeds.jsonl", stream=text)
+    return pair
+
+
+def test_without_datasets_the_seeds_beside_the_adapters_are_read_and_told_to_nobody(held, work, ask, seeded, tmp_path):
+    job = work(ask(rows=5))
+    assert (job.state, job.error) == (State.DONE, None)
+    version, (first, second) = job.result, seeded
+    assert version.repository.visibility == Visibility.PUBLIC, "as of a transfer: seeds hold nothing private"
+    told = [(read["name"], read["rows"]) for read in version.report["read"]]
+    assert told == [(f"seed examples of {first}", 5), (f"seed examples of {second}", 5)]
+    folder = folder_of(version, tmp_path)
+    card = (folder / "README.md").read_text()
+    assert f"| seed examples of {first} | 5 |" in card
+    digests = list(Companion.objects.values_list("blob", flat=True))
+    for text in (card, str(version.report), str(job.figures), *job.log.values_list("text", flat=True)):
+        assert not any(secret in text for secret in ("alpha", "omega", "sha256': '", *digests))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_seeds_and_a_dataset_of_the_same_rows_give_the_same_bytes(held, work, ask, pair, owner, tmp_path, answered):
+    """Prompts alone stand in a dataset as texts that are read as prompts."""
+    datasets = []
+    for version, begin in zip(pair, (0, 30), strict=True):
+        rows = [{"prompt": f"{n} + 1 =", "completion": f" {n + 1}"} for n in range(begin, begin + 6)]
+        rows = rows if answered else [{"prompt": row["prompt"]} for row in rows]
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        add_companion(actor=owner, repository=version.repository, kind="seeds", name="a.jsonl", stream=io.BytesIO(text))
+        data = factories.make_repository(owner, f"rows-{begin}", kind="dataset")
+        text = text if answered else text.replace(b'"prompt"', b'"text"')
+        datasets.append(factories.publish(owner, data, {"test.jsonl": text}).version)
+    by_seeds = work(ask(rows=4))
+    by_data = work(ask(datasets=datasets, rows=4, output="by-data", **({} if answered else {"text_as": "prompt"})))
+    assert (by_seeds.error, by_data.error) == (None, None)
+    one, other = (folder_of(job.result, tmp_path) / "adapter_model.safetensors" for job in (by_seeds, by_data))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_seeds_that_the_asker_does_not_see_are_not_read(held, ask, seeded, pair):
+    stranger = factories.make_user("eve")
+    asked = {"actor": stranger, "kind": "regmean", "inputs": pair, "output": ("eve", "merged"), "recipe": QUICK}
+    report = asking.check_job(**asked)
+    assert not report["ok"] and report["problems"][0]["code"] == "merge.no_data"
+    assert all(str(version) in report["problems"][0]["message"] for version in pair)
+    Companion.objects.filter(repository=pair[0].repository).update(visibility=Visibility.PUBLIC)
+    report = asking.check_job(**asked)
+    assert str(pair[1]) in report["problems"][0]["message"] and str(pair[0]) not in report["problems"][0]["message"]
+    Companion.objects.update(visibility=Visibility.PUBLIC)
+    report = asking.check_job(**asked)
+    assert report["ok"] and f"7 of {pair[0]}, 7 of {pair[1]}" in " ".join(report["notes"])
+
+
+def test_seeds_that_are_hidden_before_the_start_are_not_read(held, work, seeded, pair):
+    Companion.objects.update(visibility=Visibility.PUBLIC)
+    stranger = factories.make_user("eve")
+    job = asking.queue_job(actor=stranger, kind="regmean", inputs=pair, output=("eve", "merged"), recipe=QUICK)
+    Companion.objects.update(visibility=Visibility.PRIVATE)
+    job = work(job)
+    assert job.state == State.FAILED and job.error["code"] == "not_found"
 
 
 def test_a_stopped_merge_goes_on_after_the_adapters_it_has_read(held, work, ask, datasets, worker, monkeypatch, fills):

@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from composition.formats.dataset.seed_rows import read_seeds
 from composition.recipes.merge.calibrated import CalibratedRecipe
 from composition.registry import METHODS, recipe_from_dict
 from hub.models import DATASET, State, Version
+from hub.models.companions import SEEDS
 from hub.services.content.manifest import canonical_json
+from hub.services.jobs import files as job_files
+from hub.storage import blobs
 from workers.attempt import Attempt
 from workers.inputs import adapter_of, dataset_rows, inputs_of, versions
 from workers.kinds import WorkerKind
@@ -44,14 +48,17 @@ def merge_with_data(attempt: Attempt, worker: Worker, **place: Any) -> None:
     recipe, rows, data = recipe_from_dict(job.recipe), inputs_of(job), inputs_of(job, DATASET)
     names = public_names(job, versions(rows))
     adapters = [adapter_of(attempt, worker, row, name) for row, name in zip(rows, names, strict=True)]
-    texts = [dataset_rows(attempt, worker, row, recipe.split) for row in data]
+    texts = [dataset_rows(attempt, worker, row, recipe.split) for row in data] or seeds_of_each(attempt)
     model, tokenizer = worker.models.get(job.base, attempt.say)
     read = {"model": model, "tokenizer": tokenizer, "data": texts}
 
     attempt.advance(State.RUNNING)
     attempt.say(f"{method.label} of {len(adapters)} adapters")
     result = method.load()(adapters, recipe, **read, **place, progress=attempt.progress)
-    _name_data(result.report["read"], versions(data), public_names(job, versions(data)))
+    if data:
+        _name_data(result.report["read"], versions(data), public_names(job, versions(data)))
+    else:
+        _name_seeds(result.report["read"], names)
     publish_merged(attempt, worker, recipe, result, versions(rows), versions(data))
 
 
@@ -62,6 +69,24 @@ def _name_data(told: Sequence[dict[str, Any]], data: Sequence[Version], names: S
         row["name"] = name
         if hidden:
             del row["sha256"]
+
+
+def seeds_of_each(attempt: Attempt) -> list[list[dict[str, Any]]]:
+    """The rows of the seeds that the job reads, in the order of its adapters."""
+    files = sorted(job_files.files_of(attempt.job, SEEDS).items(), key=lambda named: int(named[0].partition(".")[0]))
+    found = []
+    for place, (name, entry) in enumerate(files, 1):
+        with blobs.open(entry.sha256) as stream:
+            found.append(read_seeds(stream.read(), what=name))
+        attempt.say(f"{len(found[-1])} rows of the seeds of adapter {place}")
+    return found
+
+
+def _name_seeds(told: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Say of what was read only whose seeds they are: these are private, and a digest proves a guess of them."""
+    for row, name in zip(told, names, strict=True):
+        row["name"] = f"seed examples of {name}"
+        del row["sha256"]
 
 
 HOME = WorkerKind(recipe=CalibratedRecipe, run=calibrated)

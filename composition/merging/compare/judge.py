@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from composition.merging.compare.angles import Angles, modules_of
 from composition.merging.compare.blocks import Pair, PairGrams, PooledGrams, pair_grams, pooled
 from composition.merging.compare.by_core import ByCore, judged_by_core
 from composition.merging.compare.by_weights import tried
@@ -20,6 +21,7 @@ from composition.merging.compare.outlook import Outlook, outlooks
 from composition.merging.compare.pairs import PairFigures
 from composition.merging.compare.selector import recommend
 from composition.merging.compare.sentences import sentences
+from composition.merging.compare.signs import sign_conflicts
 from composition.merging.compare.spectrum import Spectrum
 from composition.merging.compare.spread import spread
 from composition.merging.core.cores import Cores, cores_of_grams
@@ -29,8 +31,8 @@ from composition.recipes.compare import CompareRecipe
 from composition.weights import LoraWeights
 
 CHUNK_BYTES = 64 * 2**20
-WORK = 7e9
-"""How much is spent on judging: Σ over judged modules of (Σr)³ × methods; about five seconds of one core."""
+WORK = 1.4e9
+"""Σ over judged modules of (Σr)³ × methods that about a second of one core gets through."""
 OVERHEAD = 100
 """What a module costs besides, as a rank."""
 LEAST = 3
@@ -93,10 +95,13 @@ def compare(
     cores = {one.method.kind: ByCore(one, count, one.target(count)) for one in methods if one.by_core}
     figures, spectrum = PairFigures(count), Spectrum(recipe.weights or (1.0,) * count)
     clusters = Clusterability(recipe.rank, recipe.weights)
-    chosen = chosen_modules(groups, len(cores) + 2)
+    chosen = chosen_modules(groups, len(cores) + 2, recipe.seconds)
     judged, total = 0, sum(map(len, groups.values()))
+    everywhere = spread(sorted(module for modules in groups.values() for module in modules))
+    angles, looked_at = Angles(given.inputs), set(everywhere[: modules_of(count, total)])
     for group in chunks(given.pairs, groups):
         figures.add(group)
+        angles.add(group, [m for m, module in enumerate(group.modules) if module in looked_at])
         for m in [m for m, module in enumerate(group.modules) if module in chosen]:
             core = given.cores(group, m)
             judged += 1
@@ -106,6 +111,7 @@ def compare(
                 judged_by_core(core, cores.values())
             progress(0.9 * judged / len(chosen), f"Judged {judged} of {len(chosen)} modules")
     rows = [_row(one, cores, read, recipe, given.inputs, judged, total, progress) for one in methods]
+    signs = sign_conflicts(read()) if read is not None and recipe.sample else None
     report: dict[str, Any] = {
         "rank": recipe.rank,
         "weights": list(recipe.weights) if recipe.weights else None,
@@ -120,7 +126,8 @@ def compare(
             }
             for (name, facts), norm in zip(given.inputs, figures.norms.tolist(), strict=True)
         ],
-        "pairs": figures.to_dict(),
+        "pairs": figures.to_dict() | angles.to_dict() | (signs.to_dict() if signs else {}),
+        "looked_at": {"angles": angles.modules, "signs": signs.modules if signs else 0},
         "spectrum": spectrum.to_dict(),
         "clusters": clusters.to_dict(),
         "methods": rows,
@@ -162,14 +169,14 @@ def chunks(pairs: Mapping[Pair, PairGrams], groups: Mapping[tuple[int, ...], Seq
             yield pooled(pairs, modules[begin : begin + step], ranks)
 
 
-def chosen_modules(groups: Mapping[tuple[int, ...], Sequence[str]], methods: int) -> set[str]:
-    """The modules that are judged: all where that is quick, else some of them, and `LEAST` in any case."""
+def chosen_modules(groups: Mapping[tuple[int, ...], Sequence[str]], methods: int, seconds: float) -> set[str]:
+    """The modules that are judged in about so many seconds of one core: all, or some of them; `LEAST` in any case."""
     cost = {module: (sum(ranks) + OVERHEAD) ** 3 * methods for ranks, modules in groups.items() for module in modules}
     taken: set[str] = set()
     spent = 0.0
     for module in spread(sorted(cost)):
         spent += cost[module]
-        if spent > WORK and len(taken) >= LEAST:
+        if spent > WORK * seconds and len(taken) >= LEAST:
             break
         taken.add(module)
     return taken

@@ -85,6 +85,16 @@ def plain(matrix: Tensor) -> list[list[float | None]]:
 
 def overlaps(gram: Tensor, spans: list[slice]) -> Tensor:
     """[M, n, n]: ‖Q_iᵀ Q_j‖²_F / min(dim_i, dim_j) for orthonormal bases Q of the spaces whose Gram is [M, R, R]."""
+    white, dims = whitened(gram, spans)
+    squares = white.square()
+    each = torch.stack([squares[:, span].sum(1) for span in spans], 1)
+    shared = torch.stack([each[:, :, span].sum(-1) for span in spans], -1)
+    smaller = torch.minimum(dims[:, :, None], dims[:, None, :])
+    return torch.where(smaller > 0, shared / smaller.clamp_min(1), 0.0).clamp(0, 1)
+
+
+def whitened(gram: Tensor, spans: list[slice]) -> tuple[Tensor, Tensor]:
+    """(the Gram [M, R, R] of orthonormal bases Q of the spaces, block by block Q_iᵀ Q_j; their dimensions [M, n])."""
     white, kept = gram.clone(), []
     for span in spans:
         squares, vectors = torch.linalg.eigh(gram[:, span, span])
@@ -95,9 +105,4 @@ def overlaps(gram: Tensor, spans: list[slice]) -> Tensor:
         white[:, span] = into @ white[:, span]
         white[:, :, span] = white[:, :, span] @ into.mT
         kept.append(real.sum(-1))
-    dims = torch.stack(kept, -1)
-    squares = white.square()
-    each = torch.stack([squares[:, span].sum(1) for span in spans], 1)
-    shared = torch.stack([each[:, :, span].sum(-1) for span in spans], -1)
-    smaller = torch.minimum(dims[:, :, None], dims[:, None, :])
-    return torch.where(smaller > 0, shared / smaller.clamp_min(1), 0.0).clamp(0, 1)
+    return white, torch.stack(kept, -1)

@@ -9,6 +9,10 @@ CONFLICT = -0.1
 """A cosine below this says that two adapters pull against each other."""
 ALIKE = 0.2
 """A cosine above this says that two adapters point the same way."""
+NEAR = 0.5
+"""A smallest angle below this share of what chance gives is worth a word."""
+UNEVEN = 0.05
+"""So far from half the shares of opposite signs are worth a word."""
 UNEQUAL = 3.0
 """How many times stronger than the weakest an adapter is when it is worth a word."""
 UNSTABLE = 0.5
@@ -23,7 +27,8 @@ MOST = 4
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """The sentences, the most telling first."""
-    found = [_farther(report), _starts(report), *_directions(report), _sizes(report), _clusters(report), _rank(report)]
+    found = [_farther(report), _starts(report), *_directions(report), *_spaces(report), *_signs(report)]
+    found += [_sizes(report), _clusters(report), _rank(report)]
     return [text for text in found if text]
 
 
@@ -59,6 +64,47 @@ def _pairs(report: Mapping[str, Any]) -> list[tuple[float, str]]:
     names, cosines = [adapter["name"] for adapter in report["adapters"]], report["pairs"]["cosines"]
     places = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     return [(cosines[i][j], f"{names[i]} and {names[j]}") for i, j in places if cosines[i][j] is not None]
+
+
+def _spaces(report: Mapping[str, Any]) -> list[str]:
+    """Pairs whose updates don't point the same way and yet share a direction of what they read or write."""
+    said, apart = [], _apart(report)
+    for side, verb in (("row", "read"), ("column", "write")):
+        angles, chance = (report["pairs"].get(f"{side}_{word}") for word in ("angle", "chance"))
+        if not angles or not chance or (side == "row" and one_start(report)):
+            continue
+        near = [
+            (angles[i][j], f"{names} ({angles[i][j]:.0f}°, {chance[i][j]:.0f}° by chance)")
+            for i, j, names in apart
+            if angles[i][j] is not None and angles[i][j] < NEAR * chance[i][j]
+        ]
+        if near:
+            listing = listed([text for _, text in sorted(near)])
+            said.append(f"Though they don't point the same way, they {verb} some direction alike: {listing}.")
+    return said
+
+
+def _signs(report: Mapping[str, Any]) -> list[str]:
+    """Pairs whose signs say more than their cosines: these are of the large numbers, signs of all."""
+    shares, errors = (report["pairs"].get(name) for name in ("sign_conflict", "sign_error"))
+    if not shares or not errors:
+        return []
+    odd = [
+        (abs(shares[i][j] - 0.5), f"{names} ({shares[i][j]:.0%} ± {errors[i][j]:.1%})")
+        for i, j, names in _apart(report)
+        if shares[i][j] is not None and abs(shares[i][j] - 0.5) > UNEVEN + errors[i][j]
+    ]
+    if not odd:
+        return []
+    return [f"Their numbers differ in sign by more or less than chance: {listed([t for _, t in sorted(odd)[::-1]])}."]
+
+
+def _apart(report: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """The pairs of which `_directions` says neither that they point the same way nor against each other."""
+    names, cosines = [adapter["name"] for adapter in report["adapters"]], report["pairs"]["cosines"]
+    places = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    known = [(i, j) for i, j in places if cosines[i][j] is not None and CONFLICT <= cosines[i][j] <= ALIKE]
+    return [(i, j, f"{names[i]} and {names[j]}") for i, j in known]
 
 
 def _sizes(report: Mapping[str, Any]) -> str:

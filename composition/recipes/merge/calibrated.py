@@ -56,7 +56,9 @@ class CalibratedRecipe(RankedRecipe):
 
         Errors: `merge.no_data`, `merge.empty_data`, `merge.unknown_data`.
         """
-        wanted = "one small dataset for each adapter, in their order" if self.needs_labels else "a small mixed dataset"
+        wanted = "a small mixed dataset"
+        if self.needs_labels:
+            wanted = "one small dataset for each adapter, in their order, or keep seed examples beside each"
         missing = [name for name in names if name not in rows] if self.needs_labels else [] if rows else list(names)
         if missing:
             raise CompositionError(

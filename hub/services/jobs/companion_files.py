@@ -4,8 +4,10 @@ Seeds are the newest that the actor may see unless one is named; so is the discr
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from composition.formats import FORMATS
+from composition.formats.dataset.files import ROWS
 from composition.formats.dataset.seed_rows import read_seeds, seed_facts
 from hub import access
 from hub.access import Viewer
@@ -39,6 +41,16 @@ def sent_rows(role: str, text: str) -> Given:
         raise Invalid('Name a kept discriminator: {"companion": "v1"}.', field="files")
     data = text.encode()
     return sent(role, f"{role}.jsonl", data, seed_facts(read_seeds(data, what=role)))
+
+
+def seeds_of_each(draft: Draft) -> list[Given]:
+    """The newest seeds beside each adapter that the actor may see, as `1.jsonl`, `2.jsonl`, … by the adapter's place;
+    an adapter without any has no file."""
+    found: list[Given] = []
+    for place, version in enumerate(draft.request.adapters, 1):
+        kept = _kept(draft.viewer, version.repository, SEEDS, None)
+        found += [replace(file, name=f"{place}{ROWS}") for file in kept]
+    return found
 
 
 def _companion_name(role: str, value: object) -> str | None:

@@ -61,6 +61,7 @@ def _queue(actor: User | Viewer, request: JobRequest, idempotency_key: str | Non
         limit_namespace=limit.namespace if limit else None,
         limit_repository=limit.repository if limit else None,
         idempotency_key=idempotency_key or None,
+        expected_seconds=kind.cost(draft).get("seconds"),
     )
     try:
         with transaction.atomic():

@@ -1,6 +1,11 @@
 """The dry run: what a job would do, cost and run into, from header facts alone, before anything is queued."""
 
+from collections.abc import Sequence
+from math import exp, log
+from statistics import median
+
 from composition.errors import CompositionError
+from hub import queries
 from hub.access import Viewer
 from hub.errors import HubError
 from hub.licences import combined, conflicts
@@ -12,8 +17,10 @@ from hub.services.jobs.kinds.base import JobKind, misfit
 from hub.services.jobs.output import resulting_visibility
 from hub.services.jobs.prepare import examine
 from hub.services.jobs.request import JobRequest
-from hub.services.jobs.scheduling import able_workers, waiting_sentence
+from hub.services.jobs.scheduling import able_workers, queue_of, waiting_sentence
 
+A_MOMENT = 0.1
+MOST_OFF = 100.0
 # What is told where nothing more is known, or may be.
 UNKNOWN = {
     **dict.fromkeys(("ranks", "rank", "bytes", "seconds", "memory", "licence")),
@@ -47,7 +54,24 @@ def check_job(*, actor: User | Viewer, request: JobRequest) -> dict:
     report["inputs"] = _fits(draft, kind)
     report["becomes"] = _becomes(draft, kind)
     report["notes"] = kind.notes(draft, report["visibility"]) if draft.recipe else []
-    return report | (kind.cost(draft) if report["ok"] else {})
+    if not report["ok"]:
+        return report
+    cost = kind.cost(draft)
+    known = queries.took(request.kind, queue_of(draft.method))
+    return report | cost | {"seconds": corrected(cost.get("seconds"), known)}
+
+
+def corrected(seconds: float | None, known: Sequence[tuple[float, float]]) -> float | None:
+    """What a kind's formula gives, times what jobs before took for what it gave them: the median of the ratios.
+
+    `known` is (expected, taken) of each. Few jobs count for less, k of them by the power k / (k + 1), since one may
+    have met a busy machine; a ratio is at most `MOST_OFF` either way.
+    """
+    ratios = [log(max(taken, A_MOMENT) / max(expected, A_MOMENT)) for expected, taken in known]
+    if seconds is None or not ratios:
+        return seconds
+    bounded = [min(max(ratio, -log(MOST_OFF)), log(MOST_OFF)) for ratio in ratios]
+    return round(seconds * exp(median(bounded) * len(ratios) / (len(ratios) + 1)), 1)
 
 
 def as_dict(problem: HubError | CompositionError) -> dict:

@@ -102,7 +102,7 @@ class MergeForm(JobForm):
     def offered_data(self) -> list[Version]:
         """The newest version of each dataset, and those that are chosen already."""
         newest = list(queries.newest_datasets(self.viewer))
-        missing = [name for name in self.datasets if name and name not in map(str, newest)]
+        missing = dict.fromkeys(name for name in self.datasets if name and name not in map(str, newest))
         return newest + [found for name in missing if (found := self._seen(name))]
 
     def _seen(self, name: str) -> Version | None:

@@ -9,6 +9,8 @@ from hub.web.charts import comparison as charts
 
 TEMPLATE = "merge/comparison.html"
 """Kinds of jobs whose answer is shown here name it as their `answer_page`."""
+PAIRS = 40
+PAIRED = ("cosines", "row_angle", "row_chance", "column_angle", "column_chance", "sign_conflict", "sign_error")
 
 
 def build(report: dict | None) -> dict | None:
@@ -23,6 +25,7 @@ def build(report: dict | None) -> dict | None:
         "left_out": [row for row in report["methods"] if "reason" in row],
         "partly": report["judged"] < report["modules"],
         "adapters": list(zip(report["adapters"], report["pairs"]["cosines"], strict=True)),
+        "pairs": _pairs(report),
         "spectrum": charts.spectrum(report),
         "conflicts": charts.conflicts(report),
     }
@@ -47,6 +50,17 @@ def _advice(report: dict) -> list[dict]:
         if given["kind"] in METHODS:
             found.setdefault(given["kind"], {"said": said, "label": METHODS[given["kind"]].label, **given})
     return list(found.values())
+
+
+def _pairs(report: dict) -> list[dict]:
+    """Two adapters a row, those whose updates are most alike or opposed first; figures that a report lacks are None."""
+    matrices, names = report["pairs"], [adapter["name"] for adapter in report["adapters"]]
+    places = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
+    rows = [
+        {"names": (names[i], names[j])} | {name: matrices[name][i][j] if name in matrices else None for name in PAIRED}
+        for i, j in places
+    ]
+    return sorted(rows, key=lambda row: -abs(row["cosines"] or 0))[:PAIRS]
 
 
 def _kept(row: dict) -> dict:

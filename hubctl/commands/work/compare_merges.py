@@ -8,6 +8,8 @@ from hubctl.options.common import connect, json_option, need_token, url_option
 from hubctl.options.recipes import RecipeCommand, group_url
 from hubctl.output import emit, job_bar, size, table
 
+PAIRS = 15
+PAIR_HEADINGS = ("pair", "cos", "angle of inputs", "of outputs", "by chance", "", "signs differ", "")
 HEADINGS = ("method", "rank", "size", "from the mean", "from the sum", "keeps of each", "balance", "about", "judged by")
 
 
@@ -65,6 +67,36 @@ def show(report: dict[str, Any]) -> None:
         )
     ]
     table(rows, ["", "adapter", "rank", "norm", *(f"cos {number}" for number in numbers)], "")
+    if pairs := pair_rows(report):
+        print()
+        table(pairs[:PAIRS], PAIR_HEADINGS, "")
+        if len(pairs) > PAIRS:
+            print(f"and {len(pairs) - PAIRS} more pairs, nearer to right angles; --json has all")
+
+
+def pair_rows(report: dict[str, Any]) -> list[list[str]]:
+    """Two adapters a row, those whose updates are most alike or opposed first; none of a report without angles."""
+    found, count = report["pairs"], len(report["adapters"])
+    if "row_angle" not in found:
+        return []
+    places = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    places.sort(key=lambda at: -abs(found["cosines"][at[0]][at[1]] or 0))
+
+    def cell(i: int, j: int, name: str, form: str) -> str:
+        value = found[name][i][j] if name in found else None
+        return "" if value is None else form.format(value)
+
+    return [
+        [
+            f"{i + 1} and {j + 1}",
+            cell(i, j, "cosines", "{:.2f}"),
+            *(cell(i, j, f"{side}_angle", "{:.0f}°") for side in ("row", "column")),
+            *(cell(i, j, f"{side}_chance", "{:.0f}°") for side in ("row", "column")),
+            cell(i, j, "sign_conflict", "{:.1%}"),
+            cell(i, j, "sign_error", "± {:.1%}"),
+        ]
+        for i, j in places
+    ]
 
 
 def method_row(row: dict[str, Any]) -> list[Any]:

@@ -5,11 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 
 from composition.errors import CompositionError, RecipeError
-from composition.merging.compare import by_weights, judge
+from composition.merging.compare import angles, by_weights, judge, signs
+from composition.merging.compare.angles import by_chance
 from composition.merging.compare.judge import compare_adapters
+from composition.merging.compare.signs import sign_conflicts
 from composition.recipes.compare import CompareRecipe
 from composition.registry import METHODS, methods_of
 from composition.weights import Factors, LoraWeights
@@ -60,6 +63,91 @@ def test_cosines_norms_and_overlaps_are_those_of_the_dense_updates():
                 spaces = [f.A.double().numpy().T if side else f.B.double().numpy() for f in spaces]
                 angles.append(np.mean(np.cos(scipy.linalg.subspace_angles(*spaces)) ** 2))
             assert report["pairs"][name][i][j] == pytest.approx(np.mean(angles), abs=1e-4)
+
+
+def test_smallest_angles_are_those_of_the_dense_spaces():
+    given = adapters()
+    pairs = compare_adapters(given, CompareRecipe(methods=("svd",), sample=0))["pairs"]
+    for i, j in itertools.product(range(3), repeat=2):
+        for name, side in (("row_angle", 1), ("column_angle", 0)):
+            angles = []
+            for module in ("q", "v"):
+                spaces = [given[place][module] for place in (i, j)]
+                spaces = [f.A.double().numpy().T if side else f.B.double().numpy() for f in spaces]
+                angles.append(np.degrees(scipy.linalg.subspace_angles(*spaces).min()))
+            assert pairs[name][i][j] == pytest.approx(np.mean(angles), abs=0.2), (name, i, j)
+
+
+def test_the_angle_of_chance_is_that_of_random_spaces_and_of_lines_that_are_shared_none():
+    drawn = np.random.default_rng(0)
+    for p, q, width in ((8, 8, 600), (30, 10, 400), (4, 4, 2000)):
+        spaces = [[drawn.standard_normal((width, k)) for k in (p, q)] for _ in range(20)]
+        found = np.mean([np.degrees(scipy.linalg.subspace_angles(*pair).min()) for pair in spaces])
+        assert by_chance(p, q, width) == pytest.approx(found, abs=3)
+    assert by_chance(30, 30, 40) == 0.0, "two large spaces always meet"
+    one = random_adapter(1, ranks={"q": 3}, width=WIDE)
+    other = random_adapter(2, ranks={"q": 3}, width=WIDE)
+    shared = {m: Factors(torch.cat([one[m].A[:1], other[m].A[1:]]), other[m].B, 1.0) for m in other}
+    pairs = compare_adapters([one, LoraWeights(shared, base_model="x")], CompareRecipe(methods=("svd",)))["pairs"]
+    assert pairs["row_angle"][0][1] < 0.5 < 30 < pairs["column_angle"][0][1]
+
+
+def test_where_there_are_many_pairs_angles_are_of_some_modules_spread_over_the_model(monkeypatch):
+    monkeypatch.setattr(angles, "BLOCKS", 7)
+    many = [random_adapter(seed, ranks=2, width=WIDE) for seed in range(3)]
+    report = compare_adapters(many, CompareRecipe(methods=("svd",), sample=0))
+    assert report["looked_at"]["angles"] == 1 < report["modules"]
+    assert report["pairs"]["row_angle"][0][1] > 0
+
+
+def differing(one: LoraWeights, other: LoraWeights) -> float:
+    """The share of all numbers of both updates whose signs differ."""
+    updates = dense(one), dense(other)
+    both = [module for module in updates[0] if module in updates[1]]
+    differ = [updates[0][module] * updates[1][module] < 0 for module in both]
+    return sum(part.sum() for part in differ) / sum(part.size for part in differ)
+
+
+def test_the_share_of_signs_that_differ_is_within_its_error_of_the_dense_one(monkeypatch):
+    monkeypatch.setattr(signs, "PLACES", 3000)
+    many = [*adapters(3), random_adapter(7, ranks={"q": 2, "k": 3}, width=WIDE)]
+    exact = {(i, j): differing(many[i], many[j]) for i, j in itertools.combinations(range(4), 2)}
+    found = [sign_conflicts(many, seed=seed) for seed in range(25)]
+    assert {one.modules for one in found} == {3}
+    missed = [abs(one.share[i][j] - exact[i, j]) > one.error[i][j] for one in found for i, j in exact]
+    assert sum(missed) / len(missed) < 0.12
+    assert all(0 < one.error[0][1] < 0.05 for one in found)
+
+
+def test_the_error_of_a_share_told_of_some_modules_covers_the_others(monkeypatch):
+    """Modules of one pair differ much from each other: some agree, some don't."""
+    monkeypatch.setattr(signs, "READ", 9 * 6 * sum(WIDE))
+    missed, drawn = 0, np.random.default_rng(0)
+    for seed in range(40):
+        ranks = {f"m{n:02}": 2 for n in range(24)}
+        one, own = (random_adapter(1000 * k + seed, ranks=ranks, width=WIDE) for k in (0, 1))
+        part = {m: float(drawn.uniform(-2, 2)) for m in one}
+        mixed = {
+            m: Factors(torch.cat([own[m].A, one[m].A]), torch.cat([own[m].B, part[m] * one[m].B], 1), 1.0) for m in own
+        }
+        other = LoraWeights(mixed, base_model="x")
+        found = sign_conflicts([one, other], seed=seed)
+        assert found.modules == 9
+        missed += abs(found.share[0][1] - differing(one, other)) > found.error[0][1]
+    assert missed / 40 <= 0.15
+    for freedom in (3, 8, 40):
+        assert signs.student(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=0.02)
+
+
+def test_signs_of_an_update_and_its_opposite_all_differ_and_absent_ones_are_nothing():
+    one = random_adapter(1, ranks={"q": 3}, width=WIDE)
+    turned = LoraWeights({m: Factors(one[m].A, one[m].B, -one[m].scale) for m in one}, base_model="x")
+    zero = LoraWeights({m: Factors(one[m].A, 0 * one[m].B, 1.0) for m in one}, base_model="x")
+    other = random_adapter(2, ranks={"v": 3}, width=WIDE)
+    found = sign_conflicts([one, turned, zero, other])
+    assert found.share[0][1] == 1.0 and found.error[0][1] == pytest.approx(0.0)
+    assert found.share[0][0] == 0.0
+    assert found.share[0][2] is None and found.error[0][2] is None and found.share[0][3] is None
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -214,9 +302,9 @@ def test_long_work_is_done_on_some_modules_spread_over_the_model(monkeypatch):
     ranks = {f"model.layers.{n}.q_proj": 2 for n in range(40)}
     given = [random_adapter(seed, ranks=ranks) for seed in range(2)]
     monkeypatch.setattr(judge, "WORK", 6 * 104**3 * 3)
-    report = compare_adapters(given, CompareRecipe(methods=("svd",), sample=0))
+    report = compare_adapters(given, CompareRecipe(methods=("svd",), sample=0, seconds=1.0))
     assert (report["judged"], report["modules"]) == (6, 40)
-    chosen = sorted(int(name.split(".")[2]) for name in judge.chosen_modules({(2, 2): list(ranks)}, 3))
+    chosen = sorted(int(name.split(".")[2]) for name in judge.chosen_modules({(2, 2): list(ranks)}, 3, 1.0))
     assert max(b - a for a, b in itertools.pairwise([0, *chosen, 39])) <= 20
     monkeypatch.setattr(judge, "WORK", 0)
     assert compare_adapters(given, CompareRecipe(methods=("svd",), sample=0))["judged"] == judge.LEAST

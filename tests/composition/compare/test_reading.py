@@ -120,3 +120,30 @@ def test_reading_and_choosing_load_no_torch():
     package = "composition.merging.compare"
     code = f"import sys, {package}.selector, {package}.sentences; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def told_of_pairs(cosine: float = 0.0, **matrices) -> list[str]:
+    """The sentences where a figure of the first two adapters is as given, and 80 (of angles) or 0.5 of all others."""
+    report = with_cosine(cosine)
+    usual = {"row_angle": 80.0, "row_chance": 75.0, "column_angle": 80.0, "column_chance": 75.0}
+    usual |= {"sign_conflict": 0.5, "sign_error": 0.01}
+    for name, value in usual.items():
+        report["pairs"][name] = [[0.0 if i == j else value for j in range(3)] for i in range(3)]
+        if name in matrices:
+            report["pairs"][name][0][1] = report["pairs"][name][1][0] = matrices[name]
+    return sentences(report)
+
+
+def test_shared_directions_are_told_where_cosines_hide_them():
+    said = "Though they don't point the same way, they {} some direction alike: dates and mood (20°, 75° by chance)."
+    assert said.format("read") in told_of_pairs(row_angle=20.0)
+    assert said.format("write") in told_of_pairs(column_angle=20.0)
+    assert said.format("read") not in told_of_pairs(cosine=0.6, row_angle=20.0), "the cosine says it already"
+    assert told_of_pairs(row_angle=60.0, sign_conflict=0.53) == told_of_pairs()
+
+
+def test_signs_are_told_where_they_say_more_than_the_cosine():
+    said = "Their numbers differ in sign by more or less than chance: dates and mood (62% ± 1.0%)."
+    assert said in told_of_pairs(sign_conflict=0.62)
+    assert said not in told_of_pairs(cosine=-0.4, sign_conflict=0.62)
+    assert told_of_pairs(sign_conflict=0.62, sign_error=0.1) == told_of_pairs(sign_error=0.1), "a small sample"

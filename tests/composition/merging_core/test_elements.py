@@ -50,12 +50,6 @@ def test_a_negative_weight_votes_against() -> None:
     assert elements.ties(updates, 1.0, (1.0, -2.0)).tolist() == [-2.0, (1.0 + 6.0) / 3]
 
 
-def test_breadcrumbs_drop_the_largest_and_the_smallest() -> None:
-    updates = torch.tensor([[-5.0, 1, 4, -2, 3, 0, 6, 7, -9, 8]])
-    assert elements.breadcrumbs(updates, 0.5, 0.2).tolist() == [[-5.0, 0, 4, 0, 3, 0, 6, 7, 0, 0]]
-    assert elements.breadcrumbs(updates, 0.9, 0.5).count_nonzero() == 9 - 1 + (updates[0, 8] == 0)
-
-
 def test_dare_keeps_the_mean_and_follows_its_seed() -> None:
     updates = torch.ones(2, 400, 400)
     made = elements.dare(updates, 0.3, [elements.generator_of(7, "q", i) for i in range(2)])

@@ -35,6 +35,15 @@ def report(names) -> dict:
     }
 
 
+def with_angles(names) -> dict:
+    """The same of a worker of today, which also tells angles and signs."""
+    found = report(names)
+    for name, value in (("row_angle", 21.4), ("row_chance", 74.6), ("column_angle", 80.0), ("column_chance", 75.0)):
+        found["pairs"][name] = [[0.0, value], [value, 0.0]]
+    found["pairs"] |= {"sign_conflict": [[0.0, 0.371], [0.371, 0.0]], "sign_error": [[0.0, 0.012], [0.012, 0.0]]}
+    return found | {"looked_at": {"angles": 8, "signs": 5}}
+
+
 @pytest.fixture
 def pair(people, base):
     here = {"namespace": people.lab, "base": base}
@@ -56,6 +65,16 @@ def done(user, pair) -> Job:
     names = [str(version) for version in pair]
     Job.objects.filter(pk=job.pk).update(state=State.DONE, outcome=report(names), environment={})
     return Job.objects.get(pk=job.pk)
+
+
+def test_angles_and_signs_of_pairs_stand_on_the_page_where_the_worker_told_them(people, pair):
+    client, job = signed_in(people.stranger), done(people.stranger, pair)
+    address = f"/merge/compare?job={job.pk}"
+    assert "21° (75°)" not in client.get(address).content.decode()
+    Job.objects.filter(pk=job.pk).update(outcome=with_angles([str(version) for version in pair]))
+    page = client.get(address).content.decode()
+    assert "21° (75°)" in page and "80° (75°)" in page and "37.1 % ± 1.2" in page
+    assert "Angles are of 8 of 8 modules, signs of numbers drawn in 5." in page
 
 
 def test_the_merge_page_offers_it_for_two_adapters_and_who_is_signed_in(people, pair):

@@ -6,8 +6,11 @@ from composition.recipes.merge.calibrated import GRAM_BYTES, CalibratedRecipe, g
 from composition.recipes.method import Method
 from hub.errors import Invalid
 from hub.models import Version
+from hub.models.companions import SEEDS
 from hub.services.content.dataset_rows import prompt_rows
+from hub.services.jobs import companion_files
 from hub.services.jobs.draft import Draft
+from hub.services.jobs.files import Given
 from hub.services.jobs.kinds.base import parameters_of, speed_of
 from hub.services.jobs.kinds.merge import Merge
 from hub.services.jobs.request import JobRequest
@@ -19,7 +22,10 @@ TOKENS = 64
 
 
 class CalibratedMerge(Merge):
-    """Plain LoRAs of one base in, each with a small dataset, or all with one; one LoRA out, as private as all these."""
+    """Plain LoRAs of one base in, each with a small dataset, or all with one; one LoRA out, as private as all these.
+
+    Where each adapter has a text of its own and no dataset is named, the seeds kept beside the adapters are read.
+    """
 
     recipe = CalibratedRecipe
     reads_data = True
@@ -40,6 +46,8 @@ class CalibratedMerge(Merge):
     def _check_data(self, draft: Draft) -> None:
         """Refuse datasets that don't suit: too many, without the split, of other rows, or none."""
         recipe, request = draft.recipe, draft.request
+        if self._by_seeds(draft):
+            return  # `check_files` says what is missing.
         names = [str(version) for version in request.adapters]
         counts = counts_of(draft)
         labels = names if recipe.needs_labels else [str(dataset) for dataset in request.datasets]
@@ -51,6 +59,19 @@ class CalibratedMerge(Merge):
                 field="datasets",
             )
 
+    def _by_seeds(self, draft: Draft) -> bool:
+        return self.labels_data(draft.method) and not draft.request.datasets
+
+    def find_files(self, draft: Draft) -> list[Given]:
+        return companion_files.seeds_of_each(draft) if self._by_seeds(draft) else []
+
+    def check_files(self, draft: Draft) -> None:
+        """Refuse adapters of which one has neither a dataset nor seeds that the actor may see."""
+        if self._by_seeds(draft):
+            names = [str(version) for version in draft.request.adapters]
+            rows = {names[int(file.name.partition(".")[0]) - 1]: file.facts["rows"] for file in draft.given_as(SEEDS)}
+            draft.recipe.check_data(names, rows)
+
     def cost(self, draft: Draft) -> dict[str, object]:
         """With reading the text: forward passes of the base and half a Gram a token, as often as memory asks."""
         told, rows = super().cost(draft), sum(min(draft.recipe.rows, count) for count in counts_of(draft))
@@ -61,6 +82,10 @@ class CalibratedMerge(Merge):
 
     def notes(self, draft: Draft, visibility: str) -> list[str]:
         told = super().notes(draft, visibility)
+        if not draft.problems and self._by_seeds(draft):
+            counts = zip(draft.request.adapters, counts_of(draft), strict=True)
+            rows = ", ".join(f"{count} of {version}" for version, count in counts)
+            told = [*told, f"It reads the seed examples kept beside the adapters: {rows}."]
         facts = self.facts(draft.request)
         if draft.problems or (passes := _passes(facts)) < 2:
             return told
@@ -73,8 +98,11 @@ class CalibratedMerge(Merge):
 
 
 def counts_of(draft: Draft) -> list[int]:
-    """How many rows each dataset has to read; Invalid where it has none of a kind that can be read."""
+    """How many rows each dataset, or the seeds of each adapter, have to read; Invalid where a dataset has none of a
+    kind that can be read."""
     recipe = draft.recipe
+    if not draft.request.datasets:
+        return [file.facts["rows"] for file in draft.given_as(SEEDS)]
     return [prompt_rows(one, recipe.split, recipe.name, (COMPLETION, TEXT)) for one in draft.request.datasets]
 
 

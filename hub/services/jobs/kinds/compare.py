@@ -6,8 +6,7 @@ from hub.services.jobs.draft import Draft
 from hub.services.jobs.kinds.base import BYTES_READ, SECONDS_TO_START
 from hub.services.jobs.kinds.merge import FLOPS, Merge
 
-# Rough, for one core: what judging the methods takes at most, and a module of it.
-SECONDS_TO_JUDGE = 5.0
+# Rough, for one core: what judging the methods on a module takes.
 SECONDS_A_MODULE = 0.01
 
 
@@ -28,7 +27,7 @@ class Compare(Merge):
         pooled = {name: sum(fact.modules[name].r for fact in facts if name in fact.modules) for name in widths}
         flops = sum(2 * widths[name] * pooled[name] ** 2 for name in widths)
         read = sum(fact.bytes for fact in facts)
-        judging = min(SECONDS_TO_JUDGE, len(widths) * SECONDS_A_MODULE)
+        judging = min(draft.recipe.seconds, len(widths) * SECONDS_A_MODULE)
         seconds = SECONDS_TO_START + read / BYTES_READ + flops / FLOPS + judging
         memory = sum(8 * rank**2 for rank in pooled.values()) + max(pooled.values(), default=0) ** 2 * 8 * 64
         return {"bytes": 0, "seconds": round(seconds, 1), "memory": memory}
