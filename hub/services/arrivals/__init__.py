@@ -7,6 +7,7 @@
     chunks           uploads by Xet, of `xorb_files`
     transfers        LFS files, whole or in parts
     digests          the SHA-256 of files, computed while they come
+    write_back       the disk begins on their bytes before they are synced
 
 An arrival is bound to its user and its repository. It counts as the user's `staged_bytes` until it is let go.
 """

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from hub.services.arrivals import write_back
 from hub.storage import CHUNK
 
 MOST = 64
@@ -51,6 +52,7 @@ def write(path: Path, file: BinaryIO, at: int, chunks: Sequence[bytes]) -> None:
     if at < digest.upto:  # Written anew, or a part of it where the disk takes no more.
         digest.__init__()
     _write(file.fileno(), at, chunks)
+    write_back.begin(file.fileno(), at, at + sum(map(len, chunks)))
     digest.add(at, chunks)
 
 
