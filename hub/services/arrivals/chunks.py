@@ -2,12 +2,14 @@
 
 Once a file is made, those of its xorbs that it holds in one piece are kept by reference: their bytes are in the blob.
 A client fills xorbs. One that is not full may be a whole file: it is hashed on its way, and becomes the blob as it is.
+Full ones are written one behind the other (`xorb_runs`), hashed too, and become the blob of a file that begins so.
 """
 
 import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from django.db import close_old_connections, connection
@@ -15,7 +17,7 @@ from django.db import close_old_connections, connection
 from hub import disk
 from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
-from hub.services.arrivals import receiving, stores
+from hub.services.arrivals import receiving, stores, write_back, xorb_runs
 from hub.services.arrivals.xorb_files import XorbFiles, temporary
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK, blobs
@@ -71,13 +73,24 @@ class ArrivingXorb:
             self.charged = length
             try:
                 self.xorbs.folder.mkdir(parents=True, exist_ok=True)
-                self.part = self._files.enter_context(temporary(self.xorbs.folder))
-                self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
+                self._open(is_full=length >= FULL)
             except BaseException:
                 self.close()
                 raise
-            self.sha256 = hashlib.sha256() if length < FULL else None
             self.receiver = XorbReceiver(digest, self._write)
+
+    def _open(self, *, is_full: bool) -> None:
+        """Where its bytes go: behind those of the run, or into a file of its own."""
+        run = self._files.enter_context(xorb_runs.behind_the_last(self.xorbs.folder)) if is_full else None
+        self.run, self.sha256, self.begun = None, None, 0
+        if run is not None:
+            self.run, self.out = run
+            self.sha256, self.begun = self.run.sha256.copy(), self.run.size
+            return
+        self.part = self._files.enter_context(temporary(self.xorbs.folder))
+        self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
+        if not is_full:
+            self.sha256 = hashlib.sha256()
 
     def read(self, stream: BinaryIO) -> None:
         """Take what the stream holds."""
@@ -105,6 +118,9 @@ class ArrivingXorb:
             if self.is_new:
                 self.receiver.feed(chunk)
             self.came += len(chunk)
+        if self.is_new:
+            before, self.begun = self.begun, self.out.tell() - CHUNK  # What is less far may not be in the file yet.
+            write_back.begin(self.out.fileno(), before, self.begun)
 
     def _write(self, raw: bytes | memoryview) -> None:
         self.out.write(raw)
@@ -120,7 +136,11 @@ class ArrivingXorb:
             if more > 0:
                 stores.charge(self.store, more)
             self.charged = 0
-            self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
+            if self.run is not None:
+                self.xorbs.keep_in(self.run.path, self.run.size, index)
+                self.run.add(index.hash, index.ends[-1], self.sha256)
+            else:
+                self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
             if more < 0:
                 stores.discharge(self.store, -more)
         self.close()
@@ -169,7 +189,7 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     xorbs = XorbFiles(stores.folder(store))
     try:
         blocks = rebuild(file, xorbs.open, max_bytes=entry.size)
-        if whole := xorbs.whole(file):
+        if whole := xorbs.whole(file) or _run_of(file, xorbs):
             blobs.add(whole, link=True, known=entry)
         else:
             blobs.put_proven(_watched(blocks), entry.sha256)
@@ -183,6 +203,22 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
     if blobs.folder is not None:
         stores.discharge(store, sum(xorbs.keep_within(entry.sha256, *run) for run in _runs(file)))
     return arrival
+
+
+def _run_of(file: ShardFile, xorbs: XorbFiles) -> Path | None:
+    """The file of the run that this one begins with, its rest written behind it."""
+
+    def rest(begins: int) -> Iterator[bytes | memoryview]:
+        at = 0
+        for term in file.terms():
+            if at >= begins:
+                if (xorb := xorbs.open(term.xorb)) is None:
+                    raise FileNotFoundError("a xorb of the file has gone")
+                with contextlib.closing(xorb):
+                    yield from xorb.read(term.start, term.end)
+            at += term.length
+
+    return xorb_runs.completed(xorbs.folder, lambda: _runs(file), lambda at: _watched(rest(at)), file.sha256)
 
 
 def _runs(file: ShardFile) -> Iterator[tuple[bytes, int, int]]:
