@@ -73,19 +73,20 @@ class ArrivingXorb:
             self.charged = length
             try:
                 self.xorbs.folder.mkdir(parents=True, exist_ok=True)
-                self._open(is_full=length >= FULL)
+                self._open(digest, is_full=length >= FULL)
             except BaseException:
                 self.close()
                 raise
             self.receiver = XorbReceiver(digest, self._write)
 
-    def _open(self, *, is_full: bool) -> None:
+    def _open(self, digest: bytes, *, is_full: bool) -> None:
         """Where its bytes go: behind those of the run, or into a file of its own."""
-        run = self._files.enter_context(xorb_runs.behind_the_last(self.xorbs.folder)) if is_full else None
-        self.run, self.sha256, self.begun = None, None, 0
-        if run is not None:
-            self.run, self.out = run
-            self.sha256, self.begun = self.run.sha256.copy(), self.run.size
+        self.turn, self.sha256, self.begun = None, None, 0
+        if is_full:
+            self.turn = self._files.enter_context(xorb_runs.turn(self.xorbs.folder, digest, self.xorbs.append_to))
+        if self.turn and (run := self.turn.run):
+            self.out = self._files.enter_context(run.writing())
+            self.sha256, self.begun = run.sha256.copy(), run.size
             return
         self.part = self._files.enter_context(temporary(self.xorbs.folder))
         self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
@@ -136,11 +137,13 @@ class ArrivingXorb:
             if more > 0:
                 stores.charge(self.store, more)
             self.charged = 0
-            if self.run is not None:
-                self.xorbs.keep_in(self.run.path, self.run.size, index)
-                self.run.add(index.hash, index.ends[-1], self.sha256)
+            if self.turn and (run := self.turn.run):
+                self.xorbs.keep_in(run.path, run.size, index)
+                run.add(index.hash, index.ends[-1], self.sha256)
             else:
                 self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
+            if self.turn:
+                self.turn.is_kept = True
             if more < 0:
                 stores.discharge(self.store, -more)
         self.close()

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hub.services.arrivals import xorb_runs
-from hub.services.arrivals.xorb_runs import ENDING
-from hub.storage import blobs
+from hub.services.arrivals.xorb_runs import ENDING, Run
+from hub.storage import CHUNK, blobs
 from hub.xet.hashing import to_hex
 from hub.xet.shards import ShardFile
 from hub.xet.xorbs import RawXorb, XorbIndex
@@ -83,6 +83,19 @@ class XorbFiles:
         """Keep a xorb whose bytes lie in a run from `begins` on."""
         self._write(self._path(index.hash, "within"), f"{run.name} {begins}".encode())
         self._write(self._path(index.hash, "index"), index.to_bytes())
+
+    def append_to(self, run: Run, digest: bytes) -> None:
+        """Move the bytes of a xorb that is kept behind those of a run. Nothing happens where they lie elsewhere."""
+        raw, within = self._path(digest, "raw"), self._path(digest, "within")
+        with contextlib.suppress(FileNotFoundError), raw.open("rb", buffering=0) as file, run.writing() as out:
+            sha256, size = run.sha256.copy(), os.fstat(file.fileno()).st_size
+            while block := file.read(CHUNK):
+                out.write(block)
+                sha256.update(block)
+            out.flush()
+            self._write(within, f"{run.path.name} {run.size}".encode())
+            run.add(digest, size, sha256)
+            raw.unlink()
 
     def keep_within(self, sha256: str, digest: bytes, begins: int, size: int) -> int:
         """Keep the xorb as `size` bytes of a blob from `begins` on, if these are all it has; the bytes saved."""

@@ -26,13 +26,17 @@ Place = tuple[bytes, int, int]
 
 
 class Run:
-    """A file of xorbs: `size` bytes, with their SHA-256. `left` are those of its `xorbs` that are nowhere else."""
+    """A file of xorbs: `size` bytes, with their SHA-256. `left` are those of its `xorbs` that are nowhere else.
+
+    `beside` are full xorbs that came while another one did: they are next.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4().hex}{ENDING}"
         self.size, self.sha256 = 0, hashlib.sha256()
         self.xorbs: list[Place] = []
         self.left: set[bytes] = set()
+        self.beside: list[Turn] = []
         self.ended = False
         self._writer = threading.Lock()
 
@@ -74,6 +78,10 @@ class Run:
         """Hold the run; False where another request does, or nothing may be written to it."""
         return self._writer.acquire(blocking=False) and (self._may_be_written() or self.release())
 
+    def is_held(self) -> bool:
+        """Whether a request holds the run."""
+        return self._writer.locked()
+
     def release(self) -> bool:
         """Hold it no more; False."""
         self._writer.release()
@@ -88,29 +96,54 @@ _known: OrderedDict[Path, list[Run]] = OrderedDict()
 _lock = threading.Lock()
 
 
+class Turn:
+    """A full xorb's turn: it goes into `run` where that is not None, else beside it until its turn comes."""
+
+    def __init__(self, xorb: bytes) -> None:
+        self.xorb, self.run, self.is_kept = xorb, None, False
+
+
 @contextlib.contextmanager
-def behind_the_last(folder: Path) -> Iterator[tuple[Run, BinaryIO] | None]:
-    """The store's run and its file, to write one more xorb; None while another one is written."""
+def turn(folder: Path, xorb: bytes, append: Callable[[Run, bytes], None]) -> Iterator[Turn]:
+    """The turn of a full xorb that begins to come. Its bytes go beside the run while an earlier one still comes.
+
+    Those beside the run that have come whole are taken in first, in their order: `append(run, xorb)` does it.
+    """
+    mine, (run, held) = Turn(xorb), _taken(folder)
+    if held:
+        try:
+            while run.beside and run.beside[0].is_kept:
+                append(run, run.beside.pop(0).xorb)
+            mine.run = None if run.beside else run
+        finally:
+            if mine.run is None:
+                run.release()
+    if mine.run is None:
+        run.beside.append(mine)
+    try:
+        yield mine
+    finally:
+        if mine.run is not None:
+            run.release()
+        elif not mine.is_kept and mine in run.beside:
+            run.beside.remove(mine)
+
+
+def _taken(folder: Path) -> tuple[Run, bool]:
+    """The store's run, and whether it is held now; another one where nothing may be written to the last."""
     with _lock:
         runs = _known.setdefault(folder, [])
         _known.move_to_end(folder)
         while len(_known) > MOST:
             _known.popitem(last=False)
-        run = runs[-1] if runs else None
-        taken = run is not None and run.take()
-        if not taken and (run is None or not run._writer.locked()):
-            run = Run(folder)
-            run.path.touch()
-            runs[:] = [old for old in runs if old.left] + [run]
-            taken = run.take()
-    if not taken:
-        yield None
-        return
-    try:
-        with run.writing() as file:
-            yield run, file
-    finally:
-        run.release()
+        if runs and runs[-1].take():
+            return runs[-1], True
+        if runs and runs[-1].is_held():
+            return runs[-1], False
+        run = Run(folder)
+        run.path.touch()
+        runs[:] = [old for old in runs if old.left] + [run]
+        return run, run.take()
 
 
 def completed(

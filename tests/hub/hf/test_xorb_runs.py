@@ -1,5 +1,6 @@
 """Full xorbs that come in order become a large file's blob as they lie; in every other order the file is the same."""
 
+import io
 import os
 from itertools import permutations
 
@@ -129,14 +130,29 @@ def test_a_process_that_did_not_write_the_run_makes_a_copy_of_it(cas, put, monke
     assert read(WHOLE) == WHOLE.data and put == [sha256_of(WHOLE)]
 
 
-def test_two_xorbs_at_once_are_both_kept(cas, put):
+def test_xorbs_that_come_at_once_are_taken_in_in_their_order(cas, put):
     folder = stores.folder(cas.store) / "xorbs"
-    folder.mkdir()
-    with xorb_runs.behind_the_last(folder) as held:
-        assert held is not None
-        assert cas.xorb(FULL[1]).status_code == 200
-        assert (folder / f"{named(FULL[1])}.raw").exists()
     cas.xorb(FULL[0])
-    file = File([(FULL[0], 0, 3), (FULL[1], 0, 3)])
+    slow = chunks.ArrivingXorb(cas.store, named(FULL[1]), len(FULL[1].body))
+    assert cas.xorb(FULL[2]).status_code == 200
+    assert (folder / f"{named(FULL[2])}.raw").exists(), "An earlier one still comes."
+    chunks.put_xorb(store=cas.store, name="", stream=io.BytesIO(FULL[1].body), length=0, arriving=slow)
+    last = xorb(30_000)
+    assert cas.xorb(last).status_code == 200
+    assert left(cas) == [".run"], "What had to wait lies behind the run by now."
+    file = File([(one, 0, 3) for one in (*FULL, last)])
+    assert cas.shard(file).status_code == 200
+    assert read(file) == file.data and put == [] and cas.store.bytes == 0 and left(cas) == []
+
+
+def test_one_of_them_that_is_cut_is_no_part_of_the_run(cas, put):
+    cut = chunks.ArrivingXorb(cas.store, named(FULL[0]), len(FULL[0].body))
+    also = chunks.ArrivingXorb(cas.store, named(FULL[2]), len(FULL[2].body))
+    cas.xorb(FULL[1])
+    cut.read(io.BytesIO(FULL[0].body[:50_000]))
+    cut.close()
+    also.close()
+    cas.xorb(FULL[0])
+    file = File([(FULL[1], 0, 3), (FULL[0], 0, 3)])
     assert cas.shard(file).status_code == 200
     assert read(file) == file.data and put == [] and cas.store.bytes == 0 and left(cas) == []
