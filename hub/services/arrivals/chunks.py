@@ -17,7 +17,7 @@ from django.db import close_old_connections, connection
 from hub import disk
 from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
-from hub.services.arrivals import receiving, stores, write_back, xorb_runs
+from hub.services.arrivals import digests, receiving, stores, xorb_runs
 from hub.services.arrivals.xorb_files import XorbFiles, temporary
 from hub.services.content.manifest import Entry
 from hub.storage import CHUNK, blobs
@@ -81,15 +81,16 @@ class ArrivingXorb:
 
     def _open(self, digest: bytes, *, is_full: bool) -> None:
         """Where its bytes go: behind those of the run, or into a file of its own."""
-        self.turn, self.sha256, self.begun = None, None, 0
+        self.turn, self.sha256, self.at = None, None, 0
+        self._unwritten, self._waiting = [], 0
         if is_full:
             self.turn = self._files.enter_context(xorb_runs.turn(self.xorbs.folder, digest, self.xorbs.append_to))
         if self.turn and (run := self.turn.run):
             self.out = self._files.enter_context(run.writing())
-            self.sha256, self.begun = run.sha256.copy(), run.size
+            self.sha256, self.at = run.sha256.copy(), run.size
             return
         self.part = self._files.enter_context(temporary(self.xorbs.folder))
-        self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
+        self.out = self._files.enter_context(self.part.open("wb", buffering=0))
         if not is_full:
             self.sha256 = hashlib.sha256()
 
@@ -120,18 +121,27 @@ class ArrivingXorb:
                 self.receiver.feed(chunk)
             self.came += len(chunk)
         if self.is_new:
-            before, self.begun = self.begun, self.out.tell() - CHUNK  # What is less far may not be in the file yet.
-            write_back.begin(self.out.fileno(), before, self.begun)
+            self._flush()
 
     def _write(self, raw: bytes | memoryview) -> None:
-        self.out.write(raw)
+        self._unwritten.append(raw)
+        self._waiting += len(raw)
+        if self._waiting >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the raw bytes that wait, and look at them: together, and before the piece goes that holds them."""
+        unwritten, self._unwritten, self._waiting = self._unwritten, [], 0
+        self.at = digests.write_all(self.out.fileno(), self.at, unwritten)
         if self.sha256 is not None:
-            self.sha256.update(raw)
+            for raw in unwritten:
+                self.sha256.update(raw)
 
     def keep(self) -> None:
         """Its body has come whole: keep it if it is what it was sent as."""
         if self.is_new:
             index = self.receiver.finish()
+            self._flush()
             self.out.close()
             more = index.ends[-1] - self.charged
             if more > 0:
