@@ -5,7 +5,8 @@ the largest of `bits & ~sign` tells whether a value is not finite, and whether a
 Little-endian machines only, as safetensors itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -31,43 +32,72 @@ class Truncated(Exception):
 
 
 def scan(
-    stream: BinaryIO, header: SafetensorsHeader, *, advance: Callable[[int], None] | None = None
+    stream: BinaryIO,
+    header: SafetensorsHeader,
+    *,
+    known: Mapping[str, int] = MappingProxyType({}),
+    advance: Callable[[int], None] | None = None,
 ) -> tuple[list[str], set[str]]:
     """Names of the tensors that hold NaN or infinity, and of those that hold nothing but zeros.
 
-    `stream` is positioned at `header.data_start`; at most `CHUNK` bytes are held. `advance(bytes)` reports progress.
-    Raises Truncated.
+    `stream` is positioned at `header.data_start`; at most `CHUNK` bytes are held. `known` are tensors whose largest
+    bits (`read`) are known, which are not read again. `advance(bytes)` reports progress. Raises Truncated.
     """
     broken: list[str] = []
     zero: set[str] = set()
-    buffer = bytearray(CHUNK)
-    view, masked = memoryview(buffer), np.empty(CHUNK, dtype=np.uint8)
+    view, masked = memoryview(bytearray(CHUNK)), scratch()
     for name, tensor in header.tensors.items():
-        largest = _largest(stream, tensor, view, masked, advance)
-        bits = _BITS.get(tensor.dtype)
-        if bits is not None and largest >= bits[2]:
+        if name not in known:
+            if known:
+                stream.seek(header.data_start + tensor.begin)
+            largest = read(stream, tensor, view, masked, advance)
+        else:
+            largest = known[name]
+        if is_broken(tensor.dtype, largest):
             broken.append(name)
-        if bits is not None and largest == 0 and tensor.elements:
+        if tensor.dtype in _BITS and largest == 0 and tensor.elements:
             zero.add(name)
     return broken, zero
 
 
-def _largest(
+def is_broken(dtype: str, largest: int) -> bool:
+    """Whether the largest bits of a tensor are those of NaN or infinity."""
+    return dtype in _BITS and largest >= _BITS[dtype][2]
+
+
+def magnitude(dtype: str, largest: int) -> float:
+    """The value of the largest bits of a tensor of F64, F32, F16 or BF16."""
+    if dtype == "BF16":
+        dtype, largest = "F32", largest << 16
+    kind = _BITS[dtype][0]
+    return float(np.array(largest, dtype=kind).view(f"f{kind().itemsize}"))
+
+
+def scratch() -> np.ndarray:
+    """Memory that `read` computes in."""
+    return np.empty(CHUNK, dtype=np.uint8)
+
+
+def read(
     stream: BinaryIO,
     tensor: TensorInfo,
     view: memoryview,
     masked: np.ndarray,
-    advance: Callable[[int], None] | None,
+    advance: Callable[[int], None] | None = None,
 ) -> int:
+    """The largest bits without their sign of a tensor that the stream is positioned at.
+
+    `view` holds it whole afterwards, or where it has `CHUNK` bytes only, the last that were read. Raises Truncated.
+    """
     kind, mask, _ = _BITS.get(tensor.dtype, (np.uint8, 0xFF, 0))
-    left, largest = tensor.end - tensor.begin, 0
-    while left:
-        count = min(left, CHUNK)
-        _fill(stream, view[:count])
-        values, out = np.frombuffer(view[:count], dtype=kind), masked[:count].view(kind)
+    done, size, largest = 0, tensor.end - tensor.begin, 0
+    while done < size:
+        count, at = min(size - done, CHUNK), done if len(view) >= size else 0
+        _fill(stream, view[at : at + count])
+        values, out = np.frombuffer(view[at : at + count], dtype=kind), masked[:count].view(kind)
         np.bitwise_and(values, kind(mask), out=out)
         largest = max(largest, int(out.max()))
-        left -= count
+        done += count
         if advance is not None:
             advance(count)
     return largest

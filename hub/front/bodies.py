@@ -21,7 +21,7 @@ Receive = Callable[[], Awaitable[dict]]
 # What goes to a temporary file is written in blocks of this: each is a turn of a thread.
 WRITE = 512 << 10
 # What is taken at a time, at most: a sender in full flow gives so much within the seconds.
-AHEAD, FLOW_SECONDS = 256 << 10, 0.05
+AHEAD, FLOW_SECONDS = 512 << 10, 0.05
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 << 20
 BODIES = "request bodies"
 

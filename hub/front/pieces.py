@@ -24,7 +24,7 @@ GROWTH = 4
 # A piece that is not full is handed over when it has waited this long for the rest.
 SECONDS = 5.0
 # What goes onward goes in pieces of this, and the application is asked again after so many bytes or seconds.
-STEP, STRETCH, STRETCH_SECONDS = MB, 64 * MB, 5.0
+STEP, STRETCH, STRETCH_SECONDS = 4 * MB, 64 * MB, 5.0
 
 
 class Onward(Protocol):
@@ -106,7 +106,7 @@ async def _relay(body: Body, offset: int, way: Way, limits: Limits, memory: Budg
     piece.offset = offset
     while True:
         more = not body.ended and piece.failure is None
-        wanted = LEAST if memory.is_short else STEP if way.onward else GROWTH * wanted
+        wanted = LEAST if memory.is_short else STEP if way.onward or not piece.number else GROWTH * wanted
         wanted = min(wanted, limits.piece)
         if more and not memory.is_short:
             coming = asyncio.ensure_future(_piece(body, wanted, memory))

@@ -31,7 +31,7 @@ HEADER_SECONDS = 15
 # Who still reads an answer when the server is told to stop has this long.
 STOP_SECONDS = 5
 # What granian may hold of a connection's bytes, each way; it also hands a body over in messages of this size.
-BUFFER_BYTES = 256 << 10
+BUFFER_BYTES = 512 << 10
 BACKLOG, CONNECTIONS = 4096, 8192
 START_SECONDS = 60.0
 # From this death of a series on, the end of the child's log is shown with it.

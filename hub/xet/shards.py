@@ -59,6 +59,19 @@ class ShardFile:
         for xorb, _, length, start, end in _RECORD.iter_unpack(self._terms):
             yield Term(xorb, start, end, length, next(verifications)[0])
 
+    def places(self) -> Iterator[tuple[bytes, int, int]]:
+        """(xorb, where it begins in the file, its bytes) of neighbouring terms that take a xorb's first chunks on."""
+        at = begins = end = 0
+        xorb = None
+        for term in self.terms():
+            if term.xorb != xorb or term.start != end:
+                if xorb:
+                    yield xorb, begins, at - begins
+                xorb, begins = (term.xorb, at) if term.start == 0 else (None, at)
+            at, end = at + term.length, term.end
+        if xorb:
+            yield xorb, begins, at - begins
+
     @property
     def size(self) -> int:
         """Its bytes, as its terms say."""

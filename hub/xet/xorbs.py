@@ -172,13 +172,22 @@ class XorbReceiver:
 
     def _take(self, size: int) -> "Steps[memoryview]":
         """The next `size` bytes, fewer at the body's end only."""
-        while len(self._held) < size and not self._ended:
-            data = yield
-            self._held = memoryview(b"".join((self._held, data)) if self._held else data)
-            self._ended = not data
         found, self._held = self._held[:size], self._held[size:]
+        if len(found) < size and not self._ended:
+            found = yield from self._across(found, size)
         self.read_so_far += len(found)
         return found
+
+    def _across(self, begin: memoryview, size: int) -> "Steps[memoryview]":
+        """What begins in one piece and ends in another, copied together; the rest of a piece is not."""
+        parts, left = [begin], size - len(begin)
+        while left and not self._ended:
+            data = memoryview((yield))
+            self._ended = not data
+            parts.append(data[:left])
+            left -= len(parts[-1])
+            self._held = data[len(parts[-1]) :]
+        return memoryview(b"".join(parts))
 
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from composition.formats.peft.checks.folder import check_names as check_folder_n
 from composition.formats.peft.config import MAX_CONFIG, PeftConfig, parse_peft_config
 from composition.formats.peft.judging import check_lora
 from composition.formats.peft.names import CONFIG_FILE, ORIGINAL, WEIGHTS_FILE
-from composition.formats.peft.norms import update_norm
+from composition.formats.peft.norms import look
 from composition.formats.peft.tensors import Tensors, first_three
 from composition.formats.peft.types import MIXTURES, reason_for
 from composition.formats.safetensors_header import MAX_HEADER, MAX_TENSORS, SafetensorsHeader, parse_header
@@ -68,9 +68,9 @@ def check_folder(files: Files, judge: Judge, *, places: int = 0) -> AdapterFacts
         warnings = list(config.warnings)
         found = judge(header, config, warnings)
         try:
-            broken, zero = finite.scan(stream, header)
             plain = {name: pair for name, pair in found.pairs.items() if not found.is_parameter(name)}
-            sizes = {} if broken else {name: update_norm(stream, header, pair) for name, pair in plain.items()}
+            sizes, known = look(source, header, plain)
+            broken, zero = finite.scan(stream, header, known=known)
         except finite.Truncated:
             raise CompositionError(
                 "safetensors.truncated", f"{WEIGHTS_FILE} ends early. Upload it again.", file=WEIGHTS_FILE

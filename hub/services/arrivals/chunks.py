@@ -2,6 +2,7 @@
 
 Once a file is made, those of its xorbs that it holds in one piece are kept by reference: their bytes are in the blob.
 A client fills xorbs. One that is not full may be a whole file: it is hashed on its way, and becomes the blob as it is.
+Full ones are written one behind the other (`xorb_runs`), hashed too, and become the blob of a file that begins so.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from django.db import close_old_connections, connection
 from hub import disk
 from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
-from hub.services.arrivals import receiving, stores
+from hub.services.arrivals import digests, receiving, stores
 from hub.services.arrivals.xorb_files import XorbFiles
 from hub.services.arrivals.xorb_objects import XorbObjects
 from hub.services.content.manifest import Entry
@@ -71,13 +72,26 @@ class ArrivingXorb:
             stores.charge(store, length)
             self.charged = length
             try:
-                self.part = self._files.enter_context(self.xorbs.part())
-                self.out = self._files.enter_context(self.part.open("wb", buffering=CHUNK))
+                self._open(digest, is_full=length >= FULL)
             except BaseException:
                 self.close()
                 raise
-            self.sha256 = hashlib.sha256() if length < FULL else None
             self.receiver = XorbReceiver(digest, self._write)
+
+    def _open(self, digest: bytes, *, is_full: bool) -> None:
+        """Where its bytes go: behind those of the run, or into a file of its own."""
+        self.turn, self.sha256, self.at = None, None, 0
+        self._unwritten, self._waiting = [], 0
+        if is_full:
+            self.turn = self._files.enter_context(self.xorbs.turn(digest))
+        if self.turn and (run := self.turn.run):
+            self.out = self._files.enter_context(run.writing())
+            self.sha256, self.at = run.sha256.copy(), run.size
+            return
+        self.part = self._files.enter_context(self.xorbs.part())
+        self.out = self._files.enter_context(self.part.open("wb", buffering=0))
+        if not is_full:
+            self.sha256 = hashlib.sha256()
 
     def read(self, stream: BinaryIO) -> None:
         """Take what the stream holds."""
@@ -105,22 +119,40 @@ class ArrivingXorb:
             if self.is_new:
                 self.receiver.feed(chunk)
             self.came += len(chunk)
+        if self.is_new:
+            self._flush()
 
     def _write(self, raw: bytes | memoryview) -> None:
-        self.out.write(raw)
+        self._unwritten.append(raw)
+        self._waiting += len(raw)
+        if self._waiting >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the raw bytes that wait, and look at them: together, and before the piece goes that holds them."""
+        unwritten, self._unwritten, self._waiting = self._unwritten, [], 0
+        self.at = digests.write_all(self.out.fileno(), self.at, unwritten)
         if self.sha256 is not None:
-            self.sha256.update(raw)
+            for raw in unwritten:
+                self.sha256.update(raw)
 
     def keep(self) -> None:
         """Its body has come whole: keep it if it is what it was sent as."""
         if self.is_new:
             index = self.receiver.finish()
+            self._flush()
             self.out.close()
             more = index.ends[-1] - self.charged
             if more > 0:
                 stores.charge(self.store, more)
             self.charged = 0
-            self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
+            if self.turn and (run := self.turn.run):
+                self.xorbs.keep_in(run.path, run.size, index)
+                run.add(index.hash, index.ends[-1], self.sha256)
+            else:
+                self.xorbs.keep(self.part, index, self.sha256.hexdigest() if self.sha256 else "")
+            if self.turn:
+                self.turn.is_kept = True
             if more < 0:
                 stores.discharge(self.store, -more)
         self.close()
@@ -168,7 +200,8 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
         return receiving.note(actor=actor, repository=repository, entry=entry)
     xorbs = _xorbs(store)
     try:
-        xorbs.make(file, _watched(rebuild(file, xorbs.open, max_bytes=entry.size)))
+        blocks = _watched(rebuild(file, xorbs.open, max_bytes=entry.size))
+        xorbs.make(file, blocks, lambda begins: _watched(_from(file, begins, xorbs)))
     except OSError as error:
         if disk.refusal_of(error):
             raise
@@ -177,7 +210,7 @@ def _make(store: ChunkStore, entry: Entry, file: ShardFile) -> Arrival:
         ) from error
     arrival = receiving.note(actor=actor, repository=repository, entry=entry)
     if blobs.folder is not None:
-        stores.discharge(store, sum(xorbs.keep_within(entry.sha256, *run) for run in _runs(file)))
+        stores.discharge(store, sum(xorbs.keep_within(entry.sha256, *place) for place in file.places()))
     return arrival
 
 
@@ -185,18 +218,16 @@ def _xorbs(store: ChunkStore) -> XorbFiles | XorbObjects:
     return XorbObjects(stores.objects(store)) if stores.in_bucket() else XorbFiles(stores.folder(store))
 
 
-def _runs(file: ShardFile) -> Iterator[tuple[bytes, int, int]]:
-    """(xorb, where it begins in the file, its bytes) of neighbouring terms that take a xorb's chunks from the first."""
-    at = begins = end = 0
-    xorb = None
+def _from(file: ShardFile, begins: int, xorbs: XorbFiles | XorbObjects) -> Iterator[bytes | memoryview]:
+    """The bytes of the file from a term's begin on. They are not proven."""
+    at = 0
     for term in file.terms():
-        if term.xorb != xorb or term.start != end:
-            if xorb:
-                yield xorb, begins, at - begins
-            xorb, begins = (term.xorb, at) if term.start == 0 else (None, at)
-        at, end = at + term.length, term.end
-    if xorb:
-        yield xorb, begins, at - begins
+        if at >= begins:
+            if (xorb := xorbs.open(term.xorb)) is None:
+                raise FileNotFoundError("a xorb of the file has gone")
+            with contextlib.closing(xorb):
+                yield from xorb.read(term.start, term.end)
+        at += term.length
 
 
 def _watched(blocks: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from hub.services.arrivals import write_back
 from hub.storage import CHUNK
 
 MOST = 64
@@ -50,7 +51,7 @@ def write(path: Path, file: BinaryIO, at: int, chunks: Sequence[bytes]) -> None:
     digest = of(path, file)
     if at < digest.upto:  # Written anew, or a part of it where the disk takes no more.
         digest.__init__()
-    _write(file.fileno(), at, chunks)
+    write_all(file.fileno(), at, chunks)
     digest.add(at, chunks)
 
 
@@ -76,8 +77,9 @@ def forget(path: Path) -> None:
     _beside(path).unlink(missing_ok=True)
 
 
-def _write(file: int, at: int, chunks: Sequence[bytes]) -> None:
-    left = [memoryview(chunk) for chunk in chunks if chunk]
+def write_all(file: int, at: int, chunks: Sequence[bytes | memoryview]) -> int:
+    """Write the chunks, one after the other, from `at` on, and have the disk begin on them; where they end."""
+    left, begins = [memoryview(chunk) for chunk in chunks if chunk], at
     while left:
         done = os.pwritev(file, left[:MOST_VECTORS], at)
         at += done
@@ -85,6 +87,8 @@ def _write(file: int, at: int, chunks: Sequence[bytes]) -> None:
             done -= len(left.pop(0))
         if done:
             left[0] = left[0][done:]
+    write_back.begin(file, begins, at)
+    return at
 
 
 def _beside(path: Path) -> Path:

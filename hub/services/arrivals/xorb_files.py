@@ -2,7 +2,7 @@
 
     <store>/xorbs/<hash>.index   what the xorb holds; a xorb is there where its index is
     <store>/xorbs/<hash>.raw     its bytes, unpacked
-    <store>/xorbs/<hash>.within  or: the blob that holds them, and from where
+    <store>/xorbs/<hash>.within  or: the blob or the run (`xorb_runs`) that holds them, and from where
     <store>/xorbs/<hash>.sha256  of a xorb that may be a whole file: the SHA-256 of its bytes
 
 Every file appears under its name when it is whole, so that a killed process leaves a temporary name and nothing else.
@@ -11,16 +11,20 @@ Every file appears under its name when it is whole, so that a killed process lea
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from hub.storage import blobs
+from hub.services.arrivals import xorb_runs
+from hub.services.arrivals.xorb_runs import ENDING, Run, Turn
+from hub.storage import CHUNK, blobs
 from hub.xet.hashing import to_hex
 from hub.xet.shards import ShardFile
 from hub.xet.xorbs import RawXorb, XorbIndex
+
+Blocks = Iterator[bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,17 @@ class XorbFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         return temporary(self.folder)
 
-    def make(self, file: ShardFile, blocks: Iterator[bytes | memoryview]) -> None:
-        """Make the file a blob. `blocks` are its bytes, and an error in the end where they are not the file's."""
-        if whole := self._whole(file):
+    def turn(self, digest: bytes) -> contextlib.AbstractContextManager[Turn]:
+        """The turn of a full xorb in the run of this store."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return xorb_runs.turn(self.folder, digest, self.append_to)
+
+    def make(self, file: ShardFile, blocks: Blocks, rest: Callable[[int], Blocks]) -> None:
+        """Make the file a blob. `blocks` are its bytes, and an error in the end where they are not the file's.
+
+        `rest(at)` are those from a term's begin on, not proven.
+        """
+        if whole := self._whole(file) or xorb_runs.completed(self.folder, file.places, rest, file.sha256):
             blobs.add(whole, link=True, known=(file.sha256, file.size))
         else:
             blobs.put_proven(blocks, file.sha256)
@@ -89,22 +101,52 @@ class XorbFiles:
             self._write(self._path(index.hash, "sha256"), sha256.encode())
         self._write(self._path(index.hash, "index"), index.to_bytes())
 
+    def keep_in(self, run: Path, begins: int, index: XorbIndex) -> None:
+        """Keep a xorb whose bytes lie in a run from `begins` on."""
+        self._write(self._path(index.hash, "within"), f"{run.name} {begins}".encode())
+        self._write(self._path(index.hash, "index"), index.to_bytes())
+
+    def append_to(self, run: Run, digest: bytes) -> None:
+        """Move the bytes of a xorb that is kept behind those of a run. Nothing happens where they lie elsewhere."""
+        raw, within = self._path(digest, "raw"), self._path(digest, "within")
+        with contextlib.suppress(FileNotFoundError), raw.open("rb", buffering=0) as file, run.writing() as out:
+            sha256, size = run.sha256.copy(), os.fstat(file.fileno()).st_size
+            while block := file.read(CHUNK):
+                out.write(block)
+                sha256.update(block)
+            out.flush()
+            self._write(within, f"{run.path.name} {run.size}".encode())
+            run.add(digest, size, sha256)
+            raw.unlink()
+
     def keep_within(self, sha256: str, digest: bytes, begins: int, size: int) -> int:
         """Keep the xorb as `size` bytes of a blob from `begins` on, if these are all it has; the bytes saved."""
-        raw = self._path(digest, "raw")
+        raw, within = self._path(digest, "raw"), self._path(digest, "within")
         with contextlib.suppress(FileNotFoundError):
             if raw.stat().st_size == size:
-                self._write(self._path(digest, "within"), f"{sha256} {begins}".encode())
+                self._write(within, f"{sha256} {begins}".encode())
                 raw.unlink()
                 return size
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            index = XorbIndex.from_bytes(self._path(digest, "index").read_bytes())
+            if ENDING in within.read_text() and index.ends[-1] == size:
+                self._write(within, f"{sha256} {begins}".encode())
+                return xorb_runs.leave(self.folder, digest)
         return 0
 
     def _bytes(self, digest: bytes) -> BinaryIO:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             return self._path(digest, "raw").open("rb", buffering=0)
-        except FileNotFoundError:
-            sha256, begins = self._path(digest, "within").read_text().split()
-            return _Within(blobs.open(sha256), int(begins))
+        name, begins = self._within(digest)
+        if name.endswith(ENDING):
+            with contextlib.suppress(FileNotFoundError):
+                return _Within((self.folder / name).open("rb", buffering=0), begins)
+            name, begins = self._within(digest)  # In between it has become a blob.
+        return _Within(blobs.open(name), begins)
+
+    def _within(self, digest: bytes) -> tuple[str, int]:
+        name, begins = self._path(digest, "within").read_text().split()
+        return name, int(begins)
 
     def _path(self, digest: bytes, what: str) -> Path:
         return self.folder / f"{to_hex(digest)}.{what}"

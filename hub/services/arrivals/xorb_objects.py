@@ -8,13 +8,13 @@ chunks the store makes a blob by itself, once the bytes were read and proven.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
 from django.conf import settings
 
-from hub.services.arrivals.xorb_files import only_xorb, temporary
+from hub.services.arrivals.xorb_files import Blocks, only_xorb, temporary
 from hub.services.content import staging
 from hub.services.content.staging.object_store import LEAST_PART, Span, SpanReader, bucket
 from hub.services.content.staging.parts import PartsFile
@@ -51,7 +51,11 @@ class XorbObjects:
             self.bucket.put(self._name(index.hash, "raw"), raw)
         self.bucket.put(self._name(index.hash, "index"), sha256.ljust(DIGEST_BYTES).encode() + index.to_bytes())
 
-    def make(self, file: ShardFile, blocks: Iterator[bytes | memoryview]) -> None:
+    def turn(self, digest: bytes) -> contextlib.AbstractContextManager[None]:
+        """Each xorb is an object of its own: none follows another."""
+        return contextlib.nullcontext()
+
+    def make(self, file: ShardFile, blocks: Blocks, rest: Callable[[int], Blocks]) -> None:
         """Make the file a blob. `blocks` are its bytes, and an error in the end where they are not the file's."""
         xorb, spans = only_xorb(file), self._spans(file)
         if len(spans) * LEAST_PART > file.size + 2 * LEAST_PART:

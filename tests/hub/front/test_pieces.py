@@ -87,7 +87,7 @@ def test_it_is_asked_again_after_so_many_bytes(monkeypatch):
 
 def test_it_is_asked_again_after_so_many_seconds(monkeypatch):
     monkeypatch.setattr(pieces, "STRETCH_SECONDS", 0.0)
-    application, size = Application(), 8 * MB
+    application, size = Application(), 24 * MB
     send(application, size)
     assert application.stored == pattern(0, size) and len(application.asked) > 4
 
@@ -96,12 +96,12 @@ def test_what_is_not_taken_onward_is_given_to_the_application_whose_refusal_ends
     application = Application(stops_at=6 * MB, refuses_at=6 * MB)
     assert send(application, 30 * MB).status == 403
     assert application.stored == pattern(0, len(application.stored))
-    assert len(application.stored) <= 6 * MB < len(application.stored) + 2 * MB
+    assert len(application.stored) <= 6 * MB < len(application.stored) + 2 * pieces.STEP
     assert application.closed == 1
 
 
 def test_what_is_not_taken_onward_and_not_refused_goes_on():
-    application, size = Application(stops_at=6 * MB), 12 * MB
+    application, size = Application(stops_at=6 * MB), 40 * MB
     assert send(application, size).status == 200
     assert application.stored == pattern(0, size)
     assert len(application.asked) > 6
