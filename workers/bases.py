@@ -8,9 +8,11 @@ than the base's own counts only where an administrator named it.
 import importlib.util
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from composition.errors import CompositionError
 from hub.models import BaseModel
@@ -30,9 +32,16 @@ def holds(base: BaseModel) -> bool:
 
 def held_bases() -> list[int]:
     """Ids of the bases this worker can find."""
-    return [
-        base.pk for base in BaseModel.objects.only("pk", "name", "revision", "source", "source_by_admin") if holds(base)
-    ]
+    return sorted(_held(BaseModel.objects.all()))
+
+
+def held_of(ids: Collection[int]) -> set[int]:
+    """Those of these ids whose bases this worker can find."""
+    return _held(BaseModel.objects.filter(pk__in=ids)) if ids else set()
+
+
+def _held(bases: QuerySet[BaseModel]) -> set[int]:
+    return {base.pk for base in bases.only("pk", "name", "revision", "source", "source_by_admin") if holds(base)}
 
 
 def base_folder(base: BaseModel, say=lambda message: None) -> Path:

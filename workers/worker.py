@@ -10,13 +10,11 @@ from functools import cached_property
 
 from django.conf import settings
 
-from composition.registry import METHODS
 from hub import disk
 from hub.models import Job, JobInput
 from hub.names import worker_name
 from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import turns
-from hub.services.jobs.waiting import bases_of
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
@@ -68,19 +66,19 @@ class Worker:
             "trouble": self.watch.trouble,
         }
 
-    def claim(self, job_id: int) -> Job | None:
+    def claim(self, job_id: int | None = None) -> Job | None:
         """The job whose turn it is among those this worker can run; `job_id`, whose message came, is a hint."""
         if self.heartbeat.stopping.is_set():
             return None
         if reason := disk.low(self.cache.root):
-            turns.wait(job_id, reason)
+            if job_id is not None:
+                turns.wait(job_id, reason)
             return None
-        return turns.take(worker=self.name, queues=self.queues, can_run=self.holds_bases, hint=job_id)
+        return turns.take(self.taker(), hint=job_id)
 
-    def holds_bases(self, job: Job) -> bool:
-        """True where the job needs no base model, or all it needs are on this machine."""
-        needed = bases_of(job)
-        return not METHODS[job.kind].needs.base_model or bool(needed and all(map(bases.holds, needed)))
+    def taker(self) -> turns.Taker:
+        """What decides which jobs this worker may take."""
+        return turns.Taker(worker=self.name, queues=self.queues, holds=bases.held_of, loaded=self.models.ids())
 
     def is_busy(self) -> bool:
         """True while a job runs, or the main thread handles a message."""

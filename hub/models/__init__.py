@@ -8,7 +8,7 @@ from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
 from .identities import Identity
-from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, State, WorkerNode
+from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, Priority, State, WorkerNode
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import (
@@ -66,6 +66,7 @@ __all__ = [
     "Outbox",
     "OutboxLane",
     "Parentage",
+    "Priority",
     "ProtectedRef",
     "PullRequest",
     "PullState",

@@ -19,7 +19,7 @@ def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     monkeypatch.setattr(heartbeat, "SECONDS_A_LOOK", 0.001)
     monkeypatch.setattr(beating, "look", lambda: len(done) > 6 and beating.closed.set())
     monkeypatch.setattr(beating, "beat", lambda: None)
-    monkeypatch.setattr(heartbeat.job_lease, "reap", lambda: done.append("reap"))
+    monkeypatch.setattr(beating, "reap", lambda: done.append("reap"))
     monkeypatch.setattr(beating, "keep_up", lambda: done.append("upkeep"))
     monkeypatch.setattr(beating, "sweep", lambda: None)
     monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=iter(range(10**6, 10**9, 3)).__next__))

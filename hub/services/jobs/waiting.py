@@ -34,14 +34,14 @@ def waiting_for(job: Job) -> str:
         return f"This hub no longer has the method {job.kind!r}; cancel the job."
     if quota.full([job.created_by_id]):
         return "As many jobs as its owner may have at a time are running; it begins when one of them ends."
-    return disk.low() or waiting_sentence(METHODS[job.kind], bases_of(job), job.queue)
+    return disk.low() or waiting_sentence(METHODS[job.kind], bases_of(job))
 
 
 def busy_with(job: Job) -> str:
     """What keeps every worker that could take a queued job, in words; "" where one is free, or none is there."""
     if job.state != State.QUEUED or job.kind not in METHODS:
         return ""
-    able = able_workers(METHODS[job.kind], bases_of(job), job.queue)
+    able = able_workers(METHODS[job.kind], bases_of(job))
     if not able or any(worker.current_job_id is None for worker in able):
         return ""
     kinds = sorted({METHODS[worker.current_job.kind].label for worker in able if worker.current_job.kind in METHODS})
