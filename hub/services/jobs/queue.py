@@ -23,7 +23,8 @@ from hub.services.jobs.output import resulting_visibility
 from hub.services.jobs.prepare import examine
 from hub.services.jobs.recheck import recheck
 from hub.services.jobs.request import JobRequest
-from hub.services.jobs.scheduling import Need, priority_of, queue_for, settle
+from hub.services.jobs.scheduling import Need, priority_of, queue_for
+from hub.services.jobs.waiting import settle
 from hub.services.known_bases import hold as hold_base
 
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)

@@ -24,7 +24,8 @@ from hub import broker
 from hub.models import HELD, Job, State, UpkeepTask, WorkerNode
 from hub.queries import quota
 from hub.services.jobs import lease
-from hub.services.jobs.scheduling import Need, able, settle_waiting
+from hub.services.jobs.scheduling import Need, able
+from hub.services.jobs.waiting import settle_waiting
 
 REAPER = "reaper"
 DAYS_TO_REMEMBER_WORKERS = 1

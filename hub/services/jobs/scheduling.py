@@ -8,15 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from composition.recipes.method import Method
-from composition.registry import METHODS
 from hub import broker, queries
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import BaseModel, Job, Priority, State, User, WorkerNode
+from hub.models import BaseModel, Priority, User, WorkerNode
 from hub.queries import quota
 from hub.services.quotas.limits import lock
-
-SETTLED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +72,6 @@ def queue_for(need: Need) -> str:
         return broker.CPU
     takers = able(need, list(queries.live_workers()))
     return broker.GPU if any(broker.GPU in worker.queues for worker in takers) else broker.CPU
-
-
-def settle(jobs: Iterable[Job]) -> None:
-    """Note what these jobs need, of those whose row doesn't say it: jobs that an earlier release has queued."""
-    from hub.services.jobs.waiting import bases_of
-
-    for job in jobs:
-        if not job.need and job.kind in METHODS:
-            job.need = str(Need.of(METHODS[job.kind], bases_of(job)))
-            Job.objects.filter(pk=job.pk, need="").update(need=job.need)
-
-
-def settle_waiting() -> None:
-    """Do so for some of the waiting jobs."""
-    unknown = Job.objects.filter(state=State.QUEUED, need="", kind__in=METHODS)
-    settle(unknown.select_related("base").order_by("pk")[:SETTLED_AT_ONCE])
 
 
 def priority_of(viewer: Viewer, word: str) -> Priority:

@@ -29,7 +29,8 @@ from hub.services.jobs import reaper
 from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.lease import claim, due
 from hub.services.jobs.queue import announce, send_later
-from hub.services.jobs.scheduling import Need, able, settle, settle_waiting
+from hub.services.jobs.scheduling import Need, able
+from hub.services.jobs.waiting import settle, settle_waiting
 
 # How many of a user's waiting jobs are looked at.
 PAGE = 50

@@ -1,4 +1,6 @@
-"""Why a queued job waits: nobody holds its bases, or those who do are busy."""
+"""What a queued job needs and why it waits: nobody holds its bases, or those who do are busy."""
+
+from collections.abc import Iterable
 
 from django.db.models import Prefetch, prefetch_related_objects
 
@@ -7,7 +9,9 @@ from hub import disk
 from hub.models import ADAPTER, BaseModel, Job, JobInput, State
 from hub.queries import quota
 from hub.services.jobs.kinds import kind_of
-from hub.services.jobs.scheduling import able_workers, waiting_sentence
+from hub.services.jobs.scheduling import Need, able_workers, waiting_sentence
+
+SETTLED_AT_ONCE = 50
 
 
 def adapters() -> Prefetch:
@@ -24,6 +28,20 @@ def bases_of(job: Job) -> list[BaseModel]:
     prefetch_related_objects([job], adapters())
     rows = job.adapter_inputs
     return kind_of(job.kind).bases(method, [row.version for row in rows], job.base)
+
+
+def settle(jobs: Iterable[Job]) -> None:
+    """Note what these jobs need, of those whose row doesn't say it: jobs that an earlier release has queued."""
+    for job in jobs:
+        if not job.need and job.kind in METHODS:
+            job.need = str(Need.of(METHODS[job.kind], bases_of(job)))
+            Job.objects.filter(pk=job.pk, need="").update(need=job.need)
+
+
+def settle_waiting() -> None:
+    """Do so for some of the waiting jobs."""
+    unknown = Job.objects.filter(state=State.QUEUED, need="", kind__in=METHODS)
+    settle(unknown.select_related("base").order_by("pk")[:SETTLED_AT_ONCE])
 
 
 def waiting_for(job: Job) -> str:

@@ -46,19 +46,8 @@ def show(hub, job_id, as_json) -> None:
     job, log = hub.job(job_id), hub.job_log(job_id)
     if as_json:
         return emit({**job, "log": log}, True)
-    names = (
-        "id",
-        "kind",
-        "state",
-        "attempt",
-        "inputs",
-        "datasets",
-        "base",
-        "output",
-        "result",
-        "priority",
-        "waiting_for",
-    )
+    names = ("id", "kind", "state", "attempt", "inputs", "datasets", "base", "output", "result")
+    names += ("priority", "waiting_for")
     shown = [(name, ", ".join(job[name]) if isinstance(job[name], list) else job[name]) for name in names]
     print(describe([*shown, ("error", (job.get("error") or {}).get("message"))]))
     for line in log:

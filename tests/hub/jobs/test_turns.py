@@ -10,7 +10,8 @@ from hub import broker
 from hub.models import ADAPTER, Job, JobInput, State
 from hub.services import quotas
 from hub.services.jobs import lease, queue, reaper, turns
-from hub.services.jobs.scheduling import Need, settle
+from hub.services.jobs.scheduling import Need
+from hub.services.jobs.waiting import settle
 from hub.services.worker_nodes import report_worker
 from tests.hub import factories
 
