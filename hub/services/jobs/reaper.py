@@ -31,6 +31,8 @@ REAPER = "reaper"
 DAYS_TO_REMEMBER_WORKERS = 1
 # What one round takes back at most; the next round takes the rest, at once.
 TAKEN_BACK_AT_ONCE = 50
+# More need no message: an idle worker that hears nothing looks in the database every few seconds.
+CALLED_AT_ONCE = 20
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +133,12 @@ def _call(workers: Sequence[WorkerNode]) -> list[int]:
     lacking = {queue: room[queue] - there[queue] for queue in room if room[queue] > there[queue]} if there else {}
     if not lacking:
         return []
-    found = _first_of({need for queue in lacking for need in places[queue]}, full, sum(lacking.values()))
+    found = _first_of({need for queue in lacking for need in places[queue]}, full, min(sum(lacking.values()), CALLED_AT_ONCE))
     sent = []
     for queue, number in lacking.items():
         for _ in range(number):
             ids = next((found[need] for need in places[queue] if found[need]), None)
-            if not ids or not broker.send(ids[0], queue):
+            if not ids or len(sent) == CALLED_AT_ONCE or not broker.send(ids[0], queue):
                 break
             sent.append(ids.pop(0))
     Job.objects.filter(pk__in=sent, state=State.QUEUED).update(sent_at=timezone.now())
