@@ -25,6 +25,7 @@ from hub.services.jobs.lease import LostLease
 from hub.services.upkeep import runner as upkeep
 from hub.services.worker_nodes import forget_worker, report_worker
 from workers.attempt import Attempt
+from workers.weights import stored
 
 BEATS_A_LEASE = 3
 REAPS_ASKED_A_LEASE = 6
@@ -117,6 +118,7 @@ class Heartbeat(threading.Thread):
         """Renew the lease, and report this worker's queues, bases and current job. What its job uses of the cache
         is touched first, which needs no database."""
         self.worker.cache.touch()
+        stored.touch()
         held = self.held
         if held is not None and not held.over.is_set():
             try:

@@ -22,6 +22,7 @@ from workers.heartbeat import Heartbeat
 from workers.listening.watch import Watch
 from workers.models import LoadedBases
 from workers.offers import Offers
+from workers.weights import stored
 
 MB = 1_000_000
 
@@ -94,6 +95,7 @@ class Worker:
         finally:
             self.heartbeat.held = None
             self.cache.let_go()
+            stored.let_go()
 
     def input_folder(self, row: JobInput):
         """A local folder with an input's content files, byte for byte as they were when the job was queued."""

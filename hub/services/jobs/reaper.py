@@ -133,7 +133,9 @@ def _call(workers: Sequence[WorkerNode]) -> list[int]:
     lacking = {queue: room[queue] - there[queue] for queue in room if room[queue] > there[queue]} if there else {}
     if not lacking:
         return []
-    found = _first_of({need for queue in lacking for need in places[queue]}, full, min(sum(lacking.values()), CALLED_AT_ONCE))
+    found = _first_of(
+        {need for queue in lacking for need in places[queue]}, full, min(sum(lacking.values()), CALLED_AT_ONCE)
+    )
     sent = []
     for queue, number in lacking.items():
         for _ in range(number):
