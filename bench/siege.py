@@ -51,10 +51,10 @@ class Place:
         django.setup()
         from django.core.management import call_command
 
-        from hub.management.commands.up import collect_static
         from hub.models import Job, State
         from hub.services import accounts, repositories, tokens
         from hub.services.content import companions
+        from hub.services.starting.static_files import collect_static
 
         call_command("migrate", interactive=False, verbosity=0)
         collect_static()

@@ -93,9 +93,9 @@ def prepare(megabytes: int) -> str:
     django.setup()
     from django.core.management import call_command
 
-    from hub.management.commands.up import collect_static
     from hub.models import BaseModel
     from hub.services import accounts, known_bases, tokens
+    from hub.services.starting.static_files import collect_static
 
     call_command("migrate", interactive=False, verbosity=0)
     collect_static()

@@ -19,7 +19,18 @@ from composition.formats.strict_json import shorten
 from composition.recipes.base import Recipe
 from composition.recipes.method import Method, Needs
 
-__all__ = ["METHODS", "Homes", "Method", "Needs", "brought_forward", "methods_of", "recipe_from_dict", "registered"]
+__all__ = [
+    "METHODS",
+    "Homes",
+    "Method",
+    "Needs",
+    "beyond",
+    "brought_forward",
+    "known_versions",
+    "methods_of",
+    "recipe_from_dict",
+    "registered",
+]
 
 
 class HasRecipe(Protocol):
@@ -136,6 +147,28 @@ def brought_forward(data: Mapping[str, Any]) -> dict[str, Any]:
     if method is None or "version" not in data or not method.recipe.knows(data):
         return dict(data)
     return {**method.recipe.earlier.get(data["version"], {}), **data, "version": method.recipe.version}
+
+
+def known_versions() -> dict[str, list[int]]:
+    """kind → the versions of its recipe that this release can run: what a worker tells of itself."""
+    return {kind: sorted({row.recipe.version, *row.recipe.earlier}) for kind, row in METHODS.items()}
+
+
+def beyond(kind: str, data: Mapping[str, Any]) -> str:
+    """What a later release has put into a stored job of this kind, in words; "" where there is nothing of it.
+
+    So a worker of an earlier release leaves the job to others, instead of failing it or taking it for something else.
+    """
+    if kind not in METHODS:
+        return f"the method {shorten(kind)}"
+    cls = METHODS[kind].recipe
+    version = data.get("version", cls.version)
+    if type(version) is not int or version > cls.version:
+        return f"version {shorten(version)} of the {kind} recipe"
+    if version < cls.version:
+        return ""
+    unknown = set(data) - {field.name for field in fields(cls)} - {"kind", "version"}
+    return f"{shorten(min(unknown))} in the {kind} recipe" if unknown else ""
 
 
 def recipe_from_dict(data: Mapping[str, Any]) -> Recipe:

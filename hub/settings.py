@@ -15,6 +15,8 @@ from hub.front.limits import Limits
 from hub.logs import configuration
 from hub.oidc import provider
 from hub.sealed.keys import old_secret_keys, secret_key
+from hub.shared.cache import caches
+from hub.shared.database import connection_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -110,6 +112,11 @@ elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
     patience = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
     patience["tcp_user_timeout"] = 50_000  # Milliseconds, for what was sent and is not acknowledged.
     DATABASES["default"]["OPTIONS"] = patience | DATABASES["default"].get("OPTIONS", {})
+    DATABASES["default"] |= connection_settings(
+        env_int("HUB_DATABASE_CONNECTIONS", 16),
+        pooler=env_bool("HUB_DATABASE_POOLER", False),
+        there=DATABASES["default"],
+    )
 
 
 def _embedded_redis() -> str:
@@ -119,6 +126,7 @@ def _embedded_redis() -> str:
 
 
 REDIS_URL = env("REDIS_URL") or _embedded_redis()
+CACHES = caches(env("REDIS_URL"))
 
 
 def _blob_storage(url: str) -> dict:
@@ -211,6 +219,9 @@ SPECTACULAR_SETTINGS = {
 JOB_LEASE_SECONDS = env_int("HUB_JOB_LEASE_SECONDS", 30)
 # Redelivery by the broker is only the second net, behind the reaper, and must never fire on a job that is alive.
 BROKER_VISIBILITY_SECONDS = env_int("HUB_BROKER_VISIBILITY_SECONDS", 7 * 24 * 3600)
+# What a training job resumes from goes to the store this often, where that is not a folder of this machine.
+CHECKPOINT_SECONDS = env_int("HUB_CHECKPOINT_SECONDS", 120 if env("STORAGE_URL").startswith("s3:") else 0)
+CHECKPOINT_BYTES = env_int("HUB_CHECKPOINT_MB", 5_000) * 1_000_000
 WORKER_STUCK_SECONDS = env_int("HUB_WORKER_STUCK_SECONDS", 60)
 WORKER_BASES = env("HUB_BASES", str(HUB_DATA / "bases"))
 WORKER_OFFERS = env_bool("HUB_WORKER_OFFERS", True)

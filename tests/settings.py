@@ -18,7 +18,7 @@ atexit.register(shutil.rmtree, os.environ["HUB_DATA"], ignore_errors=True)
 os.fsync = lambda handle: None
 
 from hub.settings import *  # noqa: E402, F403
-from hub.settings import DATABASES, HUB_DATA, STORAGES  # noqa: E402
+from hub.settings import DATABASES, HUB_DATA, STORAGES, caches  # noqa: E402
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, so that threads and live servers share it under the locks that a real hub has.
@@ -28,6 +28,10 @@ else:
     DATABASES["default"]["TEST"] = {"NAME": f"test_hub_{os.getpid()}"}
     DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off"
     DATABASES["default"]["CONN_MAX_AGE"] = 0
+    # Each thread of a test opens and closes its own; tests/hub/starting/test_connections.py has the pool.
+    DATABASES["default"]["OPTIONS"].pop("pool", None)
+# What one test worked out is none of another's.
+CACHES = caches("")
 # Looking for models in folders, packages and caches costs each worker seconds; tests of it ask for it.
 WORKER_OFFERS = False
 # How full this machine's disk is decides no test.

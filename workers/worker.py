@@ -10,14 +10,16 @@ from functools import cached_property
 
 from django.conf import settings
 
+from composition.registry import beyond, known_versions
 from hub import disk
-from hub.models import Job, JobInput
+from hub.models import Job, JobInput, State
 from hub.names import worker_name
 from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import turns
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
+from workers.checkpoints.carrier import Carrier
 from workers.heartbeat import Heartbeat
 from workers.listening.watch import Watch
 from workers.models import LoadedBases
@@ -25,6 +27,8 @@ from workers.offers import Offers
 from workers.weights import stored
 
 MB = 1_000_000
+# How many waiting jobs are looked at for one that this release does not know.
+LOOKED_AT = 100
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class Worker:
         self.watch = Watch(self)
         self.heartbeat = Heartbeat(self)
         self.offers = Offers(self.heartbeat.soon)
+        self.carrier = Carrier()
         devices.fix_threads()
 
     @cached_property
@@ -64,7 +69,8 @@ class Worker:
             "model_bytes": self.models.budget,
             "environment": self.environment,
             "memory": devices.memory_now(),
-            "trouble": self.watch.trouble,
+            "trouble": self.watch.trouble or self._left_to_others(),
+            "knows": known_versions(),
         }
 
     def claim(self, job_id: int | None = None) -> Job | None:
@@ -81,6 +87,14 @@ class Worker:
         """What decides which jobs this worker may take."""
         return turns.Taker(worker=self.name, queues=self.queues, holds=bases.held_of, loaded=self.models.ids())
 
+    def _left_to_others(self) -> str:
+        """What waits that only a worker of a later release can do, as a sentence; "" where nothing does."""
+        waiting = Job.objects.filter(state=State.QUEUED).order_by("pk").values_list("pk", "kind", "recipe")
+        for pk, kind, recipe in waiting[:LOOKED_AT]:
+            if unknown := beyond(kind, recipe):
+                return f"Leaves job {pk} to others: this worker's release does not know {unknown}."
+        return ""
+
     def is_busy(self) -> bool:
         """True while a job runs, or the main thread handles a message."""
         return self.turn.locked() or self.has_message
@@ -93,6 +107,7 @@ class Worker:
         try:
             yield attempt
         finally:
+            self.carrier.end()
             self.heartbeat.held = None
             self.cache.let_go()
             stored.let_go()

@@ -8,9 +8,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.utils import timezone
 
-from hub.models import BaseAlias, BaseModel, WorkerNode, fold
+from hub.models import BaseAlias, BaseModel, WorkerNode, clock, fold
 
 
 def offers(*, administrator: bool) -> list[dict]:
@@ -44,5 +43,5 @@ def _reported(administrator: bool) -> list[dict]:
 
 
 def _live() -> QuerySet[WorkerNode]:
-    since = timezone.now() - timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
+    since = clock.before(timedelta(seconds=3 * settings.JOB_LEASE_SECONDS))
     return WorkerNode.objects.filter(seen_at__gte=since)

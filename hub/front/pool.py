@@ -5,9 +5,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from django.db import close_old_connections, connection
+
 from hub.front.refusals import Refused
 
 T = TypeVar("T")
+
+
+def _freeing(function: Callable[..., T], *arguments: object) -> T:
+    """The function's result. Its thread keeps no connection to the database that others wait for, also where an answer
+    goes on being read: only the end of the whole request would give it back, and that may be in another thread."""
+    try:
+        return function(*arguments)
+    finally:
+        if not connection.in_atomic_block:
+            close_old_connections()
 
 
 class Pool:
@@ -21,7 +33,7 @@ class Pool:
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """The function's result, from one of the threads. Refused where none comes free in time."""
         await self._enter()
-        call = asyncio.get_running_loop().run_in_executor(self.executor, function, *arguments)
+        call = asyncio.get_running_loop().run_in_executor(self.executor, _freeing, function, *arguments)
         # The thread goes on when its caller is cancelled, so the place is free when the thread is.
         call.add_done_callback(self._leave)
         return await asyncio.shield(call)

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 from rest_framework import serializers
 
 from hub import access, queries
-from hub.models import WorkerNode
+from hub.models import WorkerNode, clock
 from hub.names import worker_name
 
 
@@ -43,7 +42,7 @@ class WorkerShape(serializers.ModelSerializer):
         return worker.current_job_id is not None
 
     def get_alive(self, worker) -> bool:
-        return worker.seen_at >= timezone.now() - timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
+        return worker.seen_at >= clock.read() - timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
 
     def _named(self, ids: list) -> list[str]:
         names = self.context["bases"]

@@ -8,7 +8,21 @@ from .blobs import Blob, Upload, UploadFile
 from .companions import Companion
 from .evaluations import Evaluation
 from .identities import Identity
-from .jobs import ADAPTER, ALLOWED, DATASET, FINAL, HELD, Job, JobFile, JobInput, JobLog, Priority, State, WorkerNode
+from .jobs import (
+    ADAPTER,
+    ALLOWED,
+    DATASET,
+    FINAL,
+    HELD,
+    Job,
+    JobCheckpoint,
+    JobFile,
+    JobInput,
+    JobLog,
+    Priority,
+    State,
+    WorkerNode,
+)
 from .outbox import Outbox, OutboxLane
 from .quotas import Quota, SignUps, Stored, Usage
 from .repositories import (
@@ -28,7 +42,7 @@ from .repositories import (
 )
 from .revisions import ManifestEntry, Parentage, Revision, Version
 from .sharing import AccessRequest, AccessState, FormerName, PullRequest, PullState
-from .upkeep import UpkeepTask
+from .upkeep import SiteKey, UpkeepTask
 from .webhooks import Delivery, DeliveryState, Webhook
 
 __all__ = [
@@ -55,6 +69,7 @@ __all__ = [
     "Gate",
     "Identity",
     "Job",
+    "JobCheckpoint",
     "JobFile",
     "JobInput",
     "JobLog",
@@ -81,6 +96,7 @@ __all__ = [
     "Role",
     "SecondFactor",
     "SignUps",
+    "SiteKey",
     "State",
     "Stored",
     "Token",

@@ -168,6 +168,23 @@ class JobFile(models.Model):
         return f"{self.role}: {self.name}"
 
 
+class JobCheckpoint(models.Model):
+    """A file of what a job goes on from when another worker takes it; the newest state only, read by workers alone."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="checkpoint")
+    path = models.CharField(max_length=300)
+    blob = models.ForeignKey("Blob", on_delete=models.PROTECT, related_name="+")
+    attempt = models.PositiveIntegerField(help_text="the attempt that left it")
+    stored_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "path"], name="job_checkpoint_unique")]
+        ordering = ["path"]
+
+    def __str__(self) -> str:
+        return f"checkpoint of job {self.job_id}: {self.path}"
+
+
 class JobLog(models.Model):
     """A line of a job's log, kept as long as HUB_KEEP_JOB_LOGS_DAYS says; the live stream repeats it."""
 
@@ -203,6 +220,11 @@ class WorkerNode(models.Model):
     model_bytes = models.BigIntegerField(default=0, help_text="memory for bases; 0 where it didn't say")
     environment = models.JSONField(default=dict)
     memory = models.JSONField(default=dict, help_text="bytes: process, device_used, device_total")
+    knows = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="kind of job → versions of its recipe that it can run; null where it didn't say",
+    )
     current_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     trouble = models.CharField(
         max_length=200, blank=True, db_default="", default="", help_text="what keeps it from the broker"
@@ -212,3 +234,7 @@ class WorkerNode(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def can_read(self, kind: str, version: object) -> bool:
+        """Whether its release knows this version of a kind's recipe; one that did not say is taken to."""
+        return self.knows is None or version in self.knows.get(kind, ())

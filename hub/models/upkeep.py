@@ -20,3 +20,14 @@ class UpkeepTask(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SiteKey(models.Model):
+    """One row: the fingerprint of the secret key that all hosts of this site have; see `hub.services.starting`."""
+
+    ONLY = 1
+
+    fingerprint = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return self.fingerprint[:12]

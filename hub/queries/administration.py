@@ -8,7 +8,6 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import BigIntegerField, Count, F, Func, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from hub import access
 from hub.access import Viewer
@@ -29,6 +28,7 @@ from hub.models import (
     UploadFile,
     User,
     WorkerNode,
+    clock,
 )
 from hub.names import split_path
 from hub.queries import quota
@@ -113,7 +113,7 @@ def any_job(viewer: Viewer, pk: int) -> Job:
 
 def is_stuck(job: Job) -> bool:
     """Whether a worker holds it and has not renewed its lease in time; the reaper takes it back soon."""
-    return job.state in HELD and job.lease_until is not None and job.lease_until < timezone.now()
+    return job.state in HELD and job.lease_until is not None and job.lease_until < clock.read()
 
 
 def all_workers(viewer: Viewer) -> QuerySet[WorkerNode]:
@@ -131,7 +131,7 @@ def host_of(worker: WorkerNode) -> str:
 def node_of(worker: WorkerNode) -> dict:
     """{"worker", "host", "job", "alive", "stuck"}: alive is heard of within three leases, stuck silent over a job."""
     job = worker.current_job
-    alive = timezone.now() - worker.seen_at <= timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
+    alive = clock.read() - worker.seen_at <= timedelta(seconds=3 * settings.JOB_LEASE_SECONDS)
     stuck = job is not None and job.state in HELD and (not alive or is_stuck(job))
     return {"worker": worker, "host": host_of(worker), "job": job, "alive": alive, "stuck": stuck}
 

@@ -11,9 +11,8 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db.models import Count, Min, Sum
-from django.utils import timezone
 
-from hub.models import FINAL, Blob, Job, Outbox, Repository, State, Upload, User
+from hub.models import FINAL, Blob, Job, Outbox, Repository, State, Upload, User, clock
 from hub.queries.worker import live_workers
 
 SECONDS_KEPT = 15.0
@@ -107,4 +106,4 @@ def _of_storage() -> list[Figure]:
 
 
 def _age(since: datetime | None) -> float:
-    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
+    return max(0.0, (clock.read() - since).total_seconds()) if since else 0.0

@@ -24,6 +24,7 @@ from django.conf import settings
 from hub.env import env
 from hub.runtime.processes import Child
 from hub.runtime.valkey import Valkey, free, free_port
+from hub.services.starting.refusal import CannotStart
 
 # A connection that says nothing for this long, before or between requests, is closed.
 HEADER_SECONDS = 15
@@ -37,10 +38,6 @@ START_SECONDS = 60.0
 DEATHS_TO_EXPLAIN = 3
 SECONDS_A_LOOK_AT_THE_DISK = 30.0
 LITTLE_DISK = 200_000_000
-
-
-class CannotStart(Exception):
-    """A sentence saying what stands in the way and what to do."""
 
 
 class Runtime:
@@ -236,9 +233,9 @@ def web_command(host: str, port: int) -> list[str]:
     return [sys.executable, "-m", "granian", *options, "hub.asgi:application"]
 
 
-def worker_command(name: str) -> list[str]:
-    """One Celery worker; it serves the GPU's queue too where this machine has one."""
-    queues = "cpu,gpu" if shutil.which("nvidia-smi") else "cpu"
+def worker_command(name: str, *, queues: str | None = None) -> list[str]:
+    """One Celery worker; unless `queues` says otherwise, it serves the GPU's too where this machine has one."""
+    queues = queues or ("cpu,gpu" if shutil.which("nvidia-smi") else "cpu")
     options = ["-Q", queues, "-n", f"{name}@%h", "--loglevel", "INFO"]
     options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     return [sys.executable, "-m", "celery", "-A", "workers.app", "worker", *options]

@@ -4,6 +4,7 @@
 the keys that secrets in the restored rows may still be sealed with.
 """
 
+import contextlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def secret_key(folder: Path) -> str:
     if given:
         return given
     if not path.exists():
-        write_secret(path, secrets.token_urlsafe(50))
+        _make(path)
     return path.read_text().strip()
 
 
@@ -53,6 +54,15 @@ def restore_keys(folder: Path, key: str, old: Sequence[str]) -> bool:
     if keep:
         write_secret(folder / OLD_KEYS, json.dumps(keep))
     return not other
+
+
+def _make(path: Path) -> None:
+    """Write a new key, unless another process has just done so: of several at once all go on with the same."""
+    made = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    write_secret(made, secrets.token_urlsafe(50))
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(made)
+    made.unlink()
 
 
 def write_secret(path: Path, text: str) -> None:

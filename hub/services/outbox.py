@@ -23,11 +23,10 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
-from django.utils import timezone
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef, QuerySet
 
 from hub import broker
-from hub.models import Outbox, OutboxLane
+from hub.models import Outbox, OutboxLane, clock
 
 # Called with the payload and the row's key, the same one at every attempt. It raises if it could not send, and returns
 # well within the lease: when that is over, another drainer may take the row. A row is tried until its handler returns,
@@ -70,7 +69,7 @@ def put(topic: str, *, lane: str = "", **payload: object) -> Outbox:
         raise RuntimeError(
             f"put({topic!r}) was called outside of a transaction; call it in the one that writes its cause."
         )
-    row = Outbox.objects.create(topic=topic, lane=lane, payload=payload)
+    row = Outbox.objects.create(topic=topic, lane=lane, payload=payload, next_at=clock.now())
     transaction.on_commit(broker.wake_drainer)
     return row
 
@@ -101,15 +100,15 @@ def drain(limit: int = 1000, seconds: float = float("inf")) -> int:
 def purge() -> int:
     """Delete rows that were sent more than HUB_KEEP_OUTBOX_DAYS ago; how many. Lanes without rows go with them."""
     unsent = Outbox.objects.filter(sent_at=None, lane=OuterRef("name"))
-    OutboxLane.objects.filter(~Exists(unsent), free_at__lt=timezone.now() - LANES_KEPT).delete()
+    OutboxLane.objects.filter(~Exists(unsent), free_at__lt=clock.before(LANES_KEPT)).delete()
     kept = timedelta(days=settings.KEEP_OUTBOX_DAYS)
     if not kept:
         return 0
-    return Outbox.objects.filter(sent_at__lt=timezone.now() - kept).delete()[0]
+    return Outbox.objects.filter(sent_at__lt=clock.before(kept)).delete()[0]
 
 
 def _due() -> QuerySet[Outbox]:
-    return Outbox.objects.filter(sent_at=None, next_at__lte=timezone.now())
+    return Outbox.objects.filter(sent_at=None, next_at__lte=clock.now())
 
 
 @transaction.atomic
@@ -121,7 +120,7 @@ def _take() -> Outbox | None:
 
 def _take_of_a_lane(rows: QuerySet[Outbox]) -> Outbox | None:
     """The longest due row of the free lane whose last turn is longest ago; the lane is held as long as the row."""
-    free = OutboxLane.objects.filter(Exists(rows.filter(lane=OuterRef("name"))), free_at__lte=timezone.now())
+    free = OutboxLane.objects.filter(Exists(rows.filter(lane=OuterRef("name"))), free_at__lte=clock.now())
     lane = free.order_by("free_at", "pk").select_for_update(skip_locked=True).first()
     row = lane and _hold(rows.filter(lane=lane.name))
     if row is None:
@@ -132,26 +131,29 @@ def _take_of_a_lane(rows: QuerySet[Outbox]) -> Outbox | None:
 
 def _hold(rows: QuerySet[Outbox]) -> Outbox | None:
     """The one of these that is due longest, ours for a lease."""
+    rows = rows.annotate(now=ExpressionWrapper(clock.now(), output_field=DateTimeField()))
     row = rows.order_by("next_at", "pk").select_for_update(skip_locked=True).first()
     if row is None:
         return None
     # Where no rows are locked, the condition on `attempts` decides who was first.
     mine = Outbox.objects.filter(pk=row.pk, attempts=row.attempts, sent_at=None)
-    row.attempts, row.next_at = row.attempts + 1, timezone.now() + LEASE
+    row.attempts, row.next_at = row.attempts + 1, row.now + LEASE
     return row if mine.update(attempts=row.attempts, next_at=row.next_at) else None
 
 
 def _free(row: Outbox) -> None:
     """End its lane's turn, unless that ended with the lease and another row has it."""
     if row.lane:
-        OutboxLane.objects.filter(name=row.lane, free_at=row.next_at).update(free_at=timezone.now())
+        OutboxLane.objects.filter(name=row.lane, free_at=row.next_at).update(free_at=clock.now())
 
 
 def _open_lanes() -> None:
     """Make the lanes of due rows that have none yet."""
     known = OutboxLane.objects.filter(name=OuterRef("lane"))
     new = _due().exclude(lane="").exclude(Exists(known)).values_list("lane", flat=True).distinct()
-    OutboxLane.objects.bulk_create((OutboxLane(name=name) for name in sorted(new)), ignore_conflicts=True)
+    OutboxLane.objects.bulk_create(
+        (OutboxLane(name=name, free_at=clock.now()) for name in sorted(new)), ignore_conflicts=True
+    )
 
 
 def _send(row: Outbox) -> bool:
@@ -162,9 +164,9 @@ def _send(row: Outbox) -> bool:
         log.warning("outbox: %s failed, attempt %s: %s", row, row.attempts, error)
         text = f"{type(error).__name__}: {error}"[:1000].replace("\0", "")
         held = Outbox.objects.filter(pk=row.pk, attempts=row.attempts, sent_at=None)
-        held.update(next_at=timezone.now() + _delay(row.attempts), error=text)
+        held.update(next_at=clock.after(_delay(row.attempts)), error=text)
         return False
-    Outbox.objects.filter(pk=row.pk, sent_at=None).update(sent_at=timezone.now(), error="")
+    Outbox.objects.filter(pk=row.pk, sent_at=None).update(sent_at=clock.now(), error="")
     return True
 
 

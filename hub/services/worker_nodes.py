@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from django.utils import timezone
-
 from hub import broker
-from hub.models import WorkerNode
+from hub.models import WorkerNode, clock
 
 
 def report_worker(
@@ -24,11 +22,12 @@ def report_worker(
     current_job: int | None,
     started_at,
     trouble: str = "",
+    knows: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Record that worker `name` is alive, and what it reads, holds and does, and what is wrong with it.
 
     `offers` are the models that it could load, with their configs: what may be registered as a base without one. None
-    is that it doesn't know yet.
+    is that it doesn't know yet. `knows` are the kinds of jobs it can run, with the versions of their recipes.
     """
     WorkerNode.objects.update_or_create(
         name=name,
@@ -45,7 +44,8 @@ def report_worker(
             "current_job_id": current_job,
             "started_at": started_at,
             "trouble": trouble[:200],
-            "seen_at": timezone.now(),
+            "knows": None if knows is None else {kind: list(versions) for kind, versions in knows.items()},
+            "seen_at": clock.now(),
         },
     )
 

@@ -15,6 +15,7 @@ TESTS = Path(__file__).parents[1]
 FILES = (
     "hub/test_parallel.py",
     "hub/test_outbox.py",
+    "hub/starting/test_start.py",
     "attack/test_names_at_once.py",
     "attack/test_gone_at_once.py",
     "workers/test_dead_database.py",

@@ -34,9 +34,14 @@ def home_of(job: Job) -> WorkerKind:
 
 
 def work_folder(worker: Worker, job: Job) -> Path:
-    """The folder of this job's stages, made if it is missing. Folders of jobs that are over are removed."""
+    """The folder of this job's stages, made if it is missing, with what another worker left of them in the store.
+
+    What comes of it is carried there now and then. Folders of jobs that are over are removed.
+    """
     root = worker.cache.root
     leftovers.sweep(root, {home.work for home in HOMES.all.values() if home.work})
     folder = root / f"{home_of(job).work}-{job.pk}"
     folder.mkdir(parents=True, exist_ok=True)
-    return worker.cache.hold(folder)
+    worker.cache.hold(folder)
+    worker.carrier.begin(job, folder)
+    return folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from hub.services.upkeep import fsck
+from hub.services.upkeep import fsck, releases
 from hub.services.upkeep.checks.finding import Finding
 
 MOST_KEPT = 10_000
@@ -24,6 +24,10 @@ class Command(BaseCommand):
     def handle(self, *args, quick, repair, yes, blobs_from, json, **options) -> None:
         if repair and json and not yes:
             raise CommandError("--json can't ask before it repairs; add --yes.", returncode=2)
+        if repair and (later := releases.later()):
+            raise CommandError(
+                f"A later release has migrated this database ({later[-1]}): repair with it.", returncode=2
+            )
         source = Path(blobs_from) / "blobs" if blobs_from else None
         if source and not source.is_dir():
             raise CommandError(f"--blobs-from {blobs_from}: there is no folder blobs in it.", returncode=2)

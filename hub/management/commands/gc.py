@@ -6,6 +6,8 @@ from json import dumps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from hub.errors import HubError
+from hub.services.upkeep import releases
 from hub.services.upkeep.garbage import collect_garbage
 from hub.services.upkeep.leases import BACKUP, is_held
 
@@ -24,6 +26,10 @@ class Command(BaseCommand):
     def handle(self, *args, grace_hours: float, dry_run: bool, json: bool, **options) -> None:
         if grace_hours < 0:
             raise CommandError(f"--grace-hours {grace_hours}: give hours, 0 or more.")
+        try:
+            releases.require_newest("gc")
+        except HubError as error:
+            raise CommandError(error.message) from None
         done = collect_garbage(grace=timedelta(hours=grace_hours), dry_run=dry_run)
         if json:
             self.stdout.write(dumps({"dry_run": dry_run, **done.to_json()}))

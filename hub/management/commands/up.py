@@ -1,18 +1,18 @@
 """`manage.py up` (make up): bring the database to date, start everything, watch over it until Ctrl-C."""
 
-import hashlib
 import json
 import os
 import time
 
 from django.conf import settings
-from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import NoReverseMatch, reverse
 
 from hub.queries.administration import has_administrator
 from hub.runtime.site import CannotStart, Runtime
+from hub.services.starting import keys
+from hub.services.starting.static_files import collect_static
 
 
 class Command(BaseCommand):
@@ -35,6 +35,7 @@ class Command(BaseCommand):
             self._say(f"Adapter hub, data in {settings.HUB_DATA}")
             call_command("migrate", interactive=False, verbosity=0)
             self._say("  database up to date")
+            keys.require_the_sites_key()
             collect_static()
             with runtime:
                 self._say(f"\n{self._welcome(runtime.url)}\n(ready after {time.monotonic() - began:.1f} s)")
@@ -69,16 +70,3 @@ class Command(BaseCommand):
         elif not administered:
             lines.append("  No one administers this hub. Choose someone: manage.py create_user NAME --admin")
         return "\n".join([*lines, "  Ctrl-C stops everything; the data stays."])
-
-
-def collect_static() -> None:
-    """Collect the static files where one of them changed since the last time."""
-    listing = hashlib.sha256()
-    for finder in finders.get_finders():
-        for path, storage in finder.list([]):
-            listing.update(f"{path} {storage.size(path)} {storage.get_modified_time(path)}\n".encode())
-    stamp = settings.STATIC_ROOT / ".collected"
-    if stamp.exists() and stamp.read_text() == listing.hexdigest():
-        return
-    call_command("collectstatic", interactive=False, verbosity=0, clear=True)
-    stamp.write_text(listing.hexdigest())

@@ -25,7 +25,7 @@ class Command(BaseCommand):
         if list:
             self._show(json)
         elif forever:
-            runner.run_forever(_until_a_signal())
+            runner.run_forever(until_a_signal())
         else:
             self._run(now)
 
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{row['name']:10} last {last:25} next {following:17} {row['message']}")
 
 
-def _until_a_signal():
+def until_a_signal():
     """A question that is answered with False once SIGINT or SIGTERM has come."""
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -12,9 +12,8 @@ from itertools import chain
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
-from django.utils import timezone
 
-from hub.models import Blob
+from hub.models import Blob, clock
 from hub.services.upkeep.batches import batched, pks
 from hub.services.upkeep.leases import BACKUP, is_held
 from hub.storage import blobs
@@ -39,7 +38,7 @@ def collect_blobs(
 
     `go_on` is asked before each blob; once it answers False, the rest is left for the next time.
     """
-    before = timezone.now() - grace
+    before = clock.read() - grace
     remove = _would_collect if dry_run else collect
     rows = files = freed = 0
     for sha256 in chain.from_iterable(pks(unreferenced())):

@@ -16,7 +16,7 @@ from composition.formats.content import SNIFF_BYTES, check_paths
 from composition.formats.sources import LocalFile
 from hub import disk
 from hub.errors import Conflict, Invalid, NotFound
-from hub.models import BaseModel, Repository, Upload, UploadFile, User
+from hub.models import BaseModel, Repository, Upload, UploadFile, User, clock
 from hub.services import importing, protections, quotas
 from hub.services.audit import record
 from hub.services.content import first_push, publishing, reuse, staging
@@ -270,9 +270,9 @@ def _oldest(user: User) -> dict[str, list[str]]:
 def _touch(upload: Upload) -> None:
     """Note that somebody is at it, so that it doesn't expire; once a minute is enough."""
     now = timezone.now()
-    if now - upload.touched_at > timedelta(minutes=1):
+    if abs(now - upload.touched_at) > timedelta(minutes=1):
         upload.touched_at = now
-        Upload.objects.filter(pk=upload.pk).update(touched_at=now)
+        Upload.objects.filter(pk=upload.pk).update(touched_at=clock.now())
 
 
 def _refuse_committed(upload: Upload) -> None:

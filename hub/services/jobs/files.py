@@ -5,25 +5,26 @@ Which there are is for the job's kind to say. The dry run finds the same files a
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
-from django.utils import timezone
+from django.db.models import Exists, OuterRef, QuerySet
 
-from hub import access
+from hub import access, faults
 from hub.access import Viewer
 from hub.errors import Invalid
-from hub.models import Blob, Companion, Job, JobFile, State
+from hub.models import HELD, Blob, Companion, Job, JobCheckpoint, JobFile, State, clock
 from hub.services.content.blob_claims import claim_blobs
-from hub.services.content.collection import collect, unreferenced
+from hub.services.content.collection import collect, collect_without_row, unreferenced
 from hub.services.content.manifest import Entry
 from hub.storage import blobs
 
 NO_RESULT = (State.FAILED, State.CANCELLED)
+# A checkpoint's bytes were stored no later than this after its row says, by the store's own clock.
+STORED_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +61,56 @@ def hold(job: Job, given: Sequence[Given]) -> None:
 
 
 def let_go(job_id: int) -> None:
-    """A job that is done needs its files no more; their digests stay."""
+    """A job that is done needs its files no more; their digests stay. Of its checkpoint nothing stays."""
     JobFile.objects.filter(job_id=job_id).update(blob=None)
+    forget_checkpoints(JobCheckpoint.objects.filter(job_id=job_id))
+
+
+def keep_checkpoint(*, job_id: int, attempt: int, entries: Mapping[str, Entry]) -> bool:
+    """Make these stored bytes, by their paths, the job's checkpoint in place of the one before.
+
+    False where the attempt is over: then nothing is changed, and the bytes that were stored for it go.
+    """
+    with transaction.atomic():
+        held = Job.objects.select_for_update().filter(pk=job_id, attempt=attempt, state__in=HELD).first()
+        if held is not None:
+            claim_blobs(set(entries.values()))
+            kept = {entry.sha256 for entry in entries.values()}
+            forget_checkpoints(JobCheckpoint.objects.filter(job_id=job_id), but=kept)
+            rows = [
+                JobCheckpoint(job_id=job_id, path=path, blob_id=entry.sha256, attempt=attempt, stored_at=clock.read())
+                for path, entry in entries.items()
+            ]
+            JobCheckpoint.objects.bulk_create(rows)
+    if held is None:
+        for entry in entries.values():
+            collect_without_row(entry.sha256, clock.read() + STORED_WITHIN)
+    return held is not None
+
+
+def checkpoint_of(job: Job) -> tuple[int, dict[str, Entry]]:
+    """The attempt that left the job's checkpoint, and its files by path; 0 and {} where there is none."""
+    rows = list(JobCheckpoint.objects.filter(job=job).select_related("blob"))
+    return (rows[0].attempt if rows else 0), {row.path: Entry(row.blob_id, row.blob.size) for row in rows}
+
+
+def forget_checkpoints(rows: QuerySet[JobCheckpoint], *, but: Collection[str] = ()) -> None:
+    """Delete these rows, and once that is committed the bytes that nothing else refers to; not those of `but`."""
+    gone = [(sha256, at) for sha256, at in rows.values_list("blob_id", "stored_at") if sha256 not in but]
+    rows.delete()
+
+    def remove() -> None:
+        for sha256, stored_at in gone:
+            with faults.spared(f"the end of a checkpoint's bytes {sha256}"):
+                collect(sha256, stored_at + STORED_WITHIN)
+
+    transaction.on_commit(remove)
 
 
 def kept_since() -> datetime | None:
     """Before then jobs that ended without a result have let go of what they were given; None where none has."""
     days = settings.KEEP_JOB_FILES_DAYS
-    return timezone.now() - timedelta(days=days) if days else None
+    return clock.read() - timedelta(days=days) if days else None
 
 
 def purge() -> int:
@@ -79,6 +122,7 @@ def purge() -> int:
     before = kept_since()
     if before is None:
         return 0
+    forget_checkpoints(JobCheckpoint.objects.filter(job__state__in=NO_RESULT, job__finished_at__lt=before))
     with transaction.atomic():
         held = Exists(JobFile.objects.filter(job=OuterRef("pk"), blob__isnull=False))
         over = Job.objects.select_for_update().filter(held, state__in=NO_RESULT, finished_at__lt=before)

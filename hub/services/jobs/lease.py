@@ -5,15 +5,14 @@ job was cancelled, or taken back and given to another worker. The ghost gets `Lo
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from composition.errors import Cancelled
-from hub.models import ALLOWED, HELD, Job, JobLog, State, Version
+from hub.models import ALLOWED, HELD, Job, JobLog, State, Version, clock
 from hub.progress import publish_progress
 from hub.queries import quota
 from hub.services.audit import record
@@ -43,16 +42,15 @@ def claim(job_id: int, *, worker: str) -> Job | None:
     """
     if not has_room(job_id):
         return None
-    now = timezone.now()
     taken = (
-        due(now)
+        due()
         .filter(pk=job_id)
         .update(
             state=State.LOADING,
             attempt=F("attempt") + 1,
             worker=worker,
-            lease_until=_lease(now),
-            started_at=now,
+            lease_until=_lease(),
+            started_at=clock.now(),
             progress=0.0,
             message="",
             figures={},
@@ -67,7 +65,7 @@ def claim(job_id: int, *, worker: str) -> Job | None:
 
 def renew(*, job_id: int, attempt: int) -> None:
     """Hold the job for another lease; LostLease if it is no longer this attempt's."""
-    _write(job_id, attempt, HELD, lease_until=_lease(timezone.now()))
+    _write(job_id, attempt, HELD, lease_until=_lease())
 
 
 def is_held(*, job_id: int, attempt: int) -> bool:
@@ -79,7 +77,7 @@ def is_held(*, job_id: int, attempt: int) -> bool:
 def advance(*, job_id: int, attempt: int, state: str) -> None:
     """Move to `state` from wherever the transition table allows, and renew the lease."""
     before = [old for old in HELD if state in ALLOWED[old]]
-    _write(job_id, attempt, before, state=state, lease_until=_lease(timezone.now()))
+    _write(job_id, attempt, before, state=state, lease_until=_lease())
     transaction.on_commit(lambda: publish_progress(job_id, "state", state=str(state), attempt=attempt))
 
 
@@ -144,28 +142,28 @@ def put_off(*, job_id: int, attempt: int, fault: str) -> None:
         raise LostLease(f"job {job_id}, attempt {attempt}")
     times = (held.error or {}).get("times", 0) + 1
     wait = min(timedelta(seconds=settings.JOB_LEASE_SECONDS) * 2 ** min(times - 1, 20), LONGEST_PUT_OFF)
-    until = timezone.now() + wait
     says = f"{fault} ({held.worker})."
     if times >= MOST_PUT_OFF:
         message = f"{says} It was so {times} times. An administrator has to mend it; then retry the job."
         fail(job_id=job_id, attempt=attempt, error={"code": PUT_OFF, "message": message, "times": times})
         return
-    message = f"{says} Nothing is lost: the job runs again at {until:%H:%M:%S} UTC."
+    message = f"{says} Nothing is lost: the job runs again at {clock.read() + wait:%H:%M:%S} UTC."
     error = {"code": PUT_OFF, "message": message, "times": times}
-    _write(job_id, attempt, HELD, **_queued(message=message[:300]) | {"lease_until": until, "error": error})
+    _write(job_id, attempt, HELD, **_queued(message=message[:300]) | {"lease_until": clock.after(wait), "error": error})
     announce(Job.objects.get(pk=job_id))
 
 
-def due(now: datetime) -> QuerySet[Job]:
+def due() -> QuerySet[Job]:
     """Queued jobs, without those that are put off until later."""
-    return Job.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=State.QUEUED)
+    return Job.objects.filter(Q(lease_until=None) | Q(lease_until__lte=clock.now()), state=State.QUEUED)
 
 
 @transaction.atomic
 def take_back(job_id: int, attempt: int) -> bool:
     """Queue a job of a silent worker again, or fail it if that happened too often. Fenced like any worker's write."""
-    job = Job.objects.select_for_update().filter(pk=job_id, attempt=attempt, state__in=HELD).first()
-    if job is None or job.lease_until >= timezone.now():
+    silent = Job.objects.select_for_update().filter(state__in=HELD, lease_until__lt=clock.now())
+    job = silent.filter(pk=job_id, attempt=attempt).first()
+    if job is None:
         return False
     lost, was = job.lost + 1, job.state
     try:
@@ -193,7 +191,7 @@ def _write(job_id: int, attempt: int, states: tuple | list, **values: object) ->
 
 def _end(job_id: int, attempt: int, states: tuple, state: str, **values: object) -> None:
     """End the job and note it, in the caller's transaction. A worker acted, nobody else: the event has no actor."""
-    _write(job_id, attempt, states, state=state, finished_at=timezone.now(), lease_until=None, **values)
+    _write(job_id, attempt, states, state=state, finished_at=clock.now(), lease_until=None, **values)
     job = Job.objects.defer("outcome").get(pk=job_id)
     failure = {"code": (job.error or {}).get("code", "")} if state == State.FAILED else {}
     record(None, f"job.{job.state}", job, kind=job.kind, attempt=attempt, worker=job.worker, **failure)
@@ -217,5 +215,5 @@ def _queued(message: str) -> dict[str, object]:
     }
 
 
-def _lease(now):
-    return now + timedelta(seconds=settings.JOB_LEASE_SECONDS)
+def _lease():
+    return clock.after(timedelta(seconds=settings.JOB_LEASE_SECONDS))

@@ -5,13 +5,12 @@ the id after the commit; if it can't be reached the job stays queued and the rea
 """
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from composition.errors import CompositionError
 from hub import access, broker, disk
 from hub.access import Viewer
 from hub.errors import Conflict, HubError
-from hub.models import DATASET, FINAL, Job, JobInput, Priority, State, User, Visibility
+from hub.models import DATASET, FINAL, Job, JobInput, Priority, State, User, Visibility, clock
 from hub.progress import publish_progress
 from hub.services import quotas
 from hub.services.audit import record
@@ -92,7 +91,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
     stopped = Job.objects.filter(pk=job.pk, state__in=CANCELLABLE).update(
         state=State.CANCELLED,
         cancel_requested=True,
-        finished_at=timezone.now(),
+        finished_at=clock.now(),
         lease_until=None,
         message="Cancelled",
         error=None,
@@ -183,7 +182,7 @@ def send_later(job: Job, queue: str | None = None) -> None:
         name = queue or (queue_for(Need.read(job.need)) if job.need else job.queue)
         if broker.send(job.pk, name):
             where = {} if queue else {"queue": name}
-            Job.objects.filter(pk=job.pk, state=State.QUEUED).update(sent_at=timezone.now(), **where)
+            Job.objects.filter(pk=job.pk, state=State.QUEUED).update(sent_at=clock.now(), **where)
 
     transaction.on_commit(deliver)
 

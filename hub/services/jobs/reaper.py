@@ -16,12 +16,11 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Count, F, Q, QuerySet, Window
-from django.db.models.functions import Now, RowNumber
-from django.utils import timezone
+from django.db.models.functions import RowNumber
 
 from composition.registry import METHODS
 from hub import broker
-from hub.models import HELD, Job, State, UpkeepTask, WorkerNode
+from hub.models import HELD, Job, State, UpkeepTask, WorkerNode, clock
 from hub.queries import quota
 from hub.services.jobs import lease
 from hub.services.jobs.scheduling import Need, able
@@ -39,7 +38,7 @@ log = logging.getLogger(__name__)
 
 def is_due() -> bool:
     """True where a round's time has come and nobody is at it."""
-    return not UpkeepTask.objects.filter(name=REAPER, lease_until__gt=Now()).exists()
+    return not UpkeepTask.objects.filter(name=REAPER, lease_until__gt=clock.now()).exists()
 
 
 def run_due() -> list[int] | None:
@@ -48,8 +47,8 @@ def run_due() -> list[int] | None:
     The row is held for two leases, so that a reaper that dies at its work is followed by another.
     """
     lease_time, holder = timedelta(seconds=settings.JOB_LEASE_SECONDS), uuid.uuid4().hex
-    free = UpkeepTask.objects.filter(Q(lease_until=None) | Q(lease_until__lte=Now()), name=REAPER)
-    held = {"lease_until": Now() + 2 * lease_time, "holder": holder}
+    free = UpkeepTask.objects.filter(Q(lease_until=None) | Q(lease_until__lte=clock.now()), name=REAPER)
+    held = {"lease_until": clock.after(2 * lease_time), "holder": holder}
     if not free.update(**held):
         new = UpkeepTask.objects.bulk_create([UpkeepTask(name=REAPER)], ignore_conflicts=True) if not _known() else []
         if not new or not free.update(**held):
@@ -58,7 +57,7 @@ def run_due() -> list[int] | None:
     try:
         touched, more = _round()
     finally:
-        again = Now() if more else Now() + lease_time / 2
+        again = clock.now() if more else clock.after(lease_time / 2)
         UpkeepTask.objects.filter(name=REAPER, holder=holder).update(lease_until=again, holder="")
     return touched
 
@@ -86,14 +85,14 @@ def reap() -> list[int]:
 
 def overlooked() -> QuerySet[Job]:
     """Queued jobs that no message may bring: never sent, or sent half a lease ago and not taken since."""
-    patience = timezone.now() - timedelta(seconds=settings.JOB_LEASE_SECONDS / 2)
+    patience = clock.before(timedelta(seconds=settings.JOB_LEASE_SECONDS / 2))
     unsent = Q(sent_at=None) | Q(sent_at__lte=patience)
-    return lease.due(timezone.now()).filter(unsent, kind__in=METHODS)
+    return lease.due().filter(unsent, kind__in=METHODS)
 
 
 def _round() -> tuple[list[int], bool]:
     """(ids of the jobs touched, whether there is more to take back at once)."""
-    dead = Job.objects.filter(state__in=HELD, lease_until__lt=timezone.now()).order_by("lease_until")
+    dead = Job.objects.filter(state__in=HELD, lease_until__lt=clock.now()).order_by("lease_until")
     dead = list(dead.values_list("pk", "attempt")[:TAKEN_BACK_AT_ONCE])
     touched = [job_id for job_id, attempt in dead if lease.take_back(job_id, attempt)]
     touched += [job_id for job_id in _call(_living()) if job_id not in touched]
@@ -102,7 +101,7 @@ def _round() -> tuple[list[int], bool]:
 
 def _living() -> list[WorkerNode]:
     """The workers heard of within three leases; those of yesterday are forgotten."""
-    living, now = [], timezone.now()
+    living, now = [], clock.read()
     for node in WorkerNode.objects.only("name", "queues", "bases", "current_job", "seen_at").order_by("pk"):
         if node.seen_at < now - timedelta(days=DAYS_TO_REMEMBER_WORKERS):
             broker.forget_worker(node.name)
@@ -143,7 +142,7 @@ def _call(workers: Sequence[WorkerNode]) -> list[int]:
             if not ids or len(sent) == CALLED_AT_ONCE or not broker.send(ids[0], queue):
                 break
             sent.append(ids.pop(0))
-    Job.objects.filter(pk__in=sent, state=State.QUEUED).update(sent_at=timezone.now())
+    Job.objects.filter(pk__in=sent, state=State.QUEUED).update(sent_at=clock.now())
     return sent
 
 

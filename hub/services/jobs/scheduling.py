@@ -54,9 +54,11 @@ def able(need: Need, workers: Sequence[WorkerNode]) -> list[WorkerNode]:
     return best or [worker for worker in holding if broker.CPU in worker.queues]
 
 
-def able_workers(method: Method, bases: Sequence[BaseModel]) -> list[WorkerNode]:
-    """Live workers that may take a job of this method that reads these bases, as its kind names them."""
-    return able(Need.of(method, bases), list(queries.live_workers()))
+def able_workers(method: Method, bases: Sequence[BaseModel], version: object = None) -> list[WorkerNode]:
+    """Live workers that may take a job of this method that reads these bases, as its kind names them, and that know
+    this version of its recipe (today's where None is given)."""
+    version = method.recipe.version if version is None else version
+    return able(Need.of(method, bases), [one for one in queries.live_workers() if one.can_read(method.kind, version)])
 
 
 def queue_of(method: Method) -> str:
@@ -91,11 +93,17 @@ def priority_of(viewer: Viewer, word: str) -> Priority:
     return known[word]
 
 
-def waiting_sentence(method: Method, bases: Sequence[BaseModel]) -> str:
+def waiting_sentence(method: Method, bases: Sequence[BaseModel], version: object = None) -> str:
     """Why no running worker would take such a job, and what to do; "" where one would."""
-    live = list(queries.live_workers())
-    if able(Need.of(method, bases), live):
+    if able_workers(method, bases, version):
         return ""
+    live = list(queries.live_workers())
+    version = method.recipe.version if version is None else version
+    if live and not any(worker.can_read(method.kind, version) for worker in live):
+        return (
+            f"Every running worker is of another release, which does not know version {version} of the {method.kind} "
+            "recipe. Bring the workers to this release; the job waits for one."
+        )
     if not method.needs.base_model or not live:
         return "No running worker can take this job. Start one: make up."
     missing = [base for base in bases if not any(base.pk in worker.bases for worker in live)]

@@ -19,11 +19,10 @@ from itertools import islice
 
 from django.db import transaction
 from django.db.models import Case, F, IntegerField, Max, Min, OuterRef, QuerySet, Subquery, When
-from django.utils import timezone
 
-from composition.registry import METHODS
+from composition.registry import METHODS, beyond, known_versions
 from hub import broker, queries
-from hub.models import HELD, Job, Namespace, Priority, State, User, WorkerNode
+from hub.models import HELD, Job, Namespace, Priority, State, User, WorkerNode, clock
 from hub.queries import quota
 from hub.services.jobs import reaper
 from hub.services.jobs.kinds import kind_of
@@ -91,17 +90,18 @@ def _pass_on(job_id: int, look: "_Look", *, took_another: bool) -> None:
 
     Where its owner has as many running as they may, nothing is sent: the end of one of them does it, or the reaper.
     """
-    job = due(timezone.now()).filter(pk=job_id, kind__in=METHODS).first()
+    job = due().filter(pk=job_id, kind__in=METHODS).first()
     if job is None:
         return
     settle([job])
     need = Need.read(job.need)
     better = look.better(need, job.created_at)
-    if look.runnable([job.need]) and not better:
+    if look.runnable([job.need]) and not better and not beyond(job.kind, job.recipe):
         if took_another:
             send_later(job)
         return
-    others = better or [node for node in able(need, look.workers()) if node.name != look.taker.worker]
+    reading = [node for node in look.workers() if node.can_read(job.kind, job.recipe.get("version"))]
+    others = better or [node for node in able(need, reading) if node.name != look.taker.worker]
     if others:
         idle = next((node for node in others if node.current_job_id is None), others[0])
         send_later(job, broker.direct_queue(idle.name))
@@ -117,7 +117,7 @@ class _Look:
 
     def candidates(self) -> Iterator[int]:
         """The ids of waiting jobs that this worker should run, in their turn: one of each user, then their second, …"""
-        waiting = due(timezone.now()).filter(kind__in=METHODS)
+        waiting = due().filter(kind__in=METHODS)
         needs = set(waiting.order_by().values_list("need", flat=True).distinct())
         if "" in needs:
             settle_waiting()
@@ -158,7 +158,9 @@ class _Look:
             return True
         if broker.CPU not in self.taker.queues:
             return False
-        return not any(need.device in node.queues for node in able(need, self.workers()))
+        # Nothing is left to workers of an earlier release, which may not know it.
+        same = [node for node in self.workers() if _reads_as_much(node)]
+        return not any(need.device in node.queues for node in able(need, same))
 
     def _look_for(self, bases: Collection[int]) -> None:
         if new := set(bases) - self._held.keys():
@@ -168,7 +170,10 @@ class _Look:
     def _line(self, waiting: QuerySet[Job], user: int | None, namespace: int | None) -> Iterator[int]:
         """The user's waiting jobs in this namespace, in their order."""
         mine = waiting.filter(created_by=user, output_namespace=namespace).annotate(rank=_rank())
-        rows = list(mine.order_by("-rank", "pk").values_list("pk", "need", "rank", "created_at")[:PAGE])
+        names = ("pk", "need", "rank", "created_at", "kind", "recipe")
+        rows = list(mine.order_by("-rank", "pk").values_list(*names)[:PAGE])
+        # What a later release has put there is left to its workers.
+        rows = [row[:4] for row in rows if not beyond(*row[4:])]
         if rows and rows[0][1] and _age(rows[0][3]) < WARM_SECONDS:
             # One as urgent whose bases are in memory here comes first; the sort keeps the order of the others.
             first = rows[0][2]
@@ -231,5 +236,11 @@ def _rank() -> Case:
     return Case(awaited_first, default=F("priority"), output_field=IntegerField())
 
 
+def _reads_as_much(node: WorkerNode) -> bool:
+    """Whether a worker can run what this release can."""
+    ours = known_versions().items()
+    return node.knows is None or all(set(versions) <= set(node.knows.get(kind, ())) for kind, versions in ours)
+
+
 def _age(since: datetime) -> float:
-    return (timezone.now() - since) / timedelta(seconds=1)
+    return (clock.read() - since) / timedelta(seconds=1)

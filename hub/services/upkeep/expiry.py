@@ -10,10 +10,9 @@ from datetime import timedelta
 from itertools import chain
 
 from django.conf import settings
-from django.utils import timezone
 
 from hub.errors import Conflict
-from hub.models import Upload
+from hub.models import Upload, clock
 from hub.services.content import staging
 from hub.services.upkeep import batches
 
@@ -28,7 +27,7 @@ def expire_uploads(
     """
     if older_than is None and not settings.KEEP_UPLOADS_DAYS:
         return 0
-    before = timezone.now() - (older_than if older_than is not None else timedelta(days=settings.KEEP_UPLOADS_DAYS))
+    before = clock.read() - (older_than if older_than is not None else timedelta(days=settings.KEEP_UPLOADS_DAYS))
     expired = 0
     for upload in chain.from_iterable(batches.rows(Upload.objects.filter(touched_at__lt=before))):
         if not go_on():

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.utils import timezone
 
+from hub.models import clock
 from hub.services.upkeep.checks import beside, database, history, repositories, stored, versions, work
 from hub.services.upkeep.checks.finding import Finding, Look
 
@@ -19,7 +19,7 @@ CHECKS = (database, stored, history, repositories, versions, work, beside)
 
 def look(*, quick: bool = False, source: Path | None = None, say: Callable[[str], None] = lambda text: None) -> Look:
     """How a run looks; garbage counts once it is as old as gc would take it."""
-    before = timezone.now() - timedelta(hours=settings.KEEP_UNUSED_HOURS)
+    before = clock.read() - timedelta(hours=settings.KEEP_UNUSED_HOURS)
     return Look(quick=quick, before=before, source=source, say=say)
 
 

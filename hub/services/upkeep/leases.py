@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.db.models import Q
-from django.utils import timezone
 
 from hub.errors import Conflict
-from hub.models import UpkeepTask
+from hub.models import UpkeepTask, clock
 
 SECONDS = 600.0
-RUNNER, BACKUP = "runner", "backup"
+RUNNER, BACKUP, BEAT = "runner", "backup", "beat"
 
 
 class Lease:
@@ -33,9 +32,8 @@ class Lease:
         if time.monotonic() - self._renewed < self.seconds / 10:
             return True
         self._renewed = time.monotonic()
-        now = timezone.now()
-        mine = UpkeepTask.objects.filter(name=self.name, holder=self.holder, lease_until__gt=now)
-        return bool(mine.update(lease_until=now + timedelta(seconds=self.seconds)))
+        mine = UpkeepTask.objects.filter(name=self.name, holder=self.holder, lease_until__gt=clock.now())
+        return bool(mine.update(lease_until=clock.after(timedelta(seconds=self.seconds))))
 
 
 @contextlib.contextmanager
@@ -43,9 +41,8 @@ def lease(name: str, *, seconds: float = SECONDS) -> Iterator[Lease | None]:
     """Take the lease `name`, or yield None where another holds it. It is given back at the end."""
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"[-100:]
     UpkeepTask.objects.bulk_create([UpkeepTask(name=name)], ignore_conflicts=True)
-    now = timezone.now()
-    free = UpkeepTask.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), name=name)
-    if not free.update(holder=holder, lease_until=now + timedelta(seconds=seconds)):
+    free = UpkeepTask.objects.filter(Q(lease_until=None) | Q(lease_until__lte=clock.now()), name=name)
+    if not free.update(holder=holder, lease_until=clock.after(timedelta(seconds=seconds))):
         yield None
         return
     try:
@@ -56,7 +53,7 @@ def lease(name: str, *, seconds: float = SECONDS) -> Iterator[Lease | None]:
 
 def is_held(name: str) -> bool:
     """True while someone holds the lease."""
-    return UpkeepTask.objects.filter(name=name, lease_until__gt=timezone.now()).exists()
+    return UpkeepTask.objects.filter(name=name, lease_until__gt=clock.now()).exists()
 
 
 def busy(what: str, name: str) -> Conflict:

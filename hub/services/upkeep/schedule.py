@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from hub.errors import Conflict, NotFound
-from hub.models import FINAL, Delivery, Event, Job, JobLog, Repository
+from hub.models import FINAL, Delivery, Event, Job, JobLog, Repository, clock
 from hub.services import outbox
 from hub.services.jobs import files
 from hub.services.parsing import card_pages
@@ -45,7 +45,7 @@ class Task:
 
 
 def _old(days: int) -> datetime | None:
-    return timezone.now() - timedelta(days=days) if days else None
+    return clock.read() - timedelta(days=days) if days else None
 
 
 def _delete(found: QuerySet, go_on: GoOn) -> int:

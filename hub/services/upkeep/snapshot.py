@@ -26,7 +26,8 @@ def snapshot() -> Iterator[str]:
     else:
         from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
-        given["OPTIONS"] = {**given.get("OPTIONS", {}), "isolation_level": IsolationLevel.REPEATABLE_READ}
+        options = {name: value for name, value in given.get("OPTIONS", {}).items() if name != "pool"}
+        given["OPTIONS"] = options | {"isolation_level": IsolationLevel.REPEATABLE_READ}
     reader = load_backend(given["ENGINE"]).DatabaseWrapper(given, ALIAS)
     reader.ensure_connection()
     connections.databases[ALIAS], connections[ALIAS] = given, reader

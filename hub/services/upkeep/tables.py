@@ -19,12 +19,12 @@ from django.core.management.color import no_style
 from django.db import connection, models
 from django.db.models import QuerySet
 
-from hub.models import Blob, UpkeepTask, WorkerNode
+from hub.models import Blob, SiteKey, UpkeepTask, WorkerNode
 from hub.services.content.collection import unreferenced
 from hub.services.upkeep.batches import batched
 
-# What describes this moment, and not what is kept: workers that live, leases that are held.
-MOMENTARY = (WorkerNode, UpkeepTask)
+# What describes this moment, and not what is kept: workers that live, leases that are held, the key of these hosts.
+MOMENTARY = (WorkerNode, UpkeepTask, SiteKey)
 ROWS_A_WRITE = 500
 
 

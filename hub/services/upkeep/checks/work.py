@@ -6,9 +6,8 @@ from functools import partial
 from itertools import chain
 
 from django.db.models import F
-from django.utils import timezone
 
-from hub.models import FINAL, HELD, Evaluation, Job, JobFile, JobInput, Outbox, State
+from hub.models import FINAL, HELD, Evaluation, Job, JobFile, JobInput, Outbox, State, clock
 from hub.services.jobs.lease import LONGEST_PUT_OFF
 from hub.services.outbox import LONGEST_DELAY, topics
 from hub.services.upkeep import batches
@@ -34,7 +33,7 @@ def _states(job: Job) -> Iterator[Finding]:
         mend = partial(same.update, **values) if values else None
         return Finding(code=code, where=f"job {job.pk}", message=message, repair=repair, mend=mend)
 
-    now = timezone.now()
+    now = clock.read()
     if job.state not in State.values:
         failed = {"state": State.FAILED, "finished_at": now, "lease_until": None}
         error = {"code": "job.state", "message": "Its row had an unknown state; start it again."}
@@ -89,7 +88,7 @@ def _evaluations(look: Look) -> Iterator[Finding]:
 
 
 def _outbox(look: Look) -> Iterator[Finding]:
-    now = timezone.now()
+    now = clock.read()
     waiting = Outbox.objects.filter(sent_at=None)
     never = waiting.filter(next_at__gt=now + timedelta(seconds=2 * LONGEST_DELAY))
     for row in chain.from_iterable(batches.rows(never)):
