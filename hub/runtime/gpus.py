@@ -42,7 +42,7 @@ def places(name: str, environment: Mapping[str, str]) -> dict[str, dict[str, str
     found = gpus(environment)
     if not found:
         raise CannotStart(
-            "This machine shows no GPU: nvidia-smi tells of none. Start the worker without --each-gpu, or name its GPUs: "
+            "This machine shows no GPU: nvidia-smi tells of none. Start the worker without --each-gpu, or name them: "
             "HUB_GPUS=0,1."
         )
     if len(set(found)) < len(found):
