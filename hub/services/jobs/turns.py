@@ -50,6 +50,11 @@ class Taker:
     holds: Callable[[Collection[int]], Collection[int]]
     loaded: Collection[int] = frozenset()
 
+    @property
+    def is_apart(self) -> bool:
+        """True for one that reads none of the common queues: it takes only what is sent to it by name."""
+        return not {broker.CPU, broker.GPU} & set(self.queues)
+
 
 def take(taker: Taker, hint: int | None = None) -> Job | None:
     """The job whose turn it is, claimed for this worker; None if there is none. `hint` is the job whose message came.
@@ -58,7 +63,7 @@ def take(taker: Taker, hint: int | None = None) -> Job | None:
     """
     taken, found = None, False
     look = _Look(taker)
-    for job_id in islice(look.candidates(), TRIES):
+    for job_id in islice(look.candidates(hint), TRIES):
         found = True
         if taken := claim(job_id, worker=taker.worker):
             break
@@ -74,6 +79,8 @@ def next_job(taker: Taker) -> int | None:
 
 def is_overlooked(taker: Taker) -> bool:
     """Whether something waits that this worker can run and no message may bring; for one that is idle."""
+    if taker.is_apart:
+        return False
     needs = set(reaper.overlooked().order_by().values_list("need", flat=True).distinct())
     return bool(needs) and ("" in needs or bool(_Look(taker).runnable(needs)))
 
@@ -115,9 +122,11 @@ class _Look:
     _workers: list[WorkerNode] | None = None
     _held: dict[int, bool] = field(default_factory=dict)
 
-    def candidates(self) -> Iterator[int]:
+    def candidates(self, hint: int | None = None) -> Iterator[int]:
         """The ids of waiting jobs that this worker should run, in their turn: one of each user, then their second, …"""
         waiting = due().filter(kind__in=METHODS)
+        if self.taker.is_apart:
+            waiting = waiting.filter(pk=hint)
         needs = set(waiting.order_by().values_list("need", flat=True).distinct())
         if "" in needs:
             settle_waiting()
@@ -154,7 +163,7 @@ class _Look:
         return self._workers
 
     def _may(self, need: Need) -> bool:
-        if need.device in self.taker.queues:
+        if need.device in self.taker.queues or self.taker.is_apart:
             return True
         if broker.CPU not in self.taker.queues:
             return False

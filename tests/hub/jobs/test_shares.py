@@ -80,6 +80,12 @@ class TestDevices:
         ask(users["ada"])
         assert took(show("g", GPU)) is None
 
+    def test_a_worker_apart_takes_what_is_sent_to_it_alone(self, users):
+        ask(users["ada"])
+        sent_to_it, apart = ask(users["bob"]), show("a", ("apart",))
+        assert took(apart) is None and not turns.is_overlooked(apart)
+        assert took(apart, hint=sent_to_it.pk) == sent_to_it.pk
+
     def test_where_a_job_is_sent_follows_who_lives_now(self, users, base, sent, django_capture_on_commit_callbacks):
         job = ask(users["ada"], device="gpu", bases=[base])
         for queues, name in ((CPU, "cpu"), (BOTH, "gpu")):
