@@ -20,11 +20,6 @@ class Migration(migrations.Migration):
             name='priority',
             field=models.SmallIntegerField(choices=[(-10, 'low'), (0, 'normal'), (10, 'high'), (20, 'urgent')], db_default=0, default=0),
         ),
-        migrations.AlterField(
-            model_name='job',
-            name='queue',
-            field=models.CharField(default='cpu', help_text='where its id was last sent to; no promise', max_length=20),
-        ),
         migrations.AddIndex(
             model_name='job',
             index=models.Index(fields=['output_namespace', '-started_at'], name='job_last_begun_in'),

@@ -56,7 +56,8 @@ class Job(models.Model):
     kind = models.CharField(max_length=40, help_text="a method of the registry, or `fingerprint` for a base")
     recipe = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED, db_index=True)
-    queue = models.CharField(max_length=20, default="cpu", help_text="where its id was last sent to; no promise")
+    # Where its id was last sent to: a hint. What it needs is said by `need`.
+    queue = models.CharField(max_length=20, default="cpu")
     need = models.CharField(
         max_length=200,
         db_default="",

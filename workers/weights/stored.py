@@ -32,7 +32,12 @@ GROWTH = 8
 def fetchable(bases: Collection[int]) -> set[int]:
     """Of these bases' ids, those whose weights are in the hub's store and fit into this machine's budget."""
     rows = BaseFile.objects.filter(base__in=bases).values("base").order_by()
-    rows = rows.annotate(size=Sum("blob__size"), dense=_sum(DENSE), packed=_sum(GGUF), config=_sum(CONFIG))
+    rows = rows.annotate(
+        size=Sum("blob__size"),
+        dense=_sum(path__iendswith=DENSE),
+        packed=_sum(path__iendswith=GGUF),
+        config=_sum(path=CONFIG),
+    )
     return {row["base"] for row in rows if _is_whole(row) and _grown(row) <= budget()}
 
 
@@ -122,8 +127,8 @@ def _cache(root: str, size: int) -> Cache:
     return Cache(root, size, keep_seconds=SECONDS_KEPT)
 
 
-def _sum(end: str) -> Sum:
-    return Sum("blob__size", filter=Q(path__iendswith=end), default=0)
+def _sum(**of: str) -> Sum:
+    return Sum("blob__size", filter=Q(**of), default=0)
 
 
 def _is_whole(row: dict) -> bool:
