@@ -16,6 +16,7 @@ from hub.models import Job, JobInput, State
 from hub.names import worker_name
 from hub.services.content.manifest import content_of, manifest_of
 from hub.services.jobs import turns
+from hub.services.jobs.scheduling import Need
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
@@ -104,6 +105,10 @@ class Worker:
         """Keep the attempt's lease, and what it uses of the cache, for the time of the block."""
         attempt.stopping = self.heartbeat.stopping
         self.heartbeat.held = attempt
+        # Who is idle with a base in memory decides where the next job that reads it goes.
+        reads_bases = bool(attempt.job.need and Need.read(attempt.job.need).bases)
+        if reads_bases:
+            self.heartbeat.soon()
         try:
             yield attempt
         finally:
@@ -111,6 +116,8 @@ class Worker:
             self.heartbeat.held = None
             self.cache.let_go()
             stored.let_go()
+            if reads_bases:
+                self.heartbeat.soon()
 
     def input_folder(self, row: JobInput):
         """A local folder with an input's content files, byte for byte as they were when the job was queued."""

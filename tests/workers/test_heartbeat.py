@@ -8,9 +8,10 @@ import pytest
 from django.db import transaction
 
 from hub import broker
-from hub.models import Outbox
+from hub.models import Job, Outbox
 from hub.services import outbox
 from workers import heartbeat
+from workers.attempt import Attempt
 from workers.heartbeat import Heartbeat
 
 
@@ -29,6 +30,16 @@ def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     beating.run()
     assert done.count("upkeep") < done.count("reap")
     assert done[:2] == ["reap", "upkeep"]
+
+
+@pytest.mark.parametrize(("need", "soon"), [("gpu:7", True), ("cpu", False), ("", False)])
+def test_a_worker_tells_at_once_that_a_base_is_at_work_or_free(need, soon, worker):
+    """Jobs are left to the idle worker that has their base in memory, so it must not seem idle."""
+    worker.heartbeat._next_beat = 1e12
+    with worker.holding(Attempt(Job(pk=1, need=need, kind="svd"))):
+        assert (worker.heartbeat._next_beat == 0.0) is soon
+        worker.heartbeat._next_beat = 1e12
+    assert (worker.heartbeat._next_beat == 0.0) is soon
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ PAGE = 50
 # How many jobs a worker tries where others are first, or where what was chosen can't be claimed.
 TRIES = 20
 # How long a job may be passed over because its base is in memory elsewhere, or another's is here.
-WARM_SECONDS = 20.0
+WARM_SECONDS = 10.0
 # A job that somebody sits waiting for comes before its owner's others of the same priority.
 AWAITED = 5
 
