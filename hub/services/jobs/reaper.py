@@ -6,15 +6,12 @@ however many jobs wait. A message only says that there is work (`turns`), so a r
 are workers to hear them, into the queue that all of them read: what a broker has lost is spread over all workers.
 """
 
-import logging
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, connection
 from django.db.models import Count, F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
@@ -32,8 +29,6 @@ DAYS_TO_REMEMBER_WORKERS = 1
 TAKEN_BACK_AT_ONCE = 50
 # More need no message: an idle worker that hears nothing looks in the database every few seconds.
 CALLED_AT_ONCE = 20
-
-log = logging.getLogger(__name__)
 
 
 def is_due() -> bool:
@@ -60,22 +55,6 @@ def run_due() -> list[int] | None:
         again = clock.now() if more else clock.after(lease_time / 2)
         UpkeepTask.objects.filter(name=REAPER, holder=holder).update(lease_until=again, holder="")
     return touched
-
-
-def run_forever(go_on: Callable[[], bool], *, seconds: float = 1.0) -> None:
-    """Reap whenever it is due until `go_on` answers False. After an outage of the database workers beat first."""
-    while go_on():
-        wait = seconds
-        try:
-            if is_due():
-                run_due()
-        except DatabaseError as error:
-            log.warning("the reaper could not reach the database: %s", error)
-            connection.close()
-            wait = settings.JOB_LEASE_SECONDS / 2
-        until = time.monotonic() + wait
-        while go_on() and time.monotonic() < until:
-            time.sleep(min(1.0, wait))
 
 
 def reap() -> list[int]:
