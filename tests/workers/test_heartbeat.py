@@ -32,6 +32,23 @@ def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     assert done[:2] == ["reap", "upkeep"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_reaper_that_hangs_costs_the_heartbeat_nothing(monkeypatch):
+    begun, go_on, rounds = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(heartbeat.reaper, "is_due", lambda: True)
+    monkeypatch.setattr(heartbeat.reaper, "run_due", lambda: rounds.append(1) or begun.set() or go_on.wait(30))
+    beating = Heartbeat(SimpleNamespace())
+    for _ in range(3):
+        beating.reap()
+        assert begun.wait(10), "it goes on while the round hangs"
+    go_on.set()
+    beating._reaper.join(30)
+    assert rounds == [1], "one round at a time"
+    beating.reap()
+    beating._reaper.join(30)
+    assert rounds == [1, 1]
+
+
 @pytest.mark.parametrize(("need", "soon"), [("gpu:7", True), ("cpu", False), ("", False)])
 def test_a_worker_tells_at_once_that_a_base_is_at_work_or_free(need, soon, worker):
     """Jobs are left to the idle worker that has their base in memory, so it must not seem idle."""
