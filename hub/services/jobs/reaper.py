@@ -28,7 +28,7 @@ DAYS_TO_REMEMBER_WORKERS = 1
 # What one round takes back at most; the next round takes the rest, at once.
 TAKEN_BACK_AT_ONCE = 50
 # More need no message: an idle worker that hears nothing looks in the database every few seconds.
-CALLED_AT_ONCE = 20
+CALLED_AT_ONCE = 10
 
 
 def is_due() -> bool:
