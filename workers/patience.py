@@ -52,7 +52,7 @@ def _answers() -> bool:
     """True if the database takes a new connection of this thread."""
     try:
         connection.close()
-        connection.connect()
+        connection.ensure_connection()
     except DatabaseError:
         return False
     return True

@@ -150,7 +150,7 @@ def level(viewer: Viewer, place: Namespace | Repository) -> int:
         return -1
     namespace = place.namespace_id if isinstance(place, Repository) else place.pk
     role = Membership.objects.filter(namespace=namespace, user=viewer.user).values_list("role", flat=True).first()
-    return Role(role).level if role else -1
+    return Role(role).level if role in Role.values else -1
 
 
 def _namespace(place: Namespace | Repository) -> Namespace:

@@ -55,7 +55,7 @@ def _role(viewer: Viewer, job: Job) -> int:
     """The viewer's role in the namespace of the job's output; -1 without one."""
     rows = Membership.objects.filter(namespace=job.output_namespace, user=viewer.user)
     role = rows.values_list("role", flat=True).first()
-    return Role(role).level if role else -1
+    return Role(role).level if role in Role.values else -1
 
 
 def upload(viewer: Viewer, pk: str) -> Upload:

@@ -57,7 +57,7 @@ def _database() -> str:
         connection.ensure_connection()
         if not connection.is_usable():
             connection.close()  # A restarted server leaves dead connections behind.
-            connection.connect()
+            connection.ensure_connection()
     except DatabaseError as error:
         log.warning("not ready, the database is away: %s", error)
         return AWAY

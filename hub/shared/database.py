@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from django.core.exceptions import ImproperlyConfigured
 
 # A thread that waits longer for a connection answers 503; the same where the server is away.
-SECONDS_TO_WAIT = 5.0
+SECONDS_TO_WAIT = 3.0
 # After that a pool stops trying for itself, and the next who needs a connection tries anew.
-SECONDS_TO_RECONNECT = 5.0
+SECONDS_TO_RECONNECT = 3.0
 SECONDS_IDLE = 120.0
 
 

@@ -4,6 +4,7 @@ The worker is a real process and the broker a real server, killed or stopped whi
 """
 
 import pytest
+import redis
 
 from hub.models import Job, State, WorkerNode
 from tests.workers.conftest import use_redis
@@ -31,14 +32,15 @@ def nursery(broker, django_db_setup, django_db_blocker):
 
 @pytest.fixture
 def start(broker, nursery, settings, tmp_path):
-    """`start(point)` starts the broker and a worker, and waits until it reports; both are gone afterwards."""
+    """`start(point)` starts the broker and a worker, and waits until it reports; all are gone afterwards."""
     started = []
 
-    def start(point: str) -> Process:
-        broker.start()
+    def start(point: str, name: str = "worker") -> Process:
+        if not started:
+            broker.start()
         use_redis(settings, broker.url)
         settings.JOB_LEASE_SECONDS = LEASE
-        worker = nursery.start(tmp_path / "worker", point)
+        worker = nursery.start(tmp_path / name, point)
         started.append(worker)
         until(lambda: WorkerNode.objects.filter(name=worker.name).exists(), 120, say=worker.story)
         return worker
@@ -86,6 +88,30 @@ def test_the_job_ends_and_the_worker_takes_the_next(worker: Process, broker, que
     more = [queue("svd", output=f"next{n}", rank=2) for n in range(2)]
     until(lambda: {state(one) for one in more} == {State.DONE}, 30, say=worker.story)
     assert Job.objects.get(pk=job.pk).attempt == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wipe", [False, True], ids=["with its data", "empty"])
+def test_every_one_of_several_workers_hears_the_broker_that_came_back(start, broker, queue, wipe):
+    workers = [start("waiting", f"worker{n}") for n in range(3)]
+    jobs = [queue("svd", output=f"held{n}", rank=2) for n in range(3)]
+    until(lambda: all(worker.marker.exists() for worker in workers), 60, say=workers[0].story)
+    broker.kill(wipe=wipe)
+    for worker in workers:
+        worker.go.touch()
+    until(lambda: {state(job) for job in jobs} == {State.DONE}, 60, say=workers[0].story)
+    broker.start()
+    until(lambda: listening(broker) == len(workers), 60, say=workers[0].story)
+    more = [queue("svd", output=f"next{n}", rank=2) for n in range(9)]
+    until(lambda: {state(job) for job in more} == {State.DONE}, 90, say=workers[0].story)
+    assert set(Job.objects.values_list("attempt", "lost")) == {(1, 0)}
+    until(lambda: set(WorkerNode.objects.values_list("trouble", flat=True)) == {""}, 30)
+    assert all(worker.alive() for worker in workers)
+
+
+def listening(broker: Broker) -> int:
+    """How many clients wait for a message."""
+    return sum(client["cmd"] == "brpop" for client in redis.Redis(port=broker.port).client_list())
 
 
 def test_without_a_broker_a_job_waits_for_seconds_and_sigterm_gives_it_back(worker, broker, queue, settings):

@@ -70,10 +70,10 @@ class Host:
         """Start its web server."""
         return self.start("web", "--port", str(self.port))
 
-    def run(self, *command: str) -> subprocess.CompletedProcess:
-        """Run `manage.py COMMAND` to its end, at most a minute."""
-        program = [sys.executable, str(ROOT / "manage.py"), *command]
-        return subprocess.run(program, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=90)
+    def run(self, *command: str, given: str = "") -> subprocess.CompletedProcess:
+        """Run `manage.py COMMAND` to its end, at most 90 seconds, with `given` as its input."""
+        how = {"cwd": ROOT, "env": self.environment, "capture_output": True, "text": True, "timeout": 90}
+        return subprocess.run([sys.executable, str(ROOT / "manage.py"), *command], input=given, **how)
 
     def said(self) -> str:
         """What its processes printed."""
