@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from base64 import b64decode
+from collections.abc import Collection
 from functools import cache
 
 import redis
@@ -117,6 +118,17 @@ def waiting(queues: set[str]) -> set[int] | None:
     except redis.RedisError:
         return None
     return found
+
+
+def depths(queues: Collection[str]) -> dict[str, int] | None:
+    """How many messages wait in each of these queues; None where the broker can't be reached."""
+    pipe = client().pipeline(transaction=False)
+    for queue in queues:
+        pipe.llen(queue)
+    try:
+        return dict(zip(queues, pipe.execute(), strict=True))
+    except (redis.RedisError, OSError):
+        return None
 
 
 def forget_worker(worker: str) -> None:

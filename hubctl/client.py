@@ -183,7 +183,7 @@ class Hub(Bases, People):
         """Start a job. With an idempotency key the same request made twice answers with the same job.
 
         `files` are private inputs by role: JSONL text, or {"companion": name} for one kept beside the adapter. `rest`
-        are private, public, keep, and inputs with a role of their own: generator, onto, without.
+        are private, public, keep, priority, and inputs with a role of their own: generator, onto, without.
         """
         given = {"datasets": datasets, "output": output, "base": base, "recipe": recipe, "files": files}
         body = job_body(kind, inputs, **given, **rest)
@@ -220,6 +220,10 @@ class Hub(Bases, People):
     def cancel_job(self, job_id: int) -> dict[str, Any]:
         """Ask for the job's end; work done so far is dropped."""
         return self._post(f"/jobs/{job_id}/cancel", {})
+
+    def set_priority(self, job_id: int, priority: str) -> dict[str, Any]:
+        """Let a job that waits come before or after your others: low, normal, high; urgent for administrators."""
+        return self._post(f"/jobs/{job_id}/priority", {"priority": priority})
 
     def retry_job(self, job_id: int) -> dict[str, Any]:
         """Queue a failed or cancelled job again."""

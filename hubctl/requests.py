@@ -15,7 +15,7 @@ DATASETS = "datasets/"
 
 # What a job's request means by itself; every other name in it is the role of an input.
 NO_ROLES = frozenset(
-    "kind recipe inputs datasets base output files keep visibility private public idempotency_key".split()
+    "kind recipe inputs datasets base output files keep visibility private public priority idempotency_key".split()
 )
 
 

@@ -1,4 +1,4 @@
-"""Where a base's weights are on this machine: a prepared folder, a GGUF file, or the Hugging Face cache.
+"""Where a base's weights are: a prepared folder, the Hugging Face cache, a GGUF file, or the hub's own store.
 
 Folders are `<HUB_BASES>/<org>/<name>` (followed by `@revision` unless it is main). The source in a base's row comes
 from a user: it may name a package, or a folder below the bases folder, never any other path. A folder of another name
@@ -8,12 +8,16 @@ than the base's own counts only where an administrator named it.
 import importlib.util
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from composition.errors import CompositionError
 from hub.models import BaseModel
+from workers.weights import stored
+from workers.weights.one_at_a_time import alone
 
 PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -29,10 +33,19 @@ def holds(base: BaseModel) -> bool:
 
 
 def held_bases() -> list[int]:
-    """Ids of the bases this worker can find."""
-    return [
-        base.pk for base in BaseModel.objects.only("pk", "name", "revision", "source", "source_by_admin") if holds(base)
-    ]
+    """Ids of the bases this worker can find, or fetch from the hub."""
+    return sorted(_held(BaseModel.objects.all()))
+
+
+def held_of(ids: Collection[int]) -> set[int]:
+    """Those of these ids whose bases this worker can find, or fetch from the hub."""
+    return _held(BaseModel.objects.filter(pk__in=ids)) if ids else set()
+
+
+def _held(bases: QuerySet[BaseModel]) -> set[int]:
+    rows = list(bases.only("pk", "name", "revision", "source", "source_by_admin"))
+    here = {base.pk for base in rows if holds(base)}
+    return here | stored.fetchable({base.pk for base in rows} - here)
 
 
 def base_folder(base: BaseModel, say=lambda message: None) -> Path:
@@ -40,19 +53,23 @@ def base_folder(base: BaseModel, say=lambda message: None) -> Path:
     if found := _folder(base) or _cached(base):
         return found
     gguf = _gguf(base)
+    if gguf is None and (found := stored.fetched(base, say)):
+        return found
     if gguf is None:
         path = (base.source or {}).get("path")
         unnamed = path not in (None, base.folder) and not base.source_by_admin
         hint = f" Its source names {path!r}, which only an administrator may name." if unnamed else ""
         raise CompositionError(
             "base.not_held",
-            f"This worker holds no weights of {base}. Put them in HUB_BASES/{base.folder} on its machine.{hint}",
+            f"This worker holds no weights of {base}. Put them in HUB_BASES/{base.folder} on its machine, or into the "
+            f"hub: hubctl base push FOLDER {base}.{hint}",
             base=str(base),
         )
     from composition.running.base_models import convert_gguf
 
-    say(f"Converting {gguf.name}; this happens once")
-    return convert_gguf(gguf, _home(base, bases_roots()[0]), base_id=base.name)
+    with alone(bases_roots()[0], str(base), say):
+        say(f"Converting {gguf.name}; this happens once a machine")
+        return convert_gguf(gguf, _home(base, bases_roots()[0]), base_id=base.name)
 
 
 def bases_roots() -> list[Path]:

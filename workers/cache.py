@@ -39,20 +39,24 @@ class Cache:
         self.keep_seconds = keep_seconds
         self._held: set[Path] = set()
 
+    @staticmethod
+    def key(files: Mapping[str, Entry]) -> str:
+        """The name of the folder that holds `files`."""
+        return hashlib.sha256(canonical_json({path: entry.sha256 for path, entry in files.items()})).hexdigest()
+
     def folder(self, files: Mapping[str, Entry]) -> Path:
         """A folder that holds `files` (path → (sha256, size)); treat it as read-only. It is held.
 
         Raises OSError if the store's bytes don't match the digest.
         """
-        key = hashlib.sha256(canonical_json({path: entry.sha256 for path, entry in files.items()})).hexdigest()
-        target = self.root / key
+        target = self.root / self.key(files)
         if self._whole(target, files):
             os.utime(target)
             return self.hold(target)
-        self._make_room(sum(entry.size for entry in files.values()), spare={target})
+        self.make_room(sum(entry.size for entry in files.values()), spare={target})
         with self.unfinished() as work:
             for path, entry in files.items():
-                self._fetch(entry, work / path)
+                self.fetch(entry, work / path)
             shutil.rmtree(target, ignore_errors=True)
             try:
                 work.rename(target)
@@ -74,7 +78,7 @@ class Cache:
     def keep(self, made: Mapping[str, bytes]) -> None:
         """Keep made bytes by name, in place of what stood there. What can't be written is left out, and logged."""
         names = {self.root / name for name in made}
-        self._make_room(sum(map(len, made.values())), spare=names)
+        self.make_room(sum(map(len, made.values())), spare=names)
         for folder in names:
             try:
                 with self.unfinished() as work:
@@ -92,7 +96,7 @@ class Cache:
             return self.hold(target)
         with self.unfinished() as work:
             fill(work)
-            self._make_room(0, spare={target})
+            self.make_room(0, spare={target})
             try:
                 work.rename(target)
             except OSError:
@@ -129,9 +133,10 @@ class Cache:
 
     def size(self) -> int:
         """Bytes of everything cached."""
-        return sum(_size(folder) for folder in self._folders())
+        return sum(size_of(folder) for folder in self._folders())
 
-    def _fetch(self, entry: Entry, target: Path) -> None:
+    def fetch(self, entry: Entry, target: Path) -> None:
+        """Put a file of the store at `target`, by a link where it can be; OSError where it holds other bytes."""
         target.parent.mkdir(parents=True, exist_ok=True)
         local = blobs.local_path(entry.sha256)
         linked = False
@@ -159,19 +164,20 @@ class Cache:
     def _folders(self) -> list[Path]:
         return [path for path in self.root.iterdir() if path.is_dir()] if self.root.is_dir() else []
 
-    def _make_room(self, needed: int, spare: Set[Path]) -> None:
+    def make_room(self, needed: int, spare: Set[Path]) -> None:
         """Remove the least recently used folders, and what killed workers left unfinished."""
         used = sorted((path.stat().st_mtime, path) for path in self._folders() if path not in spare)
-        total = sum(_size(path) for _, path in used) + needed
+        total = sum(size_of(path) for _, path in used) + needed
         for when, path in used:
             if path.name.startswith(PART):
                 goes = time.time() - touched(path) > settings.KEEP_UNUSED_HOURS * 3600
             else:
                 goes = total > self.budget and time.time() - when > self.keep_seconds
             if goes:
-                total -= _size(path)
+                total -= size_of(path)
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

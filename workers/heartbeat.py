@@ -1,7 +1,7 @@
-"""The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, reaps, and searches.
+"""The worker's second thread: keeps the lease, notices cancels, shows the worker on its page, and searches.
 
-It never computes, so it also beats while a method is busy with one long operation. Every worker reaps for all; taking
-back a job is one fenced update, so two reapers at once do no harm.
+It never computes, so it also beats while a method is busy with one long operation. It asks once in a while whether the
+reaper's round is due (`hub.services.jobs.reaper`); one worker of all does it, in a thread of its own.
 
 It also sweeps the outbox every few seconds. The task that drains the outbox waits behind the current job, which may
 take hours (a worker runs one message at a time). The sweep doesn't wait, and it finds what the broker or a dead drainer
@@ -20,12 +20,15 @@ from django.utils import timezone
 
 from hub.services import outbox
 from hub.services.jobs import lease as job_lease
+from hub.services.jobs import reaper
 from hub.services.jobs.lease import LostLease
 from hub.services.upkeep import runner as upkeep
 from hub.services.worker_nodes import forget_worker, report_worker
 from workers.attempt import Attempt
+from workers.weights import stored
 
 BEATS_A_LEASE = 3
+REAPS_ASKED_A_LEASE = 6
 SECONDS_A_LOOK = 1.0
 SECONDS_AN_UPKEEP = 60.0
 SECONDS_A_SWEEP = 5.0
@@ -48,10 +51,11 @@ class Heartbeat(threading.Thread):
         self.watch = self.search = None
         self._sweeper: threading.Thread | None = None
         self._keeper: threading.Thread | None = None
+        self._reaper: threading.Thread | None = None
         self._next_beat = self._next_reap = self._next_upkeep = self._next_sweep = 0.0
 
     def run(self) -> None:
-        """Look once a second, beat three times a lease, reap twice a lease, sweep every five seconds.
+        """Look once a second, beat three times a lease, ask for the reaper's round, sweep every five seconds.
 
         A beat that failed is tried again at the next look: after an outage of the database leases are renewed first.
         """
@@ -82,8 +86,8 @@ class Heartbeat(threading.Thread):
         if self.search is not None:
             self.search.look()
         if time.monotonic() >= self._next_reap:
-            self._next_reap = time.monotonic() + lease / 2
-            job_lease.reap()
+            self._next_reap = time.monotonic() + lease / REAPS_ASKED_A_LEASE
+            self.reap()
         if time.monotonic() >= self._next_upkeep:
             self._next_upkeep = time.monotonic() + SECONDS_AN_UPKEEP
             self.keep_up()
@@ -114,6 +118,7 @@ class Heartbeat(threading.Thread):
         """Renew the lease, and report this worker's queues, bases and current job. What its job uses of the cache
         is touched first, which needs no database."""
         self.worker.cache.touch()
+        stored.touch()
         held = self.held
         if held is not None and not held.over.is_set():
             try:
@@ -125,6 +130,12 @@ class Heartbeat(threading.Thread):
     def soon(self) -> None:
         """Beat at the next look: there is something new to report."""
         self._next_beat = 0.0
+
+    def reap(self) -> None:
+        """Do the reaper's round if it is due, in a separate thread: a slow one must not cost the job its lease."""
+        if (self._reaper is None or not self._reaper.is_alive()) and reaper.is_due():
+            self._reaper = threading.Thread(target=_reap, name="reaper", daemon=True)
+            self._reaper.start()
 
     def sweep(self) -> None:
         """Send what is due in the outbox, in a separate thread: a slow receiver must not cost the job its lease."""
@@ -163,6 +174,18 @@ def _drain() -> None:
         log.warning("outbox could not reach the database: %s", error)
     except Exception:
         log.exception("outbox")
+    finally:
+        connection.close()
+
+
+def _reap() -> None:
+    """Reap in the reaper's thread. A round whose process ends halfway is followed by another's after two leases."""
+    try:
+        reaper.run_due()
+    except DatabaseError as error:
+        log.warning("the reaper could not reach the database: %s", error)
+    except Exception:
+        log.exception("reaper")
     finally:
         connection.close()
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from django.conf import settings
 
-from composition.registry import METHODS, beyond, known_versions
+from composition.registry import beyond, known_versions
 from hub import disk
 from hub.models import Job, JobInput, State, Version
 from hub.names import worker_name
 from hub.services.content.manifest import Entry, Manifest, content_of, manifest_of
 from hub.services.jobs import turns
-from hub.services.jobs.waiting import bases_of
+from hub.services.jobs.scheduling import Need
 from workers import bases, devices
 from workers.attempt import Attempt
 from workers.cache import Cache
@@ -27,6 +27,7 @@ from workers.listening.watch import Watch
 from workers.models import LoadedBases
 from workers.offers import Offers
 from workers.patience import R, patiently
+from workers.weights import stored
 
 MB = 1_000_000
 # How many waiting jobs are looked at for one that this release does not know.
@@ -75,23 +76,19 @@ class Worker:
             "knows": known_versions(),
         }
 
-    def claim(self, job_id: int) -> Job | None:
+    def claim(self, job_id: int | None = None) -> Job | None:
         """The job whose turn it is among those this worker can run; `job_id`, whose message came, is a hint."""
         if self.heartbeat.stopping.is_set():
             return None
         if reason := disk.low(self.cache.root):
-            turns.wait(job_id, reason)
+            if job_id is not None:
+                turns.wait(job_id, reason)
             return None
-        return turns.take(worker=self.name, queues=self.queues, can_run=self.can_run, hint=job_id)
+        return turns.take(self.taker(), hint=job_id)
 
-    def can_run(self, job: Job) -> bool:
-        """True for a job of this release or an earlier one, whose bases are here. Others are left to other workers."""
-        return not beyond(job.kind, job.recipe) and self.holds_bases(job)
-
-    def holds_bases(self, job: Job) -> bool:
-        """True where the job needs no base model, or all it needs are on this machine."""
-        needed = bases_of(job)
-        return not METHODS[job.kind].needs.base_model or bool(needed and all(map(bases.holds, needed)))
+    def taker(self) -> turns.Taker:
+        """What decides which jobs this worker may take."""
+        return turns.Taker(worker=self.name, queues=self.queues, holds=bases.held_of, loaded=self.models.ids())
 
     def _left_to_others(self) -> str:
         """What waits that only a worker of a later release can do, as a sentence; "" where nothing does."""
@@ -110,12 +107,19 @@ class Worker:
         """Keep the attempt's lease, and what it uses of the cache, for the time of the block."""
         attempt.stopping = self.heartbeat.stopping
         self.heartbeat.held = attempt
+        # Who is idle with a base in memory decides where the next job that reads it goes.
+        reads_bases = bool(attempt.job.need and Need.read(attempt.job.need).bases)
+        if reads_bases:
+            self.heartbeat.soon()
         try:
             yield attempt
         finally:
             self.carrier.end()
             self.heartbeat.held = None
             self.cache.let_go()
+            stored.let_go()
+            if reads_bases:
+                self.heartbeat.soon()
 
     def input_folder(self, row: JobInput) -> Path:
         """A local folder with an input's content files, byte for byte as they were when the job was queued."""

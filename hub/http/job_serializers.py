@@ -88,7 +88,7 @@ class Sight:
     def waiting(self, job: Job) -> str | None:
         """What a queued job waits for; asked once for jobs alike."""
         sources = tuple(row.version.base_id for row in job.inputs.all())
-        key = (job.state, job.kind, job.base_id, job.queue, job.created_by_id, sources)
+        key = (job.state, job.kind, job.base_id, job.created_by_id, sources)
         if key not in self._waiting:
             self._waiting[key] = waiting_for(job)
         return self._waiting[key] or None
@@ -126,6 +126,7 @@ class JobShape(serializers.ModelSerializer):
     others = serializers.SerializerMethodField(help_text="role → ns/name@v1: generator, onto, without")
     files = serializers.SerializerMethodField(help_text="private inputs; only for the user who started the job")
     base = serializers.CharField(source="base.name", default=None, allow_null=True)
+    priority = serializers.CharField(source="get_priority_display", help_text="low, normal, high or urgent")
     output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
     result = serializers.SerializerMethodField(help_text="ns/name@v1")
     error = serializers.SerializerMethodField()
@@ -136,7 +137,8 @@ class JobShape(serializers.ModelSerializer):
 
     class Meta:
         model = Job
-        fields = ("id", "kind", "state", "progress", "message", "figures", "queue", "waiting_for", "attempt")
+        fields = ("id", "kind", "state", "progress", "message", "figures", "queue", "priority")
+        fields += ("waiting_for", "attempt")
         fields += (
             "worker",
             "recipe",

@@ -19,6 +19,7 @@ from .jobs import (
     JobFile,
     JobInput,
     JobLog,
+    Priority,
     State,
     WorkerNode,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Outbox",
     "OutboxLane",
     "Parentage",
+    "Priority",
     "ProtectedRef",
     "PullRequest",
     "PullState",

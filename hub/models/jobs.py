@@ -36,6 +36,16 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 
 
+class Priority(models.IntegerChoices):
+    """Which of a user's own jobs comes first. An urgent one comes before those of all users; only administrators of
+    the site make it so."""
+
+    LOW = -10, "low"
+    NORMAL = 0, "normal"
+    HIGH = 10, "high"
+    URGENT = 20, "urgent"
+
+
 ADAPTER, DATASET = "adapter", "dataset"
 """Roles of a job's inputs; a kind of job may have others, see `hub.services.jobs.kinds`."""
 
@@ -46,7 +56,15 @@ class Job(models.Model):
     kind = models.CharField(max_length=40, help_text="a method of the registry, or `fingerprint` for a base")
     recipe = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED, db_index=True)
+    # Where its id was last sent to: a hint. What it needs is said by `need`.
     queue = models.CharField(max_length=20, default="cpu")
+    need = models.CharField(
+        max_length=200,
+        db_default="",
+        default="",
+        help_text="what it needs of a worker, as `hub.services.jobs.scheduling.Need` writes it; empty: not yet known",
+    )
+    priority = models.SmallIntegerField(choices=Priority.choices, db_default=0, default=Priority.NORMAL)
     base = models.ForeignKey("BaseModel", null=True, blank=True, on_delete=models.PROTECT, related_name="jobs")
     output = models.ForeignKey("Repository", null=True, blank=True, on_delete=models.SET_NULL, related_name="jobs")
     result = models.ForeignKey("Version", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -100,6 +118,9 @@ class Job(models.Model):
                 condition=Q(state=State.DONE, expected_seconds__isnull=False),
                 name="job_took",
             ),
+            models.Index(fields=["output_namespace", "-started_at"], name="job_last_begun_in"),
+            # What the waiting jobs need, and which of them nobody was told of lately.
+            models.Index(fields=["need", "sent_at"], condition=Q(state=State.QUEUED), name="job_waiting_need"),
         ]
 
     def __str__(self) -> str:

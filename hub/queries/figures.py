@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Count, Min, Sum
+from django.db.models import BooleanField, Case, Count, Min, Sum, When
 
-from hub.models import FINAL, Blob, Job, Outbox, Repository, State, Upload, User, clock
+from hub.models import FINAL, HELD, Blob, Job, Outbox, Repository, State, Upload, User, clock
 from hub.queries.worker import live_workers
 
 SECONDS_KEPT = 15.0
+NEEDS = ("cpu", "gpu")
 MEMORY = ("process", "device_used", "device_total")
 
 
@@ -54,6 +55,7 @@ def _of_jobs() -> list[Figure]:
     states = dict.fromkeys(State.values, 0) | dict(Job.objects.values_list("state").annotate(Count("pk")))
     active = Job.objects.exclude(state__in=FINAL).values_list("kind", "state").annotate(Count("pk"))
     oldest = Job.objects.filter(state=State.QUEUED).values_list("queue").annotate(Min("created_at"))
+    needs = _needs()
     waiting = Outbox.objects.filter(sent_at=None).aggregate(Count("pk"), Min("created_at"))
     return [
         Figure("hub_jobs", "Jobs by state.", ("state",), [((state,), count) for state, count in states.items()]),
@@ -64,8 +66,37 @@ def _of_jobs() -> list[Figure]:
             ("queue",),
             [((queue,), _age(since)) for queue, since in oldest],
         ),
+        *needs,
         Figure("hub_outbox_waiting", "Side effects not sent yet.", rows=[((), waiting["pk__count"])]),
         Figure("hub_outbox_age_seconds", "Of the oldest.", rows=[((), _age(waiting["created_at__min"]))]),
+    ]
+
+
+def _needs() -> list[Figure]:
+    """What an autoscaler asks: jobs that wait for a worker now, those at work and those put off, by what they need."""
+    rows = Job.objects.filter(state__in=(State.QUEUED, *HELD)).order_by()
+    off = Case(
+        When(state=State.QUEUED, lease_until__gt=clock.now(), then=True), default=False, output_field=BooleanField()
+    )
+    rows = rows.annotate(off=off).values_list("need", "queue", "state", "off").annotate(Count("pk"), Min("created_at"))
+    found: dict[str, dict[str, float]] = {
+        one: dict.fromkeys(NEEDS, 0.0) for one in ("waiting", "age", "running", "off")
+    }
+    for need, queue, state, off, count, since in rows:
+        device = need.partition(":")[0] or queue
+        what = "running" if state != State.QUEUED else "off" if off else "waiting"
+        found[what][device] = found[what].get(device, 0.0) + count
+        if what == "waiting":
+            found["age"][device] = max(found["age"].get(device, 0.0), _age(since))
+    told = {
+        "waiting": ("hub_jobs_waiting", "Jobs that a worker could take now, by what they are best run on."),
+        "age": ("hub_jobs_waiting_seconds", "Since the oldest of them was asked for."),
+        "running": ("hub_jobs_running", "Jobs that workers hold, by what they are best run on."),
+        "off": ("hub_jobs_put_off", "Jobs that wait for a fault to pass."),
+    }
+    return [
+        Figure(name, help, ("need",), [((device,), number) for device, number in sorted(found[what].items())])
+        for what, (name, help) in told.items()
     ]
 
 
@@ -78,6 +109,16 @@ def _of_workers() -> list[Figure]:
         Figure("hub_workers", "Workers heard of lately.", rows=[((), len(workers))]),
         Figure(
             "hub_workers_busy", "Those with a job.", rows=[((), sum(bool(node.current_job_id) for node in workers))]
+        ),
+        Figure(
+            "hub_workers_by_need",
+            "Workers that take jobs of a need, by whether they have one.",
+            ("need", "state"),
+            [
+                ((need, state), sum(need in node.queues and bool(node.current_job_id) == busy for node in workers))
+                for need in NEEDS
+                for state, busy in (("busy", True), ("idle", False))
+            ],
         ),
         Figure(
             "hub_worker_seen_seconds",

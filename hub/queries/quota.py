@@ -250,11 +250,15 @@ def running(users: Iterable[int]) -> dict[int, int]:
     return {row["created_by"]: row["n"] for row in rows.order_by()}
 
 
-def full(users: Iterable[int]) -> set[int]:
-    """Of these users' ids, those with as many running jobs as they may have."""
+def limits_on_running(users: Iterable[int]) -> dict[int, int]:
+    """User's id → how many jobs of theirs may run at a time; 0 is no limit."""
     users = set(users)
     own = dict(Quota.objects.filter(user__in=users).values_list("user", "limits"))
-    most = {pk: own.get(pk, {}).get("running_jobs", settings.QUOTAS["running_jobs"]) for pk in users}
-    limited = {pk: limit for pk, limit in most.items() if limit}
+    return {pk: own.get(pk, {}).get("running_jobs", settings.QUOTAS["running_jobs"]) for pk in users}
+
+
+def full(users: Iterable[int]) -> set[int]:
+    """Of these users' ids, those with as many running jobs as they may have."""
+    limited = {pk: limit for pk, limit in limits_on_running(users).items() if limit}
     now = running(limited) if limited else {}
     return {pk for pk, limit in limited.items() if now.get(pk, 0) >= limit}

@@ -12,7 +12,7 @@ from hub.models import Job, Namespace, User
 from hub.queries.quota import LIMITS
 from hub.services import leaving, quotas
 from hub.services.audit import record
-from hub.services.jobs.queue import cancel_job
+from hub.services.jobs.queue import cancel_job, set_priority
 from hub.services.signing_in import resets
 
 MAX_REASON = 300
@@ -93,6 +93,14 @@ def cancel_any_job(*, actor: User, job: Job, reason: str = "") -> Job:
     cancelled, owner = cancel_job(actor=actor, job=job), job.created_by
     _record(actor, "admin.cancel_job", f"job {job.pk}", reason, user=owner and owner.username)
     return cancelled
+
+
+@transaction.atomic
+def set_any_priority(*, actor: User, job: Job, priority: str, reason: str = "") -> Job:
+    """Give somebody's job a priority, urgent too; see `set_priority`."""
+    changed, owner = set_priority(actor=actor, job=job, priority=priority), job.created_by
+    _record(actor, "admin.job_priority", f"job {job.pk}", reason, user=owner and owner.username, priority=priority)
+    return changed
 
 
 def record_export(*, actor: User, form: str, filters: dict) -> None:

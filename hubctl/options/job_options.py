@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CHECK = "Only check the job and show what it would make and cost; start nothing."
 AN_INPUT = "Make the result private; it always is if an input is private."
+# An urgent job, which only administrators of the site may ask for, comes before everyone's.
+PRIORITIES = ("low", "normal", "high", "urgent")
 Command = Callable[..., Any]
 
 
@@ -41,6 +43,7 @@ def job_options(
         *([click.option("--public", is_flag=True, help=public)] if public else []),
         click.option("--wait/--no-wait", help=wait),
         click.option("--check", is_flag=True, help=check),
+        click.option("--priority", type=click.Choice(PRIORITIES), help="Its place among your own waiting jobs."),
         click.option("--idempotency-key", metavar="KEY", help="The same key and request give the same job again."),
         json_option,
         url_option,
@@ -78,7 +81,8 @@ class JobOptions:
         self.check: bool = given.pop("check")
         self.idempotency_key: str | None = given.pop("idempotency_key")
         self.url: str | None = given.pop("url") or ctx.meta.get("hubctl.url")
-        self.result = {name: given.pop(name) for name in ("output", "private", "public") if name in given}
+        named = ("output", "private", "public", "priority")
+        self.result = {name: given.pop(name) for name in named if name in given}
         if self.result.get("private") and self.result.get("public"):
             raise click.UsageError("give --private or --public, not both.")
         self._hub: Hub | None = None
@@ -93,7 +97,7 @@ class JobOptions:
     def start(self, /, **request: Any) -> int:
         """Check the job, or queue and follow it, as the options say; returns the exit code.
 
-        `request` is what `Hub.queue_job` takes beside recipe, output and visibility.
+        `request` is what `Hub.queue_job` takes beside recipe, output, visibility and priority.
         """
         hub = self.connect()
         request = {"recipe": self.recipe, **self.result, **request}

@@ -277,6 +277,14 @@ API_ROWS = [
         limits="404 404 403 403",
         to={"pk": "cancelled"},
     ),
+    row(
+        API + "jobs/<number:pk>/priority",
+        "POST",
+        STARTERS,
+        limits="404 404 403 403",
+        to={"pk": "job"},
+        json={"priority": "high"},
+    ),
     row(API + "workers", "GET", SIGNED_IN, limits="200 200 200 403"),
     row(API + "workers/bases", "GET", SIGNED_IN, limits="200 200 200 403"),
     row(API + "compare", "GET", MEMBERS, limits="200 404 200 403", query="version=lab/secret@v1"),
@@ -304,6 +312,14 @@ API_ROWS = [
     ),
     row(API + "admin/jobs", "GET", NO_ADMIN, site="200"),
     row(API + "admin/jobs/<number:pk>/cancel", "POST", NO_ADMIN, site="200", to={"pk": "job"}),
+    row(
+        API + "admin/jobs/<number:pk>/priority",
+        "POST",
+        NO_ADMIN,
+        site="200",
+        to={"pk": "job"},
+        json={"priority": "urgent"},
+    ),
     *(row(API + f"admin/{what}", "GET", NO_ADMIN, site="200") for what in ("workers", "bases", "storage")),
     row(API + "admin/namespaces", "GET", NO_ADMIN, site="200"),
     row(API + "admin/events", "GET", NO_ADMIN, site="200"),
@@ -348,6 +364,7 @@ PAGE_ROWS = [
     row("jobs/<number:pk>", "GET", PAGE, to={"pk": "job"}),
     row("jobs/<number:pk>/cancel", "POST", WRITERS, to={"pk": "job"}),
     row("jobs/<number:pk>/retry", "POST", WRITERS, to={"pk": "cancelled"}),
+    row("jobs/<number:pk>/priority", "POST", WRITERS, to={"pk": "job"}, form={"priority": "low"}),
     row("jobs/<number:pk>/again", "POST", "404 404 302 302 302", to={"pk": "job"}),
     row("sign-in/oidc", "GET", "404 404 404 404 404"),  # no provider is set
     row("sign-in/oidc/back", "GET", "404 404 404 404 404"),
@@ -381,6 +398,7 @@ PAGE_ROWS = [
     row("admin/users/<name:username>", "GET", OUT, site="200"),
     row("admin/users/<name:username>", "POST", OUT, site="302", form={"act": "suspend"}),
     row("admin/jobs/<number:pk>/cancel", "POST", OUT, site="302", to={"pk": "job"}),
+    row("admin/jobs/<number:pk>/priority", "POST", OUT, site="302", to={"pk": "job"}, form={"priority": "high"}),
     *(
         row(f"admin/quotas/{of}/<name:name>", method, OUT, site=site, to={"name": name}, form={"reason": "test"})
         for of, name in (("users", "owner"), ("namespaces", "lab"))

@@ -15,7 +15,7 @@ from hub.models import Event, Job, Repository, Role, State, Visibility
 from hub.services import accounts, bases, refs, repositories, tokens
 from hub.services.content import companions, uploads
 from hub.services.evaluations import record_evaluation
-from hub.services.jobs import lease, queue
+from hub.services.jobs import lease, queue, reaper
 from hub.services.jobs.results import publish_result
 from hub.services.signing_in import passwords
 from tests.hub import asking, factories
@@ -150,11 +150,11 @@ class TestEnds:
         assert last("job.failed").detail == {"kind": "svd", "attempt": 1, "worker": "w-1", "code": "rank.too_high"}
 
     def test_lost_with_its_workers(self, merge, monkeypatch):
-        monkeypatch.setattr(lease.broker, "waiting", lambda queues: None)
+        monkeypatch.setattr(reaper.broker, "depths", lambda queues: None)
         hold(merge, State.RUNNING)
         for lost in (0, 2):
             Job.objects.update(state=State.RUNNING, worker="w-1", lost=lost, lease_until=merge.created_at)
-            lease.reap()
+            reaper.reap()
             assert Event.objects.filter(verb="job.failed").count() == int(lost == 2), "taken back is no end"
         assert last("job.failed").detail["code"] == "worker.lost"
         assert last("job.failed").detail["worker"] == "w-1"

@@ -33,7 +33,7 @@ from hub.services.content import collection, first_push, uploads
 from hub.services.content.companions import add_companion
 from hub.services.content.manifest import manifest_of
 from hub.services.jobs.lease import claim
-from hub.services.jobs.turns import take
+from hub.services.jobs.turns import Taker, take
 from hub.services.quotas import recount
 from hub.services.tokens import create_token
 from hub.storage import blobs
@@ -263,7 +263,7 @@ class TestTheLastOfAShare:
             Job.objects.all().delete()
             for _ in range(3):
                 Job.objects.create(kind="svd", queue="cpu", created_by=people.owner)
-            free = [partial(take, worker=f"w{n}", queues=["cpu"], can_run=lambda job: True) for n in range(2)]
+            free = [partial(take, Taker(worker=f"w{n}", queues=["cpu"], holds=set)) for n in range(2)]
             one, two = at_once(*free)
             assert one.pk != two.pk
             assert Job.objects.filter(state="loading").count() == 2

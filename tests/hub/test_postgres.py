@@ -23,7 +23,12 @@ FILES = (
     "attack/test_gone_at_once.py",
     "workers/test_dead_database.py",
 )
-MORE = ("attack/test_protocol_at_once.py", "attack/test_uploads.py")
+MORE = (
+    "attack/test_protocol_at_once.py",
+    "attack/test_uploads.py",
+    "hub/jobs/test_reaper.py",
+    "hub/jobs/test_shares.py",
+)
 
 
 @pytest.mark.services

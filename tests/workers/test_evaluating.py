@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.errors import CompositionError
 from hub.models import Evaluation, State
-from hub.services.jobs import lease
+from hub.services.jobs import lease, reaper
 from tests.hub import asking, factories
 from tests.workers.conftest import write_base
 from workers import bases
@@ -81,7 +81,7 @@ def test_a_ghost_records_no_evaluation(held, worker, owner, rows, base, monkeypa
 
     def overtaken(*args, **kwargs):
         type(job).objects.filter(pk=job.pk).update(lease_until="2020-01-01T00:00:00Z")
-        lease.reap()
+        reaper.reap()
         assert lease.claim(job.pk, worker="other").attempt == 2
         return whole(*args, **kwargs | {"progress": lambda *_, **__: None})
 

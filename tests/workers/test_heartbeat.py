@@ -8,9 +8,10 @@ import pytest
 from django.db import transaction
 
 from hub import broker
-from hub.models import Outbox
+from hub.models import Job, Outbox
 from hub.services import outbox
 from workers import heartbeat
+from workers.attempt import Attempt
 from workers.heartbeat import Heartbeat
 
 
@@ -19,7 +20,7 @@ def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     monkeypatch.setattr(heartbeat, "SECONDS_A_LOOK", 0.001)
     monkeypatch.setattr(beating, "look", lambda: len(done) > 6 and beating.closed.set())
     monkeypatch.setattr(beating, "beat", lambda: None)
-    monkeypatch.setattr(heartbeat.job_lease, "reap", lambda: done.append("reap"))
+    monkeypatch.setattr(beating, "reap", lambda: done.append("reap"))
     monkeypatch.setattr(beating, "keep_up", lambda: done.append("upkeep"))
     monkeypatch.setattr(beating, "sweep", lambda: None)
     monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=iter(range(10**6, 10**9, 3)).__next__))
@@ -29,6 +30,33 @@ def test_it_asks_for_upkeep_at_its_start_and_then_rarely(monkeypatch):
     beating.run()
     assert done.count("upkeep") < done.count("reap")
     assert done[:2] == ["reap", "upkeep"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reaper_that_hangs_costs_the_heartbeat_nothing(monkeypatch):
+    begun, go_on, rounds = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(heartbeat.reaper, "is_due", lambda: True)
+    monkeypatch.setattr(heartbeat.reaper, "run_due", lambda: rounds.append(1) or begun.set() or go_on.wait(30))
+    beating = Heartbeat(SimpleNamespace())
+    for _ in range(3):
+        beating.reap()
+        assert begun.wait(10), "it goes on while the round hangs"
+    go_on.set()
+    beating._reaper.join(30)
+    assert rounds == [1], "one round at a time"
+    beating.reap()
+    beating._reaper.join(30)
+    assert rounds == [1, 1]
+
+
+@pytest.mark.parametrize(("need", "soon"), [("gpu:7", True), ("cpu", False), ("", False)])
+def test_a_worker_tells_at_once_that_a_base_is_at_work_or_free(need, soon, worker):
+    """Jobs are left to the idle worker that has their base in memory, so it must not seem idle."""
+    worker.heartbeat._next_beat = 1e12
+    with worker.holding(Attempt(Job(pk=1, need=need, kind="svd"))):
+        assert (worker.heartbeat._next_beat == 0.0) is soon
+        worker.heartbeat._next_beat = 1e12
+    assert (worker.heartbeat._next_beat == 0.0) is soon
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from hub import broker
 from hub.models import Blob, Job, JobLog, Ref, Repository, Revision, State, Version, WorkerNode
 from hub.services.content.manifest import manifest_of
-from hub.services.jobs import lease
 from hub.services.jobs import queue as jobs
+from hub.services.jobs import reaper
 from tests.workers.conftest import NOBODY, use_redis
 from tests.workers.stage import LEASE, REDIS, Nursery, Process, clean_redis, until
 
@@ -170,7 +170,7 @@ def test_a_cancelled_job_stays_cancelled_when_its_worker_dies(stage, queue, owne
     jobs.cancel_job(actor=owner, job=job)
     worker.kill()
     time.sleep(LEASE + 1)
-    lease.reap()
+    reaper.reap()
     assert state(job) == State.CANCELLED
 
 

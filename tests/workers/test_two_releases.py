@@ -6,7 +6,7 @@ from django.test import Client
 from composition.recipes.merge.trimming import TiesRecipe
 from composition.registry import METHODS, beyond, known_versions
 from hub.models import Job, State, WorkerNode
-from hub.services.jobs import lease
+from hub.services.jobs import reaper, turns
 from hub.services.jobs.waiting import waiting_for
 from tests.hub.api_client import Api
 from tests.workers.conftest import use_redis
@@ -54,7 +54,7 @@ def test_an_older_worker_leaves_it_to_others_and_says_so(newer, worker):
     newer.refresh_from_db()
     assert (newer.state, newer.attempt, newer.lost, newer.error) == (State.QUEUED, 0, 0, None)
     assert f"Leaves job {newer.pk} to others" in worker.facts()["trouble"]
-    assert not any(worker.can_run(job) for job in lease.overlooked(worker.queues))
+    assert turns.next_job(worker.taker()) is None
 
 
 def test_an_older_worker_takes_the_job_behind_it(newer, queue, work):
@@ -67,7 +67,7 @@ def test_an_older_worker_takes_the_job_behind_it(newer, queue, work):
 def test_an_older_reaper_takes_it_back_as_any_other(newer, settings):
     """The later release's worker died with it: the reaper of an earlier one queues it again, and fails nothing."""
     Job.objects.filter(pk=newer.pk).update(state=State.RUNNING, attempt=1, lease_until="2020-01-01T00:00:00Z")
-    assert newer.pk in lease.reap()
+    assert newer.pk in reaper.reap()
     newer.refresh_from_db()
     assert (newer.state, newer.lost) == (State.QUEUED, 1)
 

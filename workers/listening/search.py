@@ -12,8 +12,7 @@ import time
 
 from django.db import connection
 
-from hub.models import Job
-from hub.services.jobs import lease
+from hub.services.jobs import turns
 from workers import devices
 from workers.runner import run
 
@@ -35,9 +34,8 @@ class Search:
         if self.worker.is_busy() or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + SECONDS_A_SEARCH
-        found = [job for job in lease.overlooked(self.worker.queues) if self.worker.can_run(job)]
-        if found:
-            self._thread = threading.Thread(target=self._run, args=(found,), name="search", daemon=True)
+        if turns.is_overlooked(self.worker.taker()):
+            self._thread = threading.Thread(target=self._run, name="search", daemon=True)
             self._thread.start()
 
     def wait(self) -> None:
@@ -45,13 +43,13 @@ class Search:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, found: list[Job]) -> None:
-        """Run the first of these that no other worker has taken."""
+    def _run(self) -> None:
+        """Run the job whose turn it is."""
         if not self.worker.turn.acquire(blocking=False):
             return
         try:
             devices.fix_threads()
-            job = next(filter(None, (self.worker.claim(one.pk) for one in found)), None)
+            job = self.worker.claim()
             if job is not None:
                 log.info("job %s was found in the database; no message of it came", job.pk)
                 run(job, self.worker)

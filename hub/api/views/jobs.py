@@ -16,7 +16,7 @@ from hub.api.view import READS, View
 from hub.errors import Invalid
 from hub.http.job_serializers import JobShape, LogShape, Sight, WholeJobShape, show, show_whole
 from hub.http.live_events import END, LiveEvents, Watch
-from hub.models import State, Visibility
+from hub.models import Priority, State, Visibility
 from hub.services.jobs import queue
 from hub.services.jobs.kinds import roles
 from hub.services.jobs.report import check_job
@@ -27,6 +27,7 @@ TAGS = ["jobs"]
 KEY = OpenApiParameter(
     "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="the same key and body: the same job"
 )
+PRIORITIES = "low, normal or high among your own jobs; administrators of the site: urgent, before everyone's"
 VERSION_NAME = "ns/name@v1 or ns/name@tag; without @ the newest"
 
 
@@ -46,11 +47,18 @@ class JobBody(Body):
     )
     keep = serializers.ListField(child=Text(max_length=40), default=list, max_length=10, help_text="context, state")
     visibility = serializers.ChoiceField(Visibility.choices, default=None, allow_null=True)
+    priority = Text(max_length=20, default=Priority.NORMAL.label, help_text=PRIORITIES)
 
     def get_fields(self) -> dict:
         """With a field for each input that has a role of its own."""
         own = {"max_length": 400, "default": None, "allow_null": True}
         return super().get_fields() | {role.name: Text(**own, help_text=role.help) for role in roles()}
+
+
+class PriorityBody(Body):
+    """Which of my own jobs comes first."""
+
+    priority = Text(max_length=20, help_text=PRIORITIES)
 
 
 class StateQuery(Body):
@@ -167,6 +175,18 @@ class Cancel(JobView):
     def post(self, request, pk):
         job = access.job(self.viewer, pk, "write")
         queue.cancel_job(actor=self.actor(), job=job)
+        return Response(self.shown(pk))
+
+
+class SetPriority(JobView):
+    """Let a job that waits come before or after its owner's others."""
+
+    little = frozenset({"POST"})
+
+    @extend_schema(operation_id="jobs_priority", tags=TAGS, request=PriorityBody, responses=WholeJobShape)
+    def post(self, request, pk):
+        job = access.job(self.viewer, pk, "write")
+        queue.set_priority(actor=self.viewer, job=job, **self.read(PriorityBody))
         return Response(self.shown(pk))
 
 

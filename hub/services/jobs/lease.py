@@ -1,11 +1,10 @@
-"""What a worker does with jobs: claim, renew, move on, report, finish; and what the reaper does with silent workers.
+"""What a worker does with jobs: claim, renew, move on, report, finish; and how the reaper takes a job back.
 
 Every write is one conditional update on (job, attempt, states). Nothing updated means that this attempt is over: the
 job was cancelled, or taken back and given to another worker. The ghost gets `LostLease` and has changed nothing.
 """
 
 import logging
-from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -13,21 +12,16 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from composition.errors import Cancelled
-from composition.registry import METHODS
-from hub import broker, queries
-from hub.models import ALLOWED, HELD, Job, JobLog, State, Version, WorkerNode, clock
+from hub.models import ALLOWED, HELD, Job, JobLog, State, Version, clock
 from hub.progress import publish_progress
 from hub.queries import quota
 from hub.services.audit import record
 from hub.services.jobs.files import let_go
 from hub.services.jobs.queue import announce, send_later
-from hub.services.jobs.scheduling import able_workers, has_room
+from hub.services.jobs.scheduling import has_room
 from hub.services.jobs.storable import storable
-from hub.services.jobs.waiting import bases_of
 
-DAYS_TO_REMEMBER_WORKERS = 1
 MAX_LOG_LINES = 5_000
-OVERLOOKED = 50
 # A job that is put off waits one lease, then two, four and so on, but no longer than this.
 LONGEST_PUT_OFF = timedelta(minutes=10)
 MOST_PUT_OFF = 100
@@ -159,44 +153,13 @@ def put_off(*, job_id: int, attempt: int, fault: str) -> None:
     announce(Job.objects.get(pk=job_id))
 
 
-def overlooked(queues: Sequence[str]) -> list[Job]:
-    """Queued jobs of these queues that no message brings: never sent, or sent half a lease ago and not taken since.
-
-    The longest waiting first, and no more than a few: for a worker that is idle.
-    """
-    patience = clock.before(timedelta(seconds=settings.JOB_LEASE_SECONDS / 2))
-    queued = _without_full(due().filter(queue__in=list(queues), kind__in=METHODS))
-    return list(queued.exclude(sent_at__gt=patience).select_related("base").order_by("pk")[:OVERLOOKED])
-
-
-def reap() -> list[int]:
-    """Take back what silent workers held, send what the broker lost, forget dead workers; ids of the jobs touched."""
-    touched = [job_id for job_id, attempt in _expired() if _take_back(job_id, attempt)]
-    touched += [job_id for job_id in _send_again() if job_id not in touched]
-    since = clock.before(timedelta(days=DAYS_TO_REMEMBER_WORKERS))
-    for node in WorkerNode.objects.filter(seen_at__lt=since):
-        broker.forget_worker(node.name)
-        node.delete()
-    return touched
-
-
 def due() -> QuerySet[Job]:
     """Queued jobs, without those that are put off until later."""
     return Job.objects.filter(Q(lease_until=None) | Q(lease_until__lte=clock.now()), state=State.QUEUED)
 
 
-def _without_full(queued: QuerySet[Job]) -> QuerySet[Job]:
-    """Without those of users who have as many running as they may."""
-    return queued.exclude(created_by__in=quota.full(queued.order_by().values_list("created_by", flat=True).distinct()))
-
-
-def _expired() -> list[tuple[int, int]]:
-    dead = Job.objects.filter(state__in=HELD, lease_until__lt=clock.now())
-    return list(dead.values_list("pk", "attempt"))
-
-
 @transaction.atomic
-def _take_back(job_id: int, attempt: int) -> bool:
+def take_back(job_id: int, attempt: int) -> bool:
     """Queue a job of a silent worker again, or fail it if that happened too often. Fenced like any worker's write."""
     silent = Job.objects.select_for_update().filter(state__in=HELD, lease_until__lt=clock.now())
     job = silent.filter(pk=job_id, attempt=attempt).first()
@@ -218,30 +181,6 @@ def _take_back(job_id: int, attempt: int) -> bool:
         return False
     log.warning("job %s: worker %s went silent in attempt %s while %s", job_id, job.worker, attempt, was)
     return True
-
-
-def _send_again() -> list[int]:
-    """Send queued jobs that no broker holds: never delivered, or lost with the worker that had just taken the id."""
-    patience = clock.before(timedelta(seconds=settings.JOB_LEASE_SECONDS / 2))
-    queued = _without_full(due().filter(kind__in=METHODS).exclude(sent_at__gt=patience))
-    queued = queued.select_related("base")
-    queued = list(queued.order_by(F("sent_at").asc(nulls_first=True), "pk")[:1000])
-    if not queued:
-        return []
-    queues = {job.queue for job in queued} | {broker.direct_queue(node.name) for node in queries.live_workers()}
-    there = broker.waiting(queues)
-    if there is None:
-        return []
-    sent = []
-    for job in queued:
-        method = METHODS[job.kind]
-        able = able_workers(method, bases_of(job), job.queue) if method.needs.base_model else None
-        if job.pk in there or (job.sent_at and able == []):
-            continue
-        with transaction.atomic():
-            send_later(job, broker.direct_queue(able[0].name) if able and job.sent_at else None)
-        sent.append(job.pk)
-    return sent
 
 
 def _write(job_id: int, attempt: int, states: tuple | list, **values: object) -> None:

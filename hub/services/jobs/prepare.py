@@ -21,6 +21,7 @@ from hub.services.jobs.kinds import kind_of
 from hub.services.jobs.kinds.base import JobKind, check_repository_kind
 from hub.services.jobs.output import check_output, check_visibility, place_of
 from hub.services.jobs.request import JobRequest
+from hub.services.jobs.scheduling import priority_of
 
 
 def prepare(actor: User | Viewer, request: JobRequest) -> Draft:
@@ -55,6 +56,8 @@ class _Steps:
         parsed = self.step(self.parse)
         completed = self.step(self.complete)
         self.step(self.check_keep)
+        if self.draft.request.held is None:
+            self.step(lambda: priority_of(self.draft.viewer, self.draft.request.priority))
         readable = self.step(lambda: check_visibility(self.draft.request.visibility))
         runs = completed and self.step(self.check_base)
         whole = parsed and runs and self.step(self.add_data) and self.step(self.check_sight)

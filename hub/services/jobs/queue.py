@@ -7,10 +7,10 @@ the id after the commit; if it can't be reached the job stays queued and the rea
 from django.db import IntegrityError, transaction
 
 from composition.errors import CompositionError
-from hub import broker, disk
+from hub import access, broker, disk
 from hub.access import Viewer
 from hub.errors import Conflict, HubError
-from hub.models import DATASET, FINAL, Job, JobInput, State, User, Visibility, clock
+from hub.models import DATASET, FINAL, Job, JobInput, Priority, State, User, Visibility, clock
 from hub.progress import publish_progress
 from hub.services import quotas
 from hub.services.audit import record
@@ -22,7 +22,8 @@ from hub.services.jobs.output import resulting_visibility
 from hub.services.jobs.prepare import examine
 from hub.services.jobs.recheck import recheck
 from hub.services.jobs.request import JobRequest
-from hub.services.jobs.scheduling import queue_of
+from hub.services.jobs.scheduling import Need, priority_of, queue_for
+from hub.services.jobs.waiting import settle
 from hub.services.known_bases import hold as hold_base
 
 CANCELLABLE = (State.QUEUED, State.LOADING, State.RUNNING)
@@ -48,10 +49,13 @@ def _queue(actor: User | Viewer, request: JobRequest, idempotency_key: str | Non
     quotas.require("queued_jobs", draft.actor)
     request, kind, limit = draft.request, kind_of(request.kind), draft.viewer.limit
     namespace, name = draft.place or (None, "")
+    need = Need.of(draft.method, kind.bases(draft.method, request.adapters, draft.base))
     job = Job(
         kind=request.kind,
         recipe=draft.recipe.to_dict(),
-        queue=queue_of(draft.method),
+        queue=queue_for(need),
+        need=str(need),
+        priority=priority_of(draft.viewer, request.priority),
         base=draft.base and hold_base(draft.base),
         output_namespace=namespace,
         output_name=name,
@@ -104,6 +108,25 @@ def cancel_job(*, actor: User, job: Job) -> Job:
 
 
 @transaction.atomic
+def set_priority(*, actor: User | Viewer, job: Job, priority: str) -> Job:
+    """Let a job that waits come before or after its owner's others. Conflict once it has begun or is over.
+
+    Invalid `job.priority` for a word that is none, or that the actor may not give; nor may they take it from a job that
+    an administrator of the site made urgent.
+    """
+    viewer = access.acting(actor)
+    asked = priority_of(viewer, priority)
+    if job.priority == Priority.URGENT:
+        priority_of(viewer, Priority.URGENT.label)
+    if not Job.objects.filter(pk=job.pk, state=State.QUEUED).update(priority=asked):
+        job.refresh_from_db()
+        raise Conflict(f"Job {job.pk} is {job.state}; only a job that waits has a priority.")
+    job.refresh_from_db()
+    record(viewer.user, "job.priority", job, priority=priority)
+    return job
+
+
+@transaction.atomic
 def retry_job(*, actor: User, job: Job) -> Job:
     """Queue a failed or cancelled job again, as it was.
 
@@ -112,6 +135,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
     """
     again = Job.objects.filter(pk=job.pk, state__in=NO_RESULT).update(
         state=State.QUEUED,
+        need="",
         cancel_requested=False,
         lost=0,
         progress=0.0,
@@ -131,6 +155,7 @@ def retry_job(*, actor: User, job: Job) -> Job:
     require_files(job)
     _recheck_for(actor, job)
     quotas.require("queued_jobs", job.created_by)
+    settle([job])
     record(actor, "job.retry", job)
     announce(job)
     send_later(job)
@@ -152,11 +177,13 @@ def _recheck_for(actor: User, job: Job) -> None:
 
 
 def send_later(job: Job, queue: str | None = None) -> None:
-    """Send the id once this transaction has committed, and note that the broker has it."""
+    """Send the id once this transaction has committed, and note that the broker has it, and where."""
 
     def deliver() -> None:
-        if broker.send(job.pk, queue or job.queue):
-            Job.objects.filter(pk=job.pk, state=State.QUEUED).update(sent_at=clock.now())
+        name = queue or (queue_for(Need.read(job.need)) if job.need else job.queue)
+        if broker.send(job.pk, name):
+            where = {} if queue else {"queue": name}
+            Job.objects.filter(pk=job.pk, state=State.QUEUED).update(sent_at=clock.now(), **where)
 
     transaction.on_commit(deliver)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from hub import access
 from hub.access import Viewer
 from hub.errors import Invalid, NotFound
-from hub.models import ADAPTER, DATASET, BaseModel, Job, Kind, Version
+from hub.models import ADAPTER, DATASET, BaseModel, Job, Kind, Priority, Version
 from hub.names import DATASETS
 from hub.services.jobs.files import Given, held
 
@@ -20,7 +20,8 @@ class JobRequest:
     """`inputs` is role → versions in their order; `output` is (namespace, name).
 
     `files` is role → text, {"companion": name} or what else the kind reads; `keep` are kinds of companions to keep
-    beside the result. `held` are the files of a stored job, which are fixed by digest and not looked for again.
+    beside the result; `priority` is a word of `Priority`. `held` are the files of a stored job, which are fixed by
+    digest and not looked for again.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class JobRequest:
     visibility: str | None = None
     files: Mapping[str, object] = field(default_factory=dict)
     keep: tuple[str, ...] = ()
+    priority: str = Priority.NORMAL.label
     held: tuple[Given, ...] | None = None
 
     @property
@@ -70,6 +72,7 @@ class JobRequest:
             output=(job.output_namespace.name, job.output_name) if job.output_namespace else None,
             visibility=job.output_visibility if job.output_namespace else None,
             keep=tuple(job.keep),
+            priority=Priority(job.priority).label,
             held=tuple(held(job)),
         )
 
@@ -86,6 +89,7 @@ class JobRequest:
             "files": {role: _outline(value) for role, value in self.files.items()},
             "keep": list(self.keep),
             "visibility": self.visibility,
+            "priority": self.priority if self.priority != Priority.NORMAL.label else None,
         }
         return {name: value for name, value in body.items() if value or name in ("kind", "recipe")}
 

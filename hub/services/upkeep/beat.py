@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from hub.services import outbox
-from hub.services.jobs import lease as job_lease
+from hub.services.jobs import reaper
 from hub.services.upkeep import runner
 from hub.services.upkeep.leases import BEAT, Lease, lease
 
@@ -61,7 +61,7 @@ class Duty:
 def duties(go_on: Callable[[], bool]) -> list[Duty]:
     """What the holder of the lease does, and how often."""
     return [
-        Duty("reaper", settings.JOB_LEASE_SECONDS / 2, job_lease.reap),
+        Duty("reaper", settings.JOB_LEASE_SECONDS / 6, lambda: reaper.is_due() and reaper.run_due()),
         Duty("outbox", SECONDS_A_SWEEP, lambda: outbox.is_due() and outbox.drain(seconds=SECONDS_OF_A_SWEEP)),
         Duty("upkeep", SECONDS_AN_UPKEEP, lambda: runner.is_due() and runner.run_due(go_on)),
     ]

@@ -11,7 +11,7 @@ from hub import access, queries
 from hub.errors import HubError, Invalid
 from hub.http.job_serializers import HIDDEN, Sight, show
 from hub.http.worker_serializers import show_workers
-from hub.models import State
+from hub.models import Priority, State
 from hub.services.jobs import queue as services
 from hub.web import basket
 from hub.web.forms import any_kind, try_out
@@ -56,6 +56,7 @@ def job(request: HttpRequest, pk: int) -> HttpResponse:
         **job_page.more(viewer, found),
         "final": found.is_final,
         "cancellable": found.state in services.CANCELLABLE,
+        "priorities": [one.label for one in Priority if one != Priority.URGENT],
         "retryable": found.state in (State.FAILED, State.CANCELLED),
         "steps": [State.QUEUED, State.LOADING, State.RUNNING, State.SAVING, State.DONE],
         "log": [{"pk": line.pk, "at": line.at, "text": sight.tell(found, line.text)} for line in lines],
@@ -81,6 +82,18 @@ def act(request: HttpRequest, pk: int, action: str) -> HttpResponse:
     except (HubError, CompositionError) as error:
         messages.error(request, error.message)
     return redirect(try_out.address(show(viewer, [found])[0]) or reverse("job", args=[pk]))
+
+
+@require_POST
+def set_priority(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let a job that waits come before or after its owner's others."""
+    viewer = access.viewer_of(request)
+    found = access.job(viewer, pk, "write")
+    try:
+        services.set_priority(actor=viewer, job=found, priority=request.POST.get("priority", ""))
+    except HubError as error:
+        messages.error(request, error.message)
+    return redirect("job", pk)
 
 
 @require_safe

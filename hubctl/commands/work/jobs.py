@@ -3,6 +3,7 @@
 import click
 
 from hubctl.options.common import follow, need_token, with_hub
+from hubctl.options.job_options import PRIORITIES
 from hubctl.output import describe, emit, table
 from hubctl.watching import FINAL_STATES
 
@@ -45,7 +46,8 @@ def show(hub, job_id, as_json) -> None:
     job, log = hub.job(job_id), hub.job_log(job_id)
     if as_json:
         return emit({**job, "log": log}, True)
-    names = ("id", "kind", "state", "attempt", "inputs", "datasets", "base", "output", "result", "waiting_for")
+    names = ("id", "kind", "state", "attempt", "inputs", "datasets", "base", "output", "result")
+    names += ("priority", "waiting_for")
     shown = [(name, ", ".join(job[name]) if isinstance(job[name], list) else job[name]) for name in names]
     print(describe([*shown, ("error", (job.get("error") or {}).get("message"))]))
     for line in log:
@@ -70,6 +72,16 @@ def cancel(hub, job_id, as_json) -> None:
     need_token(hub)
     job = hub.cancel_job(job_id)
     emit(job, as_json, f"job {job_id} {job['state'] if job['state'] in FINAL_STATES else 'is stopping'}")
+
+
+@jobs_command.command("priority")
+@click.argument("job_id", type=int)
+@click.argument("priority", type=click.Choice(PRIORITIES))
+@with_hub
+def priority(hub, job_id, priority, as_json) -> None:
+    """Let a waiting job come before or after your others."""
+    need_token(hub)
+    emit(hub.set_priority(job_id, priority), as_json, f"job {job_id} has priority {priority}")
 
 
 @jobs_command.command("retry")

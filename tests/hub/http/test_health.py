@@ -3,14 +3,16 @@
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from hub.models import State, WorkerNode
+from hub.models import Job, State, WorkerNode
 from hub.queries import figures, health
 from hub.services.tokens import create_token
 from tests.hub import factories
@@ -146,6 +148,34 @@ def test_the_figures_are_those_of_the_rows(prometheus, people, base):
     assert found["hub_workers",] == 1
     assert found["hub_worker_memory_bytes", "process", "w"] == 7
     assert found["hub_disk_free_bytes",] > 0
+
+
+def test_what_waits_is_told_by_what_it_needs(prometheus, people, base):
+    """For an autoscaler: it adds workers for what they could take now, and not for what is put off."""
+    now = timezone.now()
+    rows = {
+        ("cpu", "queued", None): 3,
+        (f"gpu:{base.pk}", "queued", None): 2,
+        ("gpu:none", "queued", now - timedelta(seconds=5)): 1,
+        ("cpu", "queued", now + timedelta(hours=1)): 4,
+        ("gpu", "running", now + timedelta(seconds=30)): 1,
+        ("cpu", "done", None): 5,
+    }
+    for (need, state, until), count in rows.items():
+        for _ in range(count):
+            Job.objects.create(kind="svd", need=need, state=state, lease_until=until, created_by=people.owner)
+    Job.objects.filter(need="cpu", lease_until=None).update(created_at=now - timedelta(minutes=10))
+    about = {"device": "x", "started_at": now, "seen_at": now}
+    busy = Job.objects.get(state="running")
+    WorkerNode.objects.create(name="both", queues=["cpu", "gpu"], current_job=busy, **about)
+    WorkerNode.objects.create(name="cpu", queues=["cpu"], **about)
+    found = read(prometheus.get("/metrics"))
+    assert [found["hub_jobs_waiting", need] for need in ("cpu", "gpu")] == [3, 3]
+    assert 600 <= found["hub_jobs_waiting_seconds", "cpu"] < 700 and found["hub_jobs_waiting_seconds", "gpu"] < 60
+    assert [found["hub_jobs_running", need] for need in ("cpu", "gpu")] == [0, 1]
+    assert [found["hub_jobs_put_off", need] for need in ("cpu", "gpu")] == [4, 0]
+    workers = {key[1:]: value for key, value in found.items() if key[0] == "hub_workers_by_need"}
+    assert workers == {("busy", "cpu"): 1, ("cpu", "idle"): 1, ("busy", "gpu"): 1, ("gpu", "idle"): 0}
 
 
 def test_requests_count_under_their_route(prometheus, client):

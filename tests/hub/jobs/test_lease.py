@@ -10,7 +10,7 @@ from hub import broker
 from hub.models import ALLOWED, FINAL, Job, JobLog, Repository, Revision, State, Version, WorkerNode
 from hub.services import worker_nodes
 from hub.services.jobs import lease as job_lease
-from hub.services.jobs import turns
+from hub.services.jobs import reaper, turns
 from hub.services.jobs.lease import LostLease
 from hub.services.jobs.results import keep_shapes, publish_result
 from tests.hub import asking, factories
@@ -25,7 +25,9 @@ def sent(monkeypatch):
     """What went to the broker, which then still holds it."""
     messages = []
     monkeypatch.setattr(broker, "send", lambda job, queue: messages.append((job, queue)) or True)
-    monkeypatch.setattr(broker, "waiting", lambda queues: {job for job, queue in messages if queue in queues})
+    monkeypatch.setattr(
+        broker, "depths", lambda queues: {one: sum(one == queue for _, queue in messages) for one in queues}
+    )
     return messages
 
 
@@ -170,7 +172,7 @@ def test_a_ghost_can_t_write_shapes(owner):
 def test_the_reaper_takes_back_what_a_silent_worker_held(job, sent, state, django_capture_on_commit_callbacks):
     fence = put(job, state, lease=-1)
     with django_capture_on_commit_callbacks(execute=True):
-        assert job_lease.reap() == [job.pk]
+        assert reaper.reap() == [job.pk]
     after = row(job)
     assert (after["state"], after["lost"], after["attempt"]) == (State.QUEUED, 1, 1)
     assert sent == [(job.pk, "cpu")]
@@ -182,13 +184,13 @@ def test_the_reaper_takes_back_what_a_silent_worker_held(job, sent, state, djang
 @pytest.mark.parametrize("state", [State.LOADING, State.RUNNING, State.SAVING])
 def test_the_reaper_leaves_what_is_alive(job, sent, state):
     put(job, state, lease=5)
-    assert job_lease.reap() == []
+    assert reaper.reap() == []
     assert row(job)["state"] == state
 
 
 def test_a_job_that_kills_its_workers_fails_in_the_end_and_says_why(job, sent):
     put(job, State.RUNNING, attempt=3, lease=-1, lost=2)
-    job_lease.reap()
+    reaper.reap()
     after = row(job)
     assert (after["state"], after["error"]["code"]) == (State.FAILED, "worker.lost")
     assert "3 times" in after["error"]["message"]
@@ -211,11 +213,11 @@ def test_what_is_being_saved_is_not_released(job, sent):
 def test_a_job_that_was_never_delivered_is_sent_by_the_reaper(job, sent, django_capture_on_commit_callbacks):
     assert row(job)["sent_at"] is None
     with django_capture_on_commit_callbacks(execute=True):
-        assert job_lease.reap() == [job.pk]
+        assert reaper.reap() == [job.pk]
     assert sent == [(job.pk, "cpu")]
     assert row(job)["sent_at"]
     with django_capture_on_commit_callbacks(execute=True):
-        assert job_lease.reap() == []
+        assert reaper.reap() == []
 
 
 def test_an_id_that_was_lost_with_its_worker_is_sent_again_but_not_one_that_waits(
@@ -225,18 +227,18 @@ def test_an_id_that_was_lost_with_its_worker_is_sent_again_but_not_one_that_wait
     Job.objects.update(sent_at=long_ago)
     sent.append((job.pk, "cpu"))
     with django_capture_on_commit_callbacks(execute=True):
-        assert job_lease.reap() == []
+        assert reaper.reap() == []
     sent.clear()
     with django_capture_on_commit_callbacks(execute=True):
-        assert job_lease.reap() == [job.pk]
+        assert reaper.reap() == [job.pk]
     assert sent == [(job.pk, "cpu")]
 
 
 def test_with_the_broker_away_the_reaper_waits(job, monkeypatch, django_capture_on_commit_callbacks):
-    monkeypatch.setattr(broker, "waiting", lambda queues: None)
+    monkeypatch.setattr(broker, "depths", lambda queues: None)
     monkeypatch.setattr(broker, "send", lambda *_: pytest.fail("sent"))
     with django_capture_on_commit_callbacks(execute=True):
-        assert job_lease.reap() == []
+        assert reaper.reap() == []
     assert row(job)["state"] == State.QUEUED
 
 
@@ -245,14 +247,14 @@ def test_a_job_is_passed_on_to_a_worker_that_holds_its_base(
 ):
     rows = factories.publish(owner, dataset, factories.dataset_files()).version
     job = asking.queue_job(actor=owner, kind="evaluate", recipe={}, datasets=[rows], base=base)
-    now = timezone.now()
+    now, without = timezone.now(), turns.Taker(worker="without", queues=["cpu"], holds=lambda bases: set())
     worker_nodes.report_worker(name="without", queues=["cpu"], bases=[], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):
-        turns.take(worker="without", queues=["cpu"], can_run=lambda job: False, hint=job.pk)
+        turns.take(without, hint=job.pk)
     assert sent == []
     worker_nodes.report_worker(name="with", queues=["cpu"], bases=[base.pk], started_at=now, **NODE)
     with django_capture_on_commit_callbacks(execute=True):
-        turns.take(worker="without", queues=["cpu"], can_run=lambda job: False, hint=job.pk)
+        turns.take(without, hint=job.pk)
     assert sent == [(job.pk, "worker.with")]
     assert row(job)["state"] == State.QUEUED
 
@@ -263,6 +265,6 @@ def test_workers_of_yesterday_are_forgotten(sent, monkeypatch, db):
     for name in ("old", "new"):
         worker_nodes.report_worker(name=name, queues=["cpu"], bases=[], started_at=timezone.now(), **NODE)
     WorkerNode.objects.filter(name="old").update(seen_at=timezone.now() - timedelta(days=2))
-    job_lease.reap()
+    reaper.reap()
     assert gone == ["old"]
     assert list(WorkerNode.objects.values_list("name", flat=True)) == ["new"]

@@ -9,16 +9,18 @@ from django.utils import timezone
 from hub import broker
 from hub.models import ADAPTER, Job, JobInput, State
 from hub.services import quotas
-from hub.services.jobs import lease, queue, turns
+from hub.services.jobs import lease, queue, reaper, turns
+from hub.services.jobs.scheduling import Need
+from hub.services.jobs.waiting import settle
 from hub.services.worker_nodes import report_worker
 from tests.hub import factories
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
 
 
-def anything(job: Job) -> bool:
-    """A worker that can run it."""
-    return True
+def everything(bases: set[int]) -> set[int]:
+    """A worker that holds all bases."""
+    return bases
 
 
 class Line:
@@ -27,7 +29,7 @@ class Line:
     def __init__(self, monkeypatch) -> None:
         self.queues = defaultdict(list)
         monkeypatch.setattr(broker, "send", self.send)
-        monkeypatch.setattr(broker, "waiting", lambda names: {job for name in names for job in self.queues[name]})
+        monkeypatch.setattr(broker, "depths", lambda names: {name: len(self.queues[name]) for name in names})
 
     def send(self, job: int, name: str) -> bool:
         self.queues[name].append(job)
@@ -52,9 +54,9 @@ def commits(django_capture_on_commit_callbacks):
     return lambda: django_capture_on_commit_callbacks(execute=True)
 
 
-def ask(line: Line, user, kind: str = "svd", name: str = "cpu") -> Job:
+def ask(line: Line, user, kind: str = "svd", name: str = "cpu", **values) -> Job:
     """A queued job with its message."""
-    job = Job.objects.create(kind=kind, queue=name, created_by=user)
+    job = Job.objects.create(kind=kind, queue=name, created_by=user, **values)
     line.send(job.pk, name)
     return job
 
@@ -65,13 +67,13 @@ def end(job: Job) -> None:
     lease.finish(job_id=job.pk, attempt=job.attempt)
 
 
-def work(line: Line, commits, *, worker="w", queues=("cpu",), can_run=anything) -> Job | None:
+def work(line: Line, commits, *, worker="w", queues=("cpu",), holds=everything) -> Job | None:
     """Take the next message, as a worker does, and the job that comes of it."""
     for name in (broker.direct_queue(worker), *queues):
         if line.queues[name]:
             hint = line.queues[name].pop(0)
             with commits():
-                return turns.take(worker=worker, queues=queues, can_run=can_run, hint=hint)
+                return turns.take(turns.Taker(worker=worker, queues=queues, holds=holds), hint=hint)
     return None
 
 
@@ -119,10 +121,10 @@ def test_with_several_workers_the_one_with_the_fewest_running_is_next(line, user
     assert [job.created_by.username for job in running] == ["ada", "bob", "ada"]
 
 
-def test_a_try_out_comes_before_its_owners_other_jobs_only(line, users, commits):
+def test_a_try_out_comes_before_its_owners_other_jobs_only(line, users, commits, base):
     ask(line, users["ada"])
     ask(line, users["bob"])
-    ask(line, users["bob"], "try")
+    ask(line, users["bob"], "try", base=base)
     kinds = []
     while (job := work(line, commits)) is not None:
         kinds.append((job.created_by.username, job.kind))
@@ -147,12 +149,9 @@ def test_nothing_is_lost_whoever_reads_which_message(line, users, commits, base,
         facts = {"queues": list(queues), "bases": [one.pk for one in held], "started_at": timezone.now()}
         report_worker(name=name, device="cpu", loaded=[], environment={}, current_job=None, **facts)
 
-    def holds(held):
-        def can_run(job):
-            needed = turns.bases_of(job)
-            return not turns.METHODS[job.kind].needs.base_model or bool(needed and set(needed) <= held)
-
-        return can_run
+    def may(need, queues, held):
+        """A GPU is better for what reads a base, and one worker with a GPU holds both."""
+        return need.device in queues and need.held_by({one.pk for one in held})
 
     running = []
     for _ in range(14):
@@ -162,17 +161,18 @@ def test_nothing_is_lost_whoever_reads_which_message(line, users, commits, base,
             one = chance.choice([base, other])
             Job.objects.filter(pk=job.pk).update(base=one)
             JobInput.objects.create(job=job, version=version[one], role=ADAPTER, position=0, digest="x")
-    runnable = sum(
-        any(job.queue in queues and holds(held)(job) for queues, held in workers.values()) for job in Job.objects.all()
-    )
+    settle(Job.objects.all())
+    needs = [Need.read(text) for text in Job.objects.values_list("need", flat=True)]
+    runnable = sum(any(may(need, *one) for one in workers.values()) for need in needs)
     for _ in range(400):
         name = chance.choice(list(workers))
         queues, held = workers[name]
         if running and chance.random() < 0.5:
             with commits():
                 end(running.pop(chance.randrange(len(running))))
-        if job := work(line, commits, worker=name, queues=queues, can_run=holds(held)):
-            assert job.queue in queues
+        ids = {one.pk for one in held}
+        if job := work(line, commits, worker=name, queues=queues, holds=ids.intersection):
+            assert may(Need.read(job.need), queues, held)
             running.append(job)
     ended = Job.objects.exclude(state=State.QUEUED).count()
     assert ended == runnable, Job.objects.filter(state=State.QUEUED).values_list("kind", "queue", "base")
@@ -201,10 +201,10 @@ class TestTheCap:
             work(line, commits)
         line.queues.clear()
         with commits():
-            assert lease.reap() == []
+            assert reaper.reap() == []
         lease.fail(job_id=jobs[0].pk, attempt=1, error={"message": "no"})
         with commits():
-            assert lease.reap() == [jobs[2].pk]
+            assert reaper.reap() == [jobs[2].pk]
 
     def test_an_administrator_may_set_another(self, line, users, commits):
         users["bob"].is_staff = True
@@ -218,9 +218,9 @@ class TestTheCap:
 
 def test_a_turn_costs_the_same_however_many_wait(line, users, commits, django_assert_max_num_queries):
     for user in users.values():
-        Job.objects.bulk_create(Job(kind="svd", queue="cpu", created_by=user) for _ in range(300))
+        Job.objects.bulk_create(Job(kind="svd", need="cpu", created_by=user) for _ in range(300))
     with django_assert_max_num_queries(8):
-        assert turns.next_job(queues=["cpu"], can_run=anything)
+        assert turns.next_job(turns.Taker(worker="w", queues=["cpu"], holds=everything))
 
 
 def test_a_cancelled_job_starts_nothing_but_the_next(line, users, commits):

@@ -11,7 +11,7 @@ from django.utils import timezone
 from hub.models import Job, Outbox, State, WorkerNode, clock
 from hub.queries import live_workers
 from hub.services import outbox
-from hub.services.jobs import lease
+from hub.services.jobs import lease, reaper
 from hub.services.upkeep import leases
 from hub.services.worker_nodes import report_worker
 from tests.hub import factories
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Here leases are taken and ended: nothing may ask this process's clock.
 COUNTED = (
     "hub/services/jobs/lease.py",
+    "hub/services/jobs/reaper.py",
     "hub/services/jobs/turns.py",
     "hub/services/outbox.py",
     "hub/services/worker_nodes.py",
@@ -55,7 +56,7 @@ def job(db) -> Job:
 
 def test_it_does_not_reap_the_living(job, wrong):
     wrong()
-    assert lease.reap() == []
+    assert reaper.reap() == []
     assert lease.is_held(job_id=job.pk, attempt=1)
 
 

@@ -31,12 +31,13 @@ class AnyJobShape(serializers.ModelSerializer):
     output = serializers.SerializerMethodField(help_text="ns/name, also before it is made")
     base = serializers.CharField(source="base.__str__", default=None, allow_null=True)
     error = serializers.SerializerMethodField(help_text="the code alone; the sentence is for the job's owner")
+    priority = serializers.CharField(source="get_priority_display")
     stuck = serializers.SerializerMethodField(help_text="its worker has gone silent")
 
     class Meta:
         model = Job
         fields = ("id", "kind", "state", "queue", "user", "output", "base", "progress", "attempt", "worker", "error")
-        fields += ("stuck", "created_at", "started_at", "finished_at")
+        fields += ("stuck", "priority", "created_at", "started_at", "finished_at")
 
     def get_output(self, job) -> str | None:
         return job.output_path or None
@@ -81,6 +82,22 @@ class CancelJob(AdminView):
     def post(self, request, pk):
         job = queries.any_job(self.viewer, pk)
         administration.cancel_any_job(actor=self.actor(), job=job, **self.read(ReasonBody))
+        return Response(AnyJobShape(queries.any_job(self.viewer, pk)).data)
+
+
+class PriorityBody(ReasonBody):
+    """Which jobs come first."""
+
+    priority = Text(max_length=20, help_text="low, normal, high, or urgent: before everyone's")
+
+
+class SetPriority(AdminView):
+    """Give anybody's job a priority."""
+
+    @extend_schema(operation_id="admin_jobs_priority", tags=TAGS, request=PriorityBody, responses=AnyJobShape)
+    def post(self, request, pk):
+        job = queries.any_job(self.viewer, pk)
+        administration.set_any_priority(actor=self.actor(), job=job, **self.read(PriorityBody))
         return Response(AnyJobShape(queries.any_job(self.viewer, pk)).data)
 
 

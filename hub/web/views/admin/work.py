@@ -7,7 +7,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub import access
 from hub.errors import HubError
-from hub.models import State
+from hub.models import Priority, State
 from hub.queries import administration as queries
 from hub.services import administration
 from hub.services.jobs.queue import CANCELLABLE
@@ -23,6 +23,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
     rows, following = page(request, queries.all_jobs(access.viewer_of(request), **filters), ("-id",))
     shown = [{"job": job, "stuck": queries.is_stuck(job), "cancellable": job.state in CANCELLABLE} for job in rows]
     context = {"jobs": shown, "next": following, "filters": filters, "states": State.values, "section": "jobs"}
+    context |= {"waits": State.QUEUED, "priorities": Priority.labels}
     return render(request, "admin/jobs.html", context)
 
 
@@ -34,6 +35,18 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         administration.cancel_any_job(actor=viewer.user, job=job, reason=request.POST.get("reason", ""))
         messages.success(request, f"Job {pk} is cancelled.")
+    except HubError as error:
+        messages.error(request, error.message)
+    return redirect("admin_jobs")
+
+
+@require_POST
+def set_priority(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give anybody's waiting job a priority."""
+    viewer, asked = access.viewer_of(request), {name: request.POST.get(name, "") for name in ("priority", "reason")}
+    try:
+        administration.set_any_priority(actor=viewer.user, job=queries.any_job(viewer, pk), **asked)
+        messages.success(request, f"Job {pk} is {asked['priority']} now.")
     except HubError as error:
         messages.error(request, error.message)
     return redirect("admin_jobs")
