@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0019_hub_protocol'),
+        ('hub', '0021_scheduling'),
     ]
 
     operations = [

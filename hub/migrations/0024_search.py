@@ -95,7 +95,7 @@ def ask_to_catch_up(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hub', '0019_hub_protocol'),
+        ('hub', '0023_upload_parts'),
     ]
 
     operations = [
