@@ -141,8 +141,6 @@ WRONG = {
     "DATABASE_URL": ("mysql://hub@db/hub", "use postgres://"),
     "REDIS_URL": ("http://redis:6379", "use redis://"),
     "STORAGE_URL": ("ftp://store", "use file:///folder or s3://"),
-    "HUB_JOB_LEASE_SECONDS": ("soon", "use a whole number"),
-    "HUB_WEB_THREADS": ("0", "use a number above 0"),
 }
 
 
