@@ -136,7 +136,7 @@ class Transport:
         try:
             response = self.client.send(request, stream=True)
         except httpx.TransportError as error:
-            raise Away(f"{where} can't be reached: {error or repr(error)}.", code="store.away") from None
+            raise Away(f"{where} can't be reached: {str(error) or repr(error)}.", code="store.away") from None
         with contextlib.closing(response):
             if response.status_code >= 400 or response.has_redirect_location:
                 message = f"{where} answered {response.status_code} for an address that the hub had signed."
