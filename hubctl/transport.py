@@ -117,16 +117,30 @@ class Transport:
         """
         with self.client.stream("GET", self.address(path), headers=headers, **options) as response:
             if response.status_code == 302:
-                away = self.client.build_request("GET", response.headers["location"], headers=headers)
-                away.headers.pop("Authorization", None)
-                with contextlib.closing(self.client.send(away, stream=True)) as stored:
-                    if stored.status_code >= 400 or stored.has_redirect_location:
-                        raise _not_from_store(stored)
+                with self._from_store(response.headers["location"], headers) as stored:
                     yield stored
                 return
             if response.status_code >= 400 or response.has_redirect_location:
                 response.read()
                 self.parsed(response)
+            yield response
+
+    @contextmanager
+    def _from_store(self, address: str, headers: dict[str, str]) -> Iterator["httpx.Response"]:
+        """The answer of the hub's store. Away where it gives none, or refuses: the next address is signed anew."""
+        import httpx
+
+        request = self.client.build_request("GET", address, headers=headers)
+        request.headers.pop("Authorization", None)
+        where = f"the hub's store at {request.url.scheme}://{request.url.netloc.decode()}"
+        try:
+            response = self.client.send(request, stream=True)
+        except httpx.TransportError as error:
+            raise Away(f"{where} can't be reached: {str(error) or repr(error)}.", code="store.away") from None
+        with contextlib.closing(response):
+            if response.status_code >= 400 or response.has_redirect_location:
+                message = f"{where} answered {response.status_code} for an address that the hub had signed."
+                raise Away(message, code="store.refused", status=response.status_code)
             yield response
 
     def unreachable(self, error: Exception) -> Unreachable:
@@ -140,13 +154,6 @@ class Transport:
 def says_later(response: "httpx.Response") -> bool:
     """True for a hub that knows what is away, and asks to come back."""
     return response.status_code == 503 and "retry-after" in response.headers
-
-
-def _not_from_store(response: "httpx.Response") -> HubctlError:
-    """The error for a store that refuses an address of the hub's. One that is too old is signed anew the next time."""
-    where = f"{response.url.scheme}://{response.url.netloc.decode()}"
-    message = f"the hub's store at {where} answered {response.status_code} for an address that the hub had signed."
-    return Away(message, code="store.refused", status=response.status_code)
 
 
 class Waiting:

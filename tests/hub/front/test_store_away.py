@@ -19,6 +19,7 @@ from tests.hub.front.wire import Connection, ask, granian, served
 from tests.object_store import KEYS
 
 LARGE = os.urandom(40 << 20)
+pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="the server is given the database's file")
 FILE = "/api/v1/repositories/owner/sentiment/files/main/rows.bin"
 
 
