@@ -135,7 +135,7 @@ def test_the_error_of_a_share_told_of_some_modules_covers_the_others(monkeypatch
         assert found.modules == 9
         missed += abs(found.share[0][1] - differing(one, other)) > found.error[0][1]
     assert missed / 40 <= 0.15
-    for freedom in (3, 8, 40):
+    for freedom in (4, 8, 40):
         assert signs.student(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=0.02)
 
 

@@ -82,12 +82,14 @@ class CalibratedMerge(Merge):
 
     def notes(self, draft: Draft, visibility: str) -> list[str]:
         told = super().notes(draft, visibility)
-        if not draft.problems and self._by_seeds(draft):
+        if draft.problems:
+            return told
+        if self._by_seeds(draft):
             counts = zip(draft.request.adapters, counts_of(draft), strict=True)
             rows = ", ".join(f"{count} of {version}" for version, count in counts)
             told = [*told, f"It reads the seed examples kept beside the adapters: {rows}."]
         facts = self.facts(draft.request)
-        if draft.problems or (passes := _passes(facts)) < 2:
+        if (passes := _passes(facts)) < 2:
             return told
         size = 2 * _squares(facts)
         return [
