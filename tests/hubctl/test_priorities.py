@@ -14,7 +14,9 @@ def pair(ada, base):
 
 
 def test_it_is_given_with_a_job_and_changed_while_it_waits(hubctl, signed_in, pair):
-    begun = hubctl("merge", "ada/one", "ada/two", "--to", "ada/both", "--priority", "high", "--no-wait", "--json")
+    begun = hubctl(
+        "merge", "lego", "ada/one", "ada/two", "--to", "ada/both", "--priority", "high", "--no-wait", "--json"
+    )
     assert (begun.code, begun.json["priority"]) == (0, "high")
     plain = hubctl("run", "svd", "ada/one", "ada/two", "--to", "ada/other", "--json")
     assert plain.json["priority"] == "normal"
@@ -25,7 +27,7 @@ def test_it_is_given_with_a_job_and_changed_while_it_waits(hubctl, signed_in, pa
 
 
 def test_an_urgent_one_is_for_administrators(hubctl, signed_in, pair):
-    refused = hubctl("merge", "ada/one", "ada/two", "--to", "ada/both", "--priority", "urgent", "--no-wait")
+    refused = hubctl("merge", "lego", "ada/one", "ada/two", "--to", "ada/both", "--priority", "urgent", "--no-wait")
     assert refused.code and "Only administrators" in refused.err and not Job.objects.exists()
-    checked = hubctl("merge", "ada/one", "ada/two", "--to", "ada/both", "--priority", "urgent", "--check")
+    checked = hubctl("merge", "lego", "ada/one", "ada/two", "--to", "ada/both", "--priority", "urgent", "--check")
     assert checked.code == 1 and "Only administrators" in checked.out

@@ -42,7 +42,7 @@ def test_a_job_begins_with_the_priority_that_was_asked_for(people, body, word):
 def test_the_dry_run_and_the_start_refuse_the_same(people, body, word):
     checked = Api(people.owner).post("/jobs/check", body | {"priority": word}).json()
     started = Api(people.owner).post("/jobs", body | {"priority": word})
-    assert started.status_code == 400 and not Job.objects.exists()
+    assert started.status_code == 422 and not Job.objects.exists()
     if word:
         assert [problem["code"] for problem in checked["problems"]] == ["job.priority"]
         assert (started.json()["code"], started.json()["field"]) == ("job.priority", "priority")

@@ -44,8 +44,9 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 def set_priority(request: HttpRequest, pk: int) -> HttpResponse:
     """Give anybody's waiting job a priority."""
     viewer, asked = access.viewer_of(request), {name: request.POST.get(name, "") for name in ("priority", "reason")}
+    job = queries.any_job(viewer, pk)
     try:
-        administration.set_any_priority(actor=viewer.user, job=queries.any_job(viewer, pk), **asked)
+        administration.set_any_priority(actor=viewer.user, job=job, **asked)
         messages.success(request, f"Job {pk} is {asked['priority']} now.")
     except HubError as error:
         messages.error(request, error.message)
