@@ -78,7 +78,8 @@ def test_who_has_an_answer_is_told_that_it_is_unchanged(people, version):
             again = Client().get(path, headers=headers | {"If-None-Match": first["ETag"]})
             assert (again.status_code, again.content) == (304, b"")
             other = Client().get(path, headers=headers | {"If-None-Match": '"other"'})
-            assert (other.status_code, other["ETag"]) == (200, first["ETag"])
+            weak = [answer["ETag"].removeprefix("W/") for answer in (first, other)]
+            assert other.status_code == 200 and weak[0] == weak[1]
 
 
 def test_what_changed_or_is_seen_by_another_has_another_etag(people, version):
