@@ -98,16 +98,22 @@ class SearchEntryRows(models.QuerySet):
     def matches(self, query: str, most: int, *, names: bool, several: bool) -> list[int]:
         """Ids of at most `most` that match."""
         statement, values = self.statement(query, names=names, newest=most)
-        with transaction.atomic(), connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                statement += f" LIMIT {int(most)}"
-                # How often several words go together it doesn't know: it would read all rows, expecting many.
+        if connection.vendor == "sqlite":  # Without a transaction, which would wait for those that write.
+            return _column(statement, values)
+        with transaction.atomic():
+            # How often several words go together it doesn't know: it would read all rows, expecting many.
+            with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL enable_seqscan = {'off' if several else 'on'}")
-            cursor.execute(statement, values)
-            found = [row[0] for row in cursor.fetchall()]
-            if connection.vendor == "postgresql":
+            found = _column(f"{statement} LIMIT {int(most)}", values)
+            with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL enable_seqscan = DEFAULT")
-            return found
+        return found
+
+
+def _column(statement: str, values: list) -> list:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return [row[0] for row in cursor.fetchall()]
 
 
 class SearchEntry(models.Model):
@@ -135,21 +141,21 @@ class SearchWordRows(models.QuerySet):
     """Words, found by how they are written."""
 
     def near(self, word: str, *, most: int, milliseconds: int) -> list[str]:
-        """Those that share most trigrams with `word`, by pg_trgm or FTS5; asked within a transaction of its own.
+        """Those that share most trigrams with `word`, by pg_trgm or FTS5.
 
         DatabaseError where PostgreSQL takes longer than that, or has no pg_trgm.
         """
-        with connection.cursor() as cursor:
-            if connection.vendor == "sqlite":
-                trigrams = sorted({f'"{word[place : place + 3]}"' for place in range(len(word) - 2)})
-                cursor.execute(NEAR_ON_SQLITE, [" OR ".join(trigrams), most])
-                return [row[0] for row in cursor.fetchall()]
-            cursor.execute(f"SET LOCAL statement_timeout = {int(milliseconds)}")
-            cursor.execute("SET LOCAL pg_trgm.similarity_threshold = 0.25")
-            cursor.execute(NEAR_ON_POSTGRESQL, [word, word, most])
-            found = [row[0] for row in cursor.fetchall()]
-            cursor.execute("SET LOCAL statement_timeout = DEFAULT")
-            return found
+        if connection.vendor == "sqlite":
+            trigrams = sorted({f'"{word[place : place + 3]}"' for place in range(len(word) - 2)})
+            return _column(NEAR_ON_SQLITE, [" OR ".join(trigrams), most])
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {int(milliseconds)}")
+                cursor.execute("SET LOCAL pg_trgm.similarity_threshold = 0.25")
+            found = _column(NEAR_ON_POSTGRESQL, [word, word, most])
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = DEFAULT")
+        return found
 
 
 class SearchWord(models.Model):

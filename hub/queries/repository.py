@@ -88,9 +88,9 @@ def newest_numbers(found: Sequence[int]) -> dict[int, int]:
 
 
 def tag_names(found: Sequence[int]) -> dict[int, list[str]]:
-    """Repository id → its card's tags as they were entered, of these ids."""
+    """Repository id → its card's tags by name, of these ids."""
     names: dict[int, list[str]] = {}
-    rows = RepositoryTag.objects.filter(repository__in=found).order_by("pk")
+    rows = RepositoryTag.objects.filter(repository__in=found).order_by("repository", "name")
     for pk, name in rows.values_list("repository", "name"):
         names.setdefault(pk, []).append(name)
     return names

@@ -14,12 +14,14 @@ from django.db.models import QuerySet
 from hub.access import Viewer
 from hub.models import FacetCount, Repository, RepositoryTag, UpkeepTask, Visibility
 from hub.queries.finding.listing import FACETS, repositories
-from hub.queries.finding.ranking import Ranking, ranked
+from hub.queries.finding.ranking import COLUMNS, Ranking, ranked
 
 MOST = 1000
 SHOWN = 30
 """Values of a facet that are shown."""
 KIND = "kind"
+PLAIN = tuple(name for name in FACETS if name != "tag")
+RANKED = tuple(COLUMNS.index(name) for name in ("pk", *(FACETS[name] for name in PLAIN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ def _counted(
         found = repositories(viewer, kind=kind, **filters)
         if search:
             best = best or ranked(found, search)
-            return _sampled(found.filter(pk__in=best.ids), least=best.more)
+            rows = [tuple(row[place] for place in RANKED) for row in best.rows[:MOST]]
+            return _counts(rows, least=best.more or len(best.rows) > MOST)
         return _sampled(found)
     kept = kept_counts(kind)
     if viewer.user is None:
@@ -95,17 +98,17 @@ def kept_counts(kind: str) -> Counts:
     return found
 
 
-def _sampled(found: QuerySet[Repository], *, least: bool = False) -> Counts:
-    """Some `MOST` of `found`, counted, whichever are quickest to find; `least` where they are not all to begin with."""
-    columns = [column for name, column in FACETS.items() if name != "tag"]
-    rows = list(found.order_by().values_list("pk", *columns)[: MOST + 1])
-    least, rows = least or len(rows) > MOST, rows[:MOST]
-    sums = {name: Counter() for name in FACETS}
-    for _, *values in rows:
-        for name, value in zip((name for name in FACETS if name != "tag"), values, strict=True):
-            sums[name][value] += 1
-    tags = RepositoryTag.objects.filter(repository__in=[row[0] for row in rows]).values_list("name", flat=True)
-    sums["tag"].update(tags)
+def _sampled(found: QuerySet[Repository]) -> Counts:
+    """Some `MOST` of `found`, counted, whichever are quickest to find."""
+    rows = list(found.order_by().values_list("pk", *(FACETS[name] for name in PLAIN))[: MOST + 1])
+    return _counts(rows[:MOST], least=len(rows) > MOST)
+
+
+def _counts(rows: list[tuple], *, least: bool) -> Counts:
+    """The rows, (pk, value of each of `PLAIN`), counted with their tags; `least` where they are not all."""
+    sums = {name: Counter(row[place] for row in rows) for place, name in enumerate(PLAIN, start=1)}
+    tags = RepositoryTag.objects.filter(repository__in=[row[0] for row in rows])
+    sums["tag"] = Counter(tags.values_list("name", flat=True))
     values = {
         name: {str(value): Count(n, least) for value, n in sums[name].items() if value not in (None, "")}
         for name in FACETS

@@ -14,15 +14,20 @@ from hub.models import Repository, name_words, words_of
 from hub.queries.finding.matching import FEW, SHORTEST, matches, matching
 
 MOST = 1000
-COLUMNS = ("pk", "namespace__name", "name", "base__name", "downloads")
+COLUMNS = ("pk", "namespace__name", "name", "base__name", "downloads", "peft_type", "rank", "license", "origin")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Ids, the best first; `more` says that others match as well, which are not ranked."""
+    """`COLUMNS` of each, the best first; `more` says that others match as well, which are not ranked."""
 
-    ids: list[int]
+    rows: list[tuple]
     more: bool = False
+
+    @property
+    def ids(self) -> list[int]:
+        """Their ids."""
+        return [row[0] for row in self.rows]
 
 
 def ranked(found: QuerySet[Repository], search: str) -> Ranking:
@@ -32,7 +37,7 @@ def ranked(found: QuerySet[Repository], search: str) -> Ranking:
     more = len(ids) == FEW
     rows = _some(found, search, text) if more else found.filter(pk__in=ids).values_list(*COLUMNS)
     best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
-    return Ranking([row[0] for row in best[:MOST]], more or len(best) > MOST)
+    return Ranking(best[:MOST], more or len(best) > MOST)
 
 
 def _some(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
@@ -70,7 +75,7 @@ def _called(text: str) -> Q:
 
 def _score(row: tuple, words: list[str], text: str) -> int:
     """5: its name; 4: it begins so; 3: its words; 2: their beginnings; 1: with owner and base; 0: only said of it."""
-    _, owner, name, base, _ = row
+    owner, name, base = row[1:4]
     if text in (name.casefold(), f"{owner}/{name}".casefold()):
         return 5
     if words_of(name)[: len(words)] == words or name.casefold().startswith(text):

@@ -6,7 +6,7 @@ pg_trgm nothing is corrected.
 
 from difflib import get_close_matches
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from hub.models import SearchWord, words_of
 from hub.queries.finding.matching import MOST_WORDS
@@ -28,8 +28,7 @@ def _is_known(word: str) -> bool:
 
 def _closest(word: str) -> str:
     try:
-        with transaction.atomic():
-            found = SearchWord.objects.near(word, most=CANDIDATES, milliseconds=MILLISECONDS)
+        found = SearchWord.objects.near(word, most=CANDIDATES, milliseconds=MILLISECONDS)
     except DatabaseError:  # It took too long, or there is no pg_trgm.
         return ""
     return next(iter(get_close_matches(word, found, n=1, cutoff=CLOSE)), "")

@@ -1,6 +1,7 @@
 """A list made of columns says what the serializer of the schema says of the same rows."""
 
 import pytest
+from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
 from hub import queries
@@ -15,7 +16,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
 
 
 class Slowly(RepositoryShape):
-    """The same with a query for each row."""
+    """The same with queries for each row."""
+
+    tags = serializers.SerializerMethodField()
+
+    def get_tags(self, row):
+        return sorted(tag.name for tag in row.tags.all())
 
     def get_latest(self, row):
         newest = row.versions.order_by("-number").first()

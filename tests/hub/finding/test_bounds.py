@@ -22,7 +22,7 @@ LISTS = {
     "/?base=llamaai/llama1-1b": (14, 6_000),
     "/?rank=16&license=mit": (14, 9_000),
     "/?tag=sql 0": (14, 6_000),
-    "/?search=4711": (20, 6_000),
+    "/?search=1711": (20, 6_000),
     "/?search=qwen": (24, 9_000),
     "/?search=rank": (24, 9_000),
     "/?search=sql&sort=updated": (24, 9_000),
@@ -34,7 +34,7 @@ LISTS = {
     "/api/v1/bases": (8, 400),
     "/api/models?limit=30": (6, 200),
     "/api/models?limit=30&full=true": (8, 300),
-    "/api/models?search=qwen&limit=30": (6, 200),
+    "/api/models?search=qwen&limit=30": (12, 2_000),
     "/api/models?filter=sql 0&limit=30": (9, 200),
 }
 """Address → at most so many queries and rows."""

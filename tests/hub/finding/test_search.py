@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from hub import queries
 from hub.access import ANONYMOUS, Viewer
@@ -195,3 +197,13 @@ def test_names_are_found_as_people_write_them():
 def test_an_organisation_and_a_base_are_found_with_what_is_theirs(people, base):
     factories.make_version(people.owner, "tones", namespace=people.lab)
     assert found("lab") == found("llama") == found("pico/llama") == ["tones"]
+
+
+@pytest.mark.parametrize("search", ["dates", "calendra", "iso dates", "zebra"])
+def test_a_search_opens_no_transaction_on_sqlite(shelf, search):
+    """One would wait for whoever writes: SQLite's transactions take the lock of writers at their begin."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's readers wait for nobody")
+    with CaptureQueriesContext(connection) as asked:
+        Client().get("/", {"search": search})
+    assert not [row["sql"] for row in asked.captured_queries if row["sql"].startswith(("SAVEPOINT", "BEGIN"))]
