@@ -16,7 +16,7 @@ from hub.logs import configuration
 from hub.oidc import provider
 from hub.sealed.keys import old_secret_keys, secret_key
 from hub.shared.cache import caches
-from hub.shared.database import connection_settings
+from hub.shared.database import connection_settings, require_known
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_DATA = Path(env("HUB_DATA", str(ROOT / "data"))).resolve()
@@ -98,7 +98,9 @@ TEMPLATES = [
 
 SQLITE_URL = f"sqlite:///{HUB_DATA / 'hub.sqlite3'}"
 DATABASES = {
-    "default": dj_database_url.parse(env("DATABASE_URL", SQLITE_URL), conn_max_age=60, conn_health_checks=True)
+    "default": dj_database_url.parse(
+        require_known(env("DATABASE_URL", SQLITE_URL)), conn_max_age=60, conn_health_checks=True
+    )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Writers queue for the lock at BEGIN instead of failing in the middle; readers never wait in WAL mode.
@@ -126,6 +128,8 @@ def _embedded_redis() -> str:
 
 
 REDIS_URL = env("REDIS_URL") or _embedded_redis()
+if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise ImproperlyConfigured(f"REDIS_URL begins with {REDIS_URL[:10]!r}: use redis://host:6379/0")
 CACHES = caches(env("REDIS_URL"))
 
 

@@ -13,6 +13,17 @@ SECONDS_TO_WAIT = 3.0
 # After that a pool stops trying for itself, and the next who needs a connection tries anew.
 SECONDS_TO_RECONNECT = 3.0
 SECONDS_IDLE = 120.0
+SCHEMES = ("postgres", "postgresql", "sqlite")
+
+
+def require_known(url: str) -> str:
+    """The address, if it is of a database that the hub runs on; else ImproperlyConfigured."""
+    if url.partition("://")[0] not in SCHEMES:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL begins with {url.partition('://')[0][:20]!r}: use postgres://user:password@host/name or "
+            "sqlite:////path/to/file"
+        )
+    return url
 
 
 def connection_settings(most: int, *, pooler: bool, there: Mapping[str, object]) -> dict[str, object]:

@@ -1,5 +1,8 @@
 """What stops a start, and what it waits for; each in this process, on the test's own database."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,6 +15,7 @@ from hub.services import starting
 from hub.services.starting import CannotStart, database, keys, settings_checks, static_files, stores
 from hub.storage import blobs
 from tests.hub import factories
+from tests.hub.starting import hosts
 
 
 @pytest.mark.django_db
@@ -131,6 +135,29 @@ def test_what_stands_in_the_way_is_a_sentence_of_the_command(command, monkeypatc
     monkeypatch.setattr("os.umask", lambda _: 0)
     with pytest.raises(CommandError, match="This is why"):
         call_command(command)
+
+
+WRONG = {
+    "DATABASE_URL": ("mysql://hub@db/hub", "use postgres://"),
+    "REDIS_URL": ("http://redis:6379", "use redis://"),
+    "STORAGE_URL": ("ftp://store", "use file:///folder or s3://"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_stops_the_start_with_one_line(name, tmp_path):
+    value, said = WRONG[name]
+    environment = {**os.environ, "HUB_DATA": str(tmp_path), "DJANGO_SETTINGS_MODULE": "hub.settings", name: value}
+    ran = subprocess.run(
+        [sys.executable, "manage.py", "beat"],
+        cwd=hosts.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    (line,) = ran.stderr.strip().splitlines()
+    assert ran.returncode == 1 and line.startswith("The hub does not start: ") and name in line and said in line
 
 
 def test_who_does_not_migrate_waits_for_who_does(monkeypatch):
