@@ -269,13 +269,15 @@ def test_a_search_whose_every_row_is_read_says_so(held, work, owner, pair, tasks
 
 
 def test_the_dry_run_says_which_text_is_read_for_which_adapter_and_what_it_costs(owner, pair, unlike, base):
-    def told(**recipe):
-        return asking.check_job(actor=owner, kind="merge-search", recipe=recipe, inputs=pair, datasets=unlike)
+    def told(datasets=unlike, **recipe):
+        return asking.check_job(actor=owner, kind="merge-search", recipe=recipe, inputs=pair, datasets=datasets)
 
     found = told(ranks=[2])
     assert found["ok"], found["problems"]
     assert int(found["notes"][0].partition(" candidates")[0]) <= 24
     assert f"{unlike[0]} for {pair[0]}, {unlike[1]} for {pair[1]}" in found["notes"][1]
+    beside = told([unlike[1], *unlike], ranks=[2], text_sets=2)
+    assert f"{unlike[0]} for {pair[0]}, {unlike[1]} for {pair[1]}" in beside["notes"][1] and beside["seconds"]
     without = told(ranks=[2], text_rows=0)
     assert "regmean is left out: It reads text, and no rows of text were asked for." in without["notes"]
     assert found["seconds"] > without["seconds"] and found["memory"] > without["memory"]

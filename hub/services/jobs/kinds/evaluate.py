@@ -44,8 +44,9 @@ def check_data(dataset: Version, recipe: EvaluateRecipe) -> None:
 
 
 def seconds_of(draft: Draft, splits: Sequence[str], limit: int | None, arms: int = 1) -> dict[str, object]:
-    """The estimates of measuring so many arms on the draft's datasets, one split each, by the recipe's metrics."""
-    there = [dataset.facts["splits"][split] for dataset, split in zip(draft.request.datasets, splits, strict=True)]
+    """The estimates of measuring so many arms on the draft's datasets, one split each, by the recipe's metrics; the
+    last datasets, for which there is no split, are not measured on."""
+    there = [dataset.facts["splits"][split] for dataset, split in zip(draft.request.datasets, splits, strict=False)]
     metrics = len(getattr(draft.recipe, "metrics", ("nll", "share")))
     rows, parameters = sum(min(rows, limit or rows) for rows in there), parameters_of(draft.base)
     seconds = SECONDS_TO_START + arms * rows * metrics * parameters / ROWS_A_SECOND
