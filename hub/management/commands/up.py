@@ -13,6 +13,7 @@ from hub.queries.administration import has_administrator
 from hub.runtime.site import CannotStart, Runtime
 from hub.services.starting import keys
 from hub.services.starting.static_files import collect_static
+from hub.storage import blobs
 
 
 class Command(BaseCommand):
@@ -35,6 +36,8 @@ class Command(BaseCommand):
             self._say(f"Adapter hub, data in {settings.HUB_DATA}")
             call_command("migrate", interactive=False, verbosity=0)
             self._say("  database up to date")
+            if trouble := blobs.trouble():
+                raise CannotStart(trouble)
             keys.require_the_sites_key()
             collect_static()
             with runtime:

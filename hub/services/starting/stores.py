@@ -20,13 +20,15 @@ def require_the_sites_store(say: Callable[[str], None]) -> None:
     """
     rows = Blob.objects.values_list("pk", flat=True)
     wanted = {*rows.order_by("pk")[:SAMPLES], *rows.order_by("-pk")[:SAMPLES]}
+    if trouble := blobs.trouble():
+        raise CannotStart(trouble)
     try:
-        found = [blobs.exists(sha256) for sha256 in wanted or {"0" * 64}]
+        found = [blobs.exists(sha256) for sha256 in wanted]
     except Exception as error:  # each storage has errors of its own
-        if fault := faults.passing(error):
-            say(f"{fault}; the hub starts all the same")
-            return
-        raise CannotStart(f"The store of STORAGE_URL can't be used: {error}. Correct its address or keys.") from error
+        if not (fault := faults.passing(error)):
+            raise
+        say(f"{fault}; the hub starts all the same")
+        return
     if wanted and not any(found):
         raise CannotStart(
             f"The store of this host ({_where()}) has none of the {len(wanted)} files looked for that the database "

@@ -20,7 +20,7 @@ INCOMING = "incoming"
 LEAST_PART = 5 << 20  # of a multipart upload, but for its last part
 MOST_COPIED = 5 << 30  # by one CopyObject
 MOST_DELETED = 1000  # by one DeleteObjects
-COPIED = 1 << 30  # bytes that one UploadPartCopy takes over
+COPIED = 256 << 20  # bytes that one UploadPartCopy takes over
 MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
 THREADS = 8
 
