@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 
 from hub.errors import Invalid
 from hub.models import Arrival, ChunkStore, StagedPart, Transfer
+from hub.services import quotas
 from hub.services.arrivals import receiving, stores
 from hub.services.arrivals.bounded import Gone, arrived, read_all
 from hub.services.content import staging
@@ -121,11 +122,16 @@ def complete(*, store: ChunkStore, entry: Entry) -> Arrival:
     file = PartsFile(_covering(parts), _known_whole(transfer, parts, entry.size))
     try:
         receiving.prove(entry, Entry(file.digest() if file.size == entry.size else "", file.size))
-        receiving.expect(actor=store.user, repository=store.repository, entry=entry)
+        # Its user's share has been charged with it since it began; the namespace's is asked once more.
+        quotas.expect(store.repository.namespace, [entry])
         staging.keep({file: entry})
     except Invalid:
         _forget(transfer)
         raise
+    except FileNotFoundError:  # Another request has completed it meanwhile, or sends a part of it again.
+        if done := arrived(store, entry):
+            return done
+        raise Gone() from None
     with transaction.atomic():
         # Its bytes count once: as a transfer until here, as an arrival from here on.
         if Transfer.objects.filter(pk=transfer.pk).delete()[0]:

@@ -10,9 +10,11 @@ from django.utils import timezone
 from hub.errors import Conflict
 from hub.hf.views import lfs as views
 from hub.models import Arrival, ChunkStore, StagedPart, Transfer
-from hub.services.arrivals import chunks, stores, transfers
+from hub.services import quotas
+from hub.services.arrivals import chunks, stores, transfer_parts, transfers
 from hub.services.content import staging
 from hub.services.content.staging import object_store, writing
+from hub.services.content.staging.parts import PartsFile
 from hub.storage import blobs
 from tests.hub.hf.test_lfs import DATA, action, batch, entry_of, put, whole
 from tests.hub.hf.test_xet_uploads import Cas, sha256_of
@@ -164,3 +166,34 @@ def test_a_shard_that_lies_makes_no_blob(hf, hosts):
         assert cas.shard(File([(xorb, 0, 6)], sha256=wrong.digest())).status_code == 400
         assert cas.shard(File([(xorb, 1, 6)], sha256=wrong.digest())).status_code == 400
     assert not list(blobs.walk()) and not Arrival.objects.exists()
+
+
+def test_a_whole_file_counts_once_against_its_users_share(hf, hosts, root):
+    """What was charged when it began is not asked for again when it is complete."""
+    entry = entry_of(DATA)
+    quotas.set_quota(actor=root, user=hf.user, staged_bytes=len(DATA) + 10)
+    upload = action(batch(hf, entry))
+    for number in (1, 2, 3):
+        assert put(hf, upload["header"][str(number)], DATA[(number - 1) * PART : number * PART]).status_code == 200
+    answer = hf.http.post(upload["href"], told(entry, 3), content_type="application/json")
+    assert answer.status_code == 200, answer.content
+    assert whole(entry.sha256) == DATA and ChunkStore.objects.get().bytes == 0
+
+
+def test_who_asks_again_while_the_file_is_completed_hears_that_it_is(hf, hosts, monkeypatch):
+    """A client whose first question timed out: the other request is done, and its parts are gone."""
+    entry = entry_of(DATA)
+    upload = action(batch(hf, entry))
+    for number in (1, 2, 3):
+        put(hf, upload["header"][str(number)], DATA[(number - 1) * PART : number * PART])
+    transfer_parts._known.clear()
+    place, digest = ChunkStore.objects.get(), PartsFile.digest
+
+    def slow(file) -> str:
+        monkeypatch.setattr(PartsFile, "digest", digest)
+        transfers.complete(store=place, entry=entry)
+        return digest(file)
+
+    monkeypatch.setattr(PartsFile, "digest", slow)
+    assert transfers.complete(store=place, entry=entry) == Arrival.objects.get()
+    assert whole(entry.sha256) == DATA and not hosts.staged()
