@@ -19,6 +19,8 @@ CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 30, 3
 CONNECTIONS = 64
 # Requests in a row without any answer, before the store counts as away; and for how long it does then.
 FAILURES, PAUSE_SECONDS = 3, 1.0
+# The request that tries then is followed by another only after so long: a store that hangs holds each for minutes.
+SECONDS_A_TRY = 10.0
 PART = 8 << 20  # bytes of a part of a large object
 SENDERS = 4  # parts on their way at once
 
@@ -105,7 +107,7 @@ class Patience:
             now = time.monotonic()
             if now < self.until:
                 raise EndpointConnectionError(endpoint_url=self.endpoint)
-            self.until = now + PAUSE_SECONDS  # This one tries; the others wait for what it finds.
+            self.until = now + SECONDS_A_TRY  # This one tries; the others wait for what it finds.
 
     def _answered(self, **_: object) -> None:
         self.failures = 0
@@ -114,4 +116,4 @@ class Patience:
         with self._lock:
             if isinstance(exception, NoConnection | HTTPClientError):
                 self.failures += 1
-                self.until = time.monotonic() + PAUSE_SECONDS
+            self.until = time.monotonic() + PAUSE_SECONDS

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import io
 import tempfile
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -149,7 +150,8 @@ class Objects:
 
     def probe(self) -> None:
         """Use the bucket as blobs do: list, write, read and delete."""
-        place = {"Bucket": self.storage.bucket_name, "Key": self.within("probe")}
+        # A name of its own: hosts that start at once must not remove each other's. What a cut leaves is swept there.
+        place = {"Bucket": self.storage.bucket_name, "Key": self.within(f"incoming/probe/{uuid.uuid4().hex}")}
         self.client.list_objects_v2(Bucket=self.storage.bucket_name, Prefix=place["Key"], MaxKeys=1)
         self.client.put_object(**place, Body=b"")
         self.client.head_object(**place)

@@ -1,5 +1,6 @@
 """The blob store in S3: bytes are sent once, proven on their way and read by ranges; found again, they are young."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -212,6 +213,28 @@ def test_while_the_store_hangs_only_few_wait_for_it(bucket, monkeypatch):
     assert isinstance(raised.value, EndpointConnectionError)
 
 
+def test_who_tries_a_store_that_hangs_is_not_followed_by_another_every_second(monkeypatch):
+    """Each try may hang for minutes: one a second would hold every thread of the process."""
+    now = [100.0]
+    monkeypatch.setattr(client.time, "monotonic", lambda: now[0])
+    patience = client.Patience()
+    patience.endpoint = "http://store"
+    for _ in range(client.FAILURES):
+        patience._failed(exception=EndpointConnectionError(endpoint_url="http://store"))
+    trying = 0
+    for _ in range(60):
+        now[0] += 1.01 * client.PAUSE_SECONDS
+        with contextlib.suppress(EndpointConnectionError):
+            patience._before()
+            trying += 1
+    assert trying <= 7
+    patience._failed(exception=ValueError("its body could not be read"))
+    now[0] += 1.01 * client.PAUSE_SECONDS
+    patience._before()
+    patience._answered()
+    patience._before()
+
+
 TROUBLE = {
     "a missing bucket": ("NoSuchBucket", 404, "no such bucket. Make it"),
     "an unknown key": ("InvalidAccessKeyId", 403, "Correct AWS_ACCESS_KEY_ID"),
@@ -242,6 +265,19 @@ def test_a_bucket_that_is_not_there_is_found_at_the_start_and_an_outage_is_no_tr
     assert "no such bucket" in blobs.trouble()
     bucket.proxy.cut()
     assert blobs.trouble() == ""
+
+
+def test_hosts_that_start_at_once_do_not_take_each_other_for_trouble(bucket):
+    other = []
+
+    def start_another(**_) -> None:
+        if not other:
+            other.append("begun")
+            other.append(blobs.trouble())
+
+    bucket.client.meta.events.register("before-call.s3.HeadObject", start_another)
+    assert (blobs.trouble(), other) == ("", ["begun", ""])
+    assert "Contents" not in bucket.client.list_objects_v2(Bucket=bucket.name)
 
 
 def test_a_folder_that_can_not_be_written_is_found_at_the_start(store, settings):
