@@ -14,12 +14,11 @@ class Command(BaseCommand):
 
     def handle(self, *args, **options) -> None:
         os.umask(0o077)
-        go_on = until_a_signal()
         try:
             prepare(say=self._say, migrate=False)
         except CannotStart as error:
             raise CommandError(str(error)) from None
-        beat.run(go_on)
+        beat.run(until_a_signal())
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)

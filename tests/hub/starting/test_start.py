@@ -1,6 +1,7 @@
 """What stops a start, and what it waits for; each in this process, on the test's own database."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -135,6 +136,26 @@ def test_what_stands_in_the_way_is_a_sentence_of_the_command(command, monkeypatc
     monkeypatch.setattr("os.umask", lambda _: 0)
     with pytest.raises(CommandError, match="This is why"):
         call_command(command)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["web", "worker", "beat"])
+def test_who_waits_for_the_start_is_ended_by_a_signal(command, monkeypatch):
+    """The wait for migrations has no end, and looks at no flag."""
+    here = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def wait(**_):
+        assert {number: signal.getsignal(number) for number in here} == here
+        raise CannotStart("It waited.")
+
+    monkeypatch.setattr(f"hub.management.commands.{command}.prepare", wait)
+    monkeypatch.setattr("os.umask", lambda _: 0)
+    try:
+        with pytest.raises(CommandError, match="It waited"):
+            call_command(command)
+    finally:
+        for number, handler in here.items():
+            signal.signal(number, handler)
 
 
 WRONG = {
