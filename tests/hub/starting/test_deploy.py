@@ -106,6 +106,11 @@ def test_no_secret_stands_in_a_file_and_each_is_asked_for():
     assert set(re.findall(r"\$\{(\w+):", text)) - asked <= {"HUB_HOST", "HUB_PORT"}
 
 
+def test_the_sites_secrets_get_neither_into_the_image_nor_into_the_repository():
+    assert "**/.env" in (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
+    assert "/deploy/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_the_database_takes_all_connections_of_the_site():
     site, most = compose()["services"], 0
     for name in ("web", "worker"):
