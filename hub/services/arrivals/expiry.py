@@ -8,9 +8,8 @@ from datetime import timedelta
 from itertools import chain
 
 from django.conf import settings
-from django.utils import timezone
 
-from hub.models import Arrival, Repository, User
+from hub.models import Arrival, Repository, User, clock
 from hub.services.arrivals import stores
 from hub.services.upkeep import batches
 
@@ -29,7 +28,7 @@ def expire(*, dry_run: bool = False, go_on: Callable[[], bool] = lambda: True) -
     expired = stores.expire(dry_run=dry_run, go_on=go_on)
     if not settings.KEEP_UPLOADS_DAYS:
         return expired
-    before = timezone.now() - timedelta(days=settings.KEEP_UPLOADS_DAYS)
+    before = clock.before(timedelta(days=settings.KEEP_UPLOADS_DAYS))
     for pk in chain.from_iterable(batches.pks(Arrival.objects.filter(touched_at__lt=before))):
         if not go_on():
             break

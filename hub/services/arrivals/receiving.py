@@ -7,11 +7,10 @@ from typing import BinaryIO
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from hub import disk
 from hub.errors import Invalid
-from hub.models import Arrival, Repository, User
+from hub.models import Arrival, Repository, User, clock
 from hub.services import quotas
 from hub.services.arrivals import stores
 from hub.services.content.blob_claims import claim_blobs
@@ -69,7 +68,7 @@ def note(*, actor: User, repository: Repository, entry: Entry) -> Arrival:
         quotas.require("staged_bytes", actor, needed=0 if known else entry.size)
         claim_blobs({entry})
         key = {"repository": repository, "user": actor, "blob_id": entry.sha256}
-        arrival, _ = Arrival.objects.update_or_create(**key, defaults={"touched_at": timezone.now()})
+        arrival, _ = Arrival.objects.update_or_create(**key, defaults={"touched_at": clock.read()})
     return arrival
 
 

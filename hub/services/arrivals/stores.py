@@ -17,11 +17,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
-from django.utils import timezone
 
 from hub import disk
 from hub.errors import NotFound, QuotaExceeded
-from hub.models import ChunkStore, Repository, StagedPart, User
+from hub.models import ChunkStore, Repository, StagedPart, User, clock
 from hub.services import quotas
 from hub.services.content.staging.object_store import INCOMING, bucket
 from hub.services.content.staging.parts import release
@@ -60,7 +59,7 @@ def open_store(*, actor: User, repository: Repository) -> ChunkStore:
             touch(store)
             return store
         close(store)
-    store = ChunkStore.objects.create(user=actor, repository=repository, touched_at=timezone.now())
+    store = ChunkStore.objects.create(user=actor, repository=repository, touched_at=clock.now())
     if not in_bucket():
         folder(store).mkdir(parents=True, exist_ok=True)
     return store
@@ -68,17 +67,17 @@ def open_store(*, actor: User, repository: Repository) -> ChunkStore:
 
 def close(store: ChunkStore) -> None:
     """Give nobody its address any more. Uploads that are under way in it go on."""
-    ChunkStore.objects.filter(pk=store.pk, closed_at=None).update(closed_at=timezone.now())
+    ChunkStore.objects.filter(pk=store.pk, closed_at=None).update(closed_at=clock.now())
 
 
 def close_all(*, actor: User, repository: Repository) -> None:
     """Close the user's stores for the repository: what they were for has been committed."""
-    _of(actor, repository).update(closed_at=timezone.now())
+    _of(actor, repository).update(closed_at=clock.now())
 
 
 def touch(store: ChunkStore) -> None:
     """Note that somebody is at it, so that it doesn't expire; NotFound `arrival.store_gone` where it has."""
-    if not ChunkStore.objects.filter(pk=store.pk).update(touched_at=timezone.now()):
+    if not ChunkStore.objects.filter(pk=store.pk).update(touched_at=clock.now()):
         raise NotFound("This upload has expired. Begin it again.", code="arrival.store_gone")
 
 
@@ -97,7 +96,7 @@ def expect(store: ChunkStore, size: int) -> None:
 def charge(store: ChunkStore, size: int) -> None:
     """Count bytes that are about to be kept in the store; QuotaExceeded `quota.staged_bytes`."""
     quotas.require("staged_bytes", store.user, needed=size)
-    if not ChunkStore.objects.filter(pk=store.pk).update(bytes=F("bytes") + size, touched_at=timezone.now()):
+    if not ChunkStore.objects.filter(pk=store.pk).update(bytes=F("bytes") + size, touched_at=clock.now()):
         touch(store)
 
 
@@ -108,7 +107,7 @@ def discharge(store: ChunkStore, size: int) -> None:
 
 def sweep_closed(*, user: User | None = None, quiet: timedelta = QUIET, dry_run: bool = False) -> int:
     """Remove closed stores, of one user or all, to which nothing has come within `quiet`; how many."""
-    before = timezone.now() - quiet
+    before = clock.before(quiet)
     found = ChunkStore.objects.filter(closed_at__lt=before, touched_at__lt=before)
     return sum(_remove(store, before, dry_run) for store in (found.filter(user=user) if user else found))
 
@@ -118,7 +117,7 @@ def expire(*, dry_run: bool = False, go_on: Callable[[], bool] = lambda: True) -
     removed = sweep_closed(dry_run=dry_run)
     if not settings.KEEP_UPLOADS_DAYS:
         return removed
-    before = timezone.now() - timedelta(days=settings.KEEP_UPLOADS_DAYS)
+    before = clock.before(timedelta(days=settings.KEEP_UPLOADS_DAYS))
     for store in chain.from_iterable(batches.rows(ChunkStore.objects.filter(closed_at=None, touched_at__lt=before))):
         if not go_on():
             break

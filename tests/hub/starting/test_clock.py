@@ -8,9 +8,10 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from hub.models import Job, Outbox, State, WorkerNode, clock
+from hub.models import ChunkStore, Job, Outbox, State, WorkerNode, clock
 from hub.queries import live_workers
 from hub.services import outbox
+from hub.services.arrivals import stores
 from hub.services.jobs import lease, reaper
 from hub.services.upkeep import leases
 from hub.services.worker_nodes import report_worker
@@ -26,6 +27,9 @@ COUNTED = (
     "hub/services/worker_nodes.py",
     "hub/services/upkeep/leases.py",
     "hub/services/upkeep/runner.py",
+    "hub/services/arrivals/expiry.py",
+    "hub/services/arrivals/receiving.py",
+    "hub/services/arrivals/stores.py",
     "hub/queries/worker.py",
 )
 pytestmark = pytest.mark.django_db
@@ -114,6 +118,20 @@ def test_leases_of_upkeep_keep_it_out_and_end_in_time(wrong):
         assert held is not None
         row = leases.UpkeepTask.objects.get(name="gc")
         assert 0 < (row.lease_until - NOW()).total_seconds() <= 601
+
+
+def test_it_sweeps_no_store_that_somebody_sends_to(wrong):
+    """Also a closed one is sent to until nothing has come for minutes: by this host or by another."""
+    owner = factories.make_user("ada")
+    store = stores.open_store(actor=owner, repository=factories.make_repository(owner))
+    stores.close(store)
+    wrong()
+    assert stores.sweep_closed() == 0
+    stores.touch(store)
+    store.refresh_from_db()
+    assert abs((NOW() - store.touched_at).total_seconds()) < 60
+    ChunkStore.objects.update(touched_at=NOW() - timedelta(minutes=30), closed_at=NOW() - timedelta(minutes=30))
+    assert stores.sweep_closed() == 1
 
 
 def test_its_side_effects_are_sent_at_once_and_held_for_one_lease(wrong, monkeypatch):
