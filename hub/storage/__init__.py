@@ -5,6 +5,7 @@ folder.py    on a disk: temporary name, sync, one rename
 objects.py   in S3: each object sent once, proven on its way
 client.py    the S3 client of this process: timeouts, retries, and a pause while the store is away
 ranged.py    a seekable stream that asks S3 for the ranges that are read
+timeouts.py  a store that does not answer, told apart from a file that is missing
 """
 
 from hub.storage.blobs import BlobStore, blobs

@@ -15,6 +15,8 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import EndpointConnectionError, HTTPClientError
 from storages.backends.s3 import S3Storage
 
+from hub.storage.timeouts import no_os_error
+
 CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 30, 3
 CONNECTIONS = 64
 # Requests in a row without any answer, before the store counts as away; and for how long it does then.
@@ -117,3 +119,5 @@ class Patience:
             if isinstance(exception, NoConnection | HTTPClientError):
                 self.failures += 1
             self.until = time.monotonic() + PAUSE_SECONDS
+        if (plain := no_os_error(exception)) is not exception:
+            raise plain from exception

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnection
 
+from hub.storage.timeouts import told_apart
+
 HEAD = 64 << 10
 SMALLEST, LARGEST = 256 << 10, 16 << 20
 # A jump ahead of at most this is read over, and a rest of at most this read out, to keep the connection.
@@ -29,7 +31,8 @@ class RangedStream(io.RawIOBase):
     def __init__(self, name: str, fetch: Callable[[int, int], dict]) -> None:
         self.name, self._fetch = name, fetch
         self._position = 0
-        self.size, self._head = self._first()
+        with told_apart():
+            self.size, self._head = self._first()
         self._body, self._window = None, SMALLEST // 2
         self._at = self._end = len(self._head)
 
@@ -63,10 +66,11 @@ class RangedStream(io.RawIOBase):
         left = max(0, self.size - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
         found, pieces = 0, []
-        while found < wanted:
-            piece = self._some(wanted - found)
-            pieces.append(piece)
-            found += len(piece)
+        with told_apart():
+            while found < wanted:
+                piece = self._some(wanted - found)
+                pieces.append(piece)
+                found += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from botocore.exceptions import EndpointConnectionError, IncompleteReadError, ReadTimeoutError
+from botocore.exceptions import EndpointConnectionError, HTTPClientError, ReadTimeoutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,9 +128,14 @@ def test_a_store_that_stays_away_is_an_error_after_a_few_tries():
     with there.open() as stream:
         there.breaks = [0] * 10
         stream.seek(1000)
-        with pytest.raises((ReadTimeoutError, IncompleteReadError)):
+        with pytest.raises(HTTPClientError, match="Read timeout") as raised:
             stream.read(10)
     assert len(there.asked) == 1 + ranged.TRIES
+    assert not isinstance(raised.value, OSError), "It would be taken for a damaged file."
+    there.breaks = [0] * 10
+    with pytest.raises(HTTPClientError) as raised:
+        there.open()
+    assert not isinstance(raised.value, OSError)
 
 
 def test_a_try_that_brings_bytes_is_no_failure():

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from django.core.files.storage import Storage, storages
 
 from hub.storage import CHUNK
+from hub.storage.timeouts import told_apart
 
 INCOMING = "incoming"
 LEAST_PART = 5 << 20  # of a multipart upload, but for its last part
@@ -56,7 +57,7 @@ class Bucket:
         part = {} if size is None else {"Range": f"bytes={begin}-{begin + size - 1}"}
         with missing(name):
             answer = self.client.get_object(**self._at(name), **part)
-        with contextlib.closing(answer["Body"]) as body:
+        with contextlib.closing(answer["Body"]) as body, told_apart():
             yield from body.iter_chunks(CHUNK)
 
     def read(self, name: str, begin: int, size: int) -> bytes:

@@ -7,6 +7,7 @@ import random
 import threading
 
 import pytest
+from botocore.exceptions import HTTPClientError, ReadTimeoutError
 from django.utils import timezone
 
 from composition.errors import CompositionError
@@ -460,3 +461,21 @@ def test_whatever_hosts_do_and_wherever_they_die_the_file_is_what_was_sent(owner
             send(upload, data[at:], at)
         assert stored(uploads.commit_upload(actor=owner, upload=upload)) == {"notes.txt": data}
     assert not hosts.staged()
+
+
+def test_a_part_that_comes_too_slowly_is_no_missing_file(hosts, monkeypatch):
+    """botocore's time-outs are OSErrors, which readers take for a file that is gone or damaged."""
+
+    class Slow:
+        def iter_chunks(self, size):
+            yield b"some"
+            raise ReadTimeoutError(endpoint_url="http://s3")
+
+        def close(self) -> None:
+            pass
+
+    here = object_store.bucket()
+    monkeypatch.setattr(here.client, "get_object", lambda **_: {"Body": Slow()})
+    with pytest.raises(HTTPClientError, match="Read timeout") as raised:
+        here.read("incoming/parts/x", 0, 10)
+    assert not isinstance(raised.value, OSError)
