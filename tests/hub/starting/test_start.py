@@ -15,6 +15,7 @@ from hub.sealed.keys import KEY, secret_key
 from hub.services import starting
 from hub.services.starting import CannotStart, database, keys, settings_checks, static_files, stores
 from hub.storage import blobs
+from hub.storage.folder import Folder
 from tests.hub import factories
 from tests.hub.starting import hosts
 
@@ -83,11 +84,13 @@ def test_a_store_that_is_not_the_sites_is_refused(store, people):
 
 
 @pytest.mark.django_db
-def test_a_store_that_is_away_for_now_stops_nothing_and_a_wrong_one_does(monkeypatch):
+def test_a_store_that_is_away_for_now_stops_nothing_and_a_wrong_one_does(store, people, monkeypatch):
     said: list[str] = []
+    factories.make_version(people.owner, "first", base=factories.make_base())
 
     def fail(error):
-        monkeypatch.setattr(type(blobs), "exists", lambda *_: (_ for _ in ()).throw(error))
+        for asked in ("exists", "probe"):
+            monkeypatch.setattr(Folder, asked, lambda *_: (_ for _ in ()).throw(error))
 
     fail(ConnectionRefusedError(111, "refused"))
     stores.require_the_sites_store(said.append)
