@@ -92,3 +92,10 @@ def test_what_changed_or_is_seen_by_another_has_another_etag(people, version):
     assert Client().get(path)["ETag"] == after["ETag"]
     assert Api(people.reader).get("/repositories", If_None_Match=after["ETag"]).status_code == 200
     assert "ETag" not in Client().get("/api/v1/repositories/lab/none")
+
+
+def test_nobody_between_keeps_an_answer_of_the_api_for_others(people, version):
+    for api in (Api(), Api(people.owner)):
+        answer = api.get("/repositories")
+        assert answer["Cache-Control"] == "private, no-cache"
+        assert {"Authorization", "Cookie"} <= {name.strip() for name in answer["Vary"].split(",")}
