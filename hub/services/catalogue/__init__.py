@@ -23,7 +23,9 @@ SHORTEST = 4
 @transaction.atomic
 def enter(repository: Repository, *, card: Card | None = None) -> None:
     """Write the repository's entry again; the card's words stay as they are where no card is given."""
-    row = Repository.objects.listed().prefetch_related("tags").filter(pk=repository.pk).first()
+    # Under its lock before it is read: what another has written by then is what is entered.
+    held = Repository.objects.select_for_update(of=("self",), no_key=True).listed()
+    row = held.prefetch_related("tags").filter(pk=repository.pk).first()
     if row is not None:
         _write(row, _held_entry(row), card)
 
@@ -48,7 +50,10 @@ def _write(row: Repository, entry: SearchEntry, card: Card | None) -> None:
 
 
 def fill(entry: SearchEntry, row: Repository, card: Card | None) -> set[str]:
-    """Say in the entry what the row says, whose namespace, base and tags are loaded; the words to `learn` of it."""
+    """Say in the entry what the row says, whose namespace, base and tags are loaded; the words to `learn` of it.
+
+    Of what isn't public none is learned: whether a mistyped word is corrected would tell anyone that it is known.
+    """
     tags, counted = [tag.name for tag in row.tags.all()], []
     if row.deleted_at is None and row.visibility == Visibility.PUBLIC:
         counted = sorted(counts.values_of(row, tags))
@@ -61,6 +66,8 @@ def fill(entry: SearchEntry, row: Repository, card: Card | None) -> set[str]:
     entry.names, entry.words = " ".join(named), _distinct(told, named)
     if card is not None:
         entry.card = _distinct(card_words(card), [*named, *told])
+    if not counted:
+        return set()
     plain = {part for word in words_of(f"{row.full_name} {row.base or ''}") for part in PARTS.findall(word)}
     return {word for word in {*plain, *tagged} if len(word) >= SHORTEST and word.isalpha()}
 
