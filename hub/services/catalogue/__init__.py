@@ -30,6 +30,17 @@ def enter(repository: Repository, *, card: Card | None = None) -> None:
         _write(row, _held_entry(row), card)
 
 
+def is_stale(repository: Repository) -> bool:
+    """Whether the entry says something else than the row; of the card's words nothing is known. False without one."""
+    row = Repository.objects.listed().prefetch_related("tags").filter(pk=repository.pk).first()
+    entry = SearchEntry.objects.filter(pk=repository.pk).first()
+    if row is None or entry is None:
+        return False
+    fresh = SearchEntry(repository=row)
+    fill(fresh, row, None)
+    return any(getattr(entry, name) != getattr(fresh, name) for name in ("names", "words", "counted", "counted_kind"))
+
+
 def _held_entry(row: Repository) -> SearchEntry:
     """The entry under its lock; a new one is empty."""
     entries = SearchEntry.objects.select_for_update().filter(pk=row.pk)

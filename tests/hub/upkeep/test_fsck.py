@@ -215,6 +215,14 @@ def tags_lost(hub):
     RepositoryTag.objects.all().delete()
 
 
+def renamed_by_a_release_without_the_search(hub):
+    Repository.objects.filter(pk=hub.repository.pk).update(name="elsewhere")
+
+
+def hidden_by_a_release_without_the_search(hub):
+    Repository.objects.filter(pk=hub.repository.pk).update(visibility="private")
+
+
 def licence_changed(hub):
     Repository.objects.filter(pk=hub.repository.pk).update(license="gpl-3.0")
 
@@ -338,6 +346,8 @@ DAMAGES = {
     facets_changed: ({"repository.facets"}, True),
     tags_lost: ({"repository.card"}, True),
     licence_changed: ({"repository.card"}, True),
+    renamed_by_a_release_without_the_search: ({"repository.entry"}, True),
+    hidden_by_a_release_without_the_search: ({"repository.entry"}, True),
     unknown_state: ({"job.state"}, True),
     running_without_lease: ({"job.lease"}, True),
     put_off_for_ever: ({"job.lease"}, True),
