@@ -341,7 +341,7 @@ DAMAGES = {
     facts_changed: ({"version.facts"}, True),
     digest_changed: ({"version.content_digest"}, True),
     version_of_its_neighbour: ({"version.no_revision", "version.files", "ref.latest"}, False),
-    base_of_another_shape: ({"version.invalid"}, False),
+    base_of_another_shape: ({"version.invalid", "repository.entry"}, False),
     parent_made_later: ({"lineage.order"}, False),
     facets_changed: ({"repository.facets"}, True),
     tags_lost: ({"repository.card"}, True),
