@@ -12,6 +12,7 @@ from tests.hub.api_client import Api
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("store")]
 GZIP = {"Accept-Encoding": "gzip"}
+MOST_RANDOM = 100  # Bytes that Django adds, a number of its own for each answer.
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_pages_and_json_are_compressed_for_who_takes_it(version, path):
     assert "Content-Encoding" not in plain
     assert packed["Content-Encoding"] == "gzip"
     assert "Accept-Encoding" in packed["Vary"]
-    assert int(packed["Content-Length"]) == len(packed.content) < 0.6 * len(plain.content)
+    assert int(packed["Content-Length"]) == len(packed.content) < 0.6 * len(plain.content) + MOST_RANDOM
     unpacked = gzip.decompress(packed.content)
     if path.startswith("/api"):
         assert json.loads(unpacked) == json.loads(plain.content)
