@@ -66,10 +66,15 @@ def private_rows(attempt: Attempt, role: str) -> list[dict[str, Any]]:
 def private_bytes(attempt: Attempt, role: str) -> bytes:
     """The bytes of the one private file of a role."""
     (entry,) = job_files.files_of(attempt.job, role).values()
-    return attempt.write(_bytes_of, entry)
+    return stored_bytes(attempt, entry)
 
 
-def _bytes_of(entry: Entry) -> bytes:
+def stored_bytes(attempt: Attempt, entry: Entry) -> bytes:
+    """The whole of a small file in the store; a store that is away is waited for."""
+    return attempt.write(_read, entry)
+
+
+def _read(entry: Entry) -> bytes:
     with blobs.open(entry.sha256) as stream:
         return stream.read()
 

@@ -21,11 +21,11 @@ NEAR_ON_POSTGRESQL = "SELECT word FROM hub_searchword WHERE word %% %s ORDER BY 
 NEAR_ON_SQLITE = "SELECT word FROM hub_spelling WHERE hub_spelling MATCH %s ORDER BY rank LIMIT %s"
 COMMONEST = """
 SELECT * FROM (
-    SELECT facet, value, n FROM hub_facetcount WHERE kind = %s AND facet = %s ORDER BY n DESC LIMIT %s
+    SELECT facet, value, n, 0 AS place FROM hub_facetcount WHERE kind = %s AND facet = %s ORDER BY n DESC LIMIT %s
 ) AS most
 """
 CHANGED = """
-SELECT changed.facet, changed.value, changed.n + COALESCE(kept.n, 0) FROM (
+SELECT changed.facet, changed.value, changed.n + COALESCE(kept.n, 0), 1 FROM (
     SELECT facet, value, SUM(n) AS n FROM hub_facetchange WHERE kind = %s GROUP BY facet, value
 ) AS changed LEFT JOIN hub_facetcount AS kept
 ON kept.kind = %s AND kept.facet = changed.facet AND kept.value = changed.value
@@ -180,7 +180,8 @@ class FacetCountRows(models.QuerySet):
         query = " UNION ALL ".join([*[COMMONEST] * len(facets), CHANGED])
         with connection.cursor() as cursor:
             cursor.execute(query, [*(value for facet in facets for value in (kind, facet, most)), kind, kind])
-            return [(facet, value, int(n)) for facet, value, n in cursor.fetchall()]
+            rows = sorted(cursor.fetchall(), key=lambda row: row[3])  # UNION ALL promises no order.
+            return [(facet, value, int(n)) for facet, value, n, _ in rows]
 
 
 class FacetCount(models.Model):

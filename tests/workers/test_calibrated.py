@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from botocore.exceptions import EndpointConnectionError
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from composition.errors import CompositionError
@@ -14,8 +15,10 @@ from hub.errors import Invalid
 from hub.models import Companion, Origin, Repository, State, Visibility
 from hub.services.content.companions import add_companion
 from hub.services.content.manifest import manifest_of
+from hub.storage import blobs
 from tests.hub import asking, factories
 from tests.workers.conftest import write_base
+from workers import patience
 from workers.attempt import Attempt, Stopping
 from workers.cache import Cache
 from workers.runner import run
@@ -156,6 +159,22 @@ def test_seeds_and_a_dataset_of_the_same_rows_give_the_same_bytes(held, work, as
     assert (by_seeds.error, by_data.error) == (None, None)
     one, other = (folder_of(job.result, tmp_path) / "adapter_model.safetensors" for job in (by_seeds, by_data))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_seeds_are_waited_for_while_the_store_is_away(held, work, ask, seeded, monkeypatch):
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
+    seeds, tries, read = set(Companion.objects.values_list("blob", flat=True)), [], blobs.open
+
+    def away_at_first(sha256, *args, **kwargs):
+        if sha256 in seeds:
+            tries.append(sha256)
+            if len(tries) == 1:
+                raise EndpointConnectionError(endpoint_url="http://store")
+        return read(sha256, *args, **kwargs)
+
+    monkeypatch.setattr(blobs, "open", away_at_first)
+    job = work(ask(rows=5))
+    assert (job.state, job.attempt, len(tries)) == (State.DONE, 1, 3)
 
 
 def test_seeds_that_the_asker_does_not_see_are_not_read(held, ask, seeded, pair):

@@ -16,9 +16,8 @@ from hub.models import DATASET, State, Version
 from hub.models.companions import SEEDS
 from hub.services.content.manifest import canonical_json
 from hub.services.jobs import files as job_files
-from hub.storage import blobs
 from workers.attempt import Attempt
-from workers.inputs import adapter_of, dataset_rows, inputs_of, versions
+from workers.inputs import adapter_of, dataset_rows, inputs_of, stored_bytes, versions
 from workers.kinds import WorkerKind
 from workers.kinds.merge import publish_merged
 from workers.telling import public_names
@@ -76,8 +75,7 @@ def seeds_of_each(attempt: Attempt) -> list[list[dict[str, Any]]]:
     files = sorted(job_files.files_of(attempt.job, SEEDS).items(), key=lambda named: int(named[0].partition(".")[0]))
     found = []
     for place, (name, entry) in enumerate(files, 1):
-        with blobs.open(entry.sha256) as stream:
-            found.append(read_seeds(stream.read(), what=name))
+        found.append(read_seeds(stored_bytes(attempt, entry), what=name))
         attempt.say(f"{len(found[-1])} rows of the seeds of adapter {place}")
     return found
 

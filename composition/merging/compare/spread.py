@@ -1,6 +1,7 @@
 """A few of many modules, spread evenly over the model: over the types of modules, and over depth within each type."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -26,7 +27,7 @@ def _spread(modules: Sequence[str], begin: int, step: int) -> list[str]:
     left, ordered = list(range(len(modules))), []
     for k in range(len(modules)):
         wanted = (begin + k * step) * GOLDEN % 1 * len(modules)
-        place = min(left, key=lambda index: abs(index + 0.5 - wanted))
-        left.remove(place)
-        ordered.append(modules[place])
+        after = bisect_left(left, wanted - 0.5)
+        nearest = min(range(max(after - 1, 0), min(after + 1, len(left))), key=lambda at: abs(left[at] + 0.5 - wanted))
+        ordered.append(modules[left.pop(nearest)])
     return ordered

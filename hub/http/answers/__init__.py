@@ -6,6 +6,7 @@ Both concern pages and JSON. Files, their ranges and event streams go out as the
 from django.http import HttpRequest, HttpResponse
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.http import ConditionalGetMiddleware
+from django.utils.cache import patch_vary_headers
 
 COMPRESSED = ("text/html", "application/json", "application/problem+json", "application/vnd.oai.openapi+json")
 SHOWS_SECRETS = frozenset({"tokens", "second_factor", "recovery_codes", "webhooks", "webhook"})
@@ -37,11 +38,16 @@ class Compression(GZipMiddleware):
 
 
 class Unchanged(ConditionalGetMiddleware):
-    """An ETag for each of the API's answers, and 304 without a body for who names it in `If-None-Match`."""
+    """An ETag for each of the API's answers, and 304 without a body for who names it in `If-None-Match`.
+
+    What is answered depends on who asks: nobody between keeps it for others, and a client asks anew each time.
+    """
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if not request.path.startswith("/api/") or response.status_code != 200:
             return response
         if not _is_plain(request, response, ("application/json",)):
             return response
+        response.setdefault("Cache-Control", "private, no-cache")
+        patch_vary_headers(response, ["Authorization", "Cookie"])
         return super().process_response(request, response)

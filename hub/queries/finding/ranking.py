@@ -35,23 +35,31 @@ def ranked(found: QuerySet[Repository], search: str) -> Ranking:
     words, text = words_of(search), search.strip().casefold()
     found, ids = found.order_by(), matches(search, FEW)
     more = len(ids) == FEW
-    rows = _some(found, search, text) if more else found.filter(pk__in=ids).values_list(*COLUMNS)
+    rows, more = _some(found, search, text) if more else (found.filter(pk__in=ids).values_list(*COLUMNS), False)
     best = sorted(dict.fromkeys(rows), key=lambda row: (-_score(row, words, text), -row[4], -row[0]))
     return Ranking(best[:MOST], more or len(best) > MOST)
 
 
-def _some(found: QuerySet[Repository], search: str, text: str) -> list[tuple]:
-    """Of very many matches any, some that match by name, the exact names, and those that are downloaded most."""
+def _some(found: QuerySet[Repository], search: str, text: str) -> tuple[list[tuple], bool]:
+    """(rows, whether more may match): of very many matches any, some that match by name, the exact names, and those
+    that are downloaded most. All, where only few of the matches are among `found`."""
+    some = list(found.filter(matching(search, newest=2 * FEW)).values_list(*COLUMNS)[: MOST // 2])
+    if len(some) < MOST // 2 and not _is_cut(search, 2 * FEW):
+        return some, False
     named = matches(search, MOST // 3, names=True)
     asked = [
-        found.filter(matching(search, newest=2 * FEW))[: MOST // 2],
         found.filter(pk__in=named),
         found.alias(folded=Lower("name")).filter(_called(text))[: MOST // 10],
     ]
     if connection.vendor != "sqlite":  # There each of them would be a search of its own.
         popular = list(found.order_by("-downloads", "-pk").values_list("pk", flat=True)[: MOST // 2])
         asked.append(found.filter(matching(search), pk__in=popular))
-    return [row for rows in asked for row in rows.values_list(*COLUMNS)]
+    return [*some, *(row for rows in asked for row in rows.values_list(*COLUMNS))], True
+
+
+def _is_cut(search: str, newest: int) -> bool:
+    """Whether `matching` leaves out what is older than the `newest` matches."""
+    return connection.vendor == "sqlite" and len(matches(search, newest + 1)) > newest
 
 
 def best(found: QuerySet[Repository], search: str, most: int) -> list[Repository]:

@@ -23,9 +23,22 @@ SHORTEST = 4
 @transaction.atomic
 def enter(repository: Repository, *, card: Card | None = None) -> None:
     """Write the repository's entry again; the card's words stay as they are where no card is given."""
-    row = Repository.objects.listed().prefetch_related("tags").filter(pk=repository.pk).first()
+    # Under its lock before it is read: what another has written by then is what is entered.
+    held = Repository.objects.select_for_update(of=("self",), no_key=True).listed()
+    row = held.prefetch_related("tags").filter(pk=repository.pk).first()
     if row is not None:
         _write(row, _held_entry(row), card)
+
+
+def is_stale(repository: Repository) -> bool:
+    """Whether the entry says something else than the row; of the card's words nothing is known. False without one."""
+    row = Repository.objects.listed().prefetch_related("tags").filter(pk=repository.pk).first()
+    entry = SearchEntry.objects.filter(pk=repository.pk).first()
+    if row is None or entry is None:
+        return False
+    fresh = SearchEntry(repository=row)
+    fill(fresh, row, None)
+    return any(getattr(entry, name) != getattr(fresh, name) for name in ("names", "words", "counted", "counted_kind"))
 
 
 def _held_entry(row: Repository) -> SearchEntry:
@@ -48,7 +61,10 @@ def _write(row: Repository, entry: SearchEntry, card: Card | None) -> None:
 
 
 def fill(entry: SearchEntry, row: Repository, card: Card | None) -> set[str]:
-    """Say in the entry what the row says, whose namespace, base and tags are loaded; the words to `learn` of it."""
+    """Say in the entry what the row says, whose namespace, base and tags are loaded; the words to `learn` of it.
+
+    Of what isn't public none is learned: whether a mistyped word is corrected would tell anyone that it is known.
+    """
     tags, counted = [tag.name for tag in row.tags.all()], []
     if row.deleted_at is None and row.visibility == Visibility.PUBLIC:
         counted = sorted(counts.values_of(row, tags))
@@ -61,6 +77,8 @@ def fill(entry: SearchEntry, row: Repository, card: Card | None) -> set[str]:
     entry.names, entry.words = " ".join(named), _distinct(told, named)
     if card is not None:
         entry.card = _distinct(card_words(card), [*named, *told])
+    if not counted:
+        return set()
     plain = {part for word in words_of(f"{row.full_name} {row.base or ''}") for part in PARTS.findall(word)}
     return {word for word in {*plain, *tagged} if len(word) >= SHORTEST and word.isalpha()}
 

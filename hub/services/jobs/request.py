@@ -72,7 +72,7 @@ class JobRequest:
             output=(job.output_namespace.name, job.output_name) if job.output_namespace else None,
             visibility=job.output_visibility if job.output_namespace else None,
             keep=tuple(job.keep),
-            priority=Priority(job.priority).label,
+            priority=str(job.get_priority_display()),  # a number where a later release has given another
             held=tuple(held(job)),
         )
 

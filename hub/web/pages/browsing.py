@@ -1,6 +1,7 @@
 """The browse page's state is its address: what is searched, filtered and sorted, and the links that change it."""
 
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from django.http import QueryDict
 
@@ -143,9 +144,10 @@ class Browsing:
 
     def kinds(self) -> list[dict]:
         """The tabs; search words stay, facets of the other kind don't."""
-        words = f"&search={self.query.get('search')}" if self.search else ""
+        words = {"search": self.search} if self.search else {}
         return [
-            {"label": label, "link": f"?kind={kind}{words}", "on": kind == self.kind} for kind, label in KINDS.items()
+            {"label": label, "link": f"?{urlencode({'kind': kind} | words)}", "on": kind == self.kind}
+            for kind, label in KINDS.items()
         ]
 
     def _switch(self, name: str, value: str) -> str:

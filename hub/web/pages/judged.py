@@ -81,7 +81,8 @@ def searched(job: Job, name: Callable) -> dict:
         "own": told["own"],
         "metric": told["metric"],
         "rounds": told["rounds"],
-        "tasks": [f"{name(row.version)} {split}" for row, split in zip(datasets, told["splits"], strict=True)],
+        # Datasets of text come after those that were measured on, and have no split here.
+        "tasks": [f"{name(row.version)} {split}" for row, split in zip(datasets, told["splits"], strict=False)],
         "picture": front.picture([row for row in rows if "front" in row]),
         "on_test": "test" in told["splits"],
     }

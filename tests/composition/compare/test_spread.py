@@ -2,6 +2,9 @@
 
 import itertools
 import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -39,3 +42,28 @@ def test_more_seconds_judge_more_modules_and_all_where_there_is_time():
     assert len(few) == judge.LEAST
     assert few < more and len(more) == pytest.approx(28, abs=4)
     assert judge.chosen_modules(groups, 15, 3600.0) == set(model(32))
+
+
+def test_thousands_of_one_type_are_spread_at_once():
+    modules = [f"model.layers.{layer}.experts.{expert}.w1" for layer in range(96) for expert in range(128)]
+    with limit_on_calls("<lambda>", 5 * len(modules)):
+        found = spread(modules)
+    assert sorted(found) == sorted(modules)
+
+
+@contextmanager
+def limit_on_calls(name: str, most: int) -> Iterator[None]:
+    """Fail where functions of this name are called more often."""
+    calls = 0
+
+    def count(frame, event, _) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_name == name
+        if calls > most:
+            raise AssertionError(f"{name} is called more than {most} times")
+
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)

@@ -84,6 +84,15 @@ def test_an_urgent_job_is_still_its_owner_s_when_it_is_claimed_and_retried(peopl
     assert queue.retry_job(actor=people.owner, job=job).get_priority_display() == "urgent"
 
 
+def test_a_priority_of_a_later_release_stops_no_job(people, job):
+    from hub.services.jobs.recheck import recheck
+
+    Job.objects.filter(pk=job.pk).update(priority=15)
+    job.refresh_from_db()
+    recheck(job)
+    assert Api(people.owner).get(f"/jobs/{job.pk}").json()["priority"] == "15"
+
+
 def test_a_limited_token_of_an_administrator_makes_nothing_urgent(site_admin, job, people):
     secret = create_token(actor=site_admin, name="little", scopes=["write"])[1]
     client = Client(headers={"Authorization": f"Bearer {secret}"})

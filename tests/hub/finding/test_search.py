@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from hub import queries
 from hub.access import ANONYMOUS, Viewer
 from hub.models import Repository, SearchEntry, name_words, words_of
-from hub.services import repositories
+from hub.services import catalogue, repositories
 from hub.services.catalogue import catching_up
 from hub.services.repositories.moving import move_repository
 from hub.services.upkeep.purge import purge_repository
@@ -207,3 +207,32 @@ def test_a_search_opens_no_transaction_on_sqlite(shelf, search):
     with CaptureQueriesContext(connection) as asked:
         Client().get("/", {"search": search})
     assert not [row["sql"] for row in asked.captured_queries if row["sql"].startswith(("SAVEPOINT", "BEGIN"))]
+
+
+def test_words_of_private_repositories_are_not_told_by_what_is_corrected(shelf):
+    """A stranger who made a near word asks for the other: corrected or not, a private name must change nothing."""
+    factories.make_repository(shelf.owner, "zephyrine", namespace=shelf.lab, visibility="private")
+    factories.make_repository(shelf.stranger, "zephyrinx")
+    assert queries.corrected("zephyrine") == "zephyrinx"
+    repositories.update_repository(
+        actor=shelf.owner, repository=Repository.objects.get(name="zephyrine"), visibility="public"
+    )
+    assert queries.corrected("zephyrine") == ""
+
+
+def test_what_others_hide_is_not_told_by_more(shelf, monkeypatch):
+    for number in range(12):
+        factories.make_repository(shelf.owner, f"hidden-tides-{number}", namespace=shelf.lab, visibility="private")
+    factories.make_repository(shelf.owner, "tides")
+    monkeypatch.setattr("hub.queries.finding.ranking.FEW", 10)
+    for viewer, n in ((ANONYMOUS, 1), (Viewer(user=shelf.reader), 13)):
+        ranking = queries.ranked(queries.repositories(viewer), "tides")
+        assert (len(ranking.ids), ranking.more) == (n, False)
+
+
+def test_a_repository_is_entered_as_it_is_under_its_lock(shelf):
+    row = Repository.objects.get(name="calendar")
+    with CaptureQueriesContext(connection) as asked:
+        catalogue.enter(row)
+    first = next(one["sql"] for one in asked.captured_queries if 'FROM "hub_repository"' in one["sql"])
+    assert connection.vendor == "sqlite" or "FOR NO KEY UPDATE" in first

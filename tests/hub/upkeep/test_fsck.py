@@ -215,6 +215,14 @@ def tags_lost(hub):
     RepositoryTag.objects.all().delete()
 
 
+def renamed_by_a_release_without_the_search(hub):
+    Repository.objects.filter(pk=hub.repository.pk).update(name="elsewhere")
+
+
+def hidden_by_a_release_without_the_search(hub):
+    Repository.objects.filter(pk=hub.repository.pk).update(visibility="private")
+
+
 def licence_changed(hub):
     Repository.objects.filter(pk=hub.repository.pk).update(license="gpl-3.0")
 
@@ -333,11 +341,13 @@ DAMAGES = {
     facts_changed: ({"version.facts"}, True),
     digest_changed: ({"version.content_digest"}, True),
     version_of_its_neighbour: ({"version.no_revision", "version.files", "ref.latest"}, False),
-    base_of_another_shape: ({"version.invalid"}, False),
+    base_of_another_shape: ({"version.invalid", "repository.entry"}, False),
     parent_made_later: ({"lineage.order"}, False),
     facets_changed: ({"repository.facets"}, True),
     tags_lost: ({"repository.card"}, True),
     licence_changed: ({"repository.card"}, True),
+    renamed_by_a_release_without_the_search: ({"repository.entry"}, True),
+    hidden_by_a_release_without_the_search: ({"repository.entry"}, True),
     unknown_state: ({"job.state"}, True),
     running_without_lease: ({"job.lease"}, True),
     put_off_for_ever: ({"job.lease"}, True),

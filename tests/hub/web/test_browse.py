@@ -128,3 +128,9 @@ def test_the_basket_holds_only_what_its_owner_may_see(people, base):
 @pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "javascript:alert(1)", "/\\evil.example"])
 def test_the_basket_sends_nobody_elsewhere(client, back):
     assert client.post("/merge/basket", {"clear": "1", "next": back}).headers["Location"] == "/"
+
+
+def test_the_tabs_keep_all_of_what_is_searched(client, base):
+    for searched in ("r&kind=x", "50% + 1", "ä#b"):
+        for tab in client.get("/", {"search": searched}).context["browsing"].kinds():
+            assert client.get("/" + tab["link"]).context["browsing"].search == searched

@@ -88,9 +88,13 @@ def test_who_lost_sight_of_the_data_is_answered_nothing(lab, make):
     assert page.status_code == 200 and "% right" not in page.content.decode()
 
 
-def searched(lab) -> Job:
+def searched(lab, texts=()) -> Job:
     job = asking.queue_job(
-        actor=lab.owner, kind="merge-search", recipe={"methods": "svd"}, inputs=lab.pair, datasets=[lab.data]
+        actor=lab.owner,
+        kind="merge-search",
+        recipe={"methods": "svd", "text_sets": len(texts)},
+        inputs=lab.pair,
+        datasets=[lab.data, *texts],
     )
     plain = {"quality": 0.5, "kept": 0.6, "nll": 1.0, "tasks": [{"share": 0.5, "rows": 4}], "rounds": 2, "made": 0.3}
     less = {"value": 0.1, "low": -0.1, "high": 0.3, "paired": True}
@@ -119,6 +123,18 @@ def test_a_search_shows_its_table_and_front_and_a_candidate_is_merged_by_one_cli
     assert form.versions == lab.pair
     for wrong in ("base", "9", "x" * 300, ""):
         assert client.post(f"/jobs/{job.pk}/again", {"candidate": wrong}).status_code in (400, 422)
+
+
+def test_a_search_with_datasets_of_text_is_shown_with_what_it_was_measured_on(lab):
+    texts = []
+    for name in ("one", "two"):
+        place = factories.make_repository(lab.owner, f"{name}-text", kind="dataset", namespace=lab.lab)
+        texts.append(factories.publish(lab.owner, place, factories.dataset_files(rows=5)).version)
+    job = searched(lab, texts)
+    told = job.outcome["search"] | {"splits": ["validation"]}
+    Job.objects.filter(pk=job.pk).update(outcome={"search": told})
+    answer = client_of(lab.owner).get(f"/jobs/{job.pk}")
+    assert answer.status_code == 200 and f"searched on {lab.data} validation." in answer.content.decode()
 
 
 def test_a_candidate_that_read_text_is_merged_with_that_text_by_who_sees_it(lab):

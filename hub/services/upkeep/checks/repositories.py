@@ -33,8 +33,9 @@ def _of(repository: Repository, look: Look) -> Iterator[Finding]:
     yield from _refs(repository)
     yield from _numbers(repository)
     if repository.pk not in look.broken:
-        yield from _facets(repository)
-        yield from _card(repository, look)
+        wrong = [*_facets(repository), *_card(repository, look)]
+        # Mending these enters it again.
+        yield from wrong or _entry(repository)
 
 
 def _refs(repository: Repository) -> Iterator[Finding]:
@@ -174,6 +175,17 @@ def _copy_facets(repository: Repository, newest: Version, made: Revision) -> Non
     values = facets.of_version(repository, newest)
     Repository.objects.filter(pk=repository.pk).update(**values, size=facets.size_of(made))
     catalogue.enter(repository)
+
+
+def _entry(repository: Repository) -> Iterator[Finding]:
+    if catalogue.is_stale(repository):
+        yield Finding(
+            code="repository.entry",
+            where=repository.path,
+            message="the search and the counts of facets know it as it was before",
+            repair="enter it again",
+            mend=partial(catalogue.enter, repository),
+        )
 
 
 def _card(repository: Repository, look: Look) -> Iterator[Finding]:
