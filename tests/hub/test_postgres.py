@@ -14,11 +14,9 @@ TESTS = Path(__file__).parents[1]
 
 FILES = (
     "hub/finding/test_search.py",
-    "hub/finding/test_counts.py",
     "hub/test_parallel.py",
     "hub/test_outbox.py",
     "hub/starting/test_start.py",
-    "hub/content/staged/test_any_host.py",
     "attack/test_names_at_once.py",
     "attack/test_gone_at_once.py",
     "workers/test_dead_database.py",
@@ -26,6 +24,8 @@ FILES = (
 MORE = (
     "attack/test_protocol_at_once.py",
     "attack/test_uploads.py",
+    "hub/content/staged/test_any_host.py",
+    "hub/finding/test_counts.py",
     "hub/jobs/test_reaper.py",
     "hub/jobs/test_shares.py",
 )

@@ -182,7 +182,7 @@ class TestBases:
 class TestLookingAround:
     def test_list_search_info(self, hubctl, signed_in, pair):
         assert {row["full_name"] for row in hubctl("list", "--json").json} == {"ada/one", "ada/two"}
-        assert [row["full_name"] for row in hubctl("search", "tw", "--json").json] == ["ada/two"]
+        assert [row["full_name"] for row in hubctl("search", "two", "--json").json] == ["ada/two"]
         assert hubctl("list", "--limit", "1", "--json").json[0]["full_name"] == "ada/two"
         assert "ada/one  v1" in hubctl("list").out
         shown = hubctl("info", "ada/one@v1").out

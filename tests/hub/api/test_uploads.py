@@ -70,10 +70,10 @@ def test_the_body_is_streamed_in_blocks(api, files, monkeypatch):
     def spy(*, stream, **_):
         while block := stream.read(1000):
             sizes.append(len(block))
-        return sum(sizes)
+        return sum(sizes), None
 
     begun = api.begin("lab/sentiment", files).json()
-    monkeypatch.setattr(uploads, "append", spy)
+    monkeypatch.setattr(uploads, "receive", spy)
     monkeypatch.setattr("django.http.request.HttpRequest.body", property(lambda self: pytest.fail("read .body")))
     sent = api.send(begun["id"], "adapter_model.safetensors", bytes(2500), 0)
     assert sent.json() == {"received": 2500}

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from hub.models import Arrival, BaseFile, Blob, Companion, JobFile, ManifestEntry, Upload, UploadFile
+from hub.models import Arrival, BaseFile, Blob, Companion, JobCheckpoint, JobFile, ManifestEntry, Upload, UploadFile
 from hub.services.content import staging, uploads
 from hub.services.content.collection import collect_blobs, unreferenced
 from hub.storage import blobs
@@ -194,7 +194,7 @@ def test_collecting_spares_what_is_published_kept_beside_or_being_uploaded(owner
 def test_every_reference_to_a_blob_counts():
     """The collector finds references by itself; if this list grows, it has counted the new one already."""
     models = {field.related_model for field in Blob._meta.get_fields(include_hidden=True) if field.one_to_many}
-    assert models == {Arrival, BaseFile, ManifestEntry, Companion, JobFile, UploadFile}
+    assert models == {Arrival, BaseFile, ManifestEntry, Companion, JobCheckpoint, JobFile, UploadFile}
     sql = str(unreferenced().query)
     assert all(model._meta.db_table in sql for model in models)
 

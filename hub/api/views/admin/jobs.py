@@ -85,7 +85,7 @@ class CancelJob(AdminView):
         return Response(AnyJobShape(queries.any_job(self.viewer, pk)).data)
 
 
-class PriorityBody(ReasonBody):
+class AnyPriorityBody(ReasonBody):
     """Which jobs come first."""
 
     priority = Text(max_length=20, help_text="low, normal, high, or urgent: before everyone's")
@@ -94,10 +94,10 @@ class PriorityBody(ReasonBody):
 class SetPriority(AdminView):
     """Give anybody's job a priority."""
 
-    @extend_schema(operation_id="admin_jobs_priority", tags=TAGS, request=PriorityBody, responses=AnyJobShape)
+    @extend_schema(operation_id="admin_jobs_priority", tags=TAGS, request=AnyPriorityBody, responses=AnyJobShape)
     def post(self, request, pk):
         job = queries.any_job(self.viewer, pk)
-        administration.set_any_priority(actor=self.actor(), job=job, **self.read(PriorityBody))
+        administration.set_any_priority(actor=self.actor(), job=job, **self.read(AnyPriorityBody))
         return Response(AnyJobShape(queries.any_job(self.viewer, pk)).data)
 
 
