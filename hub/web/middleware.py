@@ -28,7 +28,7 @@ POLICY = "; ".join(
 
 # Pages that take a POST also when the disk is nearly full: they free room, or are needed to.
 FREES = {"sign_in", "sign_out", "delete", "cancel_job", "revoke_token", "companion", "change_member", "basket"}
-FREES |= {"admin_user", "admin_cancel", "admin_quotas", "purge", "sign_in_code"}
+FREES |= {"admin_user", "admin_cancel", "admin_quotas", "purge", "sign_in_code", "job_priority", "admin_priority"}
 # Forms whose service refuses then by itself, so that what was typed stays on the page.
 KEEPS_TYPED = {"edit_card", "merge", "evaluate", "new_job", "generate", "train_generator", "transfer", "try"}
 

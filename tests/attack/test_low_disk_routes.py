@@ -19,7 +19,7 @@ GOES_ON = {
     *((route, "POST") for route in ("tokens/<number:pk>/revoke", "trash/<place:namespace>/<name:name>/purge")),
     *((f"admin/{route}", "POST") for route in ("users/<name:username>", "jobs/<number:pk>/cancel")),
     ("jobs/<number:pk>/cancel", "POST"),
-    *((f"{door}jobs/<number:pk>/priority", "POST") for door in ("api/v1/", "")),
+    *((f"{door}jobs/<number:pk>/priority", "POST") for door in ("api/v1/", "api/v1/admin/", "", "admin/")),
     ("<name:namespace>/-/members", "POST"),
     ("api/telemetry/<anypath:rest>", "POST"),
     ("v1/telemetry", "POST"),

@@ -94,6 +94,8 @@ class AnyPriorityBody(ReasonBody):
 class SetPriority(AdminView):
     """Give anybody's job a priority."""
 
+    little = frozenset({"POST"})
+
     @extend_schema(operation_id="admin_jobs_priority", tags=TAGS, request=AnyPriorityBody, responses=AnyJobShape)
     def post(self, request, pk):
         job = queries.any_job(self.viewer, pk)
