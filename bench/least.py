@@ -54,7 +54,8 @@ def nginx(megabytes: int, folder: Path) -> Iterator[int]:
     folder.mkdir(exist_ok=True)
     plain(megabytes)(folder, 0)
     server = f"server {{ listen 127.0.0.1:{port}; root {folder}; sendfile on; }}"
-    text = f"pid {folder}/pid; daemon off; events {{}} http {{ access_log off; {server} }}"
+    user = "user root; " if os.getuid() == 0 else ""  # else its worker may not look into the folder
+    text = f"{user}pid {folder}/pid; daemon off; events {{}} http {{ access_log off; {server} }}"
     (folder / "conf").write_text(text)
     process = subprocess.Popen(["nginx", "-c", str(folder / "conf"), "-e", str(folder / "log")])
     time.sleep(1.0)
