@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hub.storage.client import ObjectStorage
 
 IN_MEMORY = 8 << 20
+LINES = 64 << 10  # what is read ahead for who reads line by line
 ASKERS = 16  # requests at once about as many objects
 SEEN = "seen"
 # Bytes stored or found this long ago are young enough for who finds them now.
@@ -93,7 +94,8 @@ class Objects:
 
         place = {"Bucket": self.storage.bucket_name, "Key": self.key(sha256)}
         client = self.client
-        return RangedStream(sha256, lambda start, stop: client.get_object(**place, Range=f"bytes={start}-{stop - 1}"))
+        raw = RangedStream(sha256, lambda start, stop: client.get_object(**place, Range=f"bytes={start}-{stop - 1}"))
+        return io.BufferedReader(raw, LINES)  # else a line would be read byte by byte
 
     def address(self, sha256: str, filename: str, seconds: int) -> str:
         """A signed address; it allows GET of this one object, with any Range."""

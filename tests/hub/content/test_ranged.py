@@ -7,7 +7,7 @@ from botocore.exceptions import EndpointConnectionError, HTTPClientError, ReadTi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.storage import ranged
+from hub.storage import blobs, ranged
 from hub.storage.ranged import RangedStream
 
 DATA = bytes(range(256)) * 40
@@ -159,3 +159,15 @@ def test_a_closed_stream_is_not_read():
     stream.close()
     with pytest.raises(ValueError, match="closed"):
         stream.read(1)
+
+
+def test_lines_are_not_read_byte_by_byte(bucket, monkeypatch):
+    """Data sets are read line by line: each byte through the network's layers would take minutes for 20 MB."""
+    lines = [b"%d " % number * 20 + b"\n" for number in range(20_000)]
+    sha256, _ = blobs.put(io.BytesIO(b"".join(lines)))
+    reads = []
+    some = ranged.RangedStream._some
+    monkeypatch.setattr(ranged.RangedStream, "_some", lambda self, wanted: reads.append(wanted) or some(self, wanted))
+    with blobs.open(sha256) as stream:
+        assert list(iter(lambda: stream.readline(1 << 20), b"")) == lines
+    assert len(reads) < 1000
