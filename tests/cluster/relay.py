@@ -59,6 +59,7 @@ class Relay:
     def close(self) -> None:
         """For good."""
         self._call(self._close())
+        self._call(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _call(self, what) -> None:
@@ -67,6 +68,12 @@ class Relay:
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=PIECE)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end_tasks(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _cut(self) -> None:
         for writer in list(self._open):
