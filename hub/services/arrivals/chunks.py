@@ -11,8 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from django.db import close_old_connections, connection
-
 from hub import disk
 from hub.errors import HubError
 from hub.models import Arrival, ChunkStore
@@ -20,6 +18,7 @@ from hub.services.arrivals import digests, receiving, stores
 from hub.services.arrivals.xorb_files import XorbFiles
 from hub.services.arrivals.xorb_objects import XorbObjects
 from hub.services.content.manifest import Entry
+from hub.services.content.staging.onward import as_a_request
 from hub.storage import CHUNK, blobs
 from hub.xet.errors import XetError
 from hub.xet.files import rebuild
@@ -164,15 +163,8 @@ class ArrivingXorb:
             self._files.close()
             charged, self.charged = self.charged, 0
         if charged:
-            _drop_old_connections()
-            stores.discharge(self.store, charged)
-            _drop_old_connections()
-
-
-def _drop_old_connections() -> None:
-    """As the begin and the end of a request do: a thread of the front that only closes something has neither."""
-    if not connection.in_atomic_block:
-        close_old_connections()
+            with as_a_request():
+                stores.discharge(self.store, charged)
 
 
 def put_shard(*, store: ChunkStore, stream: BinaryIO) -> list[Arrival]:

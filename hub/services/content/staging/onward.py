@@ -24,7 +24,7 @@ class Following:
 
     def take(self, offset: int, chunks: Sequence[bytes]) -> bool:
         """Take bytes; False where the application has to say what is wrong with them: none is taken then."""
-        with self._lock, _as_a_request():
+        with self._lock, as_a_request():
             if not self.may_take(offset, sum(map(len, chunks))):
                 return False
             try:
@@ -36,7 +36,7 @@ class Following:
 
     def close(self) -> None:
         """No more comes: what has come is kept."""
-        with self._lock, _as_a_request():
+        with self._lock, as_a_request():
             try:
                 self.writer.finish()
             except Exception as error:
@@ -45,7 +45,7 @@ class Following:
 
 
 @contextlib.contextmanager
-def _as_a_request() -> Iterator[None]:
+def as_a_request() -> Iterator[None]:
     """Drop old connections, as the begin and the end of a request do: a thread of the front has neither."""
     outside = not connection.in_atomic_block
     if outside:
