@@ -13,10 +13,8 @@ both cases: what another tool's files were turned into, for one.
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from uuid import UUID
@@ -135,8 +133,7 @@ def whole_even_on_a_full_disk(upload: UUID) -> contextlib.AbstractContextManager
 
 def strays(before: datetime) -> Iterator[tuple[str, Callable[[], None]]]:
     """(name, how to remove it) of what belongs to no known upload and nobody touched since: here and in the bucket."""
-    for path in leftovers.of_machine(before):
-        yield path.name, partial(shutil.rmtree, path, ignore_errors=True)
+    yield from leftovers.of_machine(before)
     if bucket() is not None:
         yield from leftovers.of_bucket(before)
 
@@ -154,4 +151,5 @@ def remove_strays(before: datetime, *, dry_run: bool = False) -> int:
 def sweep() -> None:
     """Remove this machine's strays, once a day. The upkeep that forgets uploads may run on other machines only."""
     if settings.KEEP_UPLOADS_DAYS and sweeps.is_time(Path(settings.UPLOAD_FOLDER)):
-        leftovers.remove_of_machine(timezone.now() - timedelta(days=settings.KEEP_UPLOADS_DAYS))
+        for _, remove_it in leftovers.of_machine(timezone.now() - timedelta(days=settings.KEEP_UPLOADS_DAYS)):
+            remove_it()

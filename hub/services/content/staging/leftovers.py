@@ -5,6 +5,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -14,22 +15,16 @@ from hub.services.content.staging.object_store import INCOMING, bucket
 from hub.services.upkeep.batches import batched
 
 
-def of_machine(before: datetime) -> list[Path]:
-    """Folders on this machine of no known upload or chunk store that nobody touched since."""
+def of_machine(before: datetime) -> Iterator[tuple[str, Callable[[], None]]]:
+    """(name, how to remove it) of folders here of no known upload or chunk store that nobody touched since."""
     root = Path(settings.UPLOAD_FOLDER)
     paths = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
     old = [path for path in paths if _touched(path) < before.timestamp()]
     rows = (Upload, ChunkStore) if old else ()
     known = {str(pk) for model in rows for pk in model.objects.values_list("pk", flat=True)}
-    return [path for path in old if path.name not in known]
-
-
-def remove_of_machine(before: datetime, *, dry_run: bool = False) -> int:
-    """Remove the leftovers of this machine; how many there are, or with `dry_run` would be."""
-    found = of_machine(before)
-    for path in found if not dry_run else ():
-        shutil.rmtree(path, ignore_errors=True)
-    return len(found)
+    for path in old:
+        if path.name not in known:
+            yield path.name, partial(shutil.rmtree, path, ignore_errors=True)
 
 
 def _touched(path: Path) -> float:
