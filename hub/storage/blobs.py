@@ -85,6 +85,11 @@ class BlobStore:
         self.name(sha256)
         self._place.put_proven(blocks, sha256)
 
+    def refresh(self, sha256: str) -> bool:
+        """True if the bytes are here already; their age begins anew, so that the collector leaves them."""
+        self.name(sha256)
+        return self._place.refresh(sha256)
+
     def delete(self, sha256: str) -> None:
         """Remove the bytes; nothing happens where there are none."""
         self.name(sha256)

@@ -14,13 +14,11 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import BinaryIO
 
 from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from hub.models import StagedPart, Upload, UploadFile
 from hub.services.content.staging.holding import renew
@@ -32,7 +30,6 @@ from hub.services.content.staging.writing import Made, PartWriter, object_name
 from hub.services.upkeep.batches import batched
 from hub.storage import CHUNK, blobs
 
-YOUNG = timedelta(hours=1)
 KNOWN = 256
 
 log = logging.getLogger(__name__)
@@ -191,15 +188,8 @@ def keep(found: Mapping[PartsFile, tuple[str, int]]) -> None:
 
 
 def _keep(here: Bucket, file: PartsFile, proven: tuple[str, int]) -> None:
-    if not _is_young(proven[0]):
+    if not blobs.refresh(proven[0]):
         here.compose(file.spans, blobs.name(proven[0]))
-
-
-def _is_young(sha256: str) -> bool:
-    """True where the blob is here, and the collector leaves it long enough for a commit."""
-    with contextlib.suppress(FileNotFoundError):
-        return blobs.exists(sha256) and timezone.now() - blobs.modified(sha256) < YOUNG
-    return False
 
 
 def share(old: UploadFile, new: UploadFile) -> int:
