@@ -23,6 +23,7 @@ from hub.services.jobs import lease as job_lease
 from hub.services.jobs import reaper
 from hub.services.jobs.lease import LostLease
 from hub.services.upkeep import runner as upkeep
+from hub.services.upkeep.beat import guarded
 from hub.services.worker_nodes import forget_worker, report_worker
 from workers.attempt import Attempt
 from workers.weights import stored
@@ -134,20 +135,20 @@ class Heartbeat(threading.Thread):
     def reap(self) -> None:
         """Do the reaper's round if it is due, in a separate thread: a slow one must not cost the job its lease."""
         if (self._reaper is None or not self._reaper.is_alive()) and reaper.is_due():
-            self._reaper = threading.Thread(target=_reap, name="reaper", daemon=True)
+            self._reaper = _thread("reaper", reaper.run_due)
             self._reaper.start()
 
     def sweep(self) -> None:
         """Send what is due in the outbox, in a separate thread: a slow receiver must not cost the job its lease."""
         if (self._sweeper is None or not self._sweeper.is_alive()) and outbox.is_due():
-            self._sweeper = threading.Thread(target=_drain, name="outbox", daemon=True)
+            self._sweeper = _thread("outbox", lambda: outbox.drain(seconds=SECONDS_OF_A_SWEEP))
             self._sweeper.start()
 
     def keep_up(self) -> None:
         """Run the upkeep that is due, in a separate thread that ends its step when the worker stops."""
         if (self._keeper is None or not self._keeper.is_alive()) and upkeep.is_due():
             go_on = lambda: not self.stopping.is_set()  # noqa: E731
-            self._keeper = threading.Thread(target=_keep_up, args=(go_on,), name="upkeep", daemon=True)
+            self._keeper = _thread("upkeep", lambda: upkeep.run_due(go_on))
             self._keeper.start()
 
     def stop_work(self) -> None:
@@ -166,37 +167,6 @@ class Heartbeat(threading.Thread):
             log.warning("worker %s stays on the page for a while: %s", self.worker.name, error)
 
 
-def _drain() -> None:
-    """Drain the outbox, in the sweeper's thread. A row whose process ends halfway is due again after its lease."""
-    try:
-        outbox.drain(seconds=SECONDS_OF_A_SWEEP)
-    except DatabaseError as error:
-        log.warning("outbox could not reach the database: %s", error)
-    except Exception:
-        log.exception("outbox")
-    finally:
-        connection.close()
-
-
-def _reap() -> None:
-    """Reap in the reaper's thread. A round whose process ends halfway is followed by another's after two leases."""
-    try:
-        reaper.run_due()
-    except DatabaseError as error:
-        log.warning("the reaper could not reach the database: %s", error)
-    except Exception:
-        log.exception("reaper")
-    finally:
-        connection.close()
-
-
-def _keep_up(go_on: Callable[[], bool]) -> None:
-    """Run upkeep in the keeper's thread. A task whose process ends halfway is due again."""
-    try:
-        upkeep.run_due(go_on)
-    except DatabaseError as error:
-        log.warning("upkeep could not reach the database: %s", error)
-    except Exception:
-        log.exception("upkeep")
-    finally:
-        connection.close()
+def _thread(name: str, act: Callable[[], object]) -> threading.Thread:
+    """What it does is due again, by another process, where this one ends halfway."""
+    return threading.Thread(target=guarded, args=(name, act), name=name, daemon=True)

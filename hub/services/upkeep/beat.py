@@ -39,7 +39,7 @@ class Duty:
         if time.monotonic() < self._next or (self._thread is not None and self._thread.is_alive()):
             return
         self._next = time.monotonic() + self.seconds
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread = threading.Thread(target=guarded, args=(self.name, self.act), name=self.name, daemon=True)
         self._thread.start()
 
     def join(self, seconds: float) -> None:
@@ -47,15 +47,17 @@ class Duty:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def _run(self) -> None:
-        try:
-            self.act()
-        except DatabaseError as error:
-            log.warning("%s could not reach the database: %s", self.name, error)
-        except Exception:
-            log.exception("%s", self.name)
-        finally:
-            connection.close()
+
+def guarded(name: str, act: Callable[[], object]) -> None:
+    """Do it in a thread of its own: what goes wrong is logged, and the thread's connection is given back."""
+    try:
+        act()
+    except DatabaseError as error:
+        log.warning("%s could not reach the database: %s", name, error)
+    except Exception:
+        log.exception("%s", name)
+    finally:
+        connection.close()
 
 
 def duties(go_on: Callable[[], bool]) -> list[Duty]:
