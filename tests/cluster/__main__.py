@@ -10,10 +10,8 @@ may be lost or half-published, every queued job is done, and no job has failed.
 """
 
 import argparse
-import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +25,7 @@ from tests.cluster.relay import until
 from tests.cluster.site import PARTS, WEB, Cluster
 from tests.cluster.users import ClusterUser
 from tests.soak.checks import unexcused
-from tests.soak.site import ROOT
+from tests.soak.ending import checked, fsck, still
 from tests.soak.users import BASE, PASSWORD
 
 USERS = ("ada", "ben")
@@ -40,7 +38,6 @@ EXCUSES = {
     503: ("database", "store", "valkey", *WEB),
 }
 SLACK = 12.0
-SECONDS_TO_QUIET = 240.0
 # Faults begin when everyone has pushed and merged something.
 SECONDS_TO_WARM_UP = 90.0
 
@@ -57,8 +54,8 @@ def main() -> int:
         try:
             cluster.start()
             users = work(cluster, Path(name) / "users", options)
-            findings += quiet(cluster)
-            found = check(cluster)
+            findings += still(cluster.url, USERS)
+            found = checked(cluster.environment | {"HUB_DATA": str(cluster.folder / WEB[0])})
             findings += found["found"] + fsck(cluster)
             counts = found["counts"]
             logs = cluster.logs()
@@ -106,39 +103,6 @@ def work(cluster: Cluster, folder: Path, options: argparse.Namespace) -> list[Cl
     for user in users:
         user.join(180)
     return users
-
-
-def quiet(cluster: Cluster) -> list[str]:
-    """Wait until no job is left to do."""
-    hub, end = Hub(cluster.url), time.monotonic() + SECONDS_TO_QUIET
-    while time.monotonic() < end:
-        try:
-            busy = 0
-            for name in USERS:
-                hub.sign_in(name, PASSWORD)
-                busy += sum(len(hub.jobs(state, limit=200)) for state in ("queued", "loading", "running", "saving"))
-            if not busy:
-                return []
-        except Exception as error:
-            print(f"not quiet yet: {error}", flush=True)
-        time.sleep(1)
-    return [f"jobs were left after {SECONDS_TO_QUIET:.0f} s without a fault"]
-
-
-def check(cluster: Cluster) -> dict:
-    """What is found in database and store, by a process with the hub's settings."""
-    environment = cluster.environment | {"HUB_DATA": str(cluster.folder / WEB[0])}
-    command = [sys.executable, "-m", "tests.soak.checks"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        return {"found": [f"the checks failed: {done.stderr[-2000:]}"], "counts": {}}
-    return json.loads(done.stdout)
-
-
-def fsck(cluster: Cluster) -> list[str]:
-    """What `manage.py fsck` says."""
-    done = cluster.manage("fsck", timeout=600)
-    return [] if done.returncode == 0 else [f"fsck: {(done.stdout + done.stderr)[-2000:]}"]
 
 
 def report(cluster: Cluster, users: list[ClusterUser], findings: list[str], counts: dict, logs: dict) -> int:

@@ -9,7 +9,6 @@ killed, stopped and cut off. In the second part web and workers live on, so that
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from hubctl.client import Hub
 from tests import uploads
 from tests.soak.checks import MORE, NOISE, grown, unexcused
+from tests.soak.ending import checked, fsck, still
 from tests.soak.site import PARTS, Site
 from tests.soak.users import BASE, PASSWORD, User
 
@@ -28,7 +28,6 @@ USERS = ("ada", "ben", "cy")
 KILLING = 0.55
 WARM_UP = 0.25
 SECONDS_A_SAMPLE = 5.0
-SECONDS_TO_QUIET = 240.0
 # The broker is killed to the end, so its memory tells nothing.
 WATCHED = PARTS[:3]
 ROWS = 16
@@ -50,7 +49,7 @@ def main() -> int:
         finally:
             left = site.stop()
         findings += [f"process {pid} outlived the hub" for pid in left]
-        found = check(site)
+        found = checked(site.environment)
         findings += found["found"] + fsck(site)
         return report(site, users, samples, findings, found["counts"])
 
@@ -111,40 +110,7 @@ def quiet(site: Site) -> list[str]:
     """Wait until no job is left to do; what hinders that is found later in the database."""
     if site.process.poll() is not None:
         return [f"the supervisor ended with {site.process.returncode}: {site.said()[-2000:]}"]
-    hub = Hub(site.url)
-    end = time.monotonic() + SECONDS_TO_QUIET
-    while time.monotonic() < end:
-        try:
-            busy = 0
-            for name in USERS:
-                hub.sign_in(name, PASSWORD)
-                busy += sum(len(hub.jobs(state, limit=200)) for state in ("queued", "loading", "running", "saving"))
-            if not busy:
-                return []
-        except Exception as error:
-            print(f"not quiet yet: {error}", flush=True)
-        time.sleep(1)
-    return [f"jobs were left after {SECONDS_TO_QUIET:.0f} s without a fault"]
-
-
-def check(site: Site) -> dict:
-    """What is found in database and store, by a process with the hub's settings."""
-    import subprocess
-
-    environment = {**site.environment, "DJANGO_SETTINGS_MODULE": "hub.settings"}
-    command = [sys.executable, "-m", "tests.soak.checks"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        return {"found": [f"the checks failed: {done.stderr[-2000:]}"], "counts": {}}
-    return json.loads(done.stdout)
-
-
-def fsck(site: Site) -> list[str]:
-    """What `manage.py fsck` says, where this hub has it."""
-    if "fsck" not in site.manage("help", "--commands").stdout.split():
-        return []
-    done = site.manage("fsck", timeout=600)
-    return [] if done.returncode == 0 else [f"fsck: {(done.stdout + done.stderr)[-2000:]}"]
+    return still(site.url, USERS)
 
 
 def report(site: Site, users: list[User], samples: list, findings: list[str], counts: dict) -> int:
